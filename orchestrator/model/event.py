@@ -1,0 +1,332 @@
+"""Everything that can happen, as it is written in the ledger. What kinds are there, and what does each carry?
+
+Called by core (which makes and folds them), the engine (which commits them) and the audit. Bodies are canonical:
+encoded once by `encode`, hashed and stored as those bytes. Only integers (micro-dollars, microseconds UTC),
+strings, booleans, null, lists and objects; never a float. Every kind has a version `v`; old ones are upcast on reading.
+Defaults are left out of the bytes, so a default may never be changed.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias, get_args
+
+import msgspec
+from msgspec import Struct
+
+
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind"):
+    """Base of all kinds. The ledger's envelope holds sequence, time, kind, project and job; the body holds the rest."""
+
+
+# ---- of the whole ledger (job "") ----------------------------------------------------------------------------------
+
+
+class Led(Event, frozen=True, tag="Led"):
+    """A server took the lead."""
+
+    term: int
+
+
+class ControllerAbsent(Event, frozen=True, tag="ControllerAbsent"):
+    """Nobody led between these moments; open windows grow by it."""
+
+    since: int
+    until: int
+
+
+class ContractInForce(Event, frozen=True, tag="ContractInForce"):
+    """From here on decisions obey contract version n (document in specs by digest; "" = no contract set)."""
+
+    n: int
+    digest: str
+
+
+class ProvidersInForce(Event, frozen=True, tag="ProvidersInForce"):
+    """From here on decisions use provider set n (document in specs by digest)."""
+
+    n: int
+    digest: str
+
+
+class Swept(Event, frozen=True, tag="Swept"):
+    """The sweep found something alive that is nobody's business and ordered its end (once per key)."""
+
+    provider: str
+    key: str
+    gpus: int
+
+
+# ---- of one job ----------------------------------------------------------------------------------------------------
+
+
+class Submitted(Event, frozen=True, tag="Submitted"):
+    """A job was taken in. Its document lies in specs under `spec`, its shape under `shape`."""
+
+    spec: str
+    shape: str
+    name: str
+    limit_ms: int | None
+    """Isolation of its attempts; None: they never stop by themselves."""
+    grace_ms: int
+    max_runtime_ms: int
+    by: str = ""
+    """Name of the token that submitted it."""
+    start_by_ms: int | None = None
+
+
+class Skip(Struct, frozen=True, omit_defaults=True, array_like=True):
+    """A provider that was passed over in a decision, and why."""
+
+    provider: str
+    reason: str
+    until: int = 0
+
+
+class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
+    """A job is put to a provider; committed before it is delivered."""
+
+    n: int
+    provider: str
+    episode: int
+    round: int
+    contract: int
+    """Contract version (`ContractInForce.n`) it is judged by, to its end."""
+    providers: int
+    clause: str = ""
+    """`contract/clause` when gated, else empty: the open market."""
+    trigger: str = "new"
+    version: int = 1
+    terms: str
+    """Terms hash; the terms lie in specs under it."""
+    window: int
+    """Microseconds from delivery."""
+    undeliverable: int | None = None
+    """Microseconds of failed delivery after which it is refused; None: never."""
+    hold: int | None = None
+    """Micro-dollars set aside, None without a price."""
+    skipped: tuple[Skip, ...] = ()
+
+
+class OfferDelivered(Event, frozen=True, tag="OfferDelivered"):
+    """We received the first acknowledgement; the window runs from this event's time."""
+
+    n: int
+    ref: str
+    sent: str
+    """sha256 of the bytes that left us."""
+
+
+class DeliveryFailed(Event, frozen=True, tag="DeliveryFailed"):
+    """First failed delivery or closing poll of an offer while another provider answered us."""
+
+    n: int
+    why: str
+
+
+class OfferAnswered(Event, frozen=True, tag="OfferAnswered", kw_only=True):
+    """The terminal answer, in time."""
+
+    n: int
+    accepted: bool
+    terms: str = ""
+    price: int | None = None
+    region: str = ""
+    accelerator: str = ""
+    ttl: int | None = None
+    reason: str = ""
+    scope: str = ""
+    until: int | None = None
+    detail: str = ""
+    provider_at: int | None = None
+
+
+class LateAnswer(Event, frozen=True, tag="LateAnswer"):
+    """An answer to an offer that was no longer open: evidence, nothing else."""
+
+    n: int
+    accepted: bool
+    reason: str = ""
+    provider_at: int | None = None
+
+
+class OfferLapsed(Event, frozen=True, tag="OfferLapsed"):
+    """Refused without a word."""
+
+    n: int
+    how: str
+    """silence | undeliverable"""
+    deadline: int
+    polled_at: int
+    """When the closing poll was sent (silence), or the last try (undeliverable)."""
+
+
+class OfferWithdrawn(Event, frozen=True, tag="OfferWithdrawn"):
+    """We took it back; satisfies no gate."""
+
+    n: int
+    why: str
+
+
+class RoundEnded(Event, frozen=True, tag="RoundEnded"):
+    """Everybody was asked or passed over; the next round starts at `until` or when capacity is released."""
+
+    round: int
+    until: int
+    skipped: tuple[Skip, ...] = ()
+
+
+class Gate(Struct, frozen=True, array_like=True):
+    """A first right that was passed, and by what: declined | lapsed | undeliverable | accept_failed | accepted."""
+
+    clause: str
+    holder: str
+    by: str
+    offer: int
+
+
+class Intended(Event, frozen=True, tag="Intended", kw_only=True):
+    """An attempt is about to be launched: written before the call, named by `<job>-e<epoch>`."""
+
+    epoch: int
+    offer: int
+    provider: str
+    region: str
+    accelerator: str
+    price: int | None = None
+    hold: int | None = None
+    contract: int
+    episode: int
+    gates: tuple[Gate, ...] = ()
+
+
+class LaunchConfirmed(Event, frozen=True, tag="Confirmed"):
+    """The provider holds the launch."""
+
+    epoch: int
+
+
+class WentUnknown(Event, frozen=True, tag="WentUnknown"):
+    """We no longer know whether it runs: unreachable | no_reply | beat_silent. A state, never a failure."""
+
+    epoch: int
+    why: str
+
+
+class SeenAgain(Event, frozen=True, tag="SeenAgain"):
+    """An unknown attempt was found: back to confirmed or running."""
+
+    epoch: int
+    how: str
+    """sighting | beat | log"""
+
+
+class Started(Event, frozen=True, tag="Started"):
+    """User code began, folded in from the run log."""
+
+    epoch: int
+    waited_ms: int
+    cleared: bool
+    resumed_epoch: int = 0
+    resumed_step: int = 0
+    """Checkpoint it goes on from; epoch 0: from the beginning."""
+
+
+class Fencing(Event, frozen=True, tag="Fencing"):
+    """We mean to fence every epoch below `epoch` in the run log."""
+
+    epoch: int
+    why: str
+
+
+class Fenced(Event, frozen=True, tag="Fenced"):
+    """The fence stands in the run log: nothing below `epoch` may append any more."""
+
+    epoch: int
+
+
+class Ended(Event, frozen=True, tag="Ended", kw_only=True):
+    """An attempt is over."""
+
+    epoch: int
+    how: str
+    """done | released | fenced | rejected | gone"""
+    why: str = ""
+    exit: int | None = None
+    charge: int | None = None
+    """Micro-dollars, None where the provider has not said; see Charged."""
+    gpu_seconds: int | None = None
+    ran_ms: int = 0
+    """User-code time of this attempt."""
+    avoid_scope: str = ""
+    avoid_until: int = 0
+    late: bool = False
+    """Rejected only after the earmark's TTL: our fault (acceptance_unused)."""
+    fails: str = ""
+    """Reason for which this end also fails the job; empty: the job goes on (or succeeds, how=done exit 0)."""
+
+
+class Charged(Event, frozen=True, tag="Charged"):
+    """The bill of an ended attempt, learned later; replaces its charge."""
+
+    epoch: int
+    charge: int
+    gpu_seconds: int
+
+
+class CancelAsked(Event, frozen=True, tag="CancelAsked"):
+    """Somebody asked for the end of the job."""
+
+    by: str = ""
+
+
+class Cancelled(Event, frozen=True, tag="Cancelled"):
+    """The job ended by request."""
+
+
+class Failed(Event, frozen=True, tag="Failed"):
+    """The job failed outside any attempt: start_by_passed, max_attempts."""
+
+    reason: str
+
+
+class Held(Event, frozen=True, tag="Held"):
+    """The job waits for a person or a change: no_lawful_provider, over_ceiling, run_log_ahead, classification."""
+
+    reason: str
+    skipped: tuple[Skip, ...] = ()
+
+
+class Resumed(Event, frozen=True, tag="Resumed"):
+    """A held job goes on: by whom or by what change."""
+
+    by: str
+
+
+AnyEvent: TypeAlias = (
+    Led | ControllerAbsent | ContractInForce | ProvidersInForce | Swept
+    | Submitted | OfferOpened | OfferDelivered | DeliveryFailed | OfferAnswered | LateAnswer | OfferLapsed
+    | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed | WentUnknown | SeenAgain | Started | Fencing | Fenced
+    | Ended | Charged | CancelAsked | Cancelled | Failed | Held | Resumed
+)  # fmt: skip
+
+KINDS: tuple[str, ...] = tuple(str(k.__struct_config__.tag) for k in get_args(AnyEvent))
+"""Names of all kinds, in the order above."""
+
+VERSION = 1
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def kind_of(event: AnyEvent) -> str:
+    """The kind's name, as the envelope carries it."""
+    return str(event.__struct_config__.tag)
+
+
+def encode(event: AnyEvent) -> bytes:
+    """Canonical body bytes: JSON, keys in declared order with `kind` first and `v` last, defaults left out."""
+    return _encoder.encode(event)[:-1] + b',"v":1}'
+
+
+def decode(body: bytes) -> AnyEvent:
+    """The event behind body bytes; `msgspec.ValidationError` for anything this version does not know."""
+    return _decoder.decode(body)

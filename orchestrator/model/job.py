@@ -1,0 +1,194 @@
+"""Where a job stands: its row, its offers and attempts. What does the book hold of a job, and the ledger's live table?
+
+Made by `core.lifecycle.fold` from events and by nothing else; read by the planner, the API and a restart.
+A row is a value: `fold` returns a new one. It holds ids and numbers, never the job's document.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+
+class JobState(StrEnum):
+    """One word for where a job stands."""
+
+    QUEUED = "queued"
+    OFFERING = "offering"
+    LAUNCHING = "launching"
+    RUNNING = "running"
+    RECOVERING = "recovering"
+    STOPPING = "stopping"
+    HELD = "held"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class OfferState(StrEnum):
+    """opened → delivered → accepted | declined | lapsed | withdrawn | superseded."""
+
+    OPENED = "opened"
+    DELIVERED = "delivered"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    LAPSED = "lapsed"
+    WITHDRAWN = "withdrawn"
+    SUPERSEDED = "superseded"
+
+
+class AttemptState(StrEnum):
+    """intended → confirmed ⇄ unknown, either → running ⇄ unknown; any → ended."""
+
+    INTENDED = "intended"
+    CONFIRMED = "confirmed"
+    UNKNOWN = "unknown"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The job's last offer. Times are microseconds UTC; `window` and `undeliverable` are microseconds."""
+
+    n: int
+    provider: str
+    clause: str = ""
+    terms: str
+    contract: int
+    window: int
+    undeliverable: int | None = None
+    hold: int | None = None
+    opened_at: int
+    state: OfferState = OfferState.OPENED
+    delivered_at: int | None = None
+    failed_at: int | None = None
+    """First failed delivery or closing poll; None while there was none."""
+    answered_at: int | None = None
+    ttl: int | None = None
+
+
+class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A no in the current or an earlier episode that may still pass a gate."""
+
+    n: int
+    provider: str
+    clause: str = ""
+    terms: str
+    how: str
+    """declined | lapsed | undeliverable | accept_failed"""
+    at: int
+    episode: int
+    scope: str = ""
+    until: int | None = None
+    reason: str = ""
+
+
+class AvoidRow(Struct, frozen=True, array_like=True):
+    """A market provider not to go straight back to."""
+
+    provider: str
+    scope: str
+    until: int
+    why: str
+
+
+class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One try at one provider."""
+
+    epoch: int
+    offer: int
+    provider: str
+    region: str
+    accelerator: str = ""
+    price: int | None = None
+    hold: int | None = None
+    intended_at: int
+    state: AttemptState = AttemptState.INTENDED
+    started_at: int | None = None
+    unknown_at: int | None = None
+    ended_at: int | None = None
+    how: str = ""
+    why: str = ""
+    charge: int | None = None
+    ran_ms: int = 0
+
+
+class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Everything the planner knows of one job, and all that the API shows without reading its events."""
+
+    job: str
+    project: str
+    name: str
+    spec: str
+    shape: str
+    limit_ms: int | None
+    grace_ms: int
+    max_runtime_ms: int
+    start_by_ms: int | None = None
+    submitted_at: int
+    state: JobState = JobState.QUEUED
+    episode: int = 1
+    episode_at: int
+    """When the current episode began."""
+    round: int = 1
+    wait_until: int | None = None
+    """When the next round starts, unless capacity is released earlier."""
+    asked: tuple[str, ...] = ()
+    """Providers asked in this round."""
+    offer: OfferRow | None = None
+    refusals: tuple[RefusalRow, ...] = ()
+    avoid: tuple[AvoidRow, ...] = ()
+    attempts: tuple[AttemptRow, ...] = ()
+    fence: int = 0
+    """Highest epoch for which a fence was intended."""
+    fenced: int = 0
+    """Highest epoch whose fence stands in the run log."""
+    started: int = 0
+    """Attempts with a start."""
+    ran_ms: int = 0
+    """User-code time of ended attempts."""
+    reason: str = ""
+    """Why held or failed."""
+    exit: int | None = None
+    cancel_asked: bool = False
+    ended_at: int | None = None
+    applied_at: int = 0
+    """Time of the last event folded in."""
+
+
+class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The ledger's own row: what is in force for everybody."""
+
+    term: int = 0
+    contract: int = 0
+    contract_digest: str = ""
+    providers: int = 0
+    providers_digest: str = ""
+    absences: tuple[tuple[int, int], ...] = ()
+    """Closed intervals in which nobody led, oldest first."""
+    swept: tuple[str, ...] = ()
+
+
+_encoder = msgspec.json.Encoder()
+_jobs = msgspec.json.Decoder(JobRow)
+_ledger = msgspec.json.Decoder(LedgerRow)
+
+
+def row_bytes(row: JobRow | LedgerRow) -> bytes:
+    """Canonical bytes of a row."""
+    return _encoder.encode(row)
+
+
+def job_row(body: bytes) -> JobRow:
+    """A job's row from its bytes."""
+    return _jobs.decode(body)
+
+
+def ledger_row(body: bytes) -> LedgerRow:
+    """The ledger's own row from its bytes."""
+    return _ledger.decode(body)

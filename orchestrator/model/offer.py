@@ -1,0 +1,240 @@
+"""What passes between us and a provider: offers, receipts, answers, launch orders, sightings, charges.
+
+Called by the provider port and everything on both sides of it. Values only: frozen, no clock, no I/O.
+Times are integer microseconds UTC, money is integer micro-dollars (per GPU-hour where it is a price).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Reason(StrEnum):
+    """Why a provider says no: a closed set; what an adapter cannot map becomes `error`."""
+
+    CAPACITY = "capacity"
+    PRICE = "price"
+    SPEC = "spec"
+    START_TIME = "start_time"
+    REGION = "region"
+    POLICY = "policy"
+    STRATEGIC = "strategic"
+    ERROR = "error"
+    COUNTER = "counter"
+
+
+class Scope(StrEnum):
+    """What a no covers."""
+
+    ZONE = "zone"
+    REGION = "region"
+    ACCELERATOR = "accelerator"
+    PROVIDER = "provider"
+
+
+class Firmness(StrEnum):
+    """How much an acceptance binds the provider's capacity; below `quota` nobody can be in breach."""
+
+    NONE = "none"
+    QUOTA = "quota"
+    PAID_HOLD = "paid_hold"
+
+
+class SightingState(StrEnum):
+    """What a provider says of the machines under one launch key. Never proof of anything's end but `GONE`."""
+
+    PROVISIONING = "provisioning"
+    RUNNING = "running"
+    ENDED = "ended"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+class OfferOut(Struct, frozen=True):
+    """An offer as it leaves us: exactly the allow-list, nothing that tells who else is asked or how busy we are."""
+
+    offer: str
+    clause: str | None
+    """`contract/clause` behind a gated offer; None in the open market."""
+    contract_version: int
+    version: int
+    workload: str
+    """The job's class, e.g. `training`."""
+    trigger: str
+    terms: bytes
+    """Canonical JSON of the terms (`model.placement.terms_bytes`)."""
+    terms_hash: str
+    window_us: int
+
+
+class Receipt(Struct, frozen=True):
+    """The provider has the offer. A provider that answers by itself puts its answer in."""
+
+    offer: str
+    ref: str
+    provider_at: int | None = None
+    answer: Answer | None = None
+
+
+class Undelivered(Struct, frozen=True):
+    """The offer was not taken: not there, throttled or refused as malformed. Delivered again later under the same id."""
+
+    offer: str
+    why: str
+    retry_after_us: int | None = None
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A provider's terminal word on one offer."""
+
+    offer: str
+    accepted: bool
+    terms_hash: str | None = None
+    """What an acceptance accepts; anything but the offer's own hash is a counter."""
+    price: int | None = None
+    """Micro-dollars per GPU-hour that an acceptance asks."""
+    region: str | None = None
+    accelerator: str | None = None
+    ttl_us: int | None = None
+    """How long the earmark lasts, from the answer."""
+    reason: Reason | None = None
+    """Of a decline."""
+    scope: Scope = Scope.PROVIDER
+    until: int | None = None
+    """A decline's end, on our clock; None: this offer only."""
+    detail: str = ""
+    provider_at: int | None = None
+
+
+class LaunchOrder(Struct, frozen=True, kw_only=True):
+    """One attempt to be started. The key is the idempotency token and the name of everything made for it."""
+
+    key: str
+    job: str
+    project: str
+    epoch: int
+    offer: str
+    region: str
+    accelerator: str
+    workers: int
+    gpus: int
+    """GPUs per worker."""
+    cpus: int
+    memory: int
+    """Bytes per worker."""
+    delete_after_ms: int
+    """Leak backstop: the provider may end it this long after launch."""
+    attempt: str
+    """JSON of `model.wire.AttemptEnv`, the agent's one environment variable."""
+    requirements: tuple[str, ...] = ()
+    ledger: str = ""
+    """Our ledger's id, put on everything as a label beside our own."""
+    term: int = 0
+
+
+class Confirmed(Struct, frozen=True):
+    """The provider has the launch under its key (made now or before)."""
+
+    key: str
+    ref: str = ""
+
+
+class Rejected(Struct, frozen=True):
+    """The provider refuses the launch for good: nothing of it exists or will."""
+
+    key: str
+    reason: Reason
+    scope: Scope = Scope.PROVIDER
+    until: int | None = None
+    detail: str = ""
+
+
+class OutcomeUnknown(Struct, frozen=True):
+    """Sent, and no trustworthy reply: it may or may not exist."""
+
+    key: str
+    why: str
+
+
+class StopReply(Struct, frozen=True):
+    """Whether a stop was acknowledged. Only listings say that it worked."""
+
+    key: str
+    acknowledged: bool
+    detail: str = ""
+
+
+class Sighting(Struct, frozen=True):
+    """Machines seen under one launch key, as old as `seen_at` says."""
+
+    key: str
+    state: SightingState
+    seen_at: int
+    ledger: str = ""
+    machines: tuple[str, ...] = ()
+    gpus: int = 0
+    detail: str = ""
+
+
+class Charge(Struct, frozen=True):
+    """What the provider bills for one launch key so far; the same id again replaces the earlier amount."""
+
+    id: str
+    key: str
+    microdollars: int
+    gpu_seconds: int
+    final: bool
+
+
+class PriceRow(Struct, frozen=True):
+    """A provider's current price for one accelerator in one region, micro-dollars per GPU-hour."""
+
+    accelerator: str
+    region: str
+    price: int
+
+
+class Notice(Struct, frozen=True):
+    """Anything else worth telling: `considering`, a maintenance, a release of capacity. Changes no state."""
+
+    kind: str
+    offer: str = ""
+    detail: str = ""
+
+
+class Observation(Struct, frozen=True):
+    """One reply of the feed. Every answer given before the call arrived is in it (or in an earlier one)."""
+
+    cursor: str
+    as_of: int
+    answers: tuple[Answer, ...] = ()
+    sightings: tuple[Sighting, ...] = ()
+    charges: tuple[Charge, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    prices: tuple[PriceRow, ...] = ()
+
+
+class Listing(Struct, frozen=True):
+    """Everything alive that carries our label and a ledger id, as old as `as_of` says."""
+
+    as_of: int
+    sightings: tuple[Sighting, ...]
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What a provider promises about itself; constant while we are connected."""
+
+    firm: Firmness = Firmness.NONE
+    idempotency: bool = True
+    """A repeated launch key is recognised."""
+    list_by_label: bool = True
+    list_lag_us: int = 0
+    """A listing may lack what was made less than this ago."""
+    delete_after: bool = False
+    max_open_offers: int = 64
+    answers_itself: bool = False
+    """Receipts carry the answer; no window is ever waited for."""
+    store_url: str | None = None
+    """Where jobs at this provider reach the checkpoint store, if not under its own address (a forwarder, a VPC endpoint)."""

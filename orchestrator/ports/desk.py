@@ -1,0 +1,123 @@
+"""The desk: what a front (HTTP API, demo, benchmark) may ask of the engine.
+
+Implemented by `engine.Engine`; called by `api`. Wishes are durable when the call returns; reads are projections and
+change nothing. Errors: `Conflict` (same idempotency key, other body), `UnknownJob`, `Refused` (bad wish, says why),
+`Busy` (back-pressure: try again after `retry_after_s`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from orchestrator.model.job import JobRow
+from orchestrator.ports.ledger import StoredEvent
+
+
+class DeskError(Exception):
+    """A wish could not be granted."""
+
+
+class UnknownJob(DeskError):
+    """No such job in this project."""
+
+
+class Conflict(DeskError):
+    """The idempotency key was used with another body."""
+
+
+class Refused(DeskError):
+    """The wish makes no sense now; the message says whose fault and what to do."""
+
+
+class Busy(DeskError):
+    """Too much at once; nothing was kept."""
+
+    retry_after_s: float = 1.0
+
+
+class Submission(Struct, frozen=True, kw_only=True):
+    """A validated job, ready for the ledger."""
+
+    project: str
+    document: bytes
+    """Canonical bytes of the TrainingJob; their sha256 is the spec digest."""
+    key: str = ""
+    """Idempotency key; empty: none."""
+    by: str = ""
+
+
+class ProviderStatus(Struct, frozen=True, kw_only=True):
+    """How a provider looks from here."""
+
+    name: str
+    reachable: bool
+    since: int
+    """Microseconds UTC since when it is so."""
+    open_offers: int
+    active_attempts: int
+    detail: str = ""
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """What user code last reported, read from beside the run log; never in the ledger."""
+
+    epoch: int
+    step: int | None = None
+    loss: str | None = None
+    checkpoint_step: int | None = None
+    at: int | None = None
+
+
+class Desk(Protocol):
+    """The engine as its fronts see it."""
+
+    async def submit(self, wish: Submission) -> tuple[JobRow, bool]:
+        """Take a job in; (row, created). The same key and body again gives the same job and False."""
+        ...
+
+    async def cancel(self, job: str, by: str) -> JobRow:
+        """Ask for the job's end; idempotent."""
+        ...
+
+    async def resume(self, job: str, by: str) -> JobRow:
+        """Let a held job go on; `Refused` if it is not held."""
+        ...
+
+    async def job(self, job: str) -> JobRow:
+        """Where the job stands, live or archived."""
+        ...
+
+    async def jobs(self, project: str | None, states: Sequence[str], limit: int, before: str | None) -> Sequence[JobRow]:
+        """Newest first."""
+        ...
+
+    async def document(self, digest: str) -> bytes | None:
+        """A document cited by an event or row: job, contract set, provider set, terms, shape."""
+        ...
+
+    def events(self, job: str | None, after: int, follow: bool) -> AsyncIterator[StoredEvent]:
+        """Events of one job (or all) after a sequence number; `follow` goes on until the job has ended (or for ever)."""
+        ...
+
+    def logs(self, job: str, follow: bool) -> AsyncIterator[bytes]:
+        """Output of user code over all attempts, in order, as shipped beside the run log."""
+        ...
+
+    async def progress(self, job: str) -> Progress | None:
+        """The latest report of the running (or last) attempt."""
+        ...
+
+    async def providers(self) -> Sequence[ProviderStatus]:
+        """All providers in file order."""
+        ...
+
+    async def check_providers(self) -> dict[str, Sequence[str]]:
+        """Per provider what is missing, with remedies."""
+        ...
+
+    async def ready(self) -> str | None:
+        """None when ready to serve; else why not."""
+        ...

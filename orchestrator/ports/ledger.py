@@ -1,0 +1,149 @@
+"""The ledger port: what happened, in order, for ever. Written by the engine only; read by API, audit and restart.
+
+One writer. A batch is committed whole or not at all, and is durable when `commit` returns: events with their
+salted body hashes and chain, the rows they changed, documents they cite, counters, idempotency keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct, field
+
+
+class Record(Struct, frozen=True):
+    """One event to append: canonical body bytes as encoded once by `model.event.encode`."""
+
+    at: int
+    kind: str
+    project: str
+    job: str
+    """Job id, or "" for events of the whole ledger."""
+    body: bytes
+
+
+class LiveRow(Struct, frozen=True):
+    """Where one job stands after this batch; `live` False once nothing will ever happen to it again."""
+
+    job: str
+    project: str
+    state: str
+    body: bytes
+    live: bool = True
+
+
+class IdempotencyKey(Struct, frozen=True):
+    """A submission's key; the same (project, key) with another body digest is a conflict until `expires`."""
+
+    project: str
+    key: str
+    body_digest: str
+    job: str
+    expires: int
+
+
+class Batch(Struct, frozen=True):
+    """Everything of one turn. Rows carry the state after the last event of the batch."""
+
+    records: Sequence[Record]
+    rows: Sequence[LiveRow] = ()
+    specs: Mapping[str, bytes] = field(default_factory=dict)
+    """digest → document bytes; already known digests are ignored."""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """counter key → amount to add (see core.counters)."""
+    keys: Sequence[IdempotencyKey] = ()
+    presence: int | None = None
+    """The presence row's new time, if the batch should touch it."""
+
+
+class Committed(Struct, frozen=True):
+    """The first sequence number of the batch and the chain's head after it."""
+
+    first_seq: int
+    head: str
+
+
+class StoredEvent(Struct, frozen=True):
+    """One event as it lies in the ledger."""
+
+    seq: int
+    at: int
+    kind: str
+    project: str
+    job: str
+    body: bytes | None
+    """None where the body was redacted."""
+    salt: bytes
+    body_hash: bytes
+    chain: bytes
+
+
+class LedgerError(Exception):
+    """The ledger cannot do what was asked; says whose fault and what to do next."""
+
+
+class LedgerLocked(LedgerError):
+    """Another server holds this ledger."""
+
+
+class LedgerUnavailable(LedgerError):
+    """Disk full, connection lost: nothing of the batch was kept; it may be tried again."""
+
+
+class Ledger(Protocol):
+    """Append-only truth with a read model beside it."""
+
+    ledger_id: str
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Append durably. Crash before or during: nothing of it. After: all of it."""
+        ...
+
+    async def touch(self, at: int) -> None:
+        """Move the presence row alone (no event)."""
+        ...
+
+    async def presence(self) -> int | None:
+        """When this ledger's controller was last present; None before the first time."""
+        ...
+
+    async def next_term(self) -> int:
+        """Take the lead: a number higher than any before, durable."""
+        ...
+
+    async def live_rows(self) -> Sequence[LiveRow]:
+        """Every live row, and the ledger's own row (job "")."""
+        ...
+
+    async def row(self, job: str) -> LiveRow | None:
+        """One job's row, live or not."""
+        ...
+
+    async def rows(self, project: str | None, states: Iterable[str] | None, limit: int, before: str | None) -> Sequence[LiveRow]:
+        """Rows by job id, newest first, live or not; `before` pages on."""
+        ...
+
+    async def counters(self) -> Mapping[str, int]:
+        """All counters as of the last commit."""
+        ...
+
+    async def spec(self, digest: str) -> bytes | None:
+        """A document by its digest."""
+        ...
+
+    async def find_key(self, project: str, key: str) -> IdempotencyKey | None:
+        """The submission that used this key, if it has not expired by the caller's clock (the caller compares)."""
+        ...
+
+    def events(self, after: int = 0, job: str | None = None) -> AsyncIterator[StoredEvent]:
+        """Events in order from `after` (exclusive), of one job or of all."""
+        ...
+
+    async def head(self) -> tuple[int, str]:
+        """Last sequence number and chain head (hex)."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, release the lock."""
+        ...
