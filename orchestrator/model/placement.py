@@ -1,0 +1,212 @@
+"""Whom may we ask for this job, in which order, behind which gates, on what terms: the nouns of it.
+
+`core.eligibility.compile_rules(contracts, providers, shape, now_us) -> Rules` is the answer that
+holds until the next term boundary; `core.ranking.order(rules, prices, refusals, now_us) ->
+Placement` is the answer at this moment. Called by the planner, explain, the auditor and `contracts
+test`. Values only: nothing here decides, except `terms_bytes`, whose hash is what a holder accepts.
+Money is micro-dollars per GPU-hour, moments are microseconds UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+
+import msgspec
+
+from orchestrator.model.contract import OnOutage, OnReplace, Trigger
+
+HOUR_MS = 3_600_000
+
+
+class Excluded(StrEnum):
+    """Why a provider may not serve a job. The first five are law; the last depends on the price."""
+
+    CAPABILITY = "capability"
+    REGION = "region"
+    OPERATOR_JURISDICTION = "operator_jurisdiction"
+    SEAL = "seal"
+    DATA = "data"
+    OVER_CEILING = "over_ceiling"
+
+
+class Held(StrEnum):
+    """Why a job waits for a person or for a change of contracts, prices or providers."""
+
+    NO_LAWFUL_PROVIDER = "no_lawful_provider"
+    OVER_CEILING = "over_ceiling"
+
+
+class Warned(StrEnum):
+    """What the reader of a decision should know although it changes nothing."""
+
+    UNKNOWN_RESIDENCY = "unknown_residency"  # the job's tag selects no law
+    SHARE_INFEASIBLE = "share_infeasible"
+    SINGLE_PROVIDER = "single_provider"
+    NO_PROVIDER = "no_provider"
+
+
+class How(StrEnum):
+    """How a past offer was refused. A withdrawn offer and `acceptance_unused` are no refusals."""
+
+    DECLINED = "declined"
+    LAPSED = "lapsed"
+    UNDELIVERABLE = "undeliverable"
+    ACCEPT_FAILED = "accept_failed"
+    WAIVED = "waived"
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs that are decided alike. `labels`: only those that some contract selects on, sorted."""
+
+    job_class: str
+    accelerators: tuple[str, ...]  # any of, in the job's order; empty: no preference
+    gpus_per_worker: int
+    workers: int
+    cpus: int  # per worker
+    memory: int  # bytes per worker; 0: not asked
+    max_runtime_ms: int
+    start_by_ms: int | None = None  # from the episode's begin; None: no limit
+    residency: str | None = None
+    ceiling_microusd: int | None = None  # the job's own; None: none
+    project: str = "default"
+    priority: int = 0
+    trigger: Trigger = Trigger.NEW
+    labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def gpus(self) -> int:
+        """GPUs over all workers."""
+        return self.gpus_per_worker * self.workers
+
+    @property
+    def gpu_ms(self) -> int:
+        """GPU-milliseconds if it runs for all of maxRuntime."""
+        return self.gpus * self.max_runtime_ms
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an offer says, to one provider; an acceptance names its hash (R6)."""
+
+    accelerators: tuple[str, ...]
+    gpus_per_worker: int
+    workers: int
+    cpus: int
+    memory: int
+    ceiling_microusd: int | None  # the effective ceiling: min(job's, clauses'); None: none
+    max_runtime_ms: int
+    start_by_ms: int | None
+    regions: tuple[str, ...]  # of this provider, where the law allows the job; sorted
+    residency: str | None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs over all workers."""
+        return self.gpus_per_worker * self.workers
+
+
+def terms_bytes(terms: Terms) -> bytes:
+    """Canonical bytes: compact JSON, keys sorted, every field present."""
+    return msgspec.json.encode(terms, order="sorted")
+
+
+def terms_hash(terms: Terms) -> str:
+    """sha256 of `terms_bytes`, lower-case hex."""
+    return hashlib.sha256(terms_bytes(terms)).hexdigest()
+
+
+_terms = msgspec.json.Decoder(Terms)
+_shape = msgspec.json.Decoder(Shape)
+
+
+def parse_terms(data: bytes) -> Terms:
+    """The terms behind `terms_bytes`; `msgspec.ValidationError` for anything else."""
+    return _terms.decode(data)
+
+
+def shape_bytes(shape: Shape) -> bytes:
+    """Canonical bytes of a shape; their sha256 is its digest."""
+    return msgspec.json.encode(shape, order="sorted")
+
+
+def parse_shape(data: bytes) -> Shape:
+    """The shape behind `shape_bytes`; `msgspec.ValidationError` for anything else."""
+    return _shape.decode(data)
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A past no to one offer of this job, spoken or by silence. Which present terms it covers, and
+    for how long, `core.ranking` decides."""
+
+    provider: str
+    clause: str = ""  # the gate's ref; empty: an offer in the open market, which passes no gate
+    at_us: int
+    how: How
+    episode: int
+    terms_hash: str
+    terms: Terms | None = None  # needed only to compare with other terms; None: covers equal ones alone
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider that may lawfully serve, and on what terms it would be asked."""
+
+    provider: str
+    accelerator: str | None  # the job's first choice that it has; None: a job without GPUs
+    regions: tuple[str, ...]  # sorted
+    terms: Terms
+    terms_hash: str
+    list_price: int | None = None  # of the price book; None: unknown
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """A first right that must be passed: its holder is offered the job, alone, for the window."""
+
+    clause: str  # "<contract>/<clause>"
+    contract: str
+    holder: str
+    rank: int
+    window_us: int
+    tail_us: int
+    on_replace: OnReplace
+    on_outage: OnOutage
+    undeliverable_after_us: int
+    terms: Terms
+    terms_hash: str
+
+
+class Exclusion(msgspec.Struct, frozen=True):
+    """Who may not serve, why, and the clause that says so (None: the job itself)."""
+
+    provider: str
+    reason: Excluded
+    clause: str | None = None
+    need: str = ""
+    have: str = ""
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What contracts, providers and law say about a shape, until `expires_us`."""
+
+    shape: Shape
+    contracts: str | None  # digest; None: no contract set, hence no gate
+    providers: str  # digest
+    candidates: tuple[Candidate, ...]  # in the order of the providers file
+    gates: tuple[Gate, ...]  # in the order in which they must be passed
+    excluded: tuple[Exclusion, ...]
+    not_applicable: tuple[str, ...]  # first rights whose holder cannot lawfully serve (R15)
+    jurisdictions: tuple[str, ...] | None  # where the job's bytes may lie; None: anywhere
+    ceiling_microusd: int | None  # effective
+    hold_above_microusd: int | None  # the lowest ceiling with onExceed held; None: none
+    warnings: tuple[Warned, ...]
+    expires_us: int | None  # the next moment at which a term begins or ends; None: never
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to ask now. Where `held` is set, nobody."""
+
+    held: Held | None
+    gates: tuple[Gate, ...]  # still to be passed, in order
+    market: tuple[str, ...]  # once every gate is passed; a gate's holder keeps its own place
+    refused: tuple[str, ...]  # holders whose refusal is good for now: asked last, ungated, each round
+    excluded: tuple[Exclusion, ...]
+    may_know: tuple[str, ...]  # who may learn now that this job exists (R21)
