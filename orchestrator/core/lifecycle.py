@@ -1,0 +1,360 @@
+"""The lifecycle of a job, its offers and its attempts: one table, and the fold that obeys it.
+
+Called for every event, in the engine before its commit and in the audit afterwards; never decides anything.
+Two rules on top of the table: a terminal state absorbs (only evidence may follow it), and a move that the table
+does not list is an `IllegalMove`, whoever asks for it. The diagrams in the documentation are drawn from these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from orchestrator.model import event as ev
+from orchestrator.model.job import (
+    TERMINAL,
+    AttemptRow,
+    AttemptState,
+    AvoidRow,
+    JobRow,
+    JobState,
+    LedgerRow,
+    OfferRow,
+    OfferState,
+    RefusalRow,
+)
+
+J, O, A = JobState, OfferState, AttemptState
+
+JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
+    J.QUEUED: {
+        "OfferOpened": (J.OFFERING,), "RoundEnded": (J.QUEUED,), "Held": (J.HELD,), "Failed": (J.FAILED,),
+        "CancelAsked": (J.STOPPING,),
+    },
+    J.OFFERING: {
+        "OfferDelivered": (J.OFFERING,), "DeliveryFailed": (J.OFFERING,), "OfferAnswered": (J.OFFERING, J.QUEUED),
+        "OfferLapsed": (J.QUEUED,), "OfferWithdrawn": (J.QUEUED,), "Intended": (J.LAUNCHING,),
+        "CancelAsked": (J.STOPPING,),
+    },
+    J.LAUNCHING: {
+        "Confirmed": (J.LAUNCHING,), "WentUnknown": (J.LAUNCHING,), "SeenAgain": (J.LAUNCHING,),
+        "Started": (J.RUNNING,), "Fencing": (J.LAUNCHING, J.RECOVERING), "Fenced": (J.LAUNCHING,),
+        "Ended": (J.QUEUED, J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
+    },
+    J.RUNNING: {
+        "WentUnknown": (J.RUNNING,), "SeenAgain": (J.RUNNING,), "Fencing": (J.RECOVERING,),
+        "Ended": (J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
+    },
+    J.RECOVERING: {
+        "Fencing": (J.RECOVERING,), "Fenced": (J.RECOVERING, J.QUEUED), "WentUnknown": (J.RECOVERING,),
+        "SeenAgain": (J.RECOVERING,), "Started": (J.RECOVERING,),
+        "Ended": (J.QUEUED, J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
+    },
+    J.STOPPING: {
+        "OfferWithdrawn": (J.STOPPING,), "Confirmed": (J.STOPPING,), "WentUnknown": (J.STOPPING,),
+        "SeenAgain": (J.STOPPING,), "Started": (J.STOPPING,), "Fencing": (J.STOPPING,), "Fenced": (J.STOPPING,),
+        "Ended": (J.STOPPING, J.SUCCEEDED, J.FAILED), "Cancelled": (J.CANCELLED,),
+    },
+    J.HELD: {"Resumed": (J.QUEUED,), "CancelAsked": (J.STOPPING,), "Failed": (J.FAILED,)},
+    J.SUCCEEDED: {}, J.FAILED: {}, J.CANCELLED: {},
+}  # fmt: skip
+"""state → event kind → states it may lead to."""
+
+EVIDENCE = frozenset({"LateAnswer", "Charged"})
+"""Kinds that change no state and may follow a terminal one."""
+
+OFFER_MOVES: dict[str, tuple[tuple[OfferState, ...], OfferState | None]] = {
+    "OfferDelivered": ((O.OPENED,), O.DELIVERED),
+    "DeliveryFailed": ((O.OPENED, O.DELIVERED), None),
+    "OfferAnswered": ((O.DELIVERED,), None),
+    "OfferLapsed": ((O.OPENED, O.DELIVERED), O.LAPSED),
+    "OfferWithdrawn": ((O.OPENED, O.DELIVERED, O.ACCEPTED), O.WITHDRAWN),
+    "Intended": ((O.ACCEPTED,), None),
+}
+"""event kind → offer states it is legal in, and where it leads (None: the fold says)."""
+
+ATTEMPT_MOVES: dict[str, tuple[tuple[AttemptState, ...], AttemptState | None]] = {
+    "Confirmed": ((A.INTENDED, A.UNKNOWN), A.CONFIRMED),
+    "WentUnknown": ((A.INTENDED, A.CONFIRMED, A.RUNNING), A.UNKNOWN),
+    "SeenAgain": ((A.UNKNOWN,), None),
+    "Started": ((A.CONFIRMED, A.UNKNOWN), A.RUNNING),
+    "Ended": ((A.INTENDED, A.CONFIRMED, A.UNKNOWN, A.RUNNING), A.ENDED),
+}
+"""event kind → attempt states it is legal in, and where it leads."""
+
+
+class IllegalMove(Exception):
+    """An event that the table does not allow here: a bug of ours or a forged ledger."""
+
+
+def active(row: JobRow) -> AttemptRow | None:
+    """The attempt that is not over, if there is one (never more than one)."""
+    last = row.attempts[-1] if row.attempts else None
+    return last if last is not None and last.state is not A.ENDED else None
+
+
+def open_offer(row: JobRow) -> OfferRow | None:
+    """The offer that waits for an answer, if there is one."""
+    offer = row.offer
+    return offer if offer is not None and offer.state in (O.OPENED, O.DELIVERED) else None
+
+
+def last_epoch(row: JobRow) -> int:
+    """The highest epoch intended so far; 0 before the first."""
+    return row.attempts[-1].epoch if row.attempts else 0
+
+
+def fold_job(row: JobRow | None, job: str, project: str, at: int, event: ev.AnyEvent) -> JobRow:
+    """The job's row after `event`, which happened at `at` (microseconds UTC). Raises `IllegalMove`."""
+    kind = ev.kind_of(event)
+    if row is None:
+        if not isinstance(event, ev.Submitted):
+            raise IllegalMove(f"{job}: {kind} before Submitted")
+        return _submitted(job, project, at, event)
+    if kind in EVIDENCE:
+        return _evidence(row, at, event)
+    if row.state in TERMINAL:
+        raise IllegalMove(f"{job}: {kind} after {row.state}, which is final")
+    targets = JOB_MOVES[row.state].get(kind)
+    if targets is None:
+        raise IllegalMove(f"{job}: {kind} is not a move of a job that is {row.state}")
+    after = _FOLDS[kind](row, at, event)
+    if after.state not in targets:
+        raise IllegalMove(f"{job}: {kind} may not lead from {row.state} to {after.state}")
+    return replace(after, applied_at=at)
+
+
+def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
+    """The ledger's own row after an event of the whole ledger."""
+    match event:
+        case ev.Led(term=term):
+            if term <= row.term:
+                raise IllegalMove(f"term {term} after term {row.term}")
+            return replace(row, term=term)
+        case ev.ControllerAbsent(since=since, until=until):
+            return replace(row, absences=(*row.absences, (since, until))[-MAX_ABSENCES:])
+        case ev.ContractInForce(n=n, digest=digest):
+            return replace(row, contract=n, contract_digest=digest)
+        case ev.ProvidersInForce(n=n, digest=digest):
+            return replace(row, providers=n, providers_digest=digest)
+        case ev.Swept(key=key):
+            return replace(row, swept=(*row.swept, key)[-MAX_SWEPT:])
+        case _:
+            raise IllegalMove(f"{ev.kind_of(event)} names no job")
+
+
+MAX_ABSENCES = 256
+"""Windows last hours and absences are at least 15 s long, so older ones can no longer touch an open window."""
+MAX_SWEPT = 1024
+"""Only to say a key once; forgetting one says it again."""
+
+
+# ---- folds: one small function per kind ------------------------------------------------------------------------------
+
+
+def _submitted(job: str, project: str, at: int, e: ev.Submitted) -> JobRow:
+    return JobRow(
+        job=job, project=project, name=e.name, spec=e.spec, shape=e.shape, limit_ms=e.limit_ms, grace_ms=e.grace_ms,
+        max_runtime_ms=e.max_runtime_ms, start_by_ms=e.start_by_ms, submitted_at=at, episode_at=at, applied_at=at,
+    )  # fmt: skip
+
+
+def _evidence(row: JobRow, at: int, e: Any) -> JobRow:
+    if not isinstance(e, ev.Charged):
+        return replace(row, applied_at=at)
+    attempts = tuple(replace(a, charge=e.charge) if a.epoch == e.epoch else a for a in row.attempts)
+    return replace(row, attempts=attempts, applied_at=at)
+
+
+def _opened(row: JobRow, at: int, e: ev.OfferOpened) -> JobRow:
+    expected = row.offer.n + 1 if row.offer else 1
+    if e.n != expected or e.episode != row.episode or e.round != row.round:
+        raise IllegalMove(f"{row.job}: offer {e.n} of episode {e.episode} round {e.round} does not follow")
+    offer = OfferRow(
+        n=e.n, provider=e.provider, clause=e.clause, terms=e.terms, contract=e.contract, window=e.window,
+        undeliverable=e.undeliverable, hold=e.hold, opened_at=at,
+    )  # fmt: skip
+    return replace(row, state=J.OFFERING, offer=offer, asked=(*row.asked, e.provider), wait_until=None)
+
+
+def _offer(row: JobRow, kind: str, n: int) -> OfferRow:
+    offer = row.offer
+    if offer is None or offer.n != n:
+        raise IllegalMove(f"{row.job}: {kind} names offer {n}, which is not its last")
+    if offer.state not in OFFER_MOVES[kind][0]:
+        raise IllegalMove(f"{row.job}: {kind} on offer {n}, which is {offer.state}")
+    return offer
+
+
+def _delivered(row: JobRow, at: int, e: ev.OfferDelivered) -> JobRow:
+    offer = _offer(row, "OfferDelivered", e.n)
+    return replace(row, offer=replace(offer, state=O.DELIVERED, delivered_at=at, failed_at=None))
+
+
+def _delivery_failed(row: JobRow, at: int, e: ev.DeliveryFailed) -> JobRow:
+    offer = _offer(row, "DeliveryFailed", e.n)
+    return replace(row, offer=replace(offer, failed_at=offer.failed_at or at))
+
+
+def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:
+    offer = _offer(row, "OfferAnswered", e.n)
+    if e.accepted:
+        return replace(row, offer=replace(offer, state=O.ACCEPTED, answered_at=at, ttl=e.ttl))
+    refusal = _refusal(row, offer, at, "declined", scope=e.scope, until=e.until, reason=e.reason)
+    offer = replace(offer, state=O.DECLINED, answered_at=at)
+    return replace(row, state=J.QUEUED, offer=offer, refusals=(*row.refusals, refusal))
+
+
+def _refusal(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> RefusalRow:
+    return RefusalRow(
+        n=offer.n, provider=offer.provider, clause=offer.clause, terms=offer.terms, how=how, at=at,
+        episode=row.episode, **more,
+    )  # fmt: skip
+
+
+def _lapsed(row: JobRow, at: int, e: ev.OfferLapsed) -> JobRow:
+    offer = _offer(row, "OfferLapsed", e.n)
+    how = "lapsed" if e.how == "silence" else e.how
+    refusal = _refusal(row, offer, at, how)
+    return replace(row, state=J.QUEUED, offer=replace(offer, state=O.LAPSED), refusals=(*row.refusals, refusal))
+
+
+def _withdrawn(row: JobRow, at: int, e: ev.OfferWithdrawn) -> JobRow:
+    offer = replace(_offer(row, "OfferWithdrawn", e.n), state=O.WITHDRAWN)
+    return replace(row, state=row.state if row.state is J.STOPPING else J.QUEUED, offer=offer)
+
+
+def _round_ended(row: JobRow, at: int, e: ev.RoundEnded) -> JobRow:
+    if e.round != row.round:
+        raise IllegalMove(f"{row.job}: round {e.round} ends in round {row.round}")
+    return replace(row, round=row.round + 1, asked=(), wait_until=e.until)
+
+
+def _intended(row: JobRow, at: int, e: ev.Intended) -> JobRow:
+    offer = _offer(row, "Intended", e.offer)
+    if e.epoch <= last_epoch(row) or e.provider != offer.provider or active(row) is not None:
+        raise IllegalMove(f"{row.job}: epoch {e.epoch} at {e.provider} does not follow")
+    attempt = AttemptRow(
+        epoch=e.epoch, offer=e.offer, provider=e.provider, region=e.region, accelerator=e.accelerator,
+        price=e.price, hold=e.hold, intended_at=at,
+    )  # fmt: skip
+    return replace(row, state=J.LAUNCHING, attempts=(*row.attempts, attempt))
+
+
+def _attempt(row: JobRow, kind: str, epoch: int) -> AttemptRow:
+    attempt = row.attempts[-1] if row.attempts else None
+    if attempt is None or attempt.epoch != epoch:
+        raise IllegalMove(f"{row.job}: {kind} names epoch {epoch}, which is not its last")
+    if attempt.state not in ATTEMPT_MOVES[kind][0]:
+        raise IllegalMove(f"{row.job}: {kind} on epoch {epoch}, which is {attempt.state}")
+    return attempt
+
+
+def _put(row: JobRow, attempt: AttemptRow, **more: Any) -> JobRow:
+    return replace(row, attempts=(*row.attempts[:-1], attempt), **more)
+
+
+def _confirmed(row: JobRow, at: int, e: ev.LaunchConfirmed) -> JobRow:
+    return _put(row, replace(_attempt(row, "Confirmed", e.epoch), state=A.CONFIRMED, unknown_at=None))
+
+
+def _unknown(row: JobRow, at: int, e: ev.WentUnknown) -> JobRow:
+    attempt = _attempt(row, "WentUnknown", e.epoch)
+    return _put(row, replace(attempt, state=A.UNKNOWN, unknown_at=at, why=e.why))
+
+
+def _seen(row: JobRow, at: int, e: ev.SeenAgain) -> JobRow:
+    attempt = _attempt(row, "SeenAgain", e.epoch)
+    state = A.CONFIRMED if attempt.started_at is None else A.RUNNING
+    return _put(row, replace(attempt, state=state, unknown_at=None, why=""))
+
+
+def _started(row: JobRow, at: int, e: ev.Started) -> JobRow:
+    attempt = _attempt(row, "Started", e.epoch)
+    if attempt.started_at is not None:
+        raise IllegalMove(f"{row.job}: epoch {e.epoch} started twice")
+    attempt = replace(attempt, state=A.RUNNING, started_at=at, unknown_at=None, why="")
+    state = J.RUNNING if row.state is J.LAUNCHING else row.state
+    return _put(row, attempt, state=state, started=row.started + 1)
+
+
+def _fencing(row: JobRow, at: int, e: ev.Fencing) -> JobRow:
+    if e.epoch <= row.fence:
+        raise IllegalMove(f"{row.job}: fence {e.epoch} after fence {row.fence}")
+    takes_over = e.epoch > last_epoch(row) and row.state is not J.STOPPING
+    return replace(row, fence=e.epoch, state=J.RECOVERING if takes_over else row.state)
+
+
+def _fenced(row: JobRow, at: int, e: ev.Fenced) -> JobRow:
+    if e.epoch != row.fence or e.epoch <= row.fenced:
+        raise IllegalMove(f"{row.job}: fence {e.epoch} stands, but {row.fence} was intended")
+    free = row.state is J.RECOVERING and active(row) is None
+    return replace(row, fenced=e.epoch, state=J.QUEUED if free else row.state)
+
+
+def _ended(row: JobRow, at: int, e: ev.Ended) -> JobRow:
+    attempt = _attempt(row, "Ended", e.epoch)
+    ran = attempt.started_at is not None
+    over = replace(
+        attempt, state=A.ENDED, ended_at=at, how=e.how, why=e.why, charge=e.charge, ran_ms=e.ran_ms, unknown_at=None
+    )
+    after = _put(row, over, ran_ms=row.ran_ms + e.ran_ms, exit=e.exit if e.how == "done" else row.exit)
+    if e.avoid_scope:
+        after = replace(after, avoid=(*after.avoid, AvoidRow(attempt.provider, e.avoid_scope, e.avoid_until, e.why)))
+    if e.how == "done" and not e.fails:
+        return replace(after, state=J.SUCCEEDED, ended_at=at)
+    if e.fails:
+        return replace(after, state=J.FAILED, reason=e.fails, ended_at=at)
+    return _goes_on(after, at, e, ran)
+
+
+def _goes_on(row: JobRow, at: int, e: ev.Ended, ran: bool) -> JobRow:
+    """After an end that is not the job's: the same episode if user code never ran, a new one if it did."""
+    if e.how == "rejected" and row.offer is not None:
+        row = _rejected(row, row.offer, at, e.late)
+    if row.state is J.STOPPING:
+        return row
+    if ran:
+        row = replace(row, episode=row.episode + 1, episode_at=at, round=1, asked=(), wait_until=None)
+    free = e.how == "rejected" or row.fenced > e.epoch
+    return replace(row, state=J.QUEUED if free else J.RECOVERING)
+
+
+def _rejected(row: JobRow, offer: OfferRow, at: int, late: bool) -> JobRow:
+    """A refusal by deed where they failed; where we were late it is our fault and they are asked again."""
+    if late:
+        return replace(row, asked=tuple(p for p in row.asked if p != offer.provider))
+    return replace(row, refusals=(*row.refusals, _refusal(row, offer, at, "accept_failed")))
+
+
+def _cancel_asked(row: JobRow, at: int, e: ev.CancelAsked) -> JobRow:
+    return replace(row, state=J.STOPPING, cancel_asked=True, wait_until=None)
+
+
+def _cancelled(row: JobRow, at: int, e: ev.Cancelled) -> JobRow:
+    if active(row) is not None or open_offer(row) is not None:
+        raise IllegalMove(f"{row.job}: cancelled with something still open")
+    return replace(row, state=J.CANCELLED, ended_at=at)
+
+
+def _failed(row: JobRow, at: int, e: ev.Failed) -> JobRow:
+    return replace(row, state=J.FAILED, reason=e.reason, ended_at=at)
+
+
+def _held(row: JobRow, at: int, e: ev.Held) -> JobRow:
+    return replace(row, state=J.HELD, reason=e.reason)
+
+
+def _resumed(row: JobRow, at: int, e: ev.Resumed) -> JobRow:
+    return replace(row, state=J.QUEUED, reason="", asked=(), wait_until=None)
+
+
+_FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
+    "OfferOpened": _opened, "OfferDelivered": _delivered, "DeliveryFailed": _delivery_failed,
+    "OfferAnswered": _answered, "OfferLapsed": _lapsed, "OfferWithdrawn": _withdrawn, "RoundEnded": _round_ended,
+    "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
+    "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended, "CancelAsked": _cancel_asked,
+    "Cancelled": _cancelled, "Failed": _failed, "Held": _held, "Resumed": _resumed,
+}  # fmt: skip
