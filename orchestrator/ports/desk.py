@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from orchestrator.model.job import JobRow
+from orchestrator.model.job import JobRow, LedgerRow
 from orchestrator.ports.ledger import StoredEvent
 
 
@@ -92,6 +92,10 @@ class Desk(Protocol):
 
     async def jobs(self, project: str | None, states: Sequence[str], limit: int, before: str | None) -> Sequence[JobRow]:
         """Newest first."""
+        ...
+
+    async def in_force(self) -> LedgerRow:
+        """The ledger's own row: which contract set and provider set decide now, who leads, absences."""
         ...
 
     async def document(self, digest: str) -> bytes | None:
