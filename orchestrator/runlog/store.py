@@ -1,0 +1,193 @@
+"""How are bytes kept at a checkpoint store: a local folder, S3, GCS, Azure?
+
+Called by the log, checkpoints and shipping; opened by the engine, the agent and the training helper. It
+never decides and never repeats a request: it says what the store said. The only file that knows obstore.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import from_url
+
+from orchestrator.model.wire import StoreRef
+from orchestrator.runlog.local import LocalDirectory
+from orchestrator.runlog.results import Exists, Put, Stored, StoreUnavailable, Unknown
+
+__all__ = [
+    "CloudStore",
+    "Exists",
+    "Put",
+    "Store",
+    "StoreUnavailable",
+    "Stored",
+    "Timeouts",
+    "Unknown",
+    "open_store",
+]
+
+
+class Store(Protocol):
+    """A flat space of keys (`a/b/c`) and bytes. Every call may raise StoreUnavailable, except create."""
+
+    def create(self, key: str, data: bytes) -> Put:
+        """Put-if-absent.
+
+        Stored = durable and ours; Exists and Unknown prove nothing until the key was read back.
+        """
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes, or None: the store answered, and there is no such key."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or overwrite, whole or not at all."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Every key below the folder `prefix`, sorted."""
+
+    def delete(self, key: str) -> None:
+        """Delete; an absent key is no error."""
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write a file of any size; may take longer than one request."""
+
+    def download(self, key: str, path: Path) -> bool:
+        """Fetch into a file of any size; False: no such key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long one request may take. `bulk_ms` bounds one request of a transfer of large files."""
+
+    connect_ms: int = 2_000
+    request_ms: int = 5_000  # half the default check: a cut store is noticed within one
+    bulk_ms: int = 300_000
+
+
+def open_store(ref: StoreRef, timeouts: Timeouts | None = None, *, create: bool = False) -> Store:
+    """The store that `ref` names. `create`: make a local folder that is not there (the operator's side only).
+
+    Raises StoreUnavailable where a local folder is absent, and ValueError where the reference itself is
+    wrong.
+    """
+    timeouts = timeouts or Timeouts()
+    parts = urlsplit(ref.url)
+    if parts.scheme == "file":
+        return LocalDirectory(Path(unquote(parts.path)), create=create)
+    options = {**ref.options, **{name: _secret(name, at) for name, at in ref.secrets.items()}}
+    try:
+        small = _client(ref.url, options, timeouts.connect_ms, timeouts.request_ms)
+        bulk = _client(ref.url, options, timeouts.connect_ms, timeouts.bulk_ms)
+    except (BaseError, ValueError) as error:
+        raise ValueError(
+            f"store {ref.name!r} ({ref.url}) cannot be opened: {error}; check its url and options"
+        ) from error
+    return CloudStore(ref.name, small, bulk)
+
+
+def _secret(name: str, at: str) -> str:
+    """A secret by reference: env:NAME or file:/path. Raises ValueError where it is absent."""
+    kind, _, where = at.partition(":")
+    if kind == "env" and where in os.environ:
+        return os.environ[where]
+    if kind == "file" and Path(where).is_file():
+        return Path(where).read_text().strip()
+    raise ValueError(f"the store's setting {name!r} should be at {at!r}, and is not there")
+
+
+def _client(url: str, options: Mapping[str, str], connect_ms: int, request_ms: int) -> Any:
+    config: Any = {name: value for name, value in options.items() if name != "allow_http"}
+    return from_url(
+        url,
+        config=config,
+        client_options={
+            "allow_http": options.get("allow_http", "false").lower() == "true",
+            "connect_timeout": timedelta(milliseconds=connect_ms),
+            "timeout": timedelta(milliseconds=request_ms),
+        },
+        # no repetition below us: a repeated put-if-absent answers "exists" to its own success
+        retry_config={"max_retries": 0, "retry_timeout": timedelta(milliseconds=request_ms)},
+    )
+
+
+class CloudStore:
+    """A store behind HTTP, by obstore.
+
+    Two clients: short requests for the log, patient ones for large files.
+    """
+
+    def __init__(self, name: str, small: Any, bulk: Any) -> None:
+        """`name` for error messages; the clients are obstore's."""
+        self._name, self._small, self._bulk = name, small, bulk
+
+    def create(self, key: str, data: bytes) -> Put:
+        """See Store."""
+        try:
+            obstore.put(self._small, key, data, mode="create", use_multipart=False)
+        except (AlreadyExistsError, PreconditionError):
+            return Exists()
+        except (BaseError, OSError) as error:
+            return Unknown(str(error))
+        return Stored()
+
+    def get(self, key: str) -> bytes | None:
+        """See Store."""
+        try:
+            return bytes(obstore.get(self._small, key).bytes())
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise self._unavailable("reading", key, error) from error
+
+    def put(self, key: str, data: bytes) -> None:
+        """See Store."""
+        try:
+            obstore.put(self._small, key, data)
+        except (BaseError, OSError) as error:
+            raise self._unavailable("writing", key, error) from error
+
+    def list(self, prefix: str) -> list[str]:
+        """See Store."""
+        try:
+            return sorted(meta["path"] for batch in obstore.list(self._small, prefix) for meta in batch)
+        except (BaseError, OSError) as error:
+            raise self._unavailable("listing", prefix, error) from error
+
+    def delete(self, key: str) -> None:
+        """See Store."""
+        try:
+            obstore.delete(self._small, key)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise self._unavailable("deleting", key, error) from error
+
+    def upload(self, key: str, path: Path) -> None:
+        """See Store."""
+        try:
+            obstore.put(self._bulk, key, path)
+        except (BaseError, OSError) as error:
+            raise self._unavailable("uploading", key, error) from error
+
+    def download(self, key: str, path: Path) -> bool:
+        """See Store."""
+        try:
+            with path.open("wb") as out:
+                for chunk in obstore.get(self._bulk, key).stream():
+                    out.write(chunk)
+        except FileNotFoundError:
+            return False
+        except (BaseError, OSError) as error:
+            raise self._unavailable("downloading", key, error) from error
+        return True
+
+    def _unavailable(self, doing: str, key: str, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"store {self._name!r} did not answer while {doing} {key}: {error}")
