@@ -2,19 +2,184 @@
 
 The static half of a placement: called once per shape, contract version and term boundary by the
 planner, and by explain, `contracts test` and the auditor. Pure: no prices, no refusals, no clock.
+The law comes first (capability, region, operator, seal), then ceilings, then first rights by rank: a
+holder that cannot lawfully serve has no gate and is not even told (R15).
 """
 
 from __future__ import annotations
 
-from orchestrator.model.contract import Contracts, Providers
-from orchestrator.model.placement import Rules, Shape
+from collections.abc import Iterable
+
+from orchestrator.core.clauses import applies, in_force
+from orchestrator.model.contract import (
+    Clause,
+    Contracts,
+    FirstRight,
+    OnExceed,
+    PriceCeiling,
+    ProviderFacts,
+    Providers,
+    ResidencyLaw,
+)
+from orchestrator.model.placement import (
+    Candidate,
+    Excluded,
+    Exclusion,
+    Gate,
+    Rules,
+    Shape,
+    Terms,
+    Warned,
+    terms_hash,
+)
+
+NO_CONTRACTS = Contracts(digest="", name="")
 
 
 def compile_rules(contracts: Contracts | None, providers: Providers, shape: Shape, now_us: int) -> Rules:
     """What holds for `shape` at `now_us`, until `Rules.expires_us`. No contracts: no gate, file order."""
-    raise NotImplementedError
+    agreed = contracts or NO_CONTRACTS
+    laws = tuple(law for law in agreed.laws if applies(law, shape, now_us))
+    ceilings = tuple(clause for clause in agreed.ceilings if applies(clause, shape, now_us))
+    rights = tuple(right for right in agreed.first_rights if applies(right, shape, now_us))
+    ceiling = effective_ceiling(shape, ceilings)
+    verdicts = [judge(facts, laws, shape) for facts in providers.providers]
+    candidates = {
+        facts.name: _candidate(facts, verdict, shape, ceiling)
+        for facts, verdict in zip(providers.providers, verdicts, strict=True)
+        if not isinstance(verdict, Exclusion)
+    }
+    return Rules(
+        shape=shape,
+        contracts=contracts.digest if contracts else None,
+        providers=providers.digest,
+        candidates=tuple(candidates.values()),
+        gates=tuple(_gate(right, candidates[right.holder]) for right in rights if right.holder in candidates),
+        excluded=tuple(verdict for verdict in verdicts if isinstance(verdict, Exclusion)),
+        not_applicable=tuple(right.ref for right in rights if right.holder not in candidates),
+        jurisdictions=_jurisdictions(laws),
+        ceiling_microusd=ceiling,
+        hold_above_microusd=_lowest(c.ceiling_microusd for c in ceilings if c.on_exceed is OnExceed.HELD),
+        warnings=_warnings(agreed, shape, now_us),
+        expires_us=_next_boundary((*agreed.laws, *agreed.ceilings, *agreed.first_rights), now_us),
+    )
 
 
 def store_lawful(rules: Rules, jurisdiction: str) -> bool:
     """Whether the job's checkpoints, logs and package may lie in a store of this jurisdiction."""
     return rules.jurisdictions is None or jurisdiction in rules.jurisdictions
+
+
+def effective_ceiling(shape: Shape, ceilings: Iterable[PriceCeiling]) -> int | None:
+    """The lowest of the job's own and the clauses' ceilings; None: there is none."""
+    own = () if shape.ceiling_microusd is None else (shape.ceiling_microusd,)
+    return _lowest((*own, *(clause.ceiling_microusd for clause in ceilings)))
+
+
+def judge(facts: ProviderFacts, laws: Iterable[ResidencyLaw], shape: Shape) -> Exclusion | tuple[str, ...]:
+    """The regions in which the provider may serve the shape (sorted), or the first law that excludes it:
+    capability, then region, then operator, then seal."""
+    if missing := _incapable(facts, shape):
+        return missing
+    laws = tuple(laws)
+    regions = dict(facts.regions)
+    for law in laws:
+        if law.regions_in is not None:
+            regions = {name: place for name, place in regions.items() if place in law.regions_in}
+        if not regions:
+            places = sorted({place for _, place in facts.regions})
+            return Exclusion(facts.name, Excluded.REGION, law.ref, _any(law.regions_in), _any(places))
+    for law in laws:
+        if law.operator_in is not None and facts.operator_jurisdiction not in law.operator_in:
+            need = _any(law.operator_in)
+            return Exclusion(
+                facts.name, Excluded.OPERATOR_JURISDICTION, law.ref, need, facts.operator_jurisdiction
+            )
+    for law in laws:
+        if law.min_seal is not None and facts.seal < law.min_seal:
+            return Exclusion(facts.name, Excluded.SEAL, law.ref, str(law.min_seal), str(facts.seal))
+    return tuple(sorted(regions))
+
+
+def _incapable(facts: ProviderFacts, shape: Shape) -> Exclusion | None:
+    if not shape.gpus or _accelerator(facts, shape) is not None:
+        return None
+    need = _any(shape.accelerators) or "an accelerator"
+    return Exclusion(
+        facts.name, Excluded.CAPABILITY, None, need, _any(name for name, _ in facts.accelerators)
+    )
+
+
+def _accelerator(facts: ProviderFacts, shape: Shape) -> str | None:
+    has = [name for name, _ in facts.accelerators]
+    wanted = shape.accelerators or tuple(has)
+    return next((name for name in wanted if name in has), None)
+
+
+def _candidate(
+    facts: ProviderFacts, regions: tuple[str, ...], shape: Shape, ceiling: int | None
+) -> Candidate:
+    terms = Terms(
+        accelerators=shape.accelerators,
+        gpus_per_worker=shape.gpus_per_worker,
+        workers=shape.workers,
+        cpus=shape.cpus,
+        memory=shape.memory,
+        ceiling_microusd=ceiling,
+        max_runtime_ms=shape.max_runtime_ms,
+        start_by_ms=shape.start_by_ms,
+        regions=regions,
+        residency=shape.residency,
+    )
+    accelerator = _accelerator(facts, shape) if shape.gpus else None
+    return Candidate(
+        provider=facts.name,
+        accelerator=accelerator,
+        regions=regions,
+        terms=terms,
+        terms_hash=terms_hash(terms),
+        list_price=dict(facts.prices).get(accelerator or ""),
+    )
+
+
+def _gate(right: FirstRight, holder: Candidate) -> Gate:
+    return Gate(
+        clause=right.ref,
+        contract=right.contract,
+        holder=right.holder,
+        rank=right.rank,
+        window_us=right.window_us,
+        tail_us=right.tail_us,
+        on_replace=right.on_replace,
+        on_outage=right.on_outage,
+        undeliverable_after_us=right.undeliverable_after_us,
+        terms=holder.terms,
+        terms_hash=holder.terms_hash,
+    )
+
+
+def _jurisdictions(laws: Iterable[ResidencyLaw]) -> tuple[str, ...] | None:
+    allowed = [set(law.regions_in) for law in laws if law.regions_in is not None]
+    return tuple(sorted(set.intersection(*allowed))) if allowed else None
+
+
+def _warnings(contracts: Contracts, shape: Shape, now_us: int) -> tuple[Warned, ...]:
+    if shape.residency is None:
+        return ()
+    named = any(
+        shape.residency in (law.select.residency or ()) for law in contracts.laws if in_force(law, now_us)
+    )
+    return () if named else (Warned.UNKNOWN_RESIDENCY,)
+
+
+def _next_boundary(clauses: Iterable[Clause], now_us: int) -> int | None:
+    moments = {moment for clause in clauses for moment in (clause.from_us, clause.until_us)}
+    return _lowest(moment for moment in moments if moment > now_us)
+
+
+def _lowest(values: Iterable[int]) -> int | None:
+    return min(values, default=None)
+
+
+def _any(names: Iterable[str] | None) -> str:
+    return " or ".join(names or ())

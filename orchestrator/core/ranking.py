@@ -1,14 +1,28 @@
-"""In which order do we ask now: which gates are still to be passed, who is next in the market, is the job held?
+"""In which order do we ask now: which gates are still to be passed, who is next, is the job held?
 
 The cheap half of a placement: called by the planner at each turn in which a shape (or a job with
-refusals) is decided, and by explain, `contracts test` and the auditor. Pure.
+refusals) is decided, and by explain, `contracts test` and the auditor. Pure. A known price over the
+ceiling strikes a provider from the market, never a holder's gate: a holder may still accept at the
+ceiling, and only its own answer to this job's offer frees the job.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.model.placement import Gate, Placement, Refused, Rules, Terms
+from orchestrator.model.contract import OnOutage, OnReplace
+from orchestrator.model.placement import (
+    Candidate,
+    Excluded,
+    Exclusion,
+    Gate,
+    Held,
+    How,
+    Placement,
+    Refused,
+    Rules,
+    Terms,
+)
 
 
 def order(
@@ -20,14 +34,98 @@ def order(
 ) -> Placement:
     """Whom to ask at `now_us`. `prices`: micro-dollars per GPU-hour by provider, firm before the price
     book's. `refusals`: this job's own; `episode`: the job's present one."""
-    raise NotImplementedError
+    priced = {c.provider: prices.get(c.provider, c.list_price) for c in rules.candidates}
+    gates = tuple(gate for gate in rules.gates if not passed(gate, refusals, now_us, episode))
+    gated = {gate.holder for gate in gates}
+    no_sayers = {gate.holder for gate in rules.gates} - gated
+    over = {name for name, price in priced.items() if _exceeds(price, rules.ceiling_microusd)}
+    ranked = [c.provider for c in _ranked(rules, priced) if c.provider not in no_sayers]
+    market = tuple(name for name in ranked if name not in over)
+    refused = tuple(c.provider for c in rules.candidates if c.provider in no_sayers - over)
+    head = gates[0].holder if gates else next(iter(ranked), None)
+    if not rules.candidates:
+        held: Held | None = Held.NO_LAWFUL_PROVIDER
+    elif head is not None and _exceeds(priced[head], rules.hold_above_microusd):
+        held = Held.OVER_CEILING
+    else:
+        held = None if gates or market or refused else Held.OVER_CEILING
+    return Placement(
+        held=held,
+        gates=gates,
+        market=market,
+        refused=refused,
+        excluded=(*rules.excluded, *(_over_ceiling(name, priced[name], rules) for name in sorted(over))),
+        may_know=() if held else (gates[0].holder,) if gates else market or refused,
+    )
+
+
+def passed(gate: Gate, refusals: Sequence[Refused], now_us: int, episode: int) -> bool:
+    """Whether some past no passes this gate now."""
+    return any(covers(refusal, gate, now_us, episode) for refusal in refusals)
 
 
 def covers(refusal: Refused, gate: Gate, now_us: int, episode: int) -> bool:
-    """Whether a past no passes this gate now: in its tail, in this episode (or inherited), on no better terms."""
-    raise NotImplementedError
+    """Whether a past no passes this gate now: to this clause, in its tail (to the microsecond), in this
+    episode (or inherited), and on terms that are in no dimension better than those refused (R8, R9)."""
+    if refusal.provider != gate.holder or refusal.clause != gate.clause:
+        return False
+    if refusal.how is How.UNDELIVERABLE and gate.on_outage is not OnOutage.DEEMED_DECLINE:
+        return False
+    if refusal.episode != episode and gate.on_replace is not OnReplace.INHERIT:
+        return False
+    if not 0 <= now_us - refusal.at_us <= gate.tail_us:
+        return False
+    if refusal.terms_hash == gate.terms_hash:
+        return True
+    return refusal.terms is not None and not better(gate.terms, refusal.terms)
 
 
 def better(now: Terms, then: Terms) -> tuple[str, ...]:
-    """The dimensions in which `now` is better for a supplier than `then`: price, start, quantity, duration, spec."""
-    raise NotImplementedError
+    """The dimensions in which `now` is better for a supplier than `then`: price (dearer), start (later),
+    quantity (smaller), duration (shorter), spec (looser). Empty: a refusal of `then` covers `now`."""
+    dimensions = {
+        "price": _higher(now.ceiling_microusd, then.ceiling_microusd),
+        "start": _higher(now.start_by_ms, then.start_by_ms),
+        "quantity": (now.gpus or now.workers) < (then.gpus or then.workers),
+        "duration": now.max_runtime_ms < then.max_runtime_ms,
+        "spec": _looser(now, then),
+    }
+    return tuple(name for name, is_better in dimensions.items() if is_better)
+
+
+def _ranked(rules: Rules, priced: Mapping[str, int | None]) -> Sequence[Candidate]:
+    """Cheapest first, unknown prices last, ties by name; without a contract set the file's order."""
+    if rules.contracts is None:
+        return rules.candidates
+    return sorted(
+        rules.candidates, key=lambda c: (priced[c.provider] is None, priced[c.provider] or 0, c.provider)
+    )
+
+
+def _over_ceiling(provider: str, price: int | None, rules: Rules) -> Exclusion:
+    return Exclusion(provider, Excluded.OVER_CEILING, None, str(rules.ceiling_microusd), str(price))
+
+
+def _exceeds(price: int | None, ceiling: int | None) -> bool:
+    return price is not None and ceiling is not None and price > ceiling
+
+
+def _higher(now: int | None, then: int | None) -> bool:
+    """None is no limit, hence the highest."""
+    return then is not None and (now is None or now > then)
+
+
+def _looser(now: Terms, then: Terms) -> bool:
+    return (
+        _wider(now.accelerators, then.accelerators)
+        or now.gpus_per_worker < then.gpus_per_worker
+        or now.cpus < then.cpus
+        or now.memory < then.memory
+        or bool(set(now.regions) - set(then.regions))
+        or now.residency != then.residency
+    )
+
+
+def _wider(now: tuple[str, ...], then: tuple[str, ...]) -> bool:
+    """An empty list is any accelerator, hence the widest."""
+    return bool(then) and (not now or bool(set(now) - set(then)))
