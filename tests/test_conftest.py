@@ -5,7 +5,7 @@ import pytest
 pytest_plugins = ["pytester"]
 
 NEEDY = "import pytest\n@pytest.mark.ray\ndef test_a(): pass\ndef test_b(): pass\n"
-MARKS = "[pytest]\nmarkers =\n  ray: r\n  heavy: h\n"
+MARKS = "[pytest]\nasyncio_default_fixture_loop_scope = function\nmarkers =\n  ray: r\n  heavy: h\n"
 
 
 @pytest.fixture

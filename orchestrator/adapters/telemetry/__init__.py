@@ -1,0 +1,1 @@
+"""Where our figures go: Prometheus' text format."""

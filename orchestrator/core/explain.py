@@ -1,0 +1,344 @@
+"""What happened, in sentences: what does each event say, and why was it so?
+
+Called wherever somebody reads the ledger: the demo, `explain`, the timeline's drawing, the API. Sentences are rendered
+on reading and never stored. Every line has a plain form without times and numbers (what a golden file compares) and a
+detail with them. Pure: the same events give the same lines; it never decides and never looks anything up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from orchestrator.model import event as ev
+
+
+class Tone(StrEnum):
+    """How a line is meant: to colour it, never to decide by it."""
+
+    PLAIN = "plain"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One sentence about one event."""
+
+    at: int
+    """Microseconds UTC."""
+    kind: str
+    provider: str = ""
+    """Whom it concerns; empty: the job itself or the whole ledger."""
+    plain: str
+    """The sentence without times and numbers."""
+    detail: str = ""
+    """The times and numbers to it; may be empty."""
+    tone: Tone = Tone.PLAIN
+    quiet: bool = False
+    """True for what only a close reader wants: left out of a timeline."""
+
+    @property
+    def text(self) -> str:
+        """The whole sentence."""
+        return f"{self.plain} ({self.detail})" if self.detail else self.plain
+
+
+class Scene(Struct, frozen=True):
+    """What earlier events said that a later sentence needs: providers by offer and epoch, what was told already."""
+
+    offers: Mapping[int, str] = field(default_factory=dict)
+    epochs: Mapping[int, str] = field(default_factory=dict)
+    episode: int = 1
+    told: frozenset[tuple[str, str]] = frozenset()
+    """(provider, reason) passed over in this episode: said once."""
+    fencing: str = ""
+    """Why the fence that is under way is wanted."""
+
+
+REASONS: Mapping[str, str] = {
+    # why a provider was passed over
+    "capability": "it has nothing of that kind",
+    "region": "no lawful region",
+    "operator_jurisdiction": "its operator's jurisdiction is not lawful for this job",
+    "seal": "its sovereignty level is too low",
+    "data": "no lawful replica of the data",
+    "over_ceiling": "over the price ceiling",
+    "loss": "avoided, it just lost this job",
+    "avoided": "avoided, it just lost this job",
+    "refused": "it refused this already",
+    "parked": "its capacity refusal still holds",
+    "unreachable": "unreachable",
+    "beat_silent": "beat silent",
+    "no_reply": "no reply to the launch",
+    "never_started": "user code never started",
+    "no_lawful_provider": "no provider may lawfully run it; change contracts or providers, then resume",
+    "run_log_ahead": "its run log holds what the ledger does not know; look at it, then resume",
+    "classification": "its class is not settled; an attester must record it",
+    "start_by_passed": "its start-by moment passed",
+    "crash_loop": "killed twice at the same checkpoint",
+    "max_runtime": "its maximum run time is used up",
+    "lost_worker": "a worker was lost",
+    "lost_node": "a node was lost",
+    "killed": "its processes were killed from outside",
+    "limit": "it could not read its run log for too long and stopped itself",
+    "stopped": "stopped as asked",
+    "user_failure": "user code failed",
+    "max_attempts": "every attempt it may have was used",
+}
+"""Reason codes in words; a code that is missing here is shown with spaces."""
+
+
+def why(code: str) -> str:
+    """A reason code in words."""
+    return REASONS.get(code, code.replace("_", " "))
+
+
+def timeline(events: Iterable[tuple[int, ev.AnyEvent]], *, quiet: bool = False) -> list[Line]:
+    """The lines of one job's events, given as (microseconds UTC, event) in order; `quiet` True for all of them."""
+    scene, lines = Scene(), []
+    for at, event in events:
+        scene, told = tell(scene, at, event)
+        lines += [line for line in told if quiet or not line.quiet]
+    return lines
+
+
+def golden(lines: Iterable[Line]) -> str:
+    """The plain form of a timeline, one line each: equal for equal stories, whenever and however fast they happened."""
+    return "".join(f"{line.plain}\n" for line in lines)
+
+
+def tell(scene: Scene, at: int, event: ev.AnyEvent) -> tuple[Scene, tuple[Line, ...]]:
+    """The lines of one event (most have one, a decision also one per provider passed over), and the scene after it."""
+    kind = ev.kind_of(event)
+    passed = _passed_over(scene, at, kind, getattr(event, "skipped", ()))
+    after = _next(scene, event)
+    line = _TELL[kind](scene, event, Line(at=at, kind=kind, plain=""))
+    return replace(after, told=after.told | {(p.provider, p.plain) for p in passed}), (*passed, line)
+
+
+def _next(scene: Scene, event: ev.AnyEvent) -> Scene:
+    match event:
+        case ev.OfferOpened(n=n, provider=provider, episode=episode):
+            told = scene.told if episode == scene.episode else frozenset[tuple[str, str]]()
+            return replace(scene, offers={**scene.offers, n: provider}, episode=episode, told=told)
+        case ev.Intended(epoch=epoch, provider=provider):
+            return replace(scene, epochs={**scene.epochs, epoch: provider})
+        case ev.Fencing(why=reason):
+            return replace(scene, fencing=reason)
+        case _:
+            return scene
+
+
+def _passed_over(scene: Scene, at: int, kind: str, skipped: tuple[ev.Skip, ...]) -> tuple[Line, ...]:
+    lines = (
+        Line(
+            at=at, kind=kind, provider=skip.provider, tone=Tone.WARN,
+            plain=f"{skip.provider} passed over: {why(skip.reason)}",
+            detail=f"until {clock(skip.until)}" if skip.until else "",
+        )
+        for skip in skipped
+    )  # fmt: skip
+    return tuple(line for line in lines if (line.provider, line.plain) not in scene.told)
+
+
+# ---- numbers in words ------------------------------------------------------------------------------------------------
+
+
+def clock(at_us: int) -> str:
+    """Time of day, UTC, to the second."""
+    return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%H:%M:%S}Z"
+
+
+def span(ms: int) -> str:
+    """A duration as people say it: 250 ms, 12.5 s, 4 min 10 s, 2 h 5 min."""
+    if ms < 1000:
+        return f"{ms} ms"
+    if ms < 60_000:
+        return f"{ms / 1000:.3g} s"
+    large, small, units = (ms // 60_000, ms // 1000 % 60, "min s") if ms < 3_600_000 else _hours(ms)
+    big, little = units.split()
+    return f"{large} {big} {small} {little}" if small else f"{large} {big}"
+
+
+def _hours(ms: int) -> tuple[int, int, str]:
+    return ms // 3_600_000, ms // 60_000 % 60, "h min"
+
+
+def dollars(micro: int) -> str:
+    """Micro-dollars as dollars: cents, or as many places as a small amount needs."""
+    places = 2 if micro % 10_000 == 0 or micro >= 1_000_000 else 6
+    text = f"{micro / 1_000_000:.{places}f}"
+    return f"${text.rstrip('0') if places > 2 else text}"
+
+
+def _join(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+# ---- one small function per kind -------------------------------------------------------------------------------------
+
+
+def _say(line: Line, plain: str, detail: str = "", **more: Any) -> Line:
+    return replace(line, plain=plain, detail=detail, **more)
+
+
+def _opened(scene: Scene, e: ev.OfferOpened, line: Line) -> Line:
+    where = f"first right of {e.clause}" if e.clause else "open market"
+    again = f"episode {e.episode}: " if e.episode != scene.episode else ""
+    hold = f"{dollars(e.hold)} held" if e.hold is not None else ""
+    detail = _join(f"window {span(e.window // 1000)}", hold)
+    return _say(line, f"{again}offered to {e.provider} ({where})", detail, provider=e.provider)
+
+
+def _delivered(scene: Scene, e: ev.OfferDelivered, line: Line) -> Line:
+    provider = scene.offers.get(e.n, "")
+    return _say(line, f"{provider} has the offer", provider=provider, quiet=True)
+
+
+def _delivery_failed(scene: Scene, e: ev.DeliveryFailed, line: Line) -> Line:
+    provider = scene.offers.get(e.n, "")
+    return _say(line, f"the offer does not reach {provider}", e.why, provider=provider, tone=Tone.WARN)
+
+
+def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:
+    provider = scene.offers.get(e.n, "")
+    if e.accepted:
+        price = f"{dollars(e.price)} per GPU-hour" if e.price is not None else ""
+        return _say(line, f"{provider} accepted", _join(price, e.region), provider=provider, tone=Tone.GOOD)
+    until = f"until {clock(e.until)}" if e.until else ""
+    covers = f"whole {e.scope}" if e.scope else ""
+    plain = f"{provider} declined: {why(e.reason)}"
+    return _say(line, plain, _join(e.detail, covers, until), provider=provider, tone=Tone.WARN)
+
+
+def _late(scene: Scene, e: ev.LateAnswer, line: Line) -> Line:
+    word = "yes" if e.accepted else "no"
+    provider = scene.offers.get(e.n, "")
+    return _say(line, f"{provider} said {word} too late: the offer was closed", provider=provider, quiet=True)
+
+
+def _lapsed(scene: Scene, e: ev.OfferLapsed, line: Line) -> Line:
+    provider = scene.offers.get(e.n, "")
+    silent = e.how == "silence"
+    plain = f"{provider} stayed silent: refused" if silent else f"{provider} could not be reached in time: refused"
+    return _say(line, plain, f"window ended {clock(e.deadline)}", provider=provider, tone=Tone.WARN)
+
+
+def _withdrawn(scene: Scene, e: ev.OfferWithdrawn, line: Line) -> Line:
+    provider = scene.offers.get(e.n, "")
+    return _say(line, f"offer to {provider} withdrawn: {why(e.why)}", provider=provider, tone=Tone.WARN)
+
+
+def _round_ended(scene: Scene, e: ev.RoundEnded, line: Line) -> Line:
+    plain = "everybody refused: asked again in a new round"
+    return _say(line, plain, f"at {clock(e.until)} or when capacity is released", tone=Tone.WARN)
+
+
+def _intended(scene: Scene, e: ev.Intended, line: Line) -> Line:
+    price = f"{dollars(e.price)} per GPU-hour" if e.price is not None else ""
+    return _say(
+        line, f"launching at {e.provider}", _join(e.region, e.accelerator, price), provider=e.provider, quiet=True
+    )
+
+
+def _confirmed(scene: Scene, e: ev.LaunchConfirmed, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    return _say(line, f"{provider} holds the launch", provider=provider, quiet=True)
+
+
+def _unknown(scene: Scene, e: ev.WentUnknown, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    return _say(line, f"{provider} {why(e.why)} → unknown", provider=provider, tone=Tone.WARN)
+
+
+def _seen(scene: Scene, e: ev.SeenAgain, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    return _say(line, f"found again at {provider} by its {e.how}", provider=provider, tone=Tone.GOOD)
+
+
+def _started(scene: Scene, e: ev.Started, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    if not e.resumed_epoch:
+        return _say(line, f"running at {provider}", provider=provider, tone=Tone.GOOD)
+    step = f"step {e.resumed_step} of epoch {e.resumed_epoch}"
+    waited = "cleared" if e.cleared else f"waited {span(e.waited_ms)} to be alone"
+    plain = f"resumed at {provider} from its checkpoint"
+    return _say(line, plain, _join(step, waited), provider=provider, tone=Tone.GOOD)
+
+
+def _fencing(scene: Scene, e: ev.Fencing, line: Line) -> Line:
+    provider = _newest(scene)
+    return _say(line, f"{why(e.why)}: fencing {provider}", f"below epoch {e.epoch}", provider=provider, quiet=True)
+
+
+def _fenced(scene: Scene, e: ev.Fenced, line: Line) -> Line:
+    provider = _newest(scene)
+    reason = f"{why(scene.fencing)} → " if scene.fencing else ""
+    return _say(line, f"{reason}{provider} fenced", f"below epoch {e.epoch}", provider=provider, tone=Tone.WARN)
+
+
+def _newest(scene: Scene) -> str:
+    return scene.epochs[max(scene.epochs)] if scene.epochs else ""
+
+
+def _ended(scene: Scene, e: ev.Ended, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    line = replace(line, provider=provider)
+    detail = _join(f"ran {span(e.ran_ms)}" if e.ran_ms else "", dollars(e.charge) if e.charge is not None else "")
+    if e.fails:
+        code = f"exit {e.exit}" if e.exit is not None else ""
+        return _say(line, f"failed at {provider}: {why(e.fails)}", _join(code, detail), tone=Tone.BAD)
+    if e.how == "done":
+        return _say(line, f"done at {provider}", detail, tone=Tone.GOOD)
+    reason = f": {why(e.why)}" if e.why else ""
+    spoken = {
+        "released": f"attempt at {provider} released{reason}",
+        "rejected": f"{provider} rejected the launch{reason}",
+        "fenced": f"attempt at {provider} given up{reason}",
+        "gone": f"attempt at {provider} is gone{reason}",
+    }
+    return _say(line, spoken.get(e.how, e.how), detail, tone=Tone.WARN, quiet=e.how == "fenced")
+
+
+def _charged(scene: Scene, e: ev.Charged, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    return _say(line, f"billed by {provider}", dollars(e.charge), provider=provider, quiet=True)
+
+
+def _submitted(scene: Scene, e: ev.Submitted, line: Line) -> Line:
+    return _say(line, "submitted", _join(e.name, f"by {e.by}" if e.by else ""))
+
+
+def _held(scene: Scene, e: ev.Held, line: Line) -> Line:
+    return _say(line, f"held: {why(e.reason)}", tone=Tone.BAD)
+
+
+def _swept(scene: Scene, e: ev.Swept, line: Line) -> Line:
+    plain = f"swept at {e.provider}: alive and nobody's business"
+    return _say(line, plain, f"{e.key}, {e.gpus} GPUs", provider=e.provider, tone=Tone.WARN)
+
+
+def _absent(scene: Scene, e: ev.ControllerAbsent, line: Line) -> Line:
+    return _say(line, "nobody led", f"{clock(e.since)} to {clock(e.until)}", tone=Tone.WARN)
+
+
+_TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
+    "Submitted": _submitted, "OfferOpened": _opened, "OfferDelivered": _delivered, "DeliveryFailed": _delivery_failed,
+    "OfferAnswered": _answered, "LateAnswer": _late, "OfferLapsed": _lapsed, "OfferWithdrawn": _withdrawn,
+    "RoundEnded": _round_ended, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown,
+    "SeenAgain": _seen, "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended,
+    "Charged": _charged, "Held": _held, "Swept": _swept, "ControllerAbsent": _absent,
+    "CancelAsked": lambda s, e, line: _say(line, "cancel asked", f"by {e.by}" if e.by else "", tone=Tone.WARN),
+    "Cancelled": lambda s, e, line: _say(line, "cancelled", tone=Tone.BAD),
+    "Failed": lambda s, e, line: _say(line, f"failed: {why(e.reason)}", tone=Tone.BAD),
+    "Resumed": lambda s, e, line: _say(line, f"goes on: {why(e.by)}", tone=Tone.GOOD),
+    "Led": lambda s, e, line: _say(line, "a server took the lead", f"term {e.term}", quiet=True),
+    "ContractInForce": lambda s, e, line: _say(line, "contracts in force", f"version {e.n}", quiet=True),
+    "ProvidersInForce": lambda s, e, line: _say(line, "providers in force", f"version {e.n}", quiet=True),
+}  # fmt: skip

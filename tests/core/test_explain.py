@@ -1,0 +1,102 @@
+"""Every event has a sentence; a story reads the same however fast it happened."""
+
+import msgspec
+import pytest
+
+from orchestrator.core import explain
+from orchestrator.model import event as ev
+
+EXAMPLE = {int: 3, str: "x", bool: True}
+
+
+def offer(
+    n: int, provider: str, clause: str = "", episode: int = 1, skipped: tuple[ev.Skip, ...] = ()
+) -> ev.OfferOpened:
+    return ev.OfferOpened(
+        n=n, provider=provider, episode=episode, round=1, contract=1, providers=1, clause=clause, terms="t",
+        window=60_000_000, skipped=skipped,
+    )  # fmt: skip
+
+
+def intended(epoch: int, n: int, provider: str) -> ev.Intended:
+    return ev.Intended(epoch=epoch, offer=n, provider=provider, region="r", accelerator="H100", contract=1, episode=1)
+
+
+def no(n: int, reason: str = "capacity") -> ev.OfferAnswered:
+    return ev.OfferAnswered(n=n, accepted=False, reason=reason)
+
+
+def yes(n: int) -> ev.OfferAnswered:
+    return ev.OfferAnswered(n=n, accepted=True, price=2_210_000, region="us-east")
+
+
+STORY = (
+    ev.Submitted("d", "s", "digits", 20_000, 3_000, 600_000),
+    offer(1, "azure", clause="agreement/first-right"), no(1),
+    offer(2, "coreweave"), yes(2), intended(1, 2, "coreweave"), ev.LaunchConfirmed(1), ev.Started(1, 0, False),
+    ev.WentUnknown(1, "unreachable"), ev.Fencing(2, "beat_silent"), ev.Fenced(2),
+    ev.Ended(epoch=1, how="fenced", why="beat_silent", avoid_scope="provider", avoid_until=9),
+    offer(3, "azure", clause="agreement/first-right", episode=2), no(3),
+    offer(4, "oracle", episode=2, skipped=(ev.Skip("coreweave", "loss", 9),)), yes(4), intended(2, 4, "oracle"),
+    ev.LaunchConfirmed(2), ev.Started(2, 24_000, False, 1, 120), ev.Ended(epoch=2, how="done", exit=0, ran_ms=81_000),
+)  # fmt: skip
+
+
+def test_a_story_without_times_and_numbers() -> None:
+    assert explain.golden(explain.timeline((0, event) for event in STORY)).splitlines() == [
+        "submitted",
+        "offered to azure (first right of agreement/first-right)",
+        "azure declined: capacity",
+        "offered to coreweave (open market)",
+        "coreweave accepted",
+        "running at coreweave",
+        "coreweave unreachable → unknown",
+        "beat silent → coreweave fenced",
+        "episode 2: offered to azure (first right of agreement/first-right)",
+        "azure declined: capacity",
+        "coreweave passed over: avoided, it just lost this job",
+        "offered to oracle (open market)",
+        "oracle accepted",
+        "resumed at oracle from its checkpoint",
+        "done at oracle",
+    ]
+
+
+def test_the_same_story_told_slower_has_the_same_golden_form() -> None:
+    slow = [(at * 7_000_000, event) for at, event in enumerate(STORY)]
+    assert explain.golden(explain.timeline(slow)) == explain.golden(explain.timeline((0, e) for e in STORY))
+
+
+def test_numbers_are_in_the_detail() -> None:
+    lines = explain.timeline((0, event) for event in STORY)
+    assert "coreweave accepted ($2.21 per GPU-hour, us-east)" in [line.text for line in lines]
+    assert "step 120 of epoch 1, waited 24 s to be alone" in [line.detail for line in lines]
+
+
+def test_who_is_passed_over_for_the_same_reason_is_said_once_in_an_episode() -> None:
+    gone = (ev.Skip("gcp", "region"),)
+    lines = explain.timeline((0, offer(n, f"p{n}", skipped=gone)) for n in (1, 2))
+    assert [line.plain for line in lines].count("gcp passed over: no lawful region") == 1
+
+
+@pytest.mark.parametrize("kind", ev.AnyEvent.__args__, ids=lambda kind: kind.__name__)
+def test_every_kind_has_a_sentence(kind: type[ev.AnyEvent]) -> None:
+    required = [f for f in msgspec.structs.fields(kind) if f.required]
+    event = kind(**{f.name: EXAMPLE.get(f.type) for f in required})
+    (line,) = explain.timeline([(0, event)], quiet=True)
+    assert line.plain and "None" not in line.text
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [(250, "250 ms"), (12_500, "12.5 s"), (60_000, "1 min"), (250_000, "4 min 10 s"), (7_500_000, "2 h 5 min")],
+)
+def test_durations_are_said_as_people_say_them(ms: int, said: str) -> None:
+    assert explain.span(ms) == said
+
+
+@pytest.mark.parametrize(
+    ("micro", "said"), [(2_210_000, "$2.21"), (50_000, "$0.05"), (1_234, "$0.001234"), (0, "$0.00")]
+)
+def test_money_is_said_in_dollars(micro: int, said: str) -> None:
+    assert explain.dollars(micro) == said
