@@ -147,6 +147,8 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
 
 MAX_ABSENCES = 256
 """Windows last hours and absences are at least 15 s long, so older ones can no longer touch an open window."""
+MAX_LATE = 16
+"""Only to note a late answer once when a provider's feed repeats it."""
 MAX_SWEPT = 1024
 """Only to say a key once; forgetting one says it again."""
 
@@ -157,13 +159,14 @@ MAX_SWEPT = 1024
 def _submitted(job: str, project: str, at: int, e: ev.Submitted) -> JobRow:
     return JobRow(
         job=job, project=project, name=e.name, spec=e.spec, shape=e.shape, limit_ms=e.limit_ms, grace_ms=e.grace_ms,
-        max_runtime_ms=e.max_runtime_ms, start_by_ms=e.start_by_ms, submitted_at=at, episode_at=at, applied_at=at,
+        max_runtime_ms=e.max_runtime_ms, start_by_ms=e.start_by_ms, check_ms=e.check_ms, max_attempts=e.max_attempts,
+        on_unreachable=e.on_unreachable, submitted_at=at, episode_at=at, applied_at=at,
     )  # fmt: skip
 
 
 def _evidence(row: JobRow, at: int, e: Any) -> JobRow:
     if not isinstance(e, ev.Charged):
-        return replace(row, applied_at=at)
+        return replace(row, late=(*row.late, e.n)[-MAX_LATE:], applied_at=at)
     attempts = tuple(replace(a, charge=e.charge) if a.epoch == e.epoch else a for a in row.attempts)
     return replace(row, attempts=attempts, applied_at=at)
 
@@ -202,23 +205,25 @@ def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:
     offer = _offer(row, "OfferAnswered", e.n)
     if e.accepted:
         return replace(row, offer=replace(offer, state=O.ACCEPTED, answered_at=at, ttl=e.ttl))
-    refusal = _refusal(row, offer, at, "declined", scope=e.scope, until=e.until, reason=e.reason)
-    offer = replace(offer, state=O.DECLINED, answered_at=at)
-    return replace(row, state=J.QUEUED, offer=offer, refusals=(*row.refusals, refusal))
+    refusals = _refuse(row, offer, at, "declined", scope=e.scope, until=e.until, reason=e.reason)
+    return replace(row, state=J.QUEUED, offer=replace(offer, state=O.DECLINED, answered_at=at), refusals=refusals)
 
 
-def _refusal(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> RefusalRow:
-    return RefusalRow(
+def _refuse(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> tuple[RefusalRow, ...]:
+    """The job's refusals with this one, which replaces an earlier one of the same provider under the same clause."""
+    new = RefusalRow(
         n=offer.n, provider=offer.provider, clause=offer.clause, terms=offer.terms, how=how, at=at,
         episode=row.episode, **more,
     )  # fmt: skip
+    kept = (r for r in row.refusals if (r.provider, r.clause) != (new.provider, new.clause))
+    return (*kept, new)
 
 
 def _lapsed(row: JobRow, at: int, e: ev.OfferLapsed) -> JobRow:
     offer = _offer(row, "OfferLapsed", e.n)
     how = "lapsed" if e.how == "silence" else e.how
-    refusal = _refusal(row, offer, at, how)
-    return replace(row, state=J.QUEUED, offer=replace(offer, state=O.LAPSED), refusals=(*row.refusals, refusal))
+    refusals = _refuse(row, offer, at, how)
+    return replace(row, state=J.QUEUED, offer=replace(offer, state=O.LAPSED), refusals=refusals)
 
 
 def _withdrawn(row: JobRow, at: int, e: ev.OfferWithdrawn) -> JobRow:
@@ -326,7 +331,7 @@ def _rejected(row: JobRow, offer: OfferRow, at: int, late: bool) -> JobRow:
     """A refusal by deed where they failed; where we were late it is our fault and they are asked again."""
     if late:
         return replace(row, asked=tuple(p for p in row.asked if p != offer.provider))
-    return replace(row, refusals=(*row.refusals, _refusal(row, offer, at, "accept_failed")))
+    return replace(row, refusals=_refuse(row, offer, at, "accept_failed"))
 
 
 def _cancel_asked(row: JobRow, at: int, e: ev.CancelAsked) -> JobRow:

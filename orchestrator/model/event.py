@@ -72,6 +72,10 @@ class Submitted(Event, frozen=True, tag="Submitted"):
     by: str = ""
     """Name of the token that submitted it."""
     start_by_ms: int | None = None
+    check_ms: int = 10_000
+    max_attempts: int = 10
+    on_unreachable: str = "wait"
+    """wait | stop | confirmed_stop_only"""
 
 
 class Skip(Struct, frozen=True, omit_defaults=True, array_like=True):
@@ -314,7 +318,7 @@ KINDS: tuple[str, ...] = tuple(str(k.__struct_config__.tag) for k in get_args(An
 
 VERSION = 1
 _encoder = msgspec.json.Encoder(order="deterministic")
-_decoder = msgspec.json.Decoder(AnyEvent)
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def kind_of(event: AnyEvent) -> str:
@@ -329,4 +333,5 @@ def encode(event: AnyEvent) -> bytes:
 
 def decode(body: bytes) -> AnyEvent:
     """The event behind body bytes; `msgspec.ValidationError` for anything this version does not know."""
-    return _decoder.decode(body)
+    event: AnyEvent = _decoder.decode(body)
+    return event

@@ -130,6 +130,9 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     grace_ms: int
     max_runtime_ms: int
     start_by_ms: int | None = None
+    check_ms: int = 10_000
+    max_attempts: int = 10
+    on_unreachable: str = "wait"
     submitted_at: int
     state: JobState = JobState.QUEUED
     episode: int = 1
@@ -142,6 +145,9 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Providers asked in this round."""
     offer: OfferRow | None = None
     refusals: tuple[RefusalRow, ...] = ()
+    """The latest no of each provider under each clause."""
+    late: tuple[int, ...] = ()
+    """Offers whose late answers were noted (the newest few)."""
     avoid: tuple[AvoidRow, ...] = ()
     attempts: tuple[AttemptRow, ...] = ()
     fence: int = 0

@@ -7,6 +7,7 @@ Times are integer microseconds UTC, money is integer micro-dollars (per GPU-hour
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -156,6 +157,9 @@ class OutcomeUnknown(Struct, frozen=True):
 
     key: str
     why: str
+
+
+LaunchReply: TypeAlias = Confirmed | Rejected | OutcomeUnknown
 
 
 class StopReply(Struct, frozen=True):

@@ -90,7 +90,9 @@ class Desk(Protocol):
         """Where the job stands, live or archived."""
         ...
 
-    async def jobs(self, project: str | None, states: Sequence[str], limit: int, before: str | None) -> Sequence[JobRow]:
+    async def jobs(
+        self, project: str | None, states: Sequence[str], limit: int, before: str | None
+    ) -> Sequence[JobRow]:
         """Newest first."""
         ...
 

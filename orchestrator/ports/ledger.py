@@ -120,7 +120,9 @@ class Ledger(Protocol):
         """One job's row, live or not."""
         ...
 
-    async def rows(self, project: str | None, states: Iterable[str] | None, limit: int, before: str | None) -> Sequence[LiveRow]:
+    async def rows(
+        self, project: str | None, states: Iterable[str] | None, limit: int, before: str | None
+    ) -> Sequence[LiveRow]:
         """Rows by job id, newest first, live or not; `before` pages on."""
         ...
 

@@ -8,23 +8,19 @@ moves a job. Every verb says what a crash of ours before, during and after it le
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from orchestrator.model.offer import (
     Capabilities,
-    Confirmed,
     LaunchOrder,
+    LaunchReply,
     Listing,
     Observation,
     OfferOut,
-    OutcomeUnknown,
     Receipt,
-    Rejected,
     StopReply,
     Undelivered,
 )
-
-LaunchReply: TypeAlias = Confirmed | Rejected | OutcomeUnknown
 
 
 class ProviderError(Exception):

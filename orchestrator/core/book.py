@@ -1,0 +1,355 @@
+"""Where everything stands: rows, shapes, providers and timers, kept in step with the events. Who needs a look now?
+
+Held by the engine, one per process; rebuilt from the ledger's live rows at a restart. `apply` is its only way of
+changing a job. It holds ids and numbers. Nothing here walks all jobs except `load`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from orchestrator.core.eligibility import compile_rules
+from orchestrator.core.lifecycle import active, fold_job, fold_ledger, open_offer
+from orchestrator.core.ranking import order
+from orchestrator.core.windows import NEVER, deadline, due_at
+from orchestrator.model import event as ev
+from orchestrator.model.contract import Contracts, Providers, Trigger
+from orchestrator.model.job import JobRow, JobState, LedgerRow, OfferState, RefusalRow
+from orchestrator.model.offer import Capabilities
+from orchestrator.model.placement import How, Placement, Refused, Rules, Shape, Terms
+
+GATED_WIDTH = 256
+"""Jobs of one shape that may wait for a holder at a time."""
+PROBES = 8
+"""Parked shapes that one release of capacity wakes: enough to find one that fits, few enough to cost nothing."""
+
+ShapeKey = tuple[str, Trigger]
+"""A shape's digest and why capacity is needed: a job that lost its machines is decided with trigger replace."""
+
+
+@dataclass(slots=True)
+class ShapeBook:
+    """One queue of jobs that are decided alike, and what is remembered for all of them."""
+
+    key: ShapeKey
+    shape: Shape
+    queue: list[tuple[int, str]] = field(default_factory=list)
+    """Heap of (submitted_at, job); stale entries are dropped when met."""
+    offering: int = 0
+    widths: dict[str, int] = field(default_factory=dict)
+    """provider → jobs of this shape that may ask it in the open market at a time."""
+    asking: dict[str, int] = field(default_factory=dict)
+    """provider → jobs of this shape with an open offer there."""
+    parked: dict[str, int] = field(default_factory=dict)
+    """provider → when it may be asked again by this shape in the open market."""
+    waiting: set[str] = field(default_factory=set)
+    """Jobs between two rounds."""
+    rules: Rules | None = None
+    placement: Placement | None = None
+    """For a job without refusals, at `prices`."""
+    prices: int = -1
+
+
+@dataclass(slots=True)
+class ProviderBook:
+    """What is remembered of one provider."""
+
+    name: str
+    capabilities: Capabilities
+    market_window: int
+    up: bool = True
+    since: int = 0
+    open_offers: int = 0
+    deadlines: list[tuple[int, str, int]] = field(default_factory=list)
+    """Heap of (deadline, job, offer) of delivered offers; stale entries are dropped when met."""
+    jobs: set[str] = field(default_factory=set)
+    """Jobs with an active attempt here."""
+    waiters: set[ShapeKey] = field(default_factory=set)
+    """Shapes that wait for room among its open offers."""
+    parked: set[ShapeKey] = field(default_factory=set)
+    """Shapes that are parked here."""
+
+
+class Book:
+    """The whole picture. Mutable, single-threaded, owned by one engine."""
+
+    def __init__(self, contracts: Contracts | None, providers: Providers, ledger: LedgerRow) -> None:
+        """An empty book under one version of contracts and providers."""
+        self.contracts, self.providers_set, self.ledger = contracts, providers, ledger
+        self.jobs: dict[str, JobRow] = {}
+        self.shapes: dict[ShapeKey, ShapeBook] = {}
+        self.known_shapes: dict[str, Shape] = {}
+        self.providers: dict[str, ProviderBook] = {}
+        self.terms: dict[str, Terms] = {}
+        self.quotes: dict[str, dict[tuple[str, str], int]] = {}
+        self.prices_version = 0
+        self.woken: set[ShapeKey] = set()
+        self.timers: list[tuple[int, str]] = []
+        self.sleepers: list[tuple[int, ShapeKey]] = []
+        self.early: set[str] = set()
+        self._due: dict[str, int] = {}
+
+    # ---- what there is ----
+
+    def shape_of(self, row: JobRow) -> ShapeBook:
+        """The queue this job belongs to now."""
+        trigger = Trigger.REPLACE if row.episode > 1 else self.known_shapes[row.shape].trigger
+        key = (row.shape, trigger)
+        found = self.shapes.get(key)
+        if found is None:
+            shape = self.known_shapes[row.shape]
+            if trigger is not shape.trigger:
+                shape = replace(shape, trigger=trigger)
+            found = self.shapes[key] = ShapeBook(key, shape)
+        return found
+
+    def rules(self, shape: ShapeBook, now: int) -> Rules:
+        """Contracts and law for this shape, compiled once until a term begins or ends."""
+        rules = shape.rules
+        if rules is None or (rules.expires_us is not None and now >= rules.expires_us):
+            rules = shape.rules = compile_rules(self.contracts, self.providers_set, shape.shape, now)
+            shape.placement = None
+            for terms, digest in _all_terms(rules):
+                self.terms.setdefault(digest, terms)
+        return rules
+
+    def placement(self, row: JobRow, now: int) -> tuple[Rules, Placement]:
+        """Whom to ask for this job now."""
+        shape = self.shape_of(row)
+        rules = self.rules(shape, now)
+        if not row.refusals:
+            if shape.placement is None or shape.prices != self.prices_version:
+                shape.placement = order(rules, self.prices(rules), (), now, row.episode)
+                shape.prices = self.prices_version
+            return rules, shape.placement
+        refused = [self._refused(r) for r in row.refusals]
+        return rules, order(rules, self.prices(rules), refused, now, row.episode)
+
+    def prices(self, rules: Rules) -> dict[str, int]:
+        """Cheapest lawful price by provider: quoted by the feed, else of the price book. Micro-dollars per GPU-hour."""
+        found: dict[str, int] = {}
+        for c in rules.candidates:
+            price = self.quote(c.provider, c.accelerator, c.regions)
+            price = c.list_price if price is None else price
+            if price is not None:
+                found[c.provider] = price
+        return found
+
+    def quote(self, provider: str, accelerator: str | None, regions: Iterable[str]) -> int | None:
+        """The cheapest quoted price in these regions, if the provider quotes any."""
+        quoted = self.quotes.get(provider)
+        if not quoted or accelerator is None:
+            return None
+        return min((quoted[(accelerator, r)] for r in regions if (accelerator, r) in quoted), default=None)
+
+    def _refused(self, row: RefusalRow) -> Refused:
+        return Refused(
+            provider=row.provider, clause=row.clause, at_us=row.at, how=How(row.how), episode=row.episode,
+            terms_hash=row.terms, terms=self.terms.get(row.terms),
+        )  # fmt: skip
+
+    # ---- what happens ----
+
+    def add_provider(self, name: str, capabilities: Capabilities, market_window: int) -> None:
+        """Make a provider known, in the order of the file."""
+        self.providers[name] = ProviderBook(name, capabilities, market_window)
+
+    def load(self, rows: Iterable[JobRow], shapes: Mapping[str, Shape], terms: Mapping[str, Terms]) -> None:
+        """Take in the live rows of a restart."""
+        self.known_shapes.update(shapes)
+        self.terms.update(terms)
+        for row in rows:
+            self.jobs[row.job] = row
+            self._index(None, row)
+
+    def apply(self, job: str, project: str, at: int, event: ev.AnyEvent) -> JobRow:
+        """Fold one event in. Raises `IllegalMove` and then has changed nothing."""
+        before = self.jobs.get(job)
+        after = fold_job(before, job, project, at, event)
+        self.jobs[job] = after
+        self._index(before, after)
+        return after
+
+    def apply_ledger(self, at: int, event: ev.AnyEvent) -> LedgerRow:
+        """Fold one event of the whole ledger in."""
+        self.ledger = fold_ledger(self.ledger, at, event)
+        if isinstance(event, ev.ControllerAbsent):
+            self._shift_deadlines()
+        return self.ledger
+
+    def set_prices(self, provider: str, rows: Mapping[tuple[str, str], int]) -> None:
+        """A provider's quoted prices changed: its shapes are looked at again."""
+        if self.quotes.get(provider) != rows:
+            self.quotes[provider] = dict(rows)
+            self.prices_version += 1
+
+    def wake(self, provider: str) -> None:
+        """Capacity may be free at a provider: its most urgent parked shapes may ask again, and waiting jobs too."""
+        state = self.providers[provider]
+        found = heapq.nsmallest(PROBES, (self.shapes[k] for k in state.parked), key=urgency)
+        for shape in found:
+            state.parked.discard(shape.key)
+            shape.parked.pop(provider, None)
+            for job in shape.waiting:
+                self.early.add(job)
+                heapq.heappush(shape.queue, (self.jobs[job].submitted_at, job))
+            self.woken.add(shape.key)
+
+    def park(self, shape: ShapeBook, provider: str, until: int) -> None:
+        """This shape does not ask there in the open market before `until` or a release of capacity."""
+        shape.parked[provider] = max(shape.parked.get(provider, 0), until)
+        self.providers[provider].parked.add(shape.key)
+
+    def sleep(self, shape: ShapeBook, until: int) -> None:
+        """Nobody can serve this shape before `until`: it costs nothing until then."""
+        heapq.heappush(self.sleepers, (until, shape.key))
+
+    def may_decide(self, row: JobRow, now: int) -> bool:
+        """Whether a queued job may be put to somebody now, or waits for its next round."""
+        if row.state is not JobState.QUEUED:
+            return False
+        return row.wait_until is None or row.wait_until <= now or row.job in self.early
+
+    def forget(self, job: str) -> None:
+        """Drop a job that is over and gone from the book (never from the ledger)."""
+        self.jobs.pop(job, None)
+        self._due.pop(job, None)
+
+    # ---- timers and deadlines ----
+
+    def pop_due(self, now: int) -> list[str]:
+        """Jobs whose timer has come, each once; shapes whose sleep is over wake up."""
+        while self.sleepers and self.sleepers[0][0] <= now:
+            self.woken.add(heapq.heappop(self.sleepers)[1])
+        found: list[str] = []
+        while self.timers and self.timers[0][0] <= now:
+            at, job = heapq.heappop(self.timers)
+            if self._due.get(job) == at:
+                del self._due[job]
+                found.append(job)
+        return found
+
+    def next_timer(self) -> int:
+        """When `pop_due` will have something; NEVER: not by itself."""
+        while self.timers and self._due.get(self.timers[0][1]) != self.timers[0][0]:
+            heapq.heappop(self.timers)
+        job = self.timers[0][0] if self.timers else NEVER
+        return min(job, self.sleepers[0][0]) if self.sleepers else job
+
+    def next_deadline(self, provider: str) -> int:
+        """When the earliest delivered offer at a provider ends; NEVER: none is open."""
+        heap = self.providers[provider].deadlines
+        while heap and not self._waits(heap[0][1], heap[0][2]):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else NEVER
+
+    def pop_overdue(self, provider: str, polled_at: int) -> list[tuple[str, int, int]]:
+        """(job, offer, deadline) of offers without an answer in a poll sent at `polled_at`, at or past their deadline."""
+        heap = self.providers[provider].deadlines
+        found = []
+        while heap and heap[0][0] <= polled_at:
+            at, job, n = heapq.heappop(heap)
+            if self._waits(job, n):
+                found.append((job, n, at))
+        return found
+
+    def peek_overdue(self, provider: str, polled_at: int) -> list[tuple[int, str, int]]:
+        """(deadline, job, offer) of what `pop_overdue` would give; they stay open."""
+        heap = self.providers[provider].deadlines
+        return [entry for entry in heap if entry[0] <= polled_at and self._waits(entry[1], entry[2])]
+
+    def _waits(self, job: str, n: int) -> bool:
+        row = self.jobs.get(job)
+        return (
+            row is not None and row.offer is not None and row.offer.n == n and row.offer.state is OfferState.DELIVERED
+        )
+
+    def _shift_deadlines(self) -> None:
+        for provider in self.providers.values():
+            shifted = [(self._deadline(job), job, n) for _, job, n in provider.deadlines if self._waits(job, n)]
+            heapq.heapify(shifted)
+            provider.deadlines = shifted
+
+    def _deadline(self, job: str) -> int:
+        offer = self.jobs[job].offer
+        assert offer is not None, "only jobs with an open offer have a deadline"
+        return deadline(offer, self.ledger.absences)
+
+    def _index(self, before: JobRow | None, after: JobRow) -> None:
+        self._index_offer(before, after)
+        self._index_attempt(before, after)
+        if after.state is JobState.QUEUED:
+            self.enqueue(after)
+        elif before is not None and before.wait_until is not None:
+            self.shape_of(before).waiting.discard(after.job)
+            self.early.discard(after.job)
+        due = due_at(after)
+        if self._due.get(after.job, NEVER) != due:
+            if due == NEVER:
+                self._due.pop(after.job, None)
+            else:
+                self._due[after.job] = due
+                heapq.heappush(self.timers, (due, after.job))
+
+    def enqueue(self, row: JobRow) -> None:
+        """Put a queued job where its shape will find it: in the queue, or among those between two rounds."""
+        shape = self.shape_of(row)
+        if row.wait_until is None:
+            heapq.heappush(shape.queue, (row.submitted_at, row.job))
+            self.woken.add(shape.key)
+        else:
+            shape.waiting.add(row.job)
+            self.early.discard(row.job)
+        last = row.refusals[-1] if row.refusals else None
+        if last is not None and last.until is not None and not last.clause:
+            self.park(shape, last.provider, last.until)
+
+    def next_round(self, row: JobRow) -> None:
+        """A job's time between two rounds is over."""
+        shape = self.shape_of(row)
+        heapq.heappush(shape.queue, (row.submitted_at, row.job))
+        self.woken.add(shape.key)
+
+    def _index_offer(self, before: JobRow | None, after: JobRow) -> None:
+        was = open_offer(before) if before is not None else None
+        now = open_offer(after)
+        if was is not None and now is None and before is not None:
+            self._count(before, was.provider, -1)
+        if now is None:
+            return
+        if was is None:
+            self._count(after, now.provider, +1)
+        if now.delivered_at is not None and (was is None or was.delivered_at is None):
+            provider = self.providers[now.provider]
+            heapq.heappush(provider.deadlines, (deadline(now, self.ledger.absences), after.job, now.n))
+
+    def _count(self, row: JobRow, name: str, by: int) -> None:
+        shape, provider = self.shape_of(row), self.providers[name]
+        provider.open_offers += by
+        shape.asking[name] = shape.asking.get(name, 0) + by
+        if by < 0:
+            self.woken.add(shape.key)
+            self.woken |= provider.waiters
+            provider.waiters.clear()
+
+    def _index_attempt(self, before: JobRow | None, after: JobRow) -> None:
+        was = active(before) if before is not None else None
+        now = active(after)
+        if was is not None and now is None:
+            self.providers[was.provider].jobs.discard(after.job)
+            self.wake(was.provider)
+        elif now is not None and was is None:
+            self.providers[now.provider].jobs.add(after.job)
+
+
+def _all_terms(rules: Rules) -> list[tuple[Terms, str]]:
+    return [(g.terms, g.terms_hash) for g in rules.gates] + [(c.terms, c.terms_hash) for c in rules.candidates]
+
+
+def urgency(shape: ShapeBook) -> tuple[int, int]:
+    """By priority, then age of the head."""
+    return (-shape.shape.priority, shape.queue[0][0] if shape.queue else NEVER)

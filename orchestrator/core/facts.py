@@ -1,0 +1,173 @@
+"""What the loop tells the planner: wishes, replies, sightings, run-log reads. Facts, never conclusions.
+
+Made by the engine's lanes and watchers; consumed by `core.planner.on_fact`. A fact may be stale, repeated or about
+something long over: the planner ignores what no longer applies.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from orchestrator.model.event import Submitted
+from orchestrator.model.offer import Answer, LaunchReply, Receipt, Sighting, Undelivered
+from orchestrator.model.placement import Shape
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """A job comes in."""
+
+    job: str
+    project: str
+    event: Submitted
+    shape: Shape
+
+
+class CancelWish(Struct, frozen=True):
+    """Somebody wants the job's end."""
+
+    job: str
+    by: str
+
+
+class ResumeWish(Struct, frozen=True):
+    """Somebody, or a change, lets a held job go on."""
+
+    job: str
+    by: str
+
+
+class Due(Struct, frozen=True):
+    """A timer of this job has come."""
+
+    job: str
+
+
+class Delivery(Struct, frozen=True):
+    """A provider's reply to a delivered offer; `sent` is the sha256 of the bytes that left us."""
+
+    provider: str
+    reply: Receipt | Undelivered
+    sent: str
+    others_answer: bool
+    """Whether some other provider answered us meanwhile; if not, it is our network."""
+
+
+class Polled(Struct, frozen=True):
+    """The feed of a provider, asked at `sent_at`, brought these answers and no others."""
+
+    provider: str
+    sent_at: int
+    answers: tuple[Answer, ...] = ()
+
+
+class PollFailed(Struct, frozen=True):
+    """A closing poll that got no reply."""
+
+    provider: str
+    sent_at: int
+    others_answer: bool
+
+
+class Launched(Struct, frozen=True):
+    """A provider's reply to a launch that we sent at `sent_at`."""
+
+    reply: LaunchReply
+    sent_at: int
+
+
+class Sighted(Struct, frozen=True):
+    """Machines were seen, or said to be gone."""
+
+    provider: str
+    sighting: Sighting
+
+
+class ProviderDown(Struct, frozen=True):
+    """A provider stopped answering."""
+
+    provider: str
+
+
+class ProviderUp(Struct, frozen=True):
+    """A provider answers (again)."""
+
+    provider: str
+
+
+class CapacityReleased(Struct, frozen=True):
+    """A provider says that something became free."""
+
+    provider: str
+
+
+class StartSeen(Struct, frozen=True, kw_only=True):
+    """The run log holds this epoch's start."""
+
+    job: str
+    epoch: int
+    waited_ms: int
+    cleared: bool
+    resumed_epoch: int = 0
+    resumed_step: int = 0
+
+
+class DoneSeen(Struct, frozen=True):
+    """The run log holds the job's done."""
+
+    job: str
+    epoch: int
+    exit: int
+    ran_ms: int
+    billed: tuple[int, int] | None = None
+    """(micro-dollars, GPU-seconds) as the provider counts them, if it has said."""
+
+
+class ReleaseSeen(Struct, frozen=True, kw_only=True):
+    """The run log holds this epoch's release."""
+
+    job: str
+    epoch: int
+    why: str
+    ran_ms: int
+    crash_loop: bool = False
+
+
+class BeatSeen(Struct, frozen=True):
+    """A new beat, or a new entry of this epoch: it lives."""
+
+    job: str
+    epoch: int
+
+
+class BeatSilent(Struct, frozen=True):
+    """No new beat for `limit` of our own readable time."""
+
+    job: str
+    epoch: int
+
+
+class FencePlaced(Struct, frozen=True):
+    """The fence stands in the run log. `ran_ms`: user-code time of the epoch below, to its last beat."""
+
+    job: str
+    epoch: int
+    unclaimed: bool
+    """The epoch below never claimed: behind the fence it never can."""
+    ran_ms: int
+
+
+class Billed(Struct, frozen=True):
+    """What a provider charges for an ended attempt."""
+
+    job: str
+    epoch: int
+    microdollars: int
+    gpu_seconds: int
+
+
+Fact: TypeAlias = (
+    Wish | CancelWish | ResumeWish | Due | Delivery | Polled | PollFailed | Launched | Sighted | ProviderDown
+    | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | Billed
+)  # fmt: skip

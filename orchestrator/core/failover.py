@@ -1,0 +1,232 @@
+"""Is an attempt alive, over, or unknown, and what follows for its job?
+
+Called by the planner for launch replies, sightings, beats and run-log reads. The rule: unknown is a state, never a
+failure; a job moves on only after a confirmed rejection or end, or behind a fence that its next attempt waits out.
+"""
+
+from __future__ import annotations
+
+from orchestrator.core import facts as f
+from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.core.turn import Turn
+from orchestrator.core.windows import LOSS_MEMORY, cancel_overdue_at, launch_overdue_at
+from orchestrator.model import event as ev
+from orchestrator.model.ids import offer_id
+from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState
+from orchestrator.model.offer import Confirmed, OutcomeUnknown, Reason, Rejected, Scope, SightingState
+
+SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped"})
+"""Ends that say nothing against the provider."""
+
+
+def on_launch_reply(turn: Turn, row: JobRow, fact: f.Launched) -> None:
+    """The provider's word on a launch."""
+    attempt = active(row)
+    if attempt is None or attempt.started_at is not None:
+        return
+    match fact.reply:
+        case Confirmed() if attempt.state in (AttemptState.INTENDED, AttemptState.UNKNOWN):
+            turn.emit(row.job, ev.LaunchConfirmed(attempt.epoch))
+        case OutcomeUnknown(why=why) if attempt.state is AttemptState.INTENDED:
+            turn.emit(row.job, ev.WentUnknown(attempt.epoch, "no_reply"))
+        case Rejected() as no:
+            _rejected(turn, row, attempt, no, fact.sent_at)
+
+
+def _rejected(turn: Turn, row: JobRow, attempt: AttemptRow, no: Rejected, sent_at: int) -> None:
+    offer = row.offer
+    late = False
+    if offer is not None and offer.ttl is not None and offer.answered_at is not None:
+        late = sent_at > offer.answered_at + offer.ttl
+    row = turn.emit(row.job, ev.Ended(
+        epoch=attempt.epoch, how="rejected", why=no.reason.value, charge=0, late=late,
+    ))  # fmt: skip
+    if no.reason is Reason.CAPACITY and not (offer and offer.clause):
+        until = no.until or turn.now + 30_000_000
+        turn.book.park(turn.book.shape_of(row), attempt.provider, until)
+    finish_stop(turn, row)
+
+
+def on_sighting(turn: Turn, row: JobRow, epoch: int, fact: f.Sighted) -> None:
+    """Machines were seen. Whatever they say of an end, the run log decides."""
+    attempt = active(row)
+    if attempt is None or attempt.epoch != epoch or attempt.provider != fact.provider:
+        return
+    state = fact.sighting.state
+    alive = state in (SightingState.PROVISIONING, SightingState.RUNNING)
+    if alive and attempt.state is AttemptState.INTENDED:
+        row = turn.emit(row.job, ev.LaunchConfirmed(epoch))
+    elif alive and attempt.state is AttemptState.UNKNOWN and attempt.why != "beat_silent":
+        row = turn.emit(row.job, ev.SeenAgain(epoch, "sighting"))
+    if (state is SightingState.RUNNING and attempt.started_at is None) or not alive:
+        turn.look.add(row.job)
+    if state is SightingState.GONE and attempt.state is not AttemptState.INTENDED:
+        _vanished(turn, row, attempt)
+
+
+def _vanished(turn: Turn, row: JobRow, attempt: AttemptRow) -> None:
+    """Its machines are said to be gone: the fence reads the log first, so a done there wins."""
+    current = active(row)
+    if current is not None and current.state is not AttemptState.UNKNOWN:
+        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "machines_gone"))
+    fence(turn, row, "machines_gone")
+
+
+def on_provider_down(turn: Turn, provider: str) -> None:
+    """We cannot reach it: what runs there is unknown, and left alone."""
+    for job in sorted(turn.book.providers[provider].jobs):
+        row = turn.book.jobs[job]
+        attempt = active(row)
+        if attempt is not None and attempt.state in (AttemptState.CONFIRMED, AttemptState.RUNNING):
+            row = turn.emit(job, ev.WentUnknown(attempt.epoch, "unreachable"))
+        turn.changed.add(job)
+
+
+def on_start(turn: Turn, row: JobRow, fact: f.StartSeen) -> None:
+    """User code began."""
+    attempt = active(row)
+    if attempt is None or attempt.epoch != fact.epoch or attempt.started_at is not None:
+        return
+    if attempt.state is AttemptState.INTENDED:
+        turn.emit(row.job, ev.LaunchConfirmed(fact.epoch))
+    turn.emit(row.job, ev.Started(
+        fact.epoch, fact.waited_ms, fact.cleared, fact.resumed_epoch, fact.resumed_step
+    ))  # fmt: skip
+
+
+def on_done(turn: Turn, row: JobRow, fact: f.DoneSeen) -> None:
+    """The one way to be complete: user code ended by itself."""
+    attempt = active(row)
+    if attempt is None or attempt.epoch != fact.epoch:
+        return
+    charge, gpu_seconds = fact.billed if fact.billed else (None, None)
+    turn.emit(row.job, ev.Ended(
+        epoch=fact.epoch, how="done", exit=fact.exit, charge=charge, gpu_seconds=gpu_seconds, ran_ms=fact.ran_ms,
+        why="" if fact.exit == 0 else "user_failure", fails="" if fact.exit == 0 else "user_failure",
+    ))  # fmt: skip
+
+
+def on_release(turn: Turn, row: JobRow, fact: f.ReleaseSeen) -> None:
+    """The attempt says that it is over and the job is not."""
+    attempt = active(row)
+    if attempt is None or attempt.epoch != fact.epoch:
+        return
+    stopping = row.state is JobState.STOPPING
+    fails = ""
+    if fact.why == "max_runtime":
+        fails = "max_runtime"
+    elif fact.crash_loop:
+        fails = "crash_loop"
+    elif not stopping and row.started >= row.max_attempts:
+        fails = "max_attempts"
+    lost = fact.why not in SAME_PLACE_WHYS
+    row = turn.emit(row.job, ev.Ended(
+        epoch=fact.epoch, how="released", why=fact.why, ran_ms=fact.ran_ms, fails="" if stopping else fails,
+        avoid_scope=Scope.PROVIDER.value if lost else "", avoid_until=turn.now + LOSS_MEMORY if lost else 0,
+    ))  # fmt: skip
+    if row.state is JobState.RECOVERING:
+        fence(turn, row, fact.why)
+    finish_stop(turn, row)
+
+
+def on_beat(turn: Turn, row: JobRow, fact: f.BeatSeen) -> None:
+    """It lives, whatever its provider says."""
+    attempt = active(row)
+    if attempt is None or attempt.epoch != fact.epoch or attempt.state is not AttemptState.UNKNOWN:
+        return
+    if turn.book.providers[attempt.provider].up and row.fence <= attempt.epoch:
+        turn.emit(row.job, ev.SeenAgain(fact.epoch, "beat"))
+
+
+def on_silence(turn: Turn, row: JobRow, fact: f.BeatSilent) -> None:
+    """No beat for `limit` of our own readable time: take over, behind a fence."""
+    attempt = active(row)
+    if attempt is None or attempt.epoch != fact.epoch or row.on_unreachable == "confirmed_stop_only":
+        return
+    if row.fence > attempt.epoch:
+        return
+    if attempt.state is not AttemptState.UNKNOWN:
+        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "beat_silent"))
+    fence(turn, row, "beat_silent")
+
+
+def fence(turn: Turn, row: JobRow, why: str) -> JobRow:
+    """Mean to fence everything so far; the loop then puts the fence, which reads the log first."""
+    epoch = row.attempts[-1].epoch + 1
+    return row if row.fence >= epoch else turn.emit(row.job, ev.Fencing(epoch, why))
+
+
+def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
+    """The fence stands: what is below can append nothing any more."""
+    if row.fence != fact.epoch or row.fenced >= fact.epoch:
+        return
+    row = turn.emit(row.job, ev.Fenced(fact.epoch))
+    attempt = active(row)
+    if attempt is not None and attempt.epoch < fact.epoch:
+        fails = "max_attempts" if row.state is not JobState.STOPPING and row.started >= row.max_attempts else ""
+        row = turn.emit(row.job, ev.Ended(
+            epoch=attempt.epoch, how="gone" if fact.unclaimed else "fenced", why=attempt.why or "never_started",
+            ran_ms=fact.ran_ms, avoid_scope=Scope.PROVIDER.value, avoid_until=turn.now + LOSS_MEMORY, fails=fails,
+        ))  # fmt: skip
+    finish_stop(turn, row)
+
+
+# ---- wishes and timers -----------------------------------------------------------------------------------------------
+
+
+def on_cancel(turn: Turn, row: JobRow, by: str) -> None:
+    """Somebody wants the end: nothing is offered from here on; what runs is asked to stop."""
+    if row.ended_at is not None or row.cancel_asked:
+        return
+    row = turn.emit(row.job, ev.CancelAsked(by))
+    offer = open_offer(row)
+    if offer is not None:
+        row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "cancelled"))
+        turn.released.append((offer.provider, offer_id(row.job, offer.n)))
+    finish_stop(turn, row)
+
+
+def finish_stop(turn: Turn, row: JobRow) -> None:
+    """A stopping job is cancelled once its last attempt cannot run any more."""
+    if row.state is not JobState.STOPPING or active(row) is not None:
+        return
+    last = row.attempts[-1] if row.attempts else None
+    if last is not None and last.how == "fenced" and turn.now < cancel_overdue_at(row):
+        return
+    turn.emit(row.job, ev.Cancelled())
+
+
+def on_due(turn: Turn, row: JobRow, start_by: int, undeliverable: int) -> None:
+    """A timer of the job has come; `start_by` and `undeliverable` are those moments (NEVER: none)."""
+    now = turn.now
+    if row.state in (JobState.QUEUED, JobState.OFFERING) and now >= start_by:
+        _missed_start(turn, row)
+        return
+    offer = open_offer(row)
+    if offer is not None and now >= undeliverable:
+        turn.emit(row.job, ev.OfferLapsed(offer.n, "undeliverable", undeliverable, now))
+        turn.released.append((offer.provider, offer_id(row.job, offer.n)))
+    elif row.state is JobState.QUEUED and row.wait_until is not None and now >= row.wait_until:
+        turn.book.next_round(row)
+    elif now >= launch_overdue_at(row) and row.fence <= row.attempts[-1].epoch:
+        _never_started(turn, row)
+    elif row.state is JobState.STOPPING and now >= cancel_overdue_at(row):
+        if active(row) is not None:
+            fence(turn, row, "cancel")
+        else:
+            finish_stop(turn, row)
+
+
+def _missed_start(turn: Turn, row: JobRow) -> None:
+    offer = open_offer(row)
+    if offer is not None:
+        row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "start_by_passed"))
+        turn.released.append((offer.provider, offer_id(row.job, offer.n)))
+    turn.emit(row.job, ev.Failed("start_by_passed"))
+
+
+def _never_started(turn: Turn, row: JobRow) -> None:
+    attempt = active(row)
+    if attempt is not None and attempt.state is not AttemptState.UNKNOWN:
+        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "never_started"))
+    fence(turn, row, "never_started")

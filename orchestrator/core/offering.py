@@ -1,0 +1,314 @@
+"""Who is asked next for this job, and what does an answer to an offer mean?
+
+Called by the planner for the heads of woken shapes and for answers. It never asks anybody itself: it emits the
+event that says so, and the loop delivers it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from orchestrator.core.book import GATED_WIDTH, Book, ShapeBook, urgency
+from orchestrator.core.lifecycle import last_epoch, open_offer
+from orchestrator.core.ranking import covers
+from orchestrator.core.turn import Turn
+from orchestrator.core.windows import backoff
+from orchestrator.model import event as ev
+from orchestrator.model.contract import OnOutage
+from orchestrator.model.ids import offer_id
+from orchestrator.model.job import JobRow, RefusalRow
+from orchestrator.model.offer import Answer, Reason
+from orchestrator.model.placement import HOUR_MS, Gate, How, Placement, Refused, Rules, Terms
+
+DEFAULT_UNTIL = 30_000_000
+"""How long a shape is parked at a provider that declined for capacity and named no end (microseconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put the job to this provider, behind this gate or in the open market."""
+
+    provider: str
+    gate: Gate | None
+    skipped: tuple[ev.Skip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """The next in order has no room among its open offers: the shape waits for it."""
+
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndRound:
+    """Everybody was asked or passed over."""
+
+    until: int
+    skipped: tuple[ev.Skip, ...]
+    quiet: bool
+    """Nobody was asked in this round: the shape sleeps, and nothing is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Nobody may be asked before a person or a change."""
+
+    reason: str
+    skipped: tuple[ev.Skip, ...]
+
+
+Step = Ask | WaitFor | EndRound | Hold
+
+
+def next_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book, now: int) -> Step:
+    """What to do next for a queued job. Pure; the book is only read."""
+    skipped = [ev.Skip(x.provider, x.reason.value) for x in placement.excluded]
+    if placement.held is not None:
+        return Hold(placement.held.value, tuple(skipped))
+    for gate in placement.gates:
+        if gate.holder in row.asked:
+            return EndRound(now + backoff(row.round), tuple(skipped), quiet=False)
+        if shape.asking.get(gate.holder, 0) >= GATED_WIDTH or not _room(book, gate.holder):
+            return WaitFor(gate.holder)
+        return Ask(gate.holder, gate, tuple(skipped))
+    return _market_step(row, placement, shape, book, now, skipped)
+
+
+def _market_step(
+    row: JobRow, placement: Placement, shape: ShapeBook, book: Book, now: int, skipped: list[ev.Skip]
+) -> Step:
+    soonest = now + backoff(row.round)
+    for provider in (*placement.market, *(p for p in placement.refused if p not in placement.market)):
+        if provider in row.asked:
+            continue
+        skip = _passed_over(row, provider, shape, book, now)
+        if skip is not None:
+            skipped.append(skip)
+            soonest = min(soonest, skip.until) if skip.until > now else soonest
+            continue
+        if shape.asking.get(provider, 0) >= shape.widths.get(provider, 1) or not _room(book, provider):
+            return WaitFor(provider)
+        return Ask(provider, None, tuple(skipped))
+    return EndRound(soonest, tuple(skipped), quiet=not row.asked)
+
+
+def _passed_over(row: JobRow, provider: str, shape: ShapeBook, book: Book, now: int) -> ev.Skip | None:
+    for memory in row.avoid:
+        if memory.provider == provider and memory.until > now:
+            return ev.Skip(provider, "loss", memory.until)
+    parked = shape.parked.get(provider, 0)
+    if parked > now:
+        return ev.Skip(provider, "parked", parked)
+    state = book.providers.get(provider)
+    if state is None:
+        return ev.Skip(provider, "not_configured")
+    return None if state.up else ev.Skip(provider, "unreachable")
+
+
+def _room(book: Book, provider: str) -> bool:
+    state = book.providers.get(provider)
+    return state is not None and state.open_offers < state.capabilities.max_open_offers
+
+
+# ---- asking ----------------------------------------------------------------------------------------------------------
+
+
+def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
+    """Emit the offer."""
+    provider = turn.book.providers[ask.provider]
+    candidate = next(c for c in rules.candidates if c.provider == ask.provider)
+    gate = ask.gate
+    terms, digest = (gate.terms, gate.terms_hash) if gate else (candidate.terms, candidate.terms_hash)
+    quote = turn.book.quote(ask.provider, candidate.accelerator, candidate.regions)
+    deemed = gate is None or gate.on_outage is OnOutage.DEEMED_DECLINE
+    window = gate.window_us if gate else provider.market_window
+    turn.emit(row.job, ev.OfferOpened(
+        n=row.offer.n + 1 if row.offer else 1, provider=ask.provider, episode=row.episode, round=row.round,
+        contract=turn.book.ledger.contract, providers=turn.book.ledger.providers,
+        clause=gate.clause if gate else "", trigger=turn.book.shape_of(row).shape.trigger.value, terms=digest,
+        window=window, undeliverable=(gate.undeliverable_after_us if gate else window) if deemed else None,
+        hold=hold_for(terms, candidate.list_price if quote is None else quote), skipped=ask.skipped,
+    ))  # fmt: skip
+
+
+def hold_for(terms: Terms, price: int | None) -> int | None:
+    """Micro-dollars set aside for an offer: min(ceiling, quote) × GPUs × maxRuntime; None without a price."""
+    known = [p for p in (terms.ceiling_microusd, price) if p is not None]
+    if not known:
+        return None
+    return min(known) * terms.gpus * terms.max_runtime_ms // HOUR_MS
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+def on_answer(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> None:
+    """Fold in a provider's word on offer `n`: in time it counts, later it is evidence and its earmark is given back."""
+    offer = open_offer(row)
+    if offer is None or offer.n != n:
+        _late(turn, row, n, answer, provider)
+        return
+    if offer.provider != provider:
+        return
+    if offer.delivered_at is None:
+        row = turn.emit(row.job, ev.OfferDelivered(n, "answer", ""))
+    terms = turn.book.terms.get(offer.terms)
+    if answer.accepted:
+        wrong = _counter(answer, offer.terms, terms)
+        if wrong is None:
+            _accept(turn, row, n, answer)
+            return
+        turn.released.append((offer.provider, offer_id(row.job, n)))
+        answer = Answer(offer=answer.offer, accepted=False, reason=wrong, detail=answer.detail)
+    _decline(turn, row, n, answer, offer.provider)
+
+
+def _counter(answer: Answer, digest: str, terms: Terms | None) -> Reason | None:
+    """Why a yes is not a yes to what we offered; None where it is."""
+    if answer.terms_hash != digest:
+        return Reason.COUNTER
+    if terms is None:
+        return None
+    ceiling = terms.ceiling_microusd
+    if ceiling is not None and answer.price is not None and answer.price > ceiling:
+        return Reason.PRICE
+    if answer.region is not None and terms.regions and answer.region not in terms.regions:
+        return Reason.REGION
+    return None
+
+
+def _late(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> None:
+    """Evidence, once; a feed that starts over repeats answers which were folded in long ago."""
+    if row.offer is None or n > row.offer.n or n in row.late or _was_answered(row, n):
+        return
+    turn.emit(row.job, ev.LateAnswer(n, answer.accepted, answer.reason or "", answer.provider_at))
+    if answer.accepted:
+        turn.released.append((provider, offer_id(row.job, n)))
+
+
+def _was_answered(row: JobRow, n: int) -> bool:
+    if row.offer is not None and row.offer.n == n and row.offer.answered_at is not None:
+        return True
+    return any(a.offer == n for a in row.attempts) or any(r.n == n and r.how == "declined" for r in row.refusals)
+
+
+def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> None:
+    reason = answer.reason or Reason.ERROR
+    shape = turn.book.shape_of(row)
+    until = answer.until
+    gated = row.offer is not None and bool(row.offer.clause)
+    if reason is Reason.CAPACITY and not gated:
+        until = until or turn.now + DEFAULT_UNTIL
+        shape.widths[provider] = 1
+    turn.emit(row.job, ev.OfferAnswered(
+        n=n, accepted=False, reason=reason.value, scope=answer.scope.value, until=until, detail=answer.detail[:200],
+        provider_at=answer.provider_at,
+    ))  # fmt: skip
+
+
+def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
+    offer = row.offer
+    assert offer is not None, "an open offer was answered"
+    rules, placement = turn.book.placement(row, turn.now)
+    candidate = next((c for c in rules.candidates if c.provider == offer.provider), None)
+    accelerator = answer.accelerator or (candidate.accelerator if candidate else None) or ""
+    region = answer.region or (candidate.regions[0] if candidate and candidate.regions else "")
+    row = turn.emit(row.job, ev.OfferAnswered(
+        n=n, accepted=True, terms=answer.terms_hash or "", price=answer.price, region=region, accelerator=accelerator,
+        ttl=answer.ttl_us, provider_at=answer.provider_at,
+    ))  # fmt: skip
+    others = [g for g in placement.gates if g.holder != offer.provider]
+    if others and not offer.clause:
+        turn.emit(row.job, ev.OfferWithdrawn(n, "gate_revived"))
+        turn.released.append((offer.provider, offer_id(row.job, n)))
+        return
+    _grow(turn.book, row, offer.provider)
+    epoch = last_epoch(row) + 1
+    terms = turn.book.terms[offer.terms]
+    turn.emit(row.job, ev.Intended(
+        epoch=epoch, offer=n, provider=offer.provider, region=region, accelerator=accelerator, price=answer.price,
+        hold=hold_for(terms, answer.price) if answer.price is not None else offer.hold,
+        contract=offer.contract, episode=row.episode, gates=passed_gates(row, rules, turn.now),
+    ))  # fmt: skip
+    if epoch > 1 and row.fenced < epoch:
+        turn.emit(row.job, ev.Fencing(epoch, "launch"))
+
+
+def _grow(book: Book, row: JobRow, provider: str) -> None:
+    """Each acceptance doubles how many jobs of this shape may ask here at a time."""
+    shape = book.shape_of(row)
+    most = book.providers[provider].capabilities.max_open_offers
+    shape.widths[provider] = min(shape.widths.get(provider, 1) * 2, most)
+    shape.parked.pop(provider, None)
+
+
+def passed_gates(row: JobRow, rules: Rules, now: int) -> tuple[ev.Gate, ...]:
+    """Every first right over this job, and by what it was passed for the offer that was just accepted."""
+    offer = row.offer
+    assert offer is not None, "an offer was just accepted"
+    found = []
+    for gate in rules.gates:
+        if gate.clause == offer.clause or gate.holder == offer.provider:
+            found.append(ev.Gate(gate.clause, gate.holder, "accepted", offer.n))
+            continue
+        for refusal in reversed(row.refusals):
+            if refusal.provider == gate.holder and covers(_as_refused(refusal, rules), gate, now, row.episode):
+                found.append(ev.Gate(gate.clause, gate.holder, refusal.how, refusal.n))
+                break
+    return tuple(found)
+
+
+def _as_refused(row: RefusalRow, rules: Rules) -> Refused:
+    terms = next((g.terms for g in rules.gates if g.terms_hash == row.terms), None)
+    return Refused(
+        provider=row.provider, clause=row.clause, at_us=row.at, how=How(row.how), episode=row.episode,
+        terms_hash=row.terms, terms=terms,
+    )  # fmt: skip
+
+
+# ---- the turn's placement pass -----------------------------------------------------------------------------------------
+
+
+def place(turn: Turn) -> None:
+    """Look at every woken shape: the heads of their queues are put to whom the order says."""
+    book = turn.book
+    woken = sorted((book.shapes[k] for k in book.woken), key=urgency)
+    book.woken.clear()
+    for shape in woken:
+        while (row := _head(book, shape, turn.now)) is not None and _place_one(turn, shape, row):
+            pass
+
+
+def _head(book: Book, shape: ShapeBook, now: int) -> JobRow | None:
+    """The oldest job of the shape that may be decided now; stale entries go."""
+    while shape.queue:
+        row = book.jobs.get(shape.queue[0][1])
+        if row is not None and book.may_decide(row, now) and book.shape_of(row) is shape:
+            return row
+        heapq.heappop(shape.queue)
+    return None
+
+
+def _place_one(turn: Turn, shape: ShapeBook, row: JobRow) -> bool:
+    """Take one step for the head; False: the shape has to wait."""
+    rules, placement = turn.book.placement(row, turn.now)
+    match next_step(row, placement, shape, turn.book, turn.now):
+        case Ask() as ask:
+            open_for(turn, row, ask, rules)
+            return True
+        case Hold(reason, skipped):
+            turn.emit(row.job, ev.Held(reason, skipped))
+            return True
+        case EndRound(until, _, quiet=True):
+            turn.book.sleep(shape, until)
+            return False
+        case EndRound(until, skipped):
+            turn.emit(row.job, ev.RoundEnded(row.round, until, skipped))
+            return True
+        case WaitFor(provider):
+            state = turn.book.providers.get(provider)
+            if state is not None:
+                state.waiters.add(shape.key)
+            return False

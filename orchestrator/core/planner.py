@@ -1,0 +1,141 @@
+"""What follows from a fact? The one door between the loop and the decisions.
+
+Called by the engine: `on_fact` for each fact of a turn, then `finish` once. It emits events into the turn; it never
+waits, never asks a clock, never calls anybody outside core. A fact about something long over changes nothing.
+"""
+
+from __future__ import annotations
+
+from orchestrator.core import facts as f
+from orchestrator.core import failover
+from orchestrator.core.lifecycle import open_offer
+from orchestrator.core.offering import on_answer, place
+from orchestrator.core.turn import Turn
+from orchestrator.core.windows import must_start_by, undeliverable_at
+from orchestrator.model import event as ev
+from orchestrator.model.ids import offer_id, parse_launch_key, parse_offer_id
+from orchestrator.model.job import JobRow, JobState
+from orchestrator.model.offer import Receipt
+
+
+def on_fact(turn: Turn, fact: f.Fact) -> None:
+    """Let one fact take effect."""
+    match fact:
+        case f.Wish():
+            turn.book.known_shapes.setdefault(fact.event.shape, fact.shape)
+            turn.emit(fact.job, fact.event, fact.project)
+        case f.Polled():
+            _polled(turn, fact)
+        case f.PollFailed():
+            _poll_failed(turn, fact)
+        case f.ProviderDown(provider):
+            turn.book.providers[provider].up = False
+            turn.book.providers[provider].since = turn.now
+            failover.on_provider_down(turn, provider)
+        case f.ProviderUp(provider):
+            turn.book.providers[provider].up = True
+            turn.book.providers[provider].since = turn.now
+            turn.book.wake(provider)
+        case f.CapacityReleased(provider):
+            turn.book.wake(provider)
+        case f.Launched(reply):
+            row = turn.book.jobs.get(parse_launch_key(reply.key)[0])
+            if row is not None and row.attempts and row.attempts[-1].epoch == parse_launch_key(reply.key)[1]:
+                failover.on_launch_reply(turn, row, fact)
+        case f.Sighted():
+            job, epoch = parse_launch_key(fact.sighting.key)
+            if (row := turn.book.jobs.get(job)) is not None:
+                failover.on_sighting(turn, row, epoch, fact)
+        case f.Delivery():
+            _delivery(turn, fact)
+        case _:
+            _on_job_fact(turn, fact)
+
+
+def _on_job_fact(turn: Turn, fact: f.Fact) -> None:
+    job: str = fact.job  # type: ignore[union-attr]
+    row = turn.book.jobs.get(job)
+    if row is None:
+        return
+    match fact:
+        case f.Due():
+            offer = open_offer(row)
+            failover.on_due(turn, row, must_start_by(row), undeliverable_at(offer) if offer else 1 << 62)
+        case f.CancelWish(_, by):
+            failover.on_cancel(turn, row, by)
+        case f.ResumeWish(_, by):
+            if row.state is JobState.HELD:
+                turn.emit(job, ev.Resumed(by))
+            else:
+                turn.refused.append((job, f"it is {row.state}, not held"))
+        case f.StartSeen():
+            failover.on_start(turn, row, fact)
+        case f.DoneSeen():
+            failover.on_done(turn, row, fact)
+        case f.ReleaseSeen():
+            failover.on_release(turn, row, fact)
+        case f.BeatSeen():
+            failover.on_beat(turn, row, fact)
+        case f.BeatSilent():
+            failover.on_silence(turn, row, fact)
+        case f.FencePlaced():
+            failover.on_fence(turn, row, fact)
+        case f.Billed():
+            _billed(turn, row, fact)
+
+
+def finish(turn: Turn) -> None:
+    """End the turn: timers that have come, then the heads of woken shapes."""
+    for job in turn.book.pop_due(turn.now):
+        on_fact(turn, f.Due(job))
+    place(turn)
+
+
+def _delivery(turn: Turn, fact: f.Delivery) -> None:
+    job, n = parse_offer_id(fact.reply.offer)
+    row = turn.book.jobs.get(job)
+    offer = open_offer(row) if row is not None else None
+    if row is None or offer is None or offer.n != n:
+        return
+    if not isinstance(fact.reply, Receipt):
+        _undelivered(turn, row, fact.reply.why, fact.others_answer)
+        return
+    if offer.delivered_at is None:
+        row = turn.emit(job, ev.OfferDelivered(n, fact.reply.ref, fact.sent))
+    if fact.reply.answer is not None:
+        on_answer(turn, row, n, fact.reply.answer, fact.provider)
+
+
+def _undelivered(turn: Turn, row: JobRow, why: str, others_answer: bool) -> None:
+    offer = open_offer(row)
+    if offer is not None and offer.failed_at is None and others_answer:
+        turn.emit(row.job, ev.DeliveryFailed(offer.n, why[:200]))
+
+
+def _polled(turn: Turn, fact: f.Polled) -> None:
+    """Answers first; then what the same reply does not answer although its deadline had passed when it was asked."""
+    for answer in fact.answers:
+        job, n = parse_offer_id(answer.offer)
+        row = turn.book.jobs.get(job)
+        if row is not None:
+            on_answer(turn, row, n, answer, fact.provider)
+        elif answer.accepted:
+            turn.released.append((fact.provider, answer.offer))
+    for job, n, deadline in turn.book.pop_overdue(fact.provider, fact.sent_at):
+        turn.emit(job, ev.OfferLapsed(n, "silence", deadline, fact.sent_at))
+        turn.released.append((fact.provider, offer_id(job, n)))
+
+
+def _poll_failed(turn: Turn, fact: f.PollFailed) -> None:
+    """A closing poll without a reply: the offers it should have closed are now undeliverable, if others answer us."""
+    if not fact.others_answer:
+        return
+    for _, job, _ in turn.book.peek_overdue(fact.provider, fact.sent_at):
+        row = turn.book.jobs[job]
+        _undelivered(turn, row, "closing_poll_failed", True)
+
+
+def _billed(turn: Turn, row: JobRow, fact: f.Billed) -> None:
+    for attempt in row.attempts:
+        if attempt.epoch == fact.epoch and attempt.ended_at is not None and attempt.charge != fact.microdollars:
+            turn.emit(row.job, ev.Charged(fact.epoch, fact.microdollars, fact.gpu_seconds))

@@ -1,0 +1,101 @@
+"""When does a window end, how long do we wait between rounds, when is a launch too late? Times, as pure functions.
+
+Called by the planner, the book's timers and the audit. All moments are microseconds UTC on our own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.model.job import JobRow, JobState, OfferRow
+
+SECOND = 1_000_000
+NEVER = 1 << 62
+"""Later than every moment."""
+FIRST_BACKOFF = 30 * SECOND
+LAST_BACKOFF = 15 * 60 * SECOND
+LOSS_MEMORY = 15 * 60 * SECOND
+"""How long a job avoids a market provider that just lost it."""
+START_ALLOWANCE = 10 * 60 * SECOND
+"""How long a launch may take to reach user code, W not counted."""
+CANCEL_PATIENCE = 5 * SECOND
+"""Added to limit and grace before a cancelled attempt that says nothing is fenced."""
+
+
+def deadline(offer: OfferRow, absences: Sequence[tuple[int, int]]) -> int:
+    """The moment at which our presence since delivery adds up to the window; NEVER before delivery."""
+    if offer.delivered_at is None:
+        return NEVER
+    end = offer.delivered_at + offer.window
+    for since, until in absences:
+        if until > offer.delivered_at and since < end:
+            end += until - max(since, offer.delivered_at)
+    return end
+
+
+def undeliverable_at(offer: OfferRow) -> int:
+    """When failed delivery becomes a refusal; NEVER where it does not."""
+    if offer.failed_at is None or offer.undeliverable is None:
+        return NEVER
+    return offer.failed_at + offer.undeliverable
+
+
+def backoff(round_: int) -> int:
+    """Microseconds between the end of round `round_` (from 1) and the next: 30 s, doubling, at most 15 min."""
+    return min(FIRST_BACKOFF << min(round_ - 1, 10), LAST_BACKOFF)
+
+
+def take_over_wait(row: JobRow, epoch: int) -> int | None:
+    """W in microseconds: what a newcomer waits for lower epochs without a `clear`; None: only `clear` will do."""
+    if not any(a.epoch < epoch and a.how != "rejected" for a in row.attempts):
+        return 0
+    if row.limit_ms is None:
+        return None
+    alive = (row.limit_ms + row.grace_ms) * 1000
+    return alive + 5 * SECOND + alive // 100
+
+
+def must_start_by(row: JobRow) -> int:
+    """When the job fails unless this episode's attempt has started; NEVER without a startBy."""
+    if row.start_by_ms is None:
+        return NEVER
+    return row.episode_at + row.start_by_ms * 1000
+
+
+def launch_overdue_at(row: JobRow) -> int:
+    """When an attempt without a start counts as never started; NEVER where none is under way."""
+    attempt = active(row)
+    if attempt is None or attempt.started_at is not None:
+        return NEVER
+    wait = take_over_wait(row, attempt.epoch)
+    return NEVER if wait is None else attempt.intended_at + START_ALLOWANCE + wait
+
+
+def cancel_overdue_at(row: JobRow) -> int:
+    """When a stopping job's attempt is fenced although it said nothing, or counts as gone once fenced."""
+    if row.state is not JobState.STOPPING:
+        return NEVER
+    if row.limit_ms is None:
+        return NEVER
+    patience = (row.limit_ms + row.grace_ms) * 1000 + CANCEL_PATIENCE
+    attempt = active(row)
+    if attempt is not None:
+        return row.applied_at + patience if row.fence <= attempt.epoch else NEVER
+    ended = row.attempts[-1].ended_at if row.attempts else None
+    return NEVER if ended is None else ended + patience
+
+
+def due_at(row: JobRow) -> int:
+    """The next moment at which this row needs attention although nothing happened; NEVER: none."""
+    if row.ended_at is not None:
+        return NEVER
+    due = min(launch_overdue_at(row), cancel_overdue_at(row))
+    if row.state is JobState.QUEUED and row.wait_until is not None:
+        due = min(due, row.wait_until)
+    if row.state in (JobState.QUEUED, JobState.OFFERING):
+        due = min(due, must_start_by(row))
+    offer = open_offer(row)
+    if offer is not None:
+        due = min(due, undeliverable_at(offer))
+    return due
