@@ -1,0 +1,1 @@
+"""A supplier's own system, in memory: what `testing.scripted.ScriptedProvider` talks to."""
