@@ -136,6 +136,7 @@ class NotEnforced(Clause, frozen=True, kw_only=True):
     part: Part
     holder: str | None = None
     narrower: Select = Select()  # an exemption's own select, inside its clause's
+    name: str = ""  # an exemption's id
     because: str | None = None  # an exemption's reason
     event: str | None = None  # an endsOn's event
 

@@ -1,0 +1,303 @@
+"""`orchestrator contracts`: is this contract document right, what does it decide, and for whom?
+
+Called by contract officers before a document takes effect, and in CI. Reads files, asks core, prints;
+never talks to a server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from orchestrator.cli.exits import EXIT_CODES, Exit
+from orchestrator.core.cases import Difference, Outcome, Verdict, answer, decide, run_case
+from orchestrator.core.sentences import HELD, WARNED, duration, gate_sentence, provider_sentences
+from orchestrator.model.case import Case, Facts
+from orchestrator.model.contract import Providers, Trigger
+from orchestrator.model.documents import (
+    ContractSet,
+    DocumentError,
+    Problem,
+    compile_contracts,
+    compile_providers,
+    digest,
+    disagreements,
+    load_contracts,
+    load_job,
+    load_providers,
+    shape_of,
+    stated_providers,
+    unenforced,
+    unhonoured,
+    warnings,
+)
+from orchestrator.model.documents.cases import load_cases, load_facts, moment
+from orchestrator.model.documents.contracts import contracts_from
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check, explain and test contract documents before they take effect.\n\n"
+    "A contract set says which supplier must be asked first for which work, at what price, and where work "
+    "may run. Test one like code: write cases (a moment, a job, facts, the expected order) beside it and run "
+    "`orchestrator contracts test` on every change.\n\n" + EXIT_CODES,
+)
+FilePath = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="YAML 1.2 or JSON")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ProvidersFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--providers",
+        exists=True,
+        dir_okay=False,
+        help="The operator's providers.yaml; without it, the providers that the set itself describes.",
+    ),
+]
+
+
+@app.command()
+def check(file: FilePath, providers: ProvidersFile = None, as_json: AsJson = False) -> None:
+    """Is the contract set FILE well-formed, free of contradictions, and enforced whole by this version?
+
+    Prints its digest (which every decision cites), warnings, and each part that is not enforced yet:
+    a server would refuse to start with those (exit 3). Problems are listed all at once (exit 4).
+    """
+    try:
+        document = load_contracts(file.read_bytes())
+        if providers and (wrong := disagreements(document, load_providers(providers.read_bytes()))):
+            raise DocumentError(wrong)
+    except DocumentError as error:
+        _refuse(file, error.problems, as_json)
+    missing, notices = unenforced(document), warnings(document)
+    if as_json:
+        told = {"digest": digest(document), "problems": [], "warnings": [n._asdict() for n in notices]}
+        _json({"file": str(file), **told, "unenforced": [{"path": p, "what": w} for p, w in missing]})
+    else:
+        typer.echo(f"{file}: contract set {document.metadata.name}, sha256 {digest(document)}")
+        for notice in notices:
+            typer.echo(f"  warning {notice.code}: {notice.what} ({notice.path})")
+        _echo_unenforced(missing)
+        typer.echo("  not enforced whole: a server refuses it" if missing else "  ok")
+    raise typer.Exit(Exit.NOT_ENFORCED if missing else Exit.OK)
+
+
+@app.command()
+def explain(
+    file: FilePath,
+    job: Annotated[Path, typer.Option("--job", exists=True, dir_okay=False, help="A TrainingJob document.")],
+    at: Annotated[str, typer.Option("--at", help="The moment, as in 2025-06-01T12:00:00Z.")],
+    facts: Annotated[
+        Path | None,
+        typer.Option("--facts", exists=True, dir_okay=False, help="prices, refusals, downFor, …, as in a case."),
+    ] = None,
+    trigger: Annotated[Trigger, typer.Option("--trigger", help="Why capacity is needed.")] = Trigger.NEW,
+    providers: ProvidersFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whom does the set FILE let us ask for a job, in which order, behind which gates, and why?
+
+    Refuses a set of which a part is not enforced yet (exit 3): the answer would be another one.
+    """
+    document, offered = _set_and_providers(file, providers, as_json)
+    try:
+        wanted = load_job(job.read_bytes())
+    except DocumentError as error:
+        _refuse(job, error.problems, as_json)
+    try:
+        known = load_facts(facts.read_bytes()) if facts else Facts()
+    except DocumentError as error:
+        _refuse(facts or file, error.problems, as_json)
+    missing = [*unenforced(document), *unhonoured(wanted)]
+    if missing:
+        _not_enforced(file, missing, as_json)
+    contracts = compile_contracts(document)
+    shape = shape_of(wanted, contracts.labels, trigger)
+    case = Case(name=str(job), at_us=_moment(at), shape=shape, facts=known)
+    rules, placement = decide(contracts, offered, case)
+    sentences = provider_sentences(rules, placement, known.prices, known.down_us)
+    found = _readable(answer(rules, placement))
+    if as_json:
+        _json({"digest": rules.contracts, "providers": rules.providers, **found, "why": sentences})
+        return
+    typer.echo(f"contract set {contracts.name}, sha256 {contracts.digest}, at {at}, trigger {trigger.value}")
+    if placement.held:
+        typer.echo(f"  {HELD[placement.held]}")
+    for gate in placement.gates:
+        typer.echo(f"  gate: {gate_sentence(gate)}")
+    for ref in rules.not_applicable:
+        typer.echo(f"  not applicable: {ref}: its holder cannot lawfully serve, and is not told")
+    for name, sentence in sentences.items():
+        typer.echo(f"  {name}: {sentence}")
+    for warning in rules.warnings:
+        typer.echo(f"  warning: {WARNED[warning]}")
+
+
+@app.command()
+def test(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="*.cases.yaml")],
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 if a case is not enforced yet.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Does each contract set decide as its cases expect?
+
+    A file holds `contracts:` (a ContractSet, inline or a path relative to the file) and `cases:`. A case
+    that uses a part which this version does not enforce is reported as such, with the part's path, and
+    is neither passed nor failed. Exit 1 if a case failed, 4 if a document was refused.
+    """
+    reports = [_test_file(file, as_json) for file in files]
+    count = Counter(outcome.verdict for _, outcomes, _ in reports for outcome in outcomes)
+    if as_json:
+        _json({"files": [_report(*report) for report in reports], "count": {v.value: count[v] for v in Verdict}})
+    else:
+        for report in reports:
+            _echo_report(*report)
+        typer.echo(", ".join(f"{count[v]} {v.value}" for v in Verdict if count[v]))
+    if count[Verdict.FAILED]:
+        raise typer.Exit(Exit.FAILED)
+    if strict and count[Verdict.NOT_ENFORCED]:
+        raise typer.Exit(Exit.NOT_ENFORCED)
+
+
+_Report = tuple[Path, list[Outcome], list[tuple[str, str]]]
+
+
+def _test_file(file: Path, as_json: bool) -> _Report:
+    try:
+        written, cases = load_cases(file.read_bytes())
+    except DocumentError as error:
+        _refuse(file, error.problems, as_json)
+    try:
+        document = _set_of(written, file)
+    except DocumentError as error:
+        return file, [_refused_as_expected(case, error, file, as_json) for case in cases], []
+    contracts, providers = compile_contracts(document), stated_providers(document)
+    warned = sorted({notice.code for notice in warnings(document)})
+    outcomes = [
+        _load_failure(case, None) if case.refused_at_load else run_case(contracts, providers, case, warned)
+        for case in cases
+    ]
+    return file, outcomes, unenforced(document)
+
+
+def _set_of(written: Any, file: Path) -> ContractSet:
+    if not isinstance(written, str):
+        return contracts_from(written)
+    path = file.parent / written
+    if not path.is_file():
+        problem = Problem("contracts", f"{path} is no file", "Give a path relative to the case file", "no_file")
+        raise DocumentError([problem])
+    return load_contracts(path.read_bytes())
+
+
+def _refused_as_expected(case: Case, error: DocumentError, file: Path, as_json: bool) -> Outcome:
+    """The set did not load: right only for the case that expects just that."""
+    if case.refused_at_load is None:
+        _refuse(file, error.problems, as_json)
+    path, reason = case.refused_at_load
+    met = any(p.path == path and (reason == p.code or reason.lower() in p.reason.lower()) for p in error.problems)
+    if met:
+        return Outcome(case=case.name, verdict=Verdict.PASSED)
+    return _load_failure(case, [f"{p.path}: {p.code}" for p in error.problems])
+
+
+def _load_failure(case: Case, got: Any) -> Outcome:
+    difference = Difference("refusedAtLoad", list(case.refused_at_load or ()), got)
+    return Outcome(case=case.name, verdict=Verdict.FAILED, differences=(difference,))
+
+
+def _set_and_providers(file: Path, providers: Path | None, as_json: bool) -> tuple[ContractSet, Providers]:
+    try:
+        document = load_contracts(file.read_bytes())
+        if providers is None:
+            return document, stated_providers(document)
+        operators = load_providers(providers.read_bytes())
+        if wrong := disagreements(document, operators):
+            raise DocumentError(wrong)
+    except DocumentError as error:
+        _refuse(file, error.problems, as_json)
+    return document, compile_providers(operators)
+
+
+def _moment(at: str) -> int:
+    try:
+        return int(moment(at))
+    except ValueError as error:
+        raise typer.BadParameter(f"{at!r} is no moment with a zone, as in 2025-06-01T12:00:00Z") from error
+
+
+def _report(file: Path, outcomes: Sequence[Outcome], missing: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    cases = [
+        {
+            "case": outcome.case,
+            "verdict": outcome.verdict.value,
+            "differences": [
+                {"key": d.key, "expected": _readable(d.expected), "got": _readable(d.got)} for d in outcome.differences
+            ],
+            "uses": [{"path": part.path, "what": part.what} for part in outcome.uses],
+        }
+        for outcome in outcomes
+    ]
+    return {"file": str(file), "cases": cases, "unenforced": [{"path": p, "what": w} for p, w in missing]}
+
+
+def _echo_report(file: Path, outcomes: Sequence[Outcome], missing: Sequence[tuple[str, str]]) -> None:
+    typer.echo(str(file))
+    _echo_unenforced(missing)
+    for outcome in outcomes:
+        typer.echo(f"  {outcome.verdict.value:<18}{outcome.case}")
+        for difference in outcome.differences:
+            typer.echo(f"      {difference.key}: expected {_words(difference.expected)}")
+            typer.echo(f"      {' ' * len(difference.key)}  got      {_words(difference.got)}")
+        for part in outcome.uses:
+            typer.echo(f"      uses {part.path}, {part.what}")
+
+
+def _echo_unenforced(missing: Iterable[tuple[str, str]]) -> None:
+    for path, what in missing:
+        typer.echo(f"  not enforced yet: {path}, {what}")
+
+
+def _readable(value: Any) -> Any:
+    """Windows as text, the rest as it is."""
+    if isinstance(value, dict):
+        return {
+            key: duration(item) if key == "window" and isinstance(item, int) else _readable(item)
+            for key, item in value.items()
+        }
+    return [_readable(item) for item in value] if isinstance(value, list) else value
+
+
+def _words(value: Any) -> str:
+    return json.dumps(_readable(value), ensure_ascii=False)
+
+
+def _json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _refuse(file: Path, problems: Sequence[Problem], as_json: bool) -> NoReturn:
+    if as_json:
+        _json({"file": str(file), "problems": [problem._asdict() for problem in problems]})
+    else:
+        typer.echo(f"{file} is refused:", err=True)
+        for problem in problems:
+            typer.echo(f"  {problem}", err=True)
+    raise typer.Exit(Exit.REFUSED)
+
+
+def _not_enforced(file: Path, missing: Sequence[tuple[str, str]], as_json: bool) -> NoReturn:
+    if as_json:
+        _json({"file": str(file), "unenforced": [{"path": p, "what": w} for p, w in missing]})
+    else:
+        typer.echo(f"{file}: this version does not enforce all of it, so its answer would be wrong:", err=True)
+        for path, what in missing:
+            typer.echo(f"  {path}, {what}", err=True)
+    raise typer.Exit(Exit.NOT_ENFORCED)
+
+
+if __name__ == "__main__":
+    app()

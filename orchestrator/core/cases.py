@@ -1,0 +1,169 @@
+"""Does a contract set decide as its author expects? The test runner behind `orchestrator contracts test`.
+
+Pure: one case in, one outcome out. A case whose facts or expectations use a part that is not enforced
+yet is neither passed nor failed, because the answer would be given by somebody else's rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from orchestrator.core.clauses import in_force, selects
+from orchestrator.core.eligibility import compile_rules
+from orchestrator.core.ranking import order
+from orchestrator.model.case import Case, Facts, PastRefusal
+from orchestrator.model.contract import Contracts, NotEnforced, Part, Providers
+from orchestrator.model.placement import Gate, Placement, Refused, Rules
+
+EPISODE = 2  # the present one; a refusal of another episode has 1
+
+
+class Verdict(StrEnum):
+    """How a case ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_ENFORCED = "not enforced yet"
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One expectation that was not met."""
+
+    key: str
+    expected: Any
+    got: Any
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one case, and why."""
+
+    case: str
+    verdict: Verdict
+    differences: tuple[Difference, ...] = ()
+    uses: tuple[NotEnforced, ...] = ()  # the parts that would have decided
+
+
+def run_case(contracts: Contracts, providers: Providers, case: Case, warned: Iterable[str] = ()) -> Outcome:
+    """Ask the set the case's question. `warned`: codes of the warnings at load."""
+    rules, placement = decide(contracts, providers, case)
+    if used := uses(contracts, case, rules):
+        return Outcome(case=case.name, verdict=Verdict.NOT_ENFORCED, uses=used)
+    got = answer(rules, placement, warned)
+    wrong = tuple(
+        Difference(key, expected, got[key]) for key, expected in case.expect.items() if not _meets(expected, got[key])
+    )
+    return Outcome(case=case.name, verdict=Verdict.FAILED if wrong else Verdict.PASSED, differences=wrong)
+
+
+def decide(contracts: Contracts | None, providers: Providers, case: Case) -> tuple[Rules, Placement]:
+    """The rules and the placement for a case's moment, job and facts."""
+    rules = compile_rules(contracts, providers, case.shape, case.at_us)
+    refusals = [no for past in case.facts.refusals for no in _refusals(past, rules, case.at_us)]
+    return rules, order(rules, case.facts.prices, refusals, case.at_us, EPISODE)
+
+
+def answer(rules: Rules, placement: Placement, warned: Iterable[str] = ()) -> dict[str, Any]:
+    """A placement in the words of a case's expectations; durations in microseconds."""
+    return {
+        "held": placement.held and placement.held.value,
+        "only": None,
+        "gates": [{"clause": g.clause, "holder": g.holder, "window": g.window_us} for g in placement.gates],
+        "market": list(placement.market),
+        "regions": {candidate.provider: list(candidate.regions) for candidate in rules.candidates},
+        "excluded": {exclusion.provider: exclusion.reason.value for exclusion in placement.excluded},
+        "exempt": {},
+        "exemptionRefused": {},
+        "released": {},
+        "notApplicable": sorted(rules.not_applicable),
+        "mayKnow": sorted(placement.may_know),
+        "warnings": sorted({*warned, *(warning.value for warning in rules.warnings)}),
+    }
+
+
+def uses(contracts: Contracts, case: Case, rules: Rules) -> tuple[NotEnforced, ...]:
+    """The parts not enforced yet that the case's facts or expectations use: what it names, and what
+    would be in play for its job at its moment."""
+    live = [part for part in contracts.not_enforced if in_force(part, case.at_us)]
+    return tuple(part for part in live if _named(part, case) or _in_play(part, case, rules))
+
+
+def _named(part: NotEnforced, case: Case) -> bool:
+    facts, expect = case.facts, case.expect
+    released = set((expect.get("released") or {}).values())
+    match part.part:
+        case Part.EXCLUSIVE:
+            freed = bool(released - {"ended", "most_favoured"})
+            return bool(facts.consents or expect.get("only")) or freed
+        case Part.EXEMPT:
+            told = (expect.get("exempt") or {}).values(), expect.get("exemptionRefused") or ()
+            return part.name in facts.exempt_volume.union(*told)
+        case Part.ENDS_ON:
+            return part.event in facts.events or "ended" in released
+        case Part.SHARE:
+            return bool(facts.shares) or "share_cap" in (expect.get("excluded") or {}).values()
+        case Part.COMMIT:
+            return bool(facts.burned)
+        case Part.MOST_FAVOURED:
+            return "most_favoured" in released
+    return False
+
+
+def _in_play(part: NotEnforced, case: Case, rules: Rules) -> bool:
+    if part.part is Part.ENDS_ON or not selects(part.select, case.shape):
+        return False
+    lawful = any(candidate.provider == part.holder for candidate in rules.candidates)
+    check = _IN_PLAY.get(part.part)
+    return selects(part.narrower, case.shape) and (check is None or check(part, case.facts, lawful))
+
+
+def _exemption_in_play(part: NotEnforced, facts: Facts, lawful: bool) -> bool:
+    if part.because == "unlawful_for_holder":
+        return not lawful
+    if part.because == "holder_outage":
+        return part.holder in facts.down_us
+    return lawful
+
+
+_IN_PLAY: Mapping[Part, Callable[[NotEnforced, Facts, bool], bool]] = {
+    Part.EXEMPT: _exemption_in_play,
+    Part.FIRST_RIGHT: lambda part, facts, lawful: lawful,
+    Part.WAIVER: lambda part, facts, lawful: lawful,
+    Part.BRIDGE: lambda part, facts, lawful: lawful and part.holder in facts.down_us,
+    Part.REOFFER_IF: lambda part, facts, lawful: any(no.provider == part.holder for no in facts.refusals),
+    Part.MOST_FAVOURED: lambda part, facts, lawful: bool(facts.prices),
+}
+
+
+def _refusals(past: PastRefusal, rules: Rules, now_us: int) -> list[Refused]:
+    """A past no, as one to each gate of its provider."""
+    return [_refused(past, gate, now_us) for gate in rules.gates if gate.holder == past.provider]
+
+
+def _refused(past: PastRefusal, gate: Gate, now_us: int) -> Refused:
+    changed: dict[str, int] = {}
+    if past.ceiling_microusd is not None:
+        changed["ceiling_microusd"] = past.ceiling_microusd
+    if past.gpus is not None:
+        changed |= {"workers": 1, "gpus_per_worker": past.gpus}
+    return Refused(
+        provider=past.provider,
+        clause=gate.clause,
+        at_us=now_us - past.ago_us,
+        how=past.how,
+        episode=EPISODE if past.same_episode else EPISODE - 1,
+        terms_hash="" if changed else gate.terms_hash,
+        terms=msgspec.structs.replace(gate.terms, **changed),
+    )
+
+
+def _meets(expected: Any, got: Any) -> bool:
+    """Maps: the keys given, an empty one means none. Lists: the same items in the same order."""
+    if isinstance(expected, Mapping) and isinstance(got, Mapping):
+        return not (got and not expected) and all(_meets(v, got.get(key)) for key, v in expected.items())
+    if isinstance(expected, list) and isinstance(got, list):
+        return len(expected) == len(got) and all(map(_meets, expected, got))
+    return bool(expected == got)

@@ -1,0 +1,58 @@
+"""Where do documents come in? The YAML and HTTP edge: TrainingJob, ContractSet, ProviderSet, case files.
+
+The only place of pydantic. Loaders refuse with every problem at once (`DocumentError`); `compile_…` make
+the frozen structs that decisions read. Core and the planner never import this package.
+"""
+
+from orchestrator.model.documents.base import canonical_bytes, digest
+from orchestrator.model.documents.compile import (
+    compile_contracts,
+    compile_providers,
+    disagreements,
+    stated_providers,
+    unenforced,
+)
+from orchestrator.model.documents.contracts import ContractSet, load_contracts
+from orchestrator.model.documents.errors import DocumentError, Notice, Problem
+from orchestrator.model.documents.job import (
+    TrainingJob,
+    job_bytes,
+    job_digest,
+    job_from,
+    job_from_bytes,
+    load_job,
+    refuse_unhonoured,
+    shape_of,
+    unhonoured,
+    with_package,
+)
+from orchestrator.model.documents.providers import ProviderSet, load_providers
+from orchestrator.model.documents.warnings import warnings
+
+__all__ = [
+    "ContractSet",
+    "DocumentError",
+    "Notice",
+    "Problem",
+    "ProviderSet",
+    "TrainingJob",
+    "canonical_bytes",
+    "compile_contracts",
+    "compile_providers",
+    "digest",
+    "disagreements",
+    "job_bytes",
+    "job_digest",
+    "job_from",
+    "job_from_bytes",
+    "load_contracts",
+    "load_job",
+    "load_providers",
+    "refuse_unhonoured",
+    "shape_of",
+    "stated_providers",
+    "unenforced",
+    "unhonoured",
+    "warnings",
+    "with_package",
+]

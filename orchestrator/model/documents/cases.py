@@ -1,0 +1,226 @@
+"""Case files (`*.cases.yaml`) and facts files: questions to a contract set, with the answers expected.
+
+Called by `orchestrator contracts test` and `explain`. A case file holds one contract set, inline or as a
+path relative to itself, and cases; a facts file is the `facts` of a case.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from orchestrator.model.case import Case, Facts, PastRefusal
+from orchestrator.model.contract import Trigger
+from orchestrator.model.documents.base import Document, load_data, load_text
+from orchestrator.model.documents.compiling import moment_us
+from orchestrator.model.documents.text import plain
+from orchestrator.model.documents.units import Duration, Flag, Integer, Number, Percent, Price, Text, Word, refuse
+from orchestrator.model.placement import How, Shape
+
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|z|[+-]\d{2}:\d{2}))?", re.ASCII)
+_GPU_HOUR_MS = 3_600_000
+
+
+def moment(value: Any) -> Any:
+    """`2025-06-01T12:00:00Z` or a day (its midnight UTC) -> microseconds UTC."""
+    if type(value) is int:
+        return value
+    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+        raise refuse("moment", "it is no moment with a zone", "Write 2025-06-01T12:00:00Z")
+    try:
+        found = datetime.fromisoformat(value.upper())
+    except ValueError as error:
+        raise refuse("moment", "there is no such moment", "Write 2025-06-01T12:00:00Z") from error
+    return moment_us(found if found.tzinfo else found.replace(tzinfo=UTC))
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Moment = Annotated[int, BeforeValidator(moment)]
+OneOrMore = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
+
+
+class CaseJob(Document):
+    """The job in question."""
+
+    job_class: Word = Field(default="training", alias="class")
+    gpus: Annotated[Integer, Field(ge=0)] = 0
+    hours: Number | None = None  # maxRuntime; None: 24
+    accelerator: OneOrMore = ()
+    residency: Word | None = None
+    labels: dict[Word, Text] = Field(default_factory=dict)
+    evidence: tuple[Word, ...] = ()
+    ceiling_usd_per_gpu_hour: Price | None = None
+    project: Word = "default"
+    priority: Integer = 0
+
+
+class RefusalFact(Document):
+    """A past no of a provider to this job."""
+
+    provider: Word
+    how: How = How.DECLINED
+    ago: Duration
+    price_usd_per_gpu_hour: Price | None = None
+    gpus: Annotated[Integer, Field(gt=0)] | None = None
+    same_episode: Flag = True
+
+
+class FactsDocument(Document):
+    """All optional; what is not given is unknown or empty."""
+
+    down_for: dict[Word, Duration] = Field(default_factory=dict)
+    prices: dict[Word, Price] = Field(default_factory=dict)
+    events: dict[Word, tuple[Word, ...]] = Field(default_factory=dict)
+    consents: tuple[Word, ...] = ()
+    refusals: tuple[RefusalFact, ...] = ()
+    exempt_gpu_hours: dict[Word, Number] = Field(default_factory=dict)
+    share_pct: dict[Word, Percent] = Field(default_factory=dict)
+    burned: dict[Text, Number] = Field(default_factory=dict)
+
+    def facts(self, evidence: tuple[str, ...] = ()) -> Facts:
+        """As decisions read them."""
+        return Facts(
+            down_us={name: ms * 1_000 for name, ms in self.down_for.items()},
+            prices=self.prices,
+            refusals=tuple(_refusal(no) for no in self.refusals),
+            events=frozenset(self.events),
+            consents=frozenset(self.consents),
+            exempt_volume=frozenset(self.exempt_gpu_hours),
+            shares=frozenset(self.share_pct),
+            burned=frozenset(self.burned),
+            evidence=frozenset(evidence),
+        )
+
+
+class ExpectedGate(Document):
+    """A gate; only the keys given are compared."""
+
+    clause: Text | None = None
+    holder: Word | None = None
+    window: Duration | None = None
+
+
+class ExpectedRefusal(Document):
+    """The set does not load: where, and (part of) why."""
+
+    path: Text
+    reason: Text
+
+
+class Expectation(Document):
+    """Only the keys given are compared; an empty map or list means none."""
+
+    held: Text | None = None
+    only: Word | None = None
+    gates: tuple[ExpectedGate, ...] | None = None
+    market: tuple[Word, ...] | None = None
+    regions: dict[Word, tuple[Word, ...]] | None = None
+    excluded: dict[Word, Text] | None = None
+    exempt: dict[Text, Text] | None = None
+    exemption_refused: dict[Text, Text] | None = None
+    released: dict[Text, Text] | None = None
+    not_applicable: tuple[Text, ...] | None = None
+    may_know: tuple[Word, ...] | None = None
+    warnings: tuple[Text, ...] | None = None
+    refused_at_load: ExpectedRefusal | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The keys given, in the words of `core.cases.answer`; unordered lists sorted."""
+        found: dict[str, Any] = self.model_dump(by_alias=True, exclude_unset=True, exclude={"refused_at_load"})
+        found = {key: _lists(value) for key, value in found.items() if value is not None or key in ("held", "only")}
+        for key in found.keys() & {"notApplicable", "mayKnow", "warnings"}:
+            found[key] = sorted(found[key])
+        if "regions" in found:
+            found["regions"] = {name: sorted(regions) for name, regions in found["regions"].items()}
+        for gate in found.get("gates", ()):
+            if gate.get("window") is not None:
+                gate["window"] *= 1_000
+        return found
+
+
+class CaseDocument(Document):
+    """One question and the answer expected."""
+
+    case: Text
+    at: Moment
+    trigger: Trigger = Trigger.NEW
+    job: CaseJob = CaseJob()
+    facts: FactsDocument = FactsDocument()
+    expect: Expectation
+
+
+class CaseFile(Document):
+    """A contract set and questions to it."""
+
+    contracts: Any
+    cases: Annotated[tuple[CaseDocument, ...], Field(min_length=1)]
+
+
+def load_cases(text: str | bytes) -> tuple[Any, list[Case]]:
+    """The contract set as written (plain values, or a path), and the cases. `DocumentError` with every
+    problem of the cases; the set is not looked at."""
+    data, problems = plain(text)
+    inside = [p for p in problems if not p.path.startswith("contracts")]
+    found = load_data(CaseFile, data, inside)
+    return found.contracts, [_case(case) for case in found.cases]
+
+
+def load_facts(text: str | bytes) -> Facts:
+    """A facts file; `DocumentError` with every problem."""
+    return load_text(FactsDocument, text).facts()
+
+
+def _case(case: CaseDocument) -> Case:
+    refused = case.expect.refused_at_load
+    return Case(
+        name=case.case,
+        at_us=case.at,
+        shape=_shape(case.job, case.trigger),
+        facts=case.facts.facts(case.job.evidence),
+        expect=case.expect.plain(),
+        refused_at_load=(refused.path, refused.reason) if refused else None,
+    )
+
+
+def _shape(job: CaseJob, trigger: Trigger) -> Shape:
+    return Shape(
+        job_class=job.job_class,
+        accelerators=job.accelerator,
+        gpus_per_worker=job.gpus,
+        workers=1,
+        cpus=1,
+        memory=0,
+        max_runtime_ms=int((24 if job.hours is None else job.hours) * _GPU_HOUR_MS),
+        residency=job.residency,
+        ceiling_microusd=job.ceiling_usd_per_gpu_hour,
+        project=job.project,
+        priority=job.priority,
+        trigger=trigger,
+        labels=tuple(sorted(job.labels.items())),
+    )
+
+
+def _refusal(no: RefusalFact) -> PastRefusal:
+    return PastRefusal(
+        provider=no.provider,
+        how=no.how,
+        ago_us=no.ago * 1_000,
+        ceiling_microusd=no.price_usd_per_gpu_hour,
+        gpus=no.gpus,
+        same_episode=no.same_episode,
+    )
+
+
+def _lists(value: Any) -> Any:
+    match value:
+        case tuple() | list():
+            return [_lists(item) for item in value]
+        case dict():
+            return {key: _lists(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,182 @@
+"""What do the documents say in the form that decisions read?
+
+Called by the bootstrap, the CLI and `contracts test` after loading; the results hold the documents'
+digests. Nothing here decides; drafts are left out, and so is what is not enforced yet, which is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.model.contract import (
+    Contracts,
+    FirstRight,
+    Policy,
+    PriceCeiling,
+    ProviderFacts,
+    Providers,
+    ResidencyLaw,
+    StoreFacts,
+)
+from orchestrator.model.documents.base import digest
+from orchestrator.model.documents.clauses import ClauseDocument, FirstRightDocument, PriceDocument, Residency
+from orchestrator.model.documents.compiling import select_of, term_of
+from orchestrator.model.documents.contracts import ContractDocument, ContractSet, ProviderStated
+from orchestrator.model.documents.errors import Problem
+from orchestrator.model.documents.parts import not_enforced
+from orchestrator.model.documents.providers import PolicyDocument, ProviderDocument, ProviderSet
+
+_US = 1_000  # microseconds in a millisecond
+
+
+def compile_contracts(document: ContractSet) -> Contracts:
+    """The contract set as decisions read it."""
+    clauses = list(_clauses(document))
+    rights = [found for found in clauses if isinstance(found, FirstRight)]
+    laws = tuple(found for found in clauses if isinstance(found, ResidencyLaw))
+    ceilings = tuple(found for found in clauses if isinstance(found, PriceCeiling))
+    return Contracts(
+        digest=digest(document),
+        name=document.metadata.name,
+        first_rights=tuple(sorted(rights, key=lambda right: right.rank)),
+        ceilings=ceilings,
+        laws=laws,
+        not_enforced=not_enforced(document),
+        labels=frozenset(key for found in clauses for key, _ in found.select.labels),
+    )
+
+
+def unenforced(document: ContractSet) -> list[tuple[str, str]]:
+    """(path, what) of every part that this release does not enforce; empty: all of it is."""
+    return [(part.path, part.what) for part in not_enforced(document)]
+
+
+def compile_providers(document: ProviderSet) -> Providers:
+    """The operator's providers as decisions read them, in the order of the file."""
+    spec = document.spec
+    stores = tuple(StoreFacts(name, store.url, store.jurisdiction) for name, store in spec.stores.items())
+    first = next(iter(spec.stores), "default")
+    policies = {"default": PolicyDocument(), **spec.policies}
+    return Providers(
+        digest=digest(document),
+        providers=tuple(_provider(name, facts) for name, facts in spec.providers.items()),
+        stores=stores,
+        policies=tuple(_policy(name, policy, first) for name, policy in policies.items()),
+    )
+
+
+def stated_providers(document: ContractSet) -> Providers:
+    """The providers that a contract set itself describes: without prices, stores or connections."""
+    facts = (_provider(name, stated) for name, stated in document.spec.providers.items())
+    return Providers(digest=digest(document), providers=tuple(facts))
+
+
+def disagreements(document: ContractSet, providers: ProviderSet) -> list[Problem]:
+    """Where a contract set relies on facts that the operator's providers contradict or lack."""
+    known = providers.spec.providers
+    found = []
+    for at, contract in enumerate(document.spec.contracts):
+        if contract.holder is not None and contract.holder not in known:
+            reason = f"{contract.holder} is none of the operator's providers"
+            remedy = "Add it to providers.yaml or name another"
+            found.append(Problem(f"spec.contracts[{at}].holder", reason, remedy, "unknown_holder"))
+    for name, stated in document.spec.providers.items():
+        if name in known:
+            found += _differences(f"spec.providers.{name}", stated, known[name])
+    return found
+
+
+def _differences(path: str, stated: ProviderStated, known: ProviderStated) -> Iterator[Problem]:
+    for key in ("operator_jurisdiction", "seal"):
+        yield from _differs(f"{path}.{key}", getattr(stated, key), getattr(known, key))
+    for key in ("regions", "accelerators"):
+        mine, theirs = getattr(stated, key), getattr(known, key)
+        for name in sorted(mine.keys() & theirs.keys()):
+            yield from _differs(f"{path}.{key}.{name}", mine[name], theirs[name])
+
+
+def _differs(path: str, stated: Any, known: Any) -> Iterator[Problem]:
+    if stated != known:
+        reason = f"the contracts rely on {stated}, providers.yaml says {known}"
+        yield Problem(path, reason, "Correct the one that is wrong", "facts_differ")
+
+
+def _clauses(document: ContractSet) -> Iterator[FirstRight | PriceCeiling | ResidencyLaw]:
+    for contract in document.spec.contracts:
+        for clause in contract.clauses if contract.status != "draft" else ():
+            if found := _clause(contract, clause):
+                yield found
+
+
+def _clause(contract: ContractDocument, clause: ClauseDocument) -> FirstRight | PriceCeiling | ResidencyLaw | None:
+    from_us, until_us = term_of(contract.term)
+    common: dict[str, Any] = {
+        "ref": f"{contract.id}/{clause.id}",
+        "contract": contract.id,
+        "from_us": from_us,
+        "until_us": until_us,
+        "select": select_of(clause.select),
+    }
+    if isinstance(clause, FirstRightDocument):
+        return _first_right(contract.holder or "", clause, common)
+    if isinstance(clause, PriceDocument) and clause.ceiling_usd_per_gpu_hour is not None:
+        ceiling = clause.ceiling_usd_per_gpu_hour
+        return PriceCeiling(ceiling_microusd=ceiling, on_exceed=clause.on_exceed, **common)
+    if isinstance(clause, Residency):
+        return ResidencyLaw(
+            regions_in=clause.regions_in,
+            operator_in=clause.operator_jurisdiction_in,
+            min_seal=clause.min_seal,
+            **common,
+        )
+    return None
+
+
+def _first_right(holder: str, clause: FirstRightDocument, common: dict[str, Any]) -> FirstRight:
+    after = clause.window if clause.undeliverable_after is None else clause.undeliverable_after
+    return FirstRight(
+        holder=holder,
+        rank=clause.rank,
+        window_us=clause.window * _US,
+        tail_us=clause.tail * _US,
+        on_replace=clause.on_replace,
+        on_outage=clause.on_outage,
+        undeliverable_after_us=after * _US,
+        **common,
+    )
+
+
+def _provider(name: str, facts: ProviderStated) -> ProviderFacts:
+    prices: tuple[tuple[str, int], ...] = ()
+    window = 60_000
+    if isinstance(facts, ProviderDocument):
+        cheapest: dict[str, int] = {}
+        for row in facts.prices:
+            cheapest[row.accelerator] = min(row.usd_per_gpu_hour, cheapest.get(row.accelerator, 10**18))
+        prices, window = tuple(sorted(cheapest.items())), facts.market_window
+    norms = ((accelerator, int(norm * 1_000)) for accelerator, norm in facts.accelerators.items())
+    return ProviderFacts(
+        name=name,
+        regions=tuple(sorted(facts.regions.items())),
+        operator_jurisdiction=facts.operator_jurisdiction,
+        seal=facts.seal,
+        accelerators=tuple(sorted(norms)),
+        prices=prices,
+        market_window_us=window * _US,
+    )
+
+
+def _policy(name: str, policy: PolicyDocument, first_store: str) -> Policy:
+    isolation = policy.isolation
+    never_by_itself = isolation.limit is None or policy.on_unreachable == "confirmed_stop_only"
+    return Policy(
+        name=name,
+        store=policy.store or first_store,
+        check_us=isolation.check * _US,
+        limit_us=None if never_by_itself else (isolation.limit or 0) * _US,
+        grace_us=isolation.grace * _US,
+        on_unreachable=policy.on_unreachable,
+        max_attempts=policy.max_attempts,
+        max_runtime_us=policy.max_runtime * _US,
+    )

@@ -1,0 +1,46 @@
+"""What is wrong with a document, where, and what to do about it?
+
+Raised by everything in this package; shown by the CLI and the HTTP API. A refusal lists every problem
+that could be found, each with its path; nothing half-done remains behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One reason for which a document is refused."""
+
+    path: str  # e.g. spec.contracts[0].clauses[1].window
+    reason: str  # a sentence
+    remedy: str  # what to write instead
+    code: str = "invalid"  # stable, lower_snake
+
+    def __str__(self) -> str:
+        remedy = self.remedy[:1].upper() + self.remedy[1:]
+        return f"{self.path}: {self.reason}. {remedy}{'' if remedy.endswith('?') else '.'}"
+
+
+class Notice(NamedTuple):
+    """Something that the author should know although the document is taken."""
+
+    path: str
+    what: str
+    code: str
+
+
+class DocumentError(ValueError):
+    """The document is refused, for all of `problems`. Always its author's to mend."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__(f"the document is refused, {count}:\n" + "\n".join(f"  {p}" for p in self.problems))
+
+
+def path_of(steps: Sequence[str | int]) -> str:
+    """`('spec', 'contracts', 0)` -> `spec.contracts[0]`; the document itself is `(document)`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return text.lstrip(".") or "(document)"

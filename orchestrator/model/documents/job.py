@@ -1,0 +1,287 @@
+"""The TrainingJob: what a user wants done.
+
+One document for the SDK, the CLI and the HTTP API. `load_job` and `job_from` refuse with every problem
+at once; `refuse_unhonoured` refuses what parses but is not honoured by this release, at submission.
+`job_bytes` is what the ledger keeps and `job_from_bytes` reads back; `shape_of` is what decisions see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+
+from orchestrator.model.contract import Trigger
+from orchestrator.model.documents.base import (
+    ApiVersion,
+    Document,
+    canonical_bytes,
+    digest,
+    load_canonical,
+    load_data,
+    load_text,
+)
+from orchestrator.model.documents.errors import DocumentError, Problem
+from orchestrator.model.documents.units import (
+    Flag,
+    Id,
+    Integer,
+    Period,
+    Price,
+    Size,
+    Text,
+    Word,
+    refuse,
+)
+from orchestrator.model.placement import Shape
+
+DEFAULT_MAX_RUNTIME_MS = 86_400_000  # where neither the job nor its policy names one
+MAX_GPUS = 1_000_000  # more than any cloud has; beyond it a job is a mistake
+_YEAR_MS = 366 * 86_400_000
+
+Argument = Annotated[str, StringConstraints(strict=True, max_length=65_536)]
+VariableName = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+Project = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^sha256:[0-9a-f]{64}$")]
+ShortPeriod = Annotated[Period, Field(le=_YEAR_MS)]
+Some = Annotated[Integer, Field(ge=1, le=100_000)]
+
+
+class JobMetadata(Document):
+    """Labels of a job; its identity is the job id."""
+
+    name: Id | None = None
+    project: Project = "default"
+    group: Word | None = None
+    labels: dict[Word, Annotated[Text, Field(max_length=256)]] = Field(default_factory=dict)
+
+
+class Package(Document):
+    """The user's code: exactly one of a folder to pack, a packed digest, a commit."""
+
+    dir: Text | None = None
+    digest: Sha256 | None = None
+    git: Text | None = None
+    commit: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Package:
+        if sum(source is not None for source in (self.dir, self.digest, self.git)) != 1:
+            raise refuse("package", "it has not exactly one source", "Give one of dir, digest and git")
+        if (self.commit is None) != (self.git is None):
+            raise refuse("package", "git and commit belong together", "Give both or neither")
+        return self
+
+
+class Run(Document):
+    """What is run, with what around it."""
+
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1_000)] | None = None
+    function: Text | None = None
+    arguments: dict[Text, Any] = Field(default_factory=dict)
+    on: Literal["driver", "everyWorker"] = "driver"
+    package: Package | None = None
+    environment: dict[VariableName, Argument] = Field(default_factory=dict)
+    secrets: dict[VariableName, Word] = Field(default_factory=dict)
+    requirements: tuple[Text, ...] = ()
+    image: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_entry(self) -> Run:
+        if (self.command is None) == (self.function is None):
+            remedy = "Give a command, as in [python, train.py]"
+            raise refuse("run", "it has not exactly one of command and function", remedy)
+        ours = [name for name in (*self.environment, *self.secrets) if name.startswith("ORCHESTRATOR_")]
+        if ours:
+            raise refuse("reserved", f"{ours[0]} is set by us", "Choose a name without ORCHESTRATOR_")
+        return self
+
+
+class Elastic(Document):
+    """A range of workers; the gang is `min`."""
+
+    min: Some
+    max: Some
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Elastic:
+        if self.max < self.min:
+            raise refuse("elastic", "max is below min", "Let max be min or more")
+        return self
+
+
+def _count_kind(value: Any) -> str:
+    return "range" if isinstance(value, dict | Elastic) else "fixed"
+
+
+Count = Annotated[Annotated[Some, Tag("fixed")] | Annotated[Elastic, Tag("range")], Discriminator(_count_kind)]
+
+
+class Workers(Document):
+    """How many workers of what size: all of them or nothing."""
+
+    count: Count = 1
+    gpus: Annotated[Integer, Field(ge=0, le=128)] = 0  # per worker
+    cpus: Annotated[Integer, Field(ge=1, le=4_096)] = 1
+    memory: Annotated[Size, Field(ge=2**20, le=64 * 2**40)] | None = None
+    accelerator: tuple[Word, ...] = ()  # any of, in order
+
+    @property
+    def most(self) -> int:
+        """The most workers that it may have."""
+        return self.count.max if isinstance(self.count, Elastic) else self.count
+
+    @model_validator(mode="after")
+    def _possible(self) -> Workers:
+        if self.most * self.gpus > MAX_GPUS:
+            reason = f"{self.most} x {self.gpus} GPUs are more than any provider has"
+            raise refuse("impossible_size", reason, f"Ask for at most {MAX_GPUS} GPUs in all")
+        if self.accelerator and not self.gpus:
+            raise refuse("impossible_size", "it names an accelerator and no GPU", "Set gpus, or drop accelerator")
+        if len(set(self.accelerator)) != len(self.accelerator):
+            raise refuse("duplicate", "an accelerator is named twice", "Name each once")
+        return self
+
+
+class DataUse(Document):
+    """A declared data set and where user code sees it."""
+
+    name: Id
+    at: Text
+
+
+class WarmStart(Document):
+    """The checkpoint of another job to begin from; this is the lineage."""
+
+    job: Text
+    step: Annotated[Integer, Field(ge=0)] | None = None
+
+
+class Restart(Document):
+    """Restarts inside an attempt."""
+
+    max: Annotated[Integer, Field(ge=0, le=1_000)] = 3
+    exit_codes: tuple[Annotated[Integer, Field(ge=1, le=255)], ...] = ()
+
+
+class JobSpec(Document):
+    """What to run, on what, within which limits."""
+
+    run: Run
+    workers: Workers = Workers()
+    divisible: Flag = False
+    job_class: Word = Field(default="training", alias="class")
+    max_runtime: ShortPeriod | None = None  # None: the policy's
+    priority: Annotated[Integer, Field(ge=-1_000, le=1_000)] = 0
+    residency: Word | None = None
+    data: tuple[DataUse, ...] = ()
+    from_: WarmStart | None = Field(default=None, alias="from")
+    ceiling_usd_per_gpu_hour: Price | None = None
+    start_by: ShortPeriod | None = None
+    retries: Annotated[Integer, Field(ge=0, le=1_000)] = 0
+    restart: Restart | None = None
+    policy: Id = "default"
+    evidence: tuple[Word, ...] = ()
+
+
+class TrainingJob(Document):
+    """One job, as a user writes it. In Python the version and kind may be left out."""
+
+    api_version: ApiVersion = "orchestrator.dev/v1alpha1"
+    kind: Literal["TrainingJob"] = "TrainingJob"
+    metadata: JobMetadata = JobMetadata()
+    spec: JobSpec
+
+
+def load_job(text: str | bytes) -> TrainingJob:
+    """A job from YAML 1.2 or JSON; `DocumentError` with every problem."""
+    return load_text(TrainingJob, text)
+
+
+def job_from(data: Any) -> TrainingJob:
+    """A job from plain values (an HTTP body); `DocumentError` with every problem."""
+    return load_data(TrainingJob, data)
+
+
+def job_bytes(job: TrainingJob) -> bytes:
+    """Canonical bytes, of the fields that are set; see `base.canonical_bytes`."""
+    return canonical_bytes(job)
+
+
+def job_from_bytes(data: bytes) -> TrainingJob:
+    """The job whose `job_bytes` these are."""
+    return load_canonical(TrainingJob, data)
+
+
+def job_digest(job: TrainingJob) -> str:
+    """sha256 of `job_bytes`, lower-case hex."""
+    return digest(job)
+
+
+def unhonoured(job: TrainingJob) -> list[tuple[str, str]]:
+    """(path, what) of every field that parses but that this release does not honour yet."""
+    run, spec = job.spec.run, job.spec
+    rows = (
+        (run.function is not None, "run.function", "a function as entry"),
+        (bool(run.arguments), "run.arguments", "arguments of a function"),
+        (run.on == "everyWorker", "run.on", "a command on every worker"),
+        (run.package is not None and run.package.git is not None, "run.package.git", "a package from git"),
+        (bool(run.secrets), "run.secrets", "secrets"),
+        (run.image is not None, "run.image", "an image of one's own"),
+        (isinstance(spec.workers.count, Elastic), "workers.count", "an elastic number of workers"),
+        (spec.divisible, "divisible", "splitting a job"),
+        (bool(spec.data), "data", "data sets"),
+        (spec.from_ is not None, "from", "a warm start"),
+        (spec.retries > 0, "retries", "retries of the user's own failures"),
+        (spec.restart is not None, "restart", "restarts inside an attempt"),
+        (bool(spec.evidence), "evidence", "evidence"),
+    )
+    return [(f"spec.{key}", what) for given, key, what in rows if given]
+
+
+def refuse_unhonoured(job: TrainingJob) -> None:
+    """`DocumentError` for what a submission may not carry: fields not honoured yet, an unpacked folder."""
+    problems = [
+        Problem(path, f"{what} is not honoured by this version yet", "Leave the field out", "not_honoured")
+        for path, what in unhonoured(job)
+    ]
+    if job.spec.run.package is not None and job.spec.run.package.dir is not None:
+        remedy = "Pack it first (`orchestrator submit` and `run` do) and give its digest"
+        reason = "a folder is not readable from the server"
+        problems.append(Problem("spec.run.package.dir", reason, remedy, "unpacked"))
+    if problems:
+        raise DocumentError(problems)
+
+
+def with_package(job: TrainingJob, package: str) -> TrainingJob:
+    """The same job with a packed folder: `package` is `sha256:<hex>`."""
+    run = job.spec.run.model_copy(update={"package": Package(digest=package)})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"run": run})})
+
+
+def shape_of(
+    job: TrainingJob,
+    selected: Collection[str] = (),
+    trigger: Trigger = Trigger.NEW,
+    max_runtime_ms: int = DEFAULT_MAX_RUNTIME_MS,
+) -> Shape:
+    """What decisions see of a job. `selected`: label keys that contracts select on; `max_runtime_ms`: the
+    policy's, for a job that names none."""
+    spec, workers, labels = job.spec, job.spec.workers, job.metadata.labels
+    return Shape(
+        job_class=spec.job_class,
+        accelerators=workers.accelerator,
+        gpus_per_worker=workers.gpus,
+        workers=workers.most,
+        cpus=workers.cpus,
+        memory=workers.memory or 0,
+        max_runtime_ms=spec.max_runtime or max_runtime_ms,
+        start_by_ms=spec.start_by,
+        residency=spec.residency,
+        ceiling_microusd=spec.ceiling_usd_per_gpu_hour,
+        project=job.metadata.project,
+        priority=spec.priority,
+        trigger=trigger,
+        labels=tuple(sorted((key, value) for key, value in labels.items() if key in selected)),
+    )

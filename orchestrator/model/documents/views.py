@@ -1,0 +1,202 @@
+"""What does the server tell a client? The answers of the HTTP API, as both sides type them.
+
+Made by `api` from rows and events, read by `sdk` and the command line. Values only. JSON keys are camelCase;
+moments are UTC, money is integer micro-dollars (per GPU-hour where it is a price). A client ignores what it
+does not know, so that a newer server may say more.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+ItemT = TypeVar("ItemT")
+
+
+class View(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore"
+    )
+
+
+class FieldError(View):
+    """One thing that is wrong with what was sent."""
+
+    field: str = Field(description="path, e.g. `spec.workers.gpus`; empty: the whole")
+    reason: str
+    remedy: str = ""
+
+
+class ProblemView(View):
+    """Why a request was refused (RFC 9457). `fault`: caller, operator or server."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    fault: str = "caller"
+    remedy: str = ""
+    errors: list[FieldError] = []
+
+
+class SkipView(View):
+    """A provider that was passed over, and why."""
+
+    provider: str
+    reason: str
+    until: datetime | None = None
+
+
+class OfferView(View):
+    """One offer of a job to one provider."""
+
+    id: str
+    n: int
+    provider: str
+    state: str = Field(description="opened, delivered, accepted, declined, lapsed, withdrawn or superseded")
+    clause: str = Field(default="", description="the first right that it honours; empty: the open market")
+    episode: int
+    round: int
+    contract: int = Field(default=0, description="contract version that it is judged by")
+    opened_at: datetime
+    delivered_at: datetime | None = None
+    ended_at: datetime | None = None
+    window_ms: int
+    price_microusd: int | None = Field(default=None, description="asked by an acceptance, per GPU-hour")
+    region: str = ""
+    reason: str = Field(default="", description="of a decline, a lapse or a withdrawal")
+    scope: str = ""
+    until: datetime | None = None
+    detail: str = ""
+    skipped: list[SkipView] = []
+
+
+class AttemptView(View):
+    """One try at one provider."""
+
+    epoch: int
+    provider: str
+    region: str
+    accelerator: str = ""
+    state: str = Field(description="intended, confirmed, unknown, running or ended")
+    intended_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    how: str = Field(default="", description="of an end: done, released, fenced, rejected or gone")
+    why: str = ""
+    price_microusd: int | None = Field(default=None, description="accepted, per GPU-hour")
+    charge_microusd: int | None = Field(default=None, description="billed; null while the provider has not said")
+    ran_ms: int = Field(default=0, description="user-code time")
+
+
+class ProgressView(View):
+    """What user code last reported."""
+
+    epoch: int
+    step: int | None = None
+    loss: str | None = None
+    checkpoint_step: int | None = None
+    at: datetime | None = None
+
+
+class JobView(View):
+    """Where a job stands."""
+
+    id: str
+    project: str
+    name: str = Field(description="a label, not unique")
+    state: str = Field(
+        description="queued, offering, launching, running, recovering, stopping, held, succeeded, failed or cancelled"
+    )
+    ended: bool
+    reason: str = Field(default="", description="why it is held or failed")
+    exit: int | None = Field(default=None, description="exit code of user code, once it ended by itself")
+    submitted_at: datetime
+    changed_at: datetime
+    ended_at: datetime | None = None
+    wait_until: datetime | None = Field(default=None, description="when the next round starts at the latest")
+    episode: int
+    round: int
+    cancel_asked: bool = False
+    provider: str = Field(default="", description="who has it, or is being asked now")
+    attempts: list[AttemptView] = []
+    progress: ProgressView | None = None
+    document: dict[str, Any] | None = Field(default=None, description="what was submitted; with one job only")
+
+
+class EventView(View):
+    """One event of the ledger."""
+
+    seq: int
+    at: datetime
+    kind: str
+    project: str
+    job: str
+    body: dict[str, Any] | None = Field(default=None, description="null where it was redacted")
+
+
+class LineView(View):
+    """One sentence about one event."""
+
+    at: datetime
+    kind: str
+    provider: str = ""
+    text: str = Field(description="with times and numbers")
+    plain: str = Field(description="without")
+    tone: str = Field(description="plain, good, warn or bad")
+
+
+class ExplainView(View):
+    """What happened to a job, and why it stands where it stands."""
+
+    job: JobView
+    why: str = Field(description="one sentence on where it stands now")
+    lines: list[LineView]
+
+
+class ProviderView(View):
+    """How a provider looks from here."""
+
+    name: str
+    reachable: bool
+    since: datetime
+    open_offers: int
+    active_attempts: int
+    detail: str = ""
+
+
+class CheckView(View):
+    """What is missing for a provider to work, each with its remedy; empty when all is well."""
+
+    provider: str
+    missing: list[str]
+
+
+class InForceView(View):
+    """What decides now."""
+
+    contract: int = Field(description="version of the contract set; 0: none was ever in force")
+    contract_digest: str = Field(description="empty: no contract set, hence no gate")
+    contract_document: Any = None
+    providers: int
+    providers_digest: str
+    providers_document: Any = None
+
+
+class PackageView(View):
+    """A code package that the server has."""
+
+    digest: str
+    size: int
+
+
+class Page(View, Generic[ItemT]):
+    """Some of a listing, newest first; `next` goes into `before` to read on, null at the end."""
+
+    items: list[ItemT]
+    next: str | None = None
