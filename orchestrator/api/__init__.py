@@ -1,0 +1,1 @@
+"""The HTTP front: checks who asks and what, hands wishes to the desk, shows projections. It decides nothing."""

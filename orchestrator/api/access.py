@@ -1,0 +1,151 @@
+"""Who is asking, and may they? Bearer tokens with named scopes, and the Host allow-list against DNS rebinding.
+
+`AccessMiddleware` stands before every route but the health checks, on loopback too; a route states the scope that
+it needs with `needs`. Tokens live in one 0600 file, read again when it changes, so that a token is revoked by
+editing it. Never logs or repeats a token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from orchestrator.api.problems import Denied
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+bearer = HTTPBearer(auto_error=False, description="a token of the server's tokens file")
+
+
+class Scope(StrEnum):
+    """What a token allows. None includes another: a token lists all that it may do."""
+
+    VIEWER = "viewer"  # read everything
+    SUBMITTER = "submitter"  # packages, submit, cancel, resume
+    ATTESTER = "attester"  # record evidence
+    OPERATOR = "operator"  # act on providers
+    PROVIDER = "provider"  # answer offers as a supplier
+
+
+class TokensError(Exception):
+    """The tokens file cannot be used; the operator must act, and the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A token's bearer: a name for the ledger, and what it may do."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
+    """sha256 of each token → its caller. Raises TokensError."""
+    try:
+        rows = json.loads(text)["tokens"]
+        pairs = [(row["token"], Caller(row["name"], frozenset(map(Scope, row["scopes"])))) for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        shape = '{"tokens": [{"name": …, "token": …, "scopes": […]}]}'
+        raise TokensError(f"{where} does not look like {shape}: {error}; scopes are {', '.join(Scope)}") from error
+    if weak := [caller.name for token, caller in pairs if len(token) < 32]:
+        raise TokensError(f"{where}: tokens of {', '.join(weak)} are shorter than 32 characters; use random ones")
+    return {sha256(token.encode()).digest(): caller for token, caller in pairs}
+
+
+class TokensFile:
+    """The tokens of one server."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads it at once, so that a bad file fails at the start. Raises TokensError."""
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._callers: dict[bytes, Caller] = {}
+        self._refresh()
+
+    def find(self, token: str) -> Caller | None:
+        """Whose token this is; None: nobody's."""
+        self._refresh()
+        presented = sha256(token.encode()).digest()
+        found = None
+        for known, caller in self._callers.items():  # all of them, so that time tells nothing
+            if hmac.compare_digest(known, presented):
+                found = caller
+        return found
+
+    def _refresh(self) -> None:
+        try:
+            now = self._path.stat()
+            if self._seen == (now.st_ino, now.st_mtime_ns, now.st_size):
+                return
+            if stat.S_IMODE(now.st_mode) & 0o077:
+                raise TokensError(f"{self._path} may be read by others; `chmod 600 {self._path}`")
+            self._callers = parse_tokens(self._path.read_text(), str(self._path))
+        except OSError as error:
+            raise TokensError(f"{self._path} cannot be read: {error}; `orchestrator serve` writes it") from error
+        self._seen = (now.st_ino, now.st_mtime_ns, now.st_size)
+
+
+class AccessMiddleware:
+    """Turns away wrong hosts (421) and unknown bearers (401) before anything else looks at the request."""
+
+    def __init__(self, app: ASGIApp, find: Callable[[str], Caller | None], hosts: Iterable[str]) -> None:
+        self._app, self._find = app, find
+        self._hosts = frozenset(host.lower() for host in (*LOOPBACK, *hosts))
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            headers = dict(scope["headers"])
+            self._check_host(headers.get(b"host", b"").decode("latin-1"))
+            if scope["path"] not in OPEN_PATHS:
+                scope.setdefault("state", {})["caller"] = self._bearer(headers.get(b"authorization", b""))
+        except Denied as denied:
+            await denied.response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _check_host(self, host: str) -> None:
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if name.lower() not in self._hosts:
+            remedy = "use the address in server.json, or add the name to ORCHESTRATOR_ALLOWED_HOSTS"
+            raise Denied(421, "wrong-host", "this server does not answer under that Host", remedy=remedy)
+
+    def _bearer(self, header: bytes) -> Caller:
+        kind, _, token = header.decode("latin-1").partition(" ")
+        try:
+            caller = self._find(token.strip()) if kind.lower() == "bearer" and token.strip() else None
+        except TokensError as error:
+            raise Denied(503, "no-tokens", str(error), fault="operator", remedy="mend the tokens file") from error
+        if caller is None:
+            remedy = "send `Authorization: Bearer <token>` with a token of the server's tokens file"
+            challenge = {"WWW-Authenticate": 'Bearer realm="orchestrator"'}
+            raise Denied(401, "unauthenticated", "no token, or an unknown one", remedy=remedy, headers=challenge)
+        return caller
+
+
+def needs(scope: Scope) -> Any:
+    """A dependency: the caller, who must have `scope`."""
+
+    async def check(request: Request, _: Any = Depends(bearer)) -> Caller:
+        caller: Caller = request.state.caller
+        if scope not in caller.scopes:
+            remedy = f"ask the operator for a token with the scope `{scope}`"
+            raise Denied(403, "forbidden", f"the token `{caller.name}` lacks the scope `{scope}`", remedy=remedy)
+        return caller
+
+    return Depends(check)

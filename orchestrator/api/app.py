@@ -1,0 +1,72 @@
+"""The HTTP server's application: what stands before the routes, and which routes there are.
+
+Called by `orchestrator serve`, the demo and tests with a running desk; holds no state of its own. There is no CORS
+and no page that loads anything from elsewhere: browsers of other sites have no business here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.api import jobs, operator, packages, problems, streams
+from orchestrator.api.access import AccessMiddleware, Caller
+from orchestrator.api.admission import Admission
+from orchestrator.model.documents.views import ProblemView
+from orchestrator.ports.desk import Desk
+from orchestrator.runlog.results import StoreUnavailable
+
+ABOUT = """Places GPU training jobs across clouds by contract, fails over from checkpoints, never runs a job twice.
+
+Every request but `/healthz` and `/readyz` carries `Authorization: Bearer <token>`. Every refusal is a problem
+(RFC 9457, `application/problem+json`) that says whose fault it is, and what to do. Moments are UTC; money is integer
+micro-dollars. A submission may be sent again under its `Idempotency-Key`: the same body gives the same job for seven
+days, another body 409."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What the HTTP front is told by whoever starts it."""
+
+    find: Callable[[str], Caller | None]
+    """Whose token this is."""
+    files: packages.Files
+    """Where packages are kept."""
+    metrics: operator.Metrics
+    hosts: Sequence[str] = ()
+    """Names besides loopback under which the server is addressed."""
+    job_limit: int = 256 * 1024
+    """Bytes."""
+    package_limit: int = 64 * 1024**2
+    unpacked_limit: int = 512 * 1024**2
+    version: str = "0"
+
+
+def create_app(desk: Desk, front: Front) -> FastAPI:
+    """The application over a desk."""
+    app = FastAPI(
+        title="Orchestrator",
+        version=front.version,
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[Middleware(AccessMiddleware, find=front.find, hosts=tuple(front.hosts))],
+        responses={status: {"model": ProblemView} for status in (401, 403, 404)},
+    )
+    problems.install(app)
+
+    @app.exception_handler(StoreUnavailable)
+    async def store(_: Request, error: StoreUnavailable) -> Response:
+        return packages.store_away(error).response()
+
+    kept = packages.Packages(front.files, front.package_limit, front.unpacked_limit)
+    app.include_router(operator.router(desk, front.metrics))
+    app.include_router(jobs.router(desk, Admission(kept, front.job_limit)))
+    app.include_router(streams.router(desk))
+    app.include_router(packages.router(kept))
+    return app

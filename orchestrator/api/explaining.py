@@ -1,0 +1,77 @@
+"""Why does a job stand where it stands? The sentences behind `GET …/explain`. Pure; called by the job routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.api.projections import job_view, moment
+from orchestrator.core.explain import Line, clock, timeline, why
+from orchestrator.model import event as kinds
+from orchestrator.model.documents.views import ExplainView, LineView
+from orchestrator.model.job import AttemptState, JobRow, JobState, OfferState
+from orchestrator.ports.ledger import StoredEvent
+
+
+def explain_view(row: JobRow, events: Iterable[StoredEvent]) -> ExplainView:
+    """The whole life of a job in sentences. Redacted events are left out."""
+    told = [(event.at, kinds.decode(event.body)) for event in events if event.body is not None]
+    return ExplainView(job=job_view(row), why=standing(row), lines=[line_view(line) for line in timeline(told)])
+
+
+def line_view(line: Line) -> LineView:
+    """One sentence."""
+    return LineView(
+        at=moment(line.at),
+        kind=line.kind,
+        provider=line.provider,
+        text=line.text,
+        plain=line.plain,
+        tone=line.tone.value,
+    )
+
+
+def standing(row: JobRow) -> str:
+    """One sentence on where the job stands and what it waits for."""
+    match row.state:
+        case JobState.QUEUED:
+            return f"waits for the next round, {_until(row)}" if row.wait_until else "waits to be offered"
+        case JobState.OFFERING:
+            return _offering(row)
+        case JobState.LAUNCHING | JobState.RUNNING | JobState.RECOVERING:
+            return _attempting(row)
+        case JobState.STOPPING:
+            return "cancel was asked; waits for the end of its attempt"
+        case JobState.HELD:
+            return f"held: {why(row.reason)}"
+        case JobState.FAILED:
+            return f"failed: {why(row.reason)}" if row.reason else f"failed: user code ended with exit {row.exit}"
+        case JobState.SUCCEEDED:
+            return "done"
+        case JobState.CANCELLED:
+            return "cancelled as asked"
+
+
+def _until(row: JobRow) -> str:
+    return f"at {clock(row.wait_until or 0)} at the latest, earlier if capacity is released"
+
+
+def _offering(row: JobRow) -> str:
+    offer = row.offer
+    if offer is None or offer.state not in (OfferState.OPENED, OfferState.DELIVERED):
+        return "waits to be offered"
+    right = f" by the first right {offer.clause}" if offer.clause else ""
+    if offer.delivered_at is None:
+        return f"offered to {offer.provider}{right}; not delivered yet"
+    deadline = clock(offer.delivered_at + offer.window)
+    return f"offered to {offer.provider}{right}; answer due by {deadline} (our own absence is added)"
+
+
+def _attempting(row: JobRow) -> str:
+    attempt = row.attempts[-1] if row.attempts else None
+    if attempt is None:
+        return row.state.value
+    if row.state is JobState.RECOVERING:
+        return f"lost at {attempt.provider}: it is being fenced, then goes on elsewhere"
+    doing = "runs at" if row.state is JobState.RUNNING else "is being launched at"
+    unsure = ", as far as we know: its provider does not answer" if attempt.state is AttemptState.UNKNOWN else ""
+    return f"{doing} {attempt.provider} {attempt.region}".rstrip() + f" (attempt {attempt.epoch}){unsure}"

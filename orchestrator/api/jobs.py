@@ -1,0 +1,127 @@
+"""The routes of jobs: take one in, show it, end it, let it go on. Wishes go to the desk; the rest is projection."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.api.access import Caller, Scope, needs
+from orchestrator.api.admission import CANONICAL_TYPE, EXAMPLE, Admission
+from orchestrator.api.explaining import explain_view
+from orchestrator.api.problems import Denied
+from orchestrator.api.projections import job_view, offer_views
+from orchestrator.model.documents.views import ExplainView, JobView, OfferView, Page, ProblemView
+from orchestrator.model.ids import is_job_id
+from orchestrator.ports.desk import Desk, Submission
+from orchestrator.ports.ledger import StoredEvent
+
+State = Literal[
+    "queued", "offering", "launching", "running", "recovering", "stopping", "held", "succeeded", "failed", "cancelled"
+]
+KEY = r"^[\x21-\x7e]{1,255}$"
+BODY = {
+    "required": True,
+    "content": {
+        "application/yaml": {"schema": {"type": "string"}, "example": EXAMPLE},
+        "application/json": {"schema": {"type": "object"}},
+        CANONICAL_TYPE: {"schema": {"type": "object"}},
+    },
+}
+
+
+class Listing(BaseModel):
+    """What a listing of jobs may be narrowed by; anything else is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    project: str | None = Field(default=None, description="all projects, if not given")
+    state: list[State] = Field(default=[], description="repeatable; all states, if not given")
+    limit: int = Field(default=50, ge=1, le=500)
+    before: str | None = Field(default=None, description="`next` of the page before", pattern=r"^[0-9A-Z]{26}$")
+
+
+async def job_id(job: Annotated[str, Path(description="job id", examples=["01K9Z3M5W2T8Q4N6R7VXYBCD0E"])]) -> str:
+    """A job's id from the path. Raises Denied for what cannot be one."""
+    if not is_job_id(job.upper()):
+        raise Denied(404, "unknown-job", "that is no job id", remedy="`orchestrator jobs` lists what there is")
+    return job.upper()
+
+
+JobId = Annotated[str, Depends(job_id)]
+
+
+async def all_events(desk: Desk, job: str) -> list[StoredEvent]:
+    """What happened to a job so far."""
+    return [event async for event in desk.events(job, 0, False)]
+
+
+def router(desk: Desk, admission: Admission) -> APIRouter:
+    """The routes of jobs, but for the streams."""
+    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    _wishes(routes, desk, admission)
+    _reads(routes, desk)
+    return routes
+
+
+def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
+    said: dict[int | str, dict[str, Any]] = {
+        200: {"model": JobView, "description": "the same job again, by its Idempotency-Key"},
+        409: {"model": ProblemView, "description": "the Idempotency-Key was used with another body"},
+        413: {"model": ProblemView},
+        422: {"model": ProblemView, "description": "every reason for which the document is refused"},
+        503: {"model": ProblemView, "description": "too much at once; see Retry-After"},
+    }
+
+    @routes.post("", status_code=201, response_model=JobView, responses=said, openapi_extra={"requestBody": BODY})
+    async def submit(
+        request: Request,
+        response: Response,
+        key: Annotated[str | None, Header(alias="Idempotency-Key", pattern=KEY)] = None,
+        caller: Caller = needs(Scope.SUBMITTER),
+    ) -> JobView:
+        """Take in a TrainingJob (YAML or JSON). Durable when answered; all that is wrong is said at once."""
+        admitted = await admission.admit(request)
+        wish = Submission(project=admitted.project, document=admitted.document, key=key or "", by=caller.name)
+        row, created = await desk.submit(wish)
+        response.status_code = 201 if created else 200
+        response.headers["Location"] = f"/v1/jobs/{row.job}"
+        return job_view(row)
+
+    @routes.post("/{job}/cancel", status_code=202)
+    async def cancel(job: JobId, caller: Caller = needs(Scope.SUBMITTER)) -> JobView:
+        """Ask for the job's end; asking again changes nothing."""
+        return job_view(await desk.cancel(job, caller.name))
+
+    @routes.post("/{job}/resume", status_code=202, responses={409: {"model": ProblemView}})
+    async def resume(job: JobId, caller: Caller = needs(Scope.SUBMITTER)) -> JobView:
+        """Let a held job go on."""
+        return job_view(await desk.resume(job, caller.name))
+
+
+def _reads(routes: APIRouter, desk: Desk) -> None:
+    @routes.get("")
+    async def jobs(query: Annotated[Listing, Query()], _: Caller = needs(Scope.VIEWER)) -> Page[JobView]:
+        """Jobs, newest first."""
+        rows = await desk.jobs(query.project, query.state, query.limit + 1, query.before)
+        shown = [job_view(row) for row in rows[: query.limit]]
+        return Page[JobView](items=shown, next=shown[-1].id if len(rows) > query.limit else None)
+
+    @routes.get("/{job}")
+    async def job(job: JobId, _: Caller = needs(Scope.VIEWER)) -> JobView:
+        """Where a job stands, with what was submitted and what user code last reported."""
+        row = await desk.job(job)
+        return job_view(row, await desk.progress(job), await desk.document(row.spec))
+
+    @routes.get("/{job}/offers")
+    async def offers(job: JobId, _: Caller = needs(Scope.VIEWER)) -> Page[OfferView]:
+        """Every offer of the job, oldest first: whom, by which right, what was answered."""
+        await desk.job(job)
+        return Page[OfferView](items=offer_views(await all_events(desk, job)))
+
+    @routes.get("/{job}/explain")
+    async def explain(job: JobId, _: Caller = needs(Scope.VIEWER)) -> ExplainView:
+        """What happened to the job, and why it stands where it stands, in sentences."""
+        row = await desk.job(job)
+        return explain_view(row, await all_events(desk, job))

@@ -1,0 +1,72 @@
+"""What an operator looks at: health, readiness, providers, what is in force, metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from orchestrator.api.access import Caller, Scope, needs
+from orchestrator.api.problems import Denied
+from orchestrator.api.projections import provider_view
+from orchestrator.model.documents.views import CheckView, InForceView, Page, ProblemView, ProviderView
+from orchestrator.ports.desk import Desk
+
+Metrics = Callable[[], bytes]
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def router(desk: Desk, metrics: Metrics) -> APIRouter:
+    """The operator's routes. `metrics()` gives Prometheus' text format."""
+    routes = APIRouter()
+
+    @routes.get("/healthz", tags=["health"], response_class=PlainTextResponse)
+    async def healthz() -> str:
+        """The process answers. No token needed."""
+        return "ok\n"
+
+    @routes.get("/readyz", tags=["health"], response_class=PlainTextResponse, responses={503: {"model": ProblemView}})
+    async def readyz() -> str:
+        """The server leads and takes wishes. No token needed."""
+        if (why := await desk.ready()) is not None:
+            raise Denied(503, "not-ready", why, fault="server", remedy="wait, or see the server's log")
+        return "ready\n"
+
+    @routes.get("/metrics", tags=["operator"], response_class=PlainTextResponse)
+    async def metrics_text(_: Caller = needs(Scope.VIEWER)) -> PlainTextResponse:
+        """Prometheus metrics, a projection of the ledger."""
+        return PlainTextResponse(metrics(), media_type=METRICS_TYPE)
+
+    @routes.get("/v1/providers", tags=["operator"])
+    async def providers(_: Caller = needs(Scope.VIEWER)) -> Page[ProviderView]:
+        """All providers, in the order of the operator's file."""
+        return Page[ProviderView](items=[provider_view(status) for status in await desk.providers()])
+
+    @routes.post("/v1/providers/check", tags=["operator"])
+    async def check(_: Caller = needs(Scope.OPERATOR)) -> Page[CheckView]:
+        """Ask every provider what is missing for it to work, each with its remedy."""
+        found = await desk.check_providers()
+        return Page[CheckView](items=[CheckView(provider=name, missing=list(what)) for name, what in found.items()])
+
+    @routes.get("/v1/contracts", tags=["operator"])
+    async def contracts(_: Caller = needs(Scope.VIEWER)) -> InForceView:
+        """Which contract set and provider set decide now."""
+        row = await desk.in_force()
+        return InForceView(
+            contract=row.contract,
+            contract_digest=row.contract_digest,
+            contract_document=await _document(desk, row.contract_digest),
+            providers=row.providers,
+            providers_digest=row.providers_digest,
+            providers_document=await _document(desk, row.providers_digest),
+        )
+
+    return routes
+
+
+async def _document(desk: Desk, digest: str) -> Any:
+    found = await desk.document(digest) if digest else None
+    return json.loads(found) if found is not None else None

@@ -1,0 +1,105 @@
+"""What does a caller hear when we say no? Every refusal of the HTTP API, as problem details (RFC 9457).
+
+Raised by the routes, made from the desk's errors here, rendered by the handlers that `install` adds. Each says
+whose fault it is and what to do next; several errors of one document come at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from orchestrator.model.documents.views import FieldError, ProblemView
+from orchestrator.ports.desk import Busy, Conflict, DeskError, Refused, UnknownJob
+
+MEDIA_TYPE = "application/problem+json"
+_URN = "urn:orchestrator:problem:"
+
+
+class Denied(Exception):
+    """A request that is answered with a problem."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        remedy: str = "",
+        fault: str = "caller",
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.headers = dict(headers or {})
+        self.problem = ProblemView(
+            type=_URN + kind,
+            title=kind.replace("-", " "),
+            status=status,
+            detail=detail,
+            fault=fault,
+            remedy=remedy,
+            errors=list(errors),
+        )
+
+    def response(self) -> JSONResponse:
+        """The answer as it is sent."""
+        content = self.problem.model_dump(mode="json", by_alias=True, exclude_defaults=False)
+        return JSONResponse(content, self.problem.status, self.headers, MEDIA_TYPE)
+
+
+def of_desk(error: DeskError) -> Denied:
+    """The problem behind an error of the desk."""
+    match error:
+        case UnknownJob():
+            return Denied(404, "unknown-job", str(error), remedy="`orchestrator jobs` lists what there is")
+        case Conflict():
+            remedy = "use a new Idempotency-Key for a new job, or send the first body again"
+            return Denied(409, "idempotency-conflict", str(error), remedy=remedy)
+        case Busy():
+            after = {"Retry-After": str(max(1, round(error.retry_after_s)))}
+            remedy = "nothing was kept: send the same request again after Retry-After seconds"
+            return Denied(503, "busy", str(error) or "too much at once", remedy=remedy, fault="server", headers=after)
+        case Refused():
+            return Denied(409, "refused", str(error), remedy="see the detail; `orchestrator explain JOB` says more")
+        case _:
+            return Denied(500, "internal", str(error), remedy="see the server's log", fault="server")
+
+
+def _of_validation(error: RequestValidationError) -> Denied:
+    errors = [
+        FieldError(field=".".join(str(part) for part in item["loc"]), reason=item["msg"], remedy="see /openapi.json")
+        for item in error.errors()
+    ]
+    return Denied(422, "invalid-request", "the request has parameters that make no sense", errors=errors)
+
+
+def _of_http(error: HTTPException) -> Denied:
+    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+    return Denied(
+        error.status_code, kind, str(error.detail), remedy="see /openapi.json for the routes", headers=error.headers
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the routes with a problem."""
+
+    @app.exception_handler(Denied)
+    async def denied(_: Request, error: Denied) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(DeskError)
+    async def desk(_: Request, error: DeskError) -> JSONResponse:
+        return of_desk(error).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        return _of_validation(error).response()
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        return _of_http(error).response()

@@ -1,0 +1,76 @@
+"""What is happening, as it happens: events as server-sent events, output of user code as plain bytes.
+
+A stream ends by itself when the job has ended; a client that lost its connection goes on where it was, by
+`Last-Event-ID` (events) or `offset` (logs, in bytes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from orchestrator.api.access import Caller, Scope, needs
+from orchestrator.api.jobs import JobId
+from orchestrator.api.projections import event_view
+from orchestrator.ports.desk import Desk
+from orchestrator.ports.ledger import StoredEvent
+
+After = Annotated[int, Query(ge=0, description="only what has a higher sequence number")]
+LastId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d{1,18}$")]
+Follow = Annotated[bool, Query(description="go on until the job has ended")]
+Offset = Annotated[int, Query(ge=0, description="bytes to leave out at the beginning")]
+
+
+def router(desk: Desk) -> APIRouter:
+    """The streaming routes."""
+    routes = APIRouter(prefix="/v1", tags=["streams"])
+
+    async def known(job: JobId, _: Caller = needs(Scope.VIEWER)) -> None:
+        await desk.job(job)  # an unknown job is a problem, not a stream that breaks
+
+    exists = [Depends(known)]
+
+    @routes.get("/events", response_class=EventSourceResponse)
+    async def events(
+        after: After = 0, last: LastId = None, follow: Follow = False, _: Caller = needs(Scope.VIEWER)
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Events of the whole ledger; with `follow`, for ever."""
+        async for event in desk.events(None, int(last or after), follow):
+            yield sent(event)
+
+    @routes.get("/jobs/{job}/events", response_class=EventSourceResponse, dependencies=exists)
+    async def job_events(
+        job: JobId, after: After = 0, last: LastId = None, follow: Follow = False, _: Caller = needs(Scope.VIEWER)
+    ) -> AsyncIterator[ServerSentEvent]:
+        """Events of one job."""
+        async for event in desk.events(job, int(last or after), follow):
+            yield sent(event)
+
+    @routes.get("/jobs/{job}/logs", response_class=StreamingResponse, dependencies=exists)
+    async def logs(
+        job: JobId, follow: Follow = False, offset: Offset = 0, _: Caller = needs(Scope.VIEWER)
+    ) -> StreamingResponse:
+        """Output of user code over all attempts, in order, as text."""
+        headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+        media_type = "text/plain; charset=utf-8"
+        return StreamingResponse(skip(desk.logs(job, follow), offset), media_type=media_type, headers=headers)
+
+    return routes
+
+
+def sent(event: StoredEvent) -> ServerSentEvent:
+    """An event of the ledger as it goes over the wire."""
+    data = event_view(event).model_dump_json(by_alias=True)
+    return ServerSentEvent(raw_data=data, event=event.kind, id=str(event.seq))
+
+
+async def skip(chunks: AsyncIterator[bytes], offset: int) -> AsyncIterator[bytes]:
+    """The chunks without their first `offset` bytes."""
+    async for chunk in chunks:
+        if offset < len(chunk):
+            yield chunk[offset:]
+        offset = max(0, offset - len(chunk))

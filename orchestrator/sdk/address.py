@@ -1,0 +1,67 @@
+"""Where is the server, and by what token may we speak to it? Called by clients that were not told.
+
+In this order: what the caller says, ORCHESTRATOR_URL with ORCHESTRATOR_TOKEN, the files that `orchestrator serve`
+wrote into ORCHESTRATOR_HOME (default ~/.orchestrator). The only file of the SDK that reads the environment.
+Never follows a world-readable tokens file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.sdk.errors import NoServer
+
+START = "start one with `orchestrator serve`, or set ORCHESTRATOR_URL and ORCHESTRATOR_TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server and the right to speak to it."""
+
+    url: str
+    token: str = field(repr=False)
+
+
+def find(url: str | None = None, token: str | None = None) -> Address:
+    """The server to talk to. Raises NoServer."""
+    url = url or os.environ.get("ORCHESTRATOR_URL") or None
+    token = token or os.environ.get("ORCHESTRATOR_TOKEN") or None
+    if url and token:
+        return Address(url.rstrip("/"), token)
+    home = Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser()
+    if url and not token:
+        if url.rstrip("/") != _served(home):
+            raise NoServer(f"no token for {url}; set ORCHESTRATOR_TOKEN")
+        return Address(url.rstrip("/"), _own_token(home))
+    served = _served(home)
+    if served is None:
+        raise NoServer(f"no server is running here ({home}/server.json is not there); {START}")
+    return Address(served, token or _own_token(home))
+
+
+def project() -> str:
+    """The project of commands that name none: ORCHESTRATOR_PROJECT, or `default`."""
+    return os.environ.get("ORCHESTRATOR_PROJECT") or "default"
+
+
+def _served(home: Path) -> str | None:
+    try:
+        return str(json.loads((home / "server.json").read_text())["url"]).rstrip("/")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NoServer(f"{home}/server.json cannot be read: {error}; {START}") from error
+
+
+def _own_token(home: Path) -> str:
+    file = home / "tokens.json"
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise NoServer(f"{file} may be read by others; `chmod 600 {file}` and change its tokens")
+        return str(json.loads(file.read_text())["tokens"][0]["token"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise NoServer(f"no token in {file}: {error}; set ORCHESTRATOR_TOKEN") from error

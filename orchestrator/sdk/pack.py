@@ -1,0 +1,125 @@
+"""Which files does a job's code consist of, and what are the bytes that carry them?
+
+Called by clients before they submit a directory. The zip is deterministic: the same files give the same bytes, hence
+the same digest, whatever their dates, order or owner. Ignore rules (.gitignore and .orchestratorignore, in every
+folder) are respected; .git, .env and key files never leave the machine, links are never followed out of the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pathspec import GitIgnoreSpec
+
+from orchestrator.sdk.errors import PackageError
+
+LIMIT = 64 * 1024**2
+IGNORE_FILES = (".gitignore", ".orchestratorignore")
+SILENT = GitIgnoreSpec.from_lines([".git/", ".hg/", ".svn/", "__pycache__/", "*.py[cod]", ".venv/", ".DS_Store"])
+_KEYS = ["*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "id_rsa*", "id_ecdsa*", "id_ed25519*"]
+_TOKENS = [".env", ".env.*", "!.env.example", ".netrc", ".pypirc", ".npmrc", "kubeconfig", "credentials.json"]
+_FOLDERS = [".aws/", ".ssh/", ".gnupg/", ".kube/", ".config/gcloud/", ".orchestrator/"]
+SECRET = GitIgnoreSpec.from_lines([*_KEYS, *_TOKENS, *_FOLDERS, "service-account*.json"])
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A zip, its name, and what was left out although nobody asked for it."""
+
+    data: bytes
+    digest: str
+    """sha256 of `data`, hexadecimal."""
+    files: int
+    notices: tuple[str, ...]
+
+
+def pack(folder: Path | str, limit: int = LIMIT) -> Packed:
+    """The code in `folder` as a zip of at most `limit` bytes. Raises PackageError."""
+    root = Path(folder).resolve()
+    if not root.is_dir():
+        raise PackageError(f"{folder} is not a folder; name the one that holds the code")
+    notices: list[str] = []
+    buffer, count = io.BytesIO(), 0
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, path in sorted(_walk(root, notices)):
+            _add(archive, name, path)
+            count += 1
+            if buffer.tell() > limit:
+                raise PackageError(
+                    f"the code in {folder} packs to more than {limit} bytes (at {name}); name data and outputs "
+                    "in .orchestratorignore, or keep them out of the folder"
+                )
+    if not count:
+        raise PackageError(f"{folder} holds no file to pack; check its ignore rules")
+    data = buffer.getvalue()
+    return Packed(data, hashlib.sha256(data).hexdigest(), count, tuple(notices))
+
+
+def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    info = zipfile.ZipInfo(name, _DATE)
+    info.create_system = 3
+    info.compress_type = zipfile.ZIP_STORED  # compressed bytes, hence digests, differ between builds of zlib
+    info.external_attr = (0o100755 if os.access(path, os.X_OK) else 0o100644) << 16
+    try:
+        archive.writestr(info, path.read_bytes())
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read: {error}; make it readable or ignore it") from error
+
+
+def _walk(root: Path, notices: list[str]) -> Iterator[tuple[str, Path]]:
+    """(name in the zip, file) of everything that is not ignored."""
+    rules: list[tuple[str, GitIgnoreSpec]] = []
+    for here, folders, files in os.walk(root):
+        inside = PurePosixPath(Path(here).relative_to(root).as_posix())
+        rules = [rule for rule in rules if _below(rule[0], str(inside))]
+        rules += _rules(Path(here), str(inside))
+        folders[:] = sorted(name for name in folders if _kept(root, inside / name, rules, notices, "/"))
+        for name in sorted(files):
+            if _kept(root, inside / name, rules, notices, ""):
+                yield str(inside / name), Path(here, name)
+
+
+def _rules(folder: Path, inside: str) -> list[tuple[str, GitIgnoreSpec]]:
+    found = [folder / name for name in IGNORE_FILES if (folder / name).is_file()]
+    return [(inside, GitIgnoreSpec.from_lines(file.read_text(errors="replace").splitlines())) for file in found]
+
+
+def _below(above: str, inside: str) -> bool:
+    return above == "." or inside == above or inside.startswith(above + "/")
+
+
+def _kept(
+    root: Path, name: PurePosixPath, rules: list[tuple[str, GitIgnoreSpec]], notices: list[str], end: str
+) -> bool:
+    shown = f"{name}{end}"
+    if SILENT.match_file(shown):
+        return False
+    if SECRET.match_file(shown):
+        notices.append(f"left out {shown}: it looks like a secret; secrets do not belong into code packages")
+        return False
+    if _ignored(name, end, rules):
+        return False
+    path = root / name
+    if path.is_symlink() and not path.resolve().is_relative_to(root):
+        notices.append(f"left out {shown}: it is a link to outside of the folder")
+        return False
+    if path.is_symlink() and end:
+        notices.append(f"left out {shown}: it is a link to a folder; name the folder itself")
+        return False
+    return bool(end) or path.is_file()
+
+
+def _ignored(name: PurePosixPath, end: str, rules: list[tuple[str, GitIgnoreSpec]]) -> bool:
+    verdict = False
+    for above, spec in rules:
+        local = str(name) if above == "." else str(name.relative_to(above))
+        said = spec.check_file(local + end).include
+        verdict = verdict if said is None else said
+    return verdict

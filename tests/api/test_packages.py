@@ -1,0 +1,126 @@
+"""Code packages: named by their hash, checked before anything is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import zipfile
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from orchestrator.testing.stores import MemoryStore
+from tests.api.conftest import zip_of
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def test_a_package_is_kept_once_and_read_back(owner: httpx.AsyncClient, store: MemoryStore) -> None:
+    data, digest = zip_of(**{"train.py": "print(1)", "pkg/__init__.py": ""})
+    statuses = [(await owner.put(f"/v1/packages/{digest}", content=data)).status_code for _ in range(2)]
+    assert statuses == [201, 200]
+    assert store.objects == {f"default/packages/{digest}.zip": data}
+    assert (await owner.get(f"/v1/packages/{digest}")).content == data
+    assert (await owner.head(f"/v1/packages/{digest}")).status_code == 200
+
+
+async def test_a_package_belongs_to_its_project(owner: httpx.AsyncClient) -> None:
+    data, digest = zip_of(**{"train.py": ""})
+    await owner.put(f"/v1/packages/{digest}?project=vision", content=data)
+    assert (await owner.head(f"/v1/packages/{digest}?project=vision")).status_code == 200
+    assert (await owner.head(f"/v1/packages/{digest}")).status_code == 404
+    assert (await owner.get(f"/v1/packages/{digest}")).status_code == 404
+
+
+async def test_other_bytes_than_the_digest_are_not_kept(owner: httpx.AsyncClient, store: MemoryStore) -> None:
+    data, _ = zip_of(**{"train.py": ""})
+    reply = await owner.put(f"/v1/packages/{'0' * 64}", content=data)
+    assert (reply.status_code, reply.json()["type"]) == (422, "urn:orchestrator:problem:digest-mismatch")
+    assert not store.objects
+
+
+async def test_a_package_over_the_limit_is_not_kept(owner: httpx.AsyncClient, store: MemoryStore) -> None:
+    data = b"x" * 100_001
+    assert (await owner.put(f"/v1/packages/{digest_of(data)}", content=data)).status_code == 413
+    assert not store.objects
+
+
+@pytest.mark.parametrize("project", ["../x", "a/b", "", "A", ".", "x" * 64])
+async def test_a_project_cannot_leave_its_folder(owner: httpx.AsyncClient, project: str) -> None:
+    data, digest = zip_of(a="")
+    for verb in ("PUT", "GET", "HEAD"):
+        reply = await owner.request(verb, f"/v1/packages/{digest}", params={"project": project}, content=data)
+        assert reply.status_code == 422
+
+
+@pytest.mark.parametrize("digest", ["0" * 63, "A" * 64, "..%2f..%2fetc%2fpasswd", "0" * 64 + ".zip"])
+async def test_a_digest_is_a_digest(owner: httpx.AsyncClient, digest: str) -> None:
+    assert (await owner.put(f"/v1/packages/{digest}", content=b"")).status_code in (404, 422)
+
+
+def made(change: Callable[[zipfile.ZipFile], None]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        change(archive)
+    return buffer.getvalue()
+
+
+def link(archive: zipfile.ZipFile) -> None:
+    info = zipfile.ZipInfo("link")
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    archive.writestr(info, "/etc/passwd")
+
+
+def twice(archive: zipfile.ZipFile) -> None:
+    archive.writestr("a.py", "1")
+    with pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("a.py", "2")
+
+
+def lying_size(data: bytes) -> bytes:
+    """The directory says that the file has 10 bytes; it unpacks to many more."""
+    at = data.rindex(b"PK\x01\x02") + 24
+    return data[:at] + (10).to_bytes(4, "little") + data[at + 4 :]
+
+
+BOMB = made(lambda archive: archive.writestr("big", b"\0" * 10_000_000))
+HOSTILE = {
+    "absolute": made(lambda archive: archive.writestr("/etc/passwd", "")),
+    "parent": made(lambda archive: archive.writestr("a/../../b", "")),
+    "backslash": made(lambda archive: archive.writestr("..\\b", "")),
+    "drive": made(lambda archive: archive.writestr("C:/b", "")),
+    "control": made(lambda archive: archive.writestr("a\x1b[2Jb", "")),
+    "dot": made(lambda archive: archive.writestr("./a", "")),
+    "link": made(link),
+    "twice": made(twice),
+    "bomb": BOMB,
+    "liar": lying_size(BOMB),
+    "not-a-zip": b"PK\x03\x04 or so",
+    "empty": b"",
+    "cut": zip_of(a="b" * 1000)[0][:-30],
+    "lzma": (lambda b: (zipfile.ZipFile(b, "w", zipfile.ZIP_LZMA).writestr("a", "x" * 100), b.getvalue())[1])(
+        io.BytesIO()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_package_is_not_kept(owner: httpx.AsyncClient, store: MemoryStore, name: str) -> None:
+    data = HOSTILE[name]
+    reply = await owner.put(f"/v1/packages/{digest_of(data)}", content=data)
+    assert reply.status_code == 422, reply.text
+    assert reply.json()["errors"][0]["reason"] and "\x1b" not in reply.text
+    assert not store.objects
+
+
+async def test_a_store_that_is_away_is_nobodys_fault_here(owner: httpx.AsyncClient, store: MemoryStore) -> None:
+    data, digest = zip_of(a="")
+    store.faults.down = True
+    reply = await owner.put(f"/v1/packages/{digest}", content=data)
+    assert (reply.status_code, reply.json()["fault"]) == (503, "server")
+    store.faults.down = False
+    assert (await owner.put(f"/v1/packages/{digest}", content=data)).status_code == 201
