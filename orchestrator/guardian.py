@@ -29,7 +29,7 @@ POLITE_S = 1.5
 
 
 def run_guarded(command: Sequence[str], *, interrupted: int = 130) -> int:
-    """Run `command` under a guardian; its exit status, or `interrupted` after Ctrl-C or SIGTERM. Leaves nothing alive."""
+    """Run `command` under a guardian; its exit status, or `interrupted` after Ctrl-C or SIGTERM. Nothing stays."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     watched, held = os.pipe()
     argv = [sys.executable, "-m", "orchestrator.guardian", str(watched), *command]
