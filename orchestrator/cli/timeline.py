@@ -24,8 +24,8 @@ STRETCH = 420
 SHORT = {
     "Submitted": "submitted", "OfferOpened": "offer", "OfferLapsed": "silent", "OfferWithdrawn": "withdrawn",
     "RoundEnded": "round over", "Started": "running", "WentUnknown": "unknown", "SeenAgain": "found",
-    "Fenced": "fenced", "Ended": "ended", "DeliveryFailed": "undelivered", "CancelAsked": "cancel", "Cancelled": "cancelled",
-    "Failed": "failed", "Held": "held", "Resumed": "goes on",
+    "Fenced": "fenced", "Ended": "ended", "DeliveryFailed": "undelivered", "CancelAsked": "cancel",
+    "Cancelled": "cancelled", "Failed": "failed", "Held": "held", "Resumed": "goes on",
 }  # fmt: skip
 LOST = frozenset({"WentUnknown", "Fenced", "Ended"})
 STYLE = """
@@ -42,7 +42,8 @@ svg { font: 13px ui-sans-serif, system-ui, 'Helvetica Neue', 'DejaVu Sans', Aria
 @media (prefers-color-scheme: dark) {
 .card { fill: #141a22; stroke: #2c3541 } .lane { fill: #1b232d } .ink { fill: #e6ebf2 } .soft { fill: #98a4b3 }
 .thread { stroke: #4a5666 } .border { stroke: #4a5666 } .carry { stroke: #7aa7ff } .link { fill: #7aa7ff }
-.number { fill: #10151c } .plain { fill: #9aa6b5 } .good { fill: #4cc38a } .warn { fill: #e0a548 } .bad { fill: #ef7d77 }
+.number { fill: #10151c } .plain { fill: #9aa6b5 } .good { fill: #4cc38a }
+.warn { fill: #e0a548 } .bad { fill: #ef7d77 }
 .launching { fill: #7aa7ff } .running { fill: #4cc38a } .unknown { fill: #e0a548 } }
 """
 

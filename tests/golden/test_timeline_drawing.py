@@ -1,5 +1,6 @@
 """The picture says what the sentences say, is well-formed, and nothing in it overlaps."""
 
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 from orchestrator.cli.timeline import STEP, draw
@@ -26,7 +27,7 @@ def test_every_provider_has_a_lane_in_order_of_appearance() -> None:
 
 def test_marks_never_overlap() -> None:
     marks = [float(circle.get("cx", "0")) for circle in drawn().iter(f"{SVG}circle") if circle.get("r") == "11"]
-    assert min(b - a for a, b in zip(marks, marks[1:], strict=False)) >= STEP
+    assert min(b - a for a, b in pairwise(marks)) >= STEP
 
 
 def test_attempts_are_launched_running_then_unknown() -> None:
