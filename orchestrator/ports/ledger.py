@@ -146,6 +146,10 @@ class Ledger(Protocol):
         """Last sequence number and chain head (hex)."""
         ...
 
+    async def last_at(self) -> int:
+        """Time of the last event (microseconds UTC), 0 in an empty ledger: no later event may be older."""
+        ...
+
     async def close(self) -> None:
         """Finish what was accepted, release the lock."""
         ...

@@ -1,0 +1,162 @@
+"""Who writes the ledger, and in which order? One thread, one connection; batches that wait together share a commit.
+
+Called by `ledger.SqlLedger`. A request's order is its arrival; a whole group is one transaction, so a full disk
+keeps nothing of any of them. After a failure the head is read back, because a commit whose reply was lost may
+stand all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Connection, Engine, exc, text
+
+from orchestrator.adapters.ledger.sql import statements
+from orchestrator.adapters.ledger.sql.linking import Group, Head, add
+from orchestrator.adapters.ledger.sql.schema import unavailable
+from orchestrator.core.chain import genesis
+from orchestrator.ports.ledger import Batch, LedgerError
+
+_MOST_EVENTS = 4096
+"""Events of one transaction: beyond it waiting grows faster than the cost of an event falls."""
+
+
+class Request(Struct, eq=False):
+    """One caller that waits: for a batch, or (batch None) for the next term."""
+
+    batch: Batch | None
+    loop: asyncio.AbstractEventLoop
+    reply: asyncio.Future[Any]
+    result: Any = None
+
+
+class Writer(threading.Thread):
+    """The only one that writes. `submit` from the loop; `stop` finishes what was accepted."""
+
+    def __init__(self, engine: Engine, ledger_id: str) -> None:
+        super().__init__(name="ledger-writer", daemon=True)
+        self._engine = engine
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._ledger_id = ledger_id
+        self.head = read_head(engine, ledger_id)
+        self._sure = True
+        """False after a failure, until the head has been read back."""
+
+    def submit(self, batch: Batch | None) -> asyncio.Future[Any]:
+        """Queue a request of the running loop; the future ends when it is durable or has failed."""
+        loop = asyncio.get_running_loop()
+        request = Request(batch=batch, loop=loop, reply=loop.create_future())
+        self._queue.put(request)
+        return request.reply
+
+    def stop(self) -> None:
+        """Write what was accepted, then end. Blocks."""
+        self._queue.put(None)
+        self.join()
+
+    def run(self) -> None:
+        """Serve groups until told to stop."""
+        going = True
+        while going:
+            group, going = self._gather()
+            if group:
+                self._serve(group)
+                _answer(group)
+
+    def _gather(self) -> tuple[list[Request], bool]:
+        """All that waits now, up to a full group; whether to go on after it."""
+        group: list[Request] = []
+        size = 0
+        request = self._queue.get()
+        while request is not None:
+            group.append(request)
+            size += len(request.batch.records) if request.batch else 0
+            if size >= _MOST_EVENTS:
+                return group, True
+            try:
+                request = self._queue.get_nowait()
+            except Empty:
+                return group, True
+        return group, False
+
+    def _serve(self, group: Sequence[Request]) -> None:
+        """One transaction; afterwards every request has its result or its error."""
+        wanted = self.head
+        try:
+            if not self._sure:
+                wanted = self.head = read_head(self._engine, self._ledger_id)
+                self._sure = True
+            with self._engine.begin() as connection:
+                wanted = _write(connection, self.head, group)
+            self.head = wanted
+        except (exc.DBAPIError, OverflowError) as broken:
+            self._sure = False
+            if not self._stands(wanted):
+                _fail(group, unavailable("writing to the ledger", broken))
+
+    def _stands(self, wanted: Head) -> bool:
+        """Whether a commit that seemed to fail is in the database all the same."""
+        if wanted.seq == self.head.seq:
+            return False
+        try:
+            self.head = read_head(self._engine, self._ledger_id)
+        except exc.DBAPIError:
+            return False
+        self._sure = True
+        return self.head == wanted
+
+
+def read_head(engine: Engine, ledger_id: str) -> Head:
+    """The end of the ledger as it lies in the database."""
+    with engine.connect() as connection:
+        row = connection.exec_driver_sql("SELECT seq, at, chain FROM events ORDER BY seq DESC LIMIT 1").first()
+    return Head(*row) if row else Head(0, 0, genesis(ledger_id))
+
+
+def _write(connection: Connection, head: Head, requests: Sequence[Request]) -> Head:
+    group = Group(head=head)
+    for request in requests:
+        request.result = _take_term(connection) if request.batch is None else add(group, request.batch)
+    statements.put(connection, statements.EVENTS, group.events)
+    statements.put(connection, statements.BODIES, group.bodies)
+    statements.put(connection, statements.SPECS, list(group.specs.items()))
+    statements.put(connection, statements.JOBS, list(group.jobs.values()))
+    statements.put(connection, statements.COUNTERS, list(group.counters.items()))
+    statements.put(connection, statements.KEYS, group.keys)
+    if group.presence is not None:
+        statements.put(connection, statements.PRESENCE, [(1, group.presence)])
+    return group.head
+
+
+def _take_term(connection: Connection) -> int:
+    term = int(connection.execute(text("SELECT value FROM meta WHERE name = 'term'")).scalar() or 0) + 1
+    statements.put(connection, statements.META, [("term", str(term))])
+    return term
+
+
+def _fail(group: Sequence[Request], error: LedgerError) -> None:
+    for request in group:
+        if not isinstance(request.result, LedgerError):
+            request.result = error
+
+
+def _answer(group: Sequence[Request]) -> None:
+    """Wake the callers, once a loop; a closed loop has nobody left to wake."""
+    for loop in {request.loop for request in group}:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, [request for request in group if request.loop is loop])
+
+
+def _resolve(requests: list[Request]) -> None:
+    for request in requests:
+        if request.reply.done():
+            continue
+        if isinstance(request.result, LedgerError):
+            request.reply.set_exception(request.result)
+        else:
+            request.reply.set_result(request.result)

@@ -1,0 +1,34 @@
+"""A server that commits as fast as it can and says so on a pipe; killed by `test_ledger_kill`.
+
+Each line is one acknowledged commit: first sequence number, job, the counter's value after it, head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.ports.ledger import Batch
+from orchestrator.testing.check_ledger import record, row
+
+
+async def main(path: Path) -> None:
+    ledger = await SqlLedger.open(path)
+    at = await ledger.last_at()
+
+    async def one(n: int) -> None:
+        job = f"J{n:08}"
+        batch = Batch(records=[record(at, job)] * (1 + n % 3), rows=[row(job)], counters={"jobs": 1})
+        done = await ledger.commit(batch)
+        print(done.first_seq, job, done.head, flush=True)
+
+    start = await ledger.counters()
+    n = start.get("jobs", 0)
+    while True:
+        await asyncio.gather(*(one(n + k) for k in range(1 + n % 7)))
+        n += 1 + n % 7
+
+
+asyncio.run(main(Path(sys.argv[1])))

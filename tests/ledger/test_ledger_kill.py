@@ -1,0 +1,56 @@
+"""kill -9 at any instant loses nothing that was acknowledged, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.core.chain import genesis, hash_body, link
+
+KILLS = 8
+SEED = 20_261_101
+ROOT = Path(__file__).parents[2]
+
+
+def acknowledged_until_killed(path: Path, chance: random.Random) -> list[tuple[int, str, str]]:
+    """Run the server, kill it some reads after its first acknowledgement; all whole lines it wrote."""
+    command = [sys.executable, "-m", "tests.ledger.committing", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as server:
+        assert server.stdout is not None
+        told = os.read(server.stdout.fileno(), 1)
+        select.select([], [], [], chance.uniform(0, 0.05))
+        server.send_signal(signal.SIGKILL)
+        told += server.stdout.read()
+    whole = told.decode().rpartition("\n")[0].splitlines()
+    return [(int(seq), job, head) for seq, job, head in (line.split() for line in whole)]
+
+
+async def assert_whole(path: Path, acknowledged: list[tuple[int, str, str]]) -> None:
+    ledger = await SqlLedger.open(path)
+    events = [e async for e in ledger.events()]
+    chain, heads = genesis(ledger.ledger_id), set()
+    for n, e in enumerate(events, start=1):
+        assert e.body is not None and e.body_hash == hash_body(e.salt, e.body)
+        chain = link(chain, n, e.at, (e.kind, e.project, e.job), e.body_hash)
+        assert (e.seq, e.chain) == (n, chain)
+        heads.add(chain.hex())
+    for seq, job, head in acknowledged:
+        assert events[seq - 1].job == job and head in heads
+    jobs = [r.job for r in await ledger.live_rows()]
+    assert jobs == sorted({e.job for e in events}), "a row without events, or events without their row"
+    assert await ledger.counters() == {"jobs": len(jobs)}
+    await ledger.close()
+
+
+async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    chance, acknowledged = random.Random(SEED), []
+    for _ in range(KILLS):
+        acknowledged += acknowledged_until_killed(tmp_path / "l.db", chance)
+        await assert_whole(tmp_path / "l.db", acknowledged)
+    print(f"seed {SEED}: {KILLS} kills, {len(acknowledged)} acknowledged commits, none lost")

@@ -1,0 +1,45 @@
+"""Both ledgers keep every promise of the port; a ledger that breaks one is told which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.ports.ledger import Batch, Committed, Ledger
+from orchestrator.testing.check_ledger import Opener, check_ledger
+from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
+
+
+def in_memory(kind: type[MemoryLedger] = MemoryLedger) -> Opener:
+    disk = MemoryDisk()
+
+    async def opener() -> Ledger:
+        return kind(disk)
+
+    return opener
+
+
+async def test_the_ledger_on_disk_keeps_all_promises(tmp_path: Path) -> None:
+    names = iter(range(100))
+
+    def factory() -> Opener:
+        path = tmp_path / f"{next(names)}.db"
+        return lambda: SqlLedger.open(path)
+
+    assert await check_ledger(factory) == ()
+
+
+async def test_the_ledger_of_stories_keeps_all_promises() -> None:
+    assert await check_ledger(in_memory) == ()
+
+
+class Forgetful(MemoryLedger):
+    """Acknowledges rows and forgets them."""
+
+    async def commit(self, batch: Batch) -> Committed:
+        return await super().commit(Batch(batch.records, (), batch.specs, batch.counters, batch.keys, batch.presence))
+
+
+async def test_a_forgetful_ledger_is_told_so() -> None:
+    broken = await check_ledger(lambda: in_memory(Forgetful))
+    assert {b.promise for b in broken} == {"keeps_what_it_committed", "serves_many_committers", "pages_rows"}
