@@ -187,6 +187,11 @@ class Book:
             self.quotes[provider] = dict(rows)
             self.prices_version += 1
 
+    def mark(self, provider: str, *, up: bool, now: int) -> None:
+        """Whether a provider answers us."""
+        state = self.providers[provider]
+        state.up, state.since = up, now
+
     def wake(self, provider: str) -> None:
         """Capacity may be free at a provider: its most urgent parked shapes may ask again, and waiting jobs too."""
         state = self.providers[provider]

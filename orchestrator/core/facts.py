@@ -11,7 +11,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from orchestrator.model.event import Submitted
-from orchestrator.model.offer import Answer, LaunchReply, Receipt, Sighting, Undelivered
+from orchestrator.model.offer import Answer, LaunchReply, PriceRow, Receipt, Sighting, Undelivered
 from orchestrator.model.placement import Shape
 
 
@@ -158,6 +158,29 @@ class FencePlaced(Struct, frozen=True):
     ran_ms: int
 
 
+class StopPlaced(Struct, frozen=True):
+    """The stop stands in the run log: from here on this epoch neither claims nor starts."""
+
+    job: str
+    epoch: int
+    unclaimed: bool
+
+
+class Priced(Struct, frozen=True):
+    """A provider's prices, all of them."""
+
+    provider: str
+    rows: tuple[PriceRow, ...]
+
+
+class Stray(Struct, frozen=True):
+    """The sweep found this key alive at a provider, and it is nobody's business."""
+
+    provider: str
+    key: str
+    gpus: int
+
+
 class Billed(Struct, frozen=True):
     """What a provider charges for an ended attempt."""
 
@@ -169,5 +192,6 @@ class Billed(Struct, frozen=True):
 
 Fact: TypeAlias = (
     Wish | CancelWish | ResumeWish | Due | Delivery | Polled | PollFailed | Launched | Sighted | ProviderDown
-    | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | Billed
+    | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced
+    | Priced | Stray | Billed
 )  # fmt: skip

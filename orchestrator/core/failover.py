@@ -27,7 +27,7 @@ def on_launch_reply(turn: Turn, row: JobRow, fact: f.Launched) -> None:
     match fact.reply:
         case Confirmed() if attempt.state in (AttemptState.INTENDED, AttemptState.UNKNOWN):
             turn.emit(row.job, ev.LaunchConfirmed(attempt.epoch))
-        case OutcomeUnknown(why=why) if attempt.state is AttemptState.INTENDED:
+        case OutcomeUnknown() if attempt.state is AttemptState.INTENDED:
             turn.emit(row.job, ev.WentUnknown(attempt.epoch, "no_reply"))
         case Rejected() as no:
             _rejected(turn, row, attempt, no, fact.sent_at)
@@ -169,6 +169,13 @@ def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
             ran_ms=fact.ran_ms, avoid_scope=Scope.PROVIDER.value, avoid_until=turn.now + LOSS_MEMORY, fails=fails,
         ))  # fmt: skip
     finish_stop(turn, row)
+
+
+def on_stop_placed(turn: Turn, row: JobRow, fact: f.StopPlaced) -> None:
+    """Behind the stop nothing starts any more; an attempt that never claimed is fenced at once, and so is gone."""
+    attempt = active(row)
+    if row.state is JobState.STOPPING and fact.unclaimed and attempt is not None and attempt.epoch == fact.epoch:
+        fence(turn, row, "cancel")
 
 
 # ---- wishes and timers -----------------------------------------------------------------------------------------------

@@ -160,7 +160,8 @@ def _submitted(job: str, project: str, at: int, e: ev.Submitted) -> JobRow:
     return JobRow(
         job=job, project=project, name=e.name, spec=e.spec, shape=e.shape, limit_ms=e.limit_ms, grace_ms=e.grace_ms,
         max_runtime_ms=e.max_runtime_ms, start_by_ms=e.start_by_ms, check_ms=e.check_ms, max_attempts=e.max_attempts,
-        on_unreachable=e.on_unreachable, submitted_at=at, episode_at=at, applied_at=at,
+        on_unreachable=e.on_unreachable,
+        store=e.store, submitted_at=at, episode_at=at, applied_at=at,
     )  # fmt: skip
 
 

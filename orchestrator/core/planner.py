@@ -6,12 +6,15 @@ waits, never asks a clock, never calls anybody outside core. A fact about someth
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from orchestrator.core import facts as f
 from orchestrator.core import failover
 from orchestrator.core.lifecycle import open_offer
 from orchestrator.core.offering import on_answer, place
 from orchestrator.core.turn import Turn
-from orchestrator.core.windows import must_start_by, undeliverable_at
+from orchestrator.core.windows import NEVER, must_start_by, undeliverable_at
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id, parse_launch_key, parse_offer_id
 from orchestrator.model.job import JobRow, JobState
@@ -29,25 +32,23 @@ def on_fact(turn: Turn, fact: f.Fact) -> None:
         case f.PollFailed():
             _poll_failed(turn, fact)
         case f.ProviderDown(provider):
-            turn.book.providers[provider].up = False
-            turn.book.providers[provider].since = turn.now
+            turn.book.mark(provider, up=False, now=turn.now)
             failover.on_provider_down(turn, provider)
         case f.ProviderUp(provider):
-            turn.book.providers[provider].up = True
-            turn.book.providers[provider].since = turn.now
+            turn.book.mark(provider, up=True, now=turn.now)
             turn.book.wake(provider)
         case f.CapacityReleased(provider):
             turn.book.wake(provider)
-        case f.Launched(reply):
-            row = turn.book.jobs.get(parse_launch_key(reply.key)[0])
-            if row is not None and row.attempts and row.attempts[-1].epoch == parse_launch_key(reply.key)[1]:
-                failover.on_launch_reply(turn, row, fact)
+        case f.Launched():
+            _launched(turn, fact)
         case f.Sighted():
-            job, epoch = parse_launch_key(fact.sighting.key)
-            if (row := turn.book.jobs.get(job)) is not None:
-                failover.on_sighting(turn, row, epoch, fact)
+            _sighted(turn, fact)
         case f.Delivery():
             _delivery(turn, fact)
+        case f.Priced():
+            _priced(turn, fact)
+        case f.Stray():
+            _stray(turn, fact)
         case _:
             _on_job_fact(turn, fact)
 
@@ -55,33 +56,24 @@ def on_fact(turn: Turn, fact: f.Fact) -> None:
 def _on_job_fact(turn: Turn, fact: f.Fact) -> None:
     job: str = fact.job  # type: ignore[union-attr]
     row = turn.book.jobs.get(job)
-    if row is None:
-        return
-    match fact:
-        case f.Due():
-            offer = open_offer(row)
-            failover.on_due(turn, row, must_start_by(row), undeliverable_at(offer) if offer else 1 << 62)
-        case f.CancelWish(_, by):
-            failover.on_cancel(turn, row, by)
-        case f.ResumeWish(_, by):
-            if row.state is JobState.HELD:
-                turn.emit(job, ev.Resumed(by))
-            else:
-                turn.refused.append((job, f"it is {row.state}, not held"))
-        case f.StartSeen():
-            failover.on_start(turn, row, fact)
-        case f.DoneSeen():
-            failover.on_done(turn, row, fact)
-        case f.ReleaseSeen():
-            failover.on_release(turn, row, fact)
-        case f.BeatSeen():
-            failover.on_beat(turn, row, fact)
-        case f.BeatSilent():
-            failover.on_silence(turn, row, fact)
-        case f.FencePlaced():
-            failover.on_fence(turn, row, fact)
-        case f.Billed():
-            _billed(turn, row, fact)
+    if row is not None:
+        _ON_JOB[type(fact)](turn, row, fact)
+
+
+def _due(turn: Turn, row: JobRow, fact: f.Due) -> None:
+    offer = open_offer(row)
+    failover.on_due(turn, row, must_start_by(row), undeliverable_at(offer) if offer else NEVER)
+
+
+def _resume(turn: Turn, row: JobRow, fact: f.ResumeWish) -> None:
+    if row.state is JobState.HELD:
+        turn.emit(row.job, ev.Resumed(fact.by))
+    else:
+        turn.refused.append((row.job, f"it is {row.state}, not held"))
+
+
+def _cancel(turn: Turn, row: JobRow, fact: f.CancelWish) -> None:
+    failover.on_cancel(turn, row, fact.by)
 
 
 def finish(turn: Turn) -> None:
@@ -89,6 +81,20 @@ def finish(turn: Turn) -> None:
     for job in turn.book.pop_due(turn.now):
         on_fact(turn, f.Due(job))
     place(turn)
+
+
+def _launched(turn: Turn, fact: f.Launched) -> None:
+    job, epoch = parse_launch_key(fact.reply.key)
+    row = turn.book.jobs.get(job)
+    if row is not None and row.attempts and row.attempts[-1].epoch == epoch:
+        failover.on_launch_reply(turn, row, fact)
+
+
+def _sighted(turn: Turn, fact: f.Sighted) -> None:
+    job, epoch = parse_launch_key(fact.sighting.key)
+    row = turn.book.jobs.get(job)
+    if row is not None:
+        failover.on_sighting(turn, row, epoch, fact)
 
 
 def _delivery(turn: Turn, fact: f.Delivery) -> None:
@@ -139,3 +145,20 @@ def _billed(turn: Turn, row: JobRow, fact: f.Billed) -> None:
     for attempt in row.attempts:
         if attempt.epoch == fact.epoch and attempt.ended_at is not None and attempt.charge != fact.microdollars:
             turn.emit(row.job, ev.Charged(fact.epoch, fact.microdollars, fact.gpu_seconds))
+
+
+def _priced(turn: Turn, fact: f.Priced) -> None:
+    turn.book.set_prices(fact.provider, {(row.accelerator, row.region): row.price for row in fact.rows})
+
+
+def _stray(turn: Turn, fact: f.Stray) -> None:
+    if fact.key not in turn.book.ledger.swept:
+        turn.emit_ledger(ev.Swept(fact.provider, fact.key, fact.gpus))
+
+
+_ON_JOB: dict[type, Callable[[Turn, JobRow, Any], None]] = {
+    f.Due: _due, f.CancelWish: _cancel, f.ResumeWish: _resume, f.StartSeen: failover.on_start,
+    f.DoneSeen: failover.on_done, f.ReleaseSeen: failover.on_release, f.BeatSeen: failover.on_beat,
+    f.BeatSilent: failover.on_silence, f.FencePlaced: failover.on_fence, f.StopPlaced: failover.on_stop_placed,
+    f.Billed: _billed,
+}  # fmt: skip

@@ -76,6 +76,8 @@ class Submitted(Event, frozen=True, tag="Submitted"):
     max_attempts: int = 10
     on_unreachable: str = "wait"
     """wait | stop | confirmed_stop_only"""
+    store: str = ""
+    """Name of the store that holds its run log, checkpoints, logs and package; "" = the only one."""
 
 
 class Skip(Struct, frozen=True, omit_defaults=True, array_like=True):

@@ -133,6 +133,7 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     check_ms: int = 10_000
     max_attempts: int = 10
     on_unreachable: str = "wait"
+    store: str = ""
     submitted_at: int
     state: JobState = JobState.QUEUED
     episode: int = 1

@@ -1,0 +1,62 @@
+"""What must be done in the world, given where a job stands? Effects come from state, not from transitions.
+
+Called by the engine after each commit for the rows that changed, and at a restart for all of them, so that nothing that
+was decided is ever left undone. An effect is wanted for as long as this function names it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.model.job import AttemptState, JobRow, JobState, OfferState
+
+
+class Act(StrEnum):
+    """What there is to do."""
+
+    DELIVER = "deliver"
+    LAUNCH = "launch"
+    END = "end"
+    FENCE = "fence"
+    STOP = "stop"
+
+
+class Effect(Struct, frozen=True):
+    """One act. `n` is the offer's ordinal (deliver) or the epoch; `provider` is empty for acts at the run log."""
+
+    act: Act
+    provider: str
+    job: str
+    n: int
+
+
+def effects_of(row: JobRow) -> tuple[Effect, ...]:
+    """Everything that this row wants done now."""
+    found = []
+    offer = open_offer(row)
+    if offer is not None and offer.state is OfferState.OPENED:
+        found.append(Effect(Act.DELIVER, offer.provider, row.job, offer.n))
+    if row.fence > row.fenced:
+        found.append(Effect(Act.FENCE, "", row.job, row.fence))
+    found.extend(_of_attempt(row))
+    return tuple(found)
+
+
+def _of_attempt(row: JobRow) -> list[Effect]:
+    attempt = row.attempts[-1] if row.attempts else None
+    if attempt is None:
+        return []
+    if active(row) is None:
+        gone = attempt.how == "rejected"
+        return [] if gone else [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
+    if row.state is JobState.STOPPING or row.fence > attempt.epoch:
+        stop = [Effect(Act.STOP, "", row.job, attempt.epoch)] if row.state is JobState.STOPPING else []
+        return [*stop, Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
+    unsure = attempt.state is AttemptState.UNKNOWN and attempt.why == "no_reply"
+    fenced = attempt.epoch == 1 or row.fenced >= attempt.epoch
+    if fenced and (attempt.state is AttemptState.INTENDED or unsure):
+        return [Effect(Act.LAUNCH, attempt.provider, row.job, attempt.epoch)]
+    return []

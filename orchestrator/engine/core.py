@@ -1,0 +1,81 @@
+"""What every part of the engine shares: the book, the inbox of facts, and what is being done right now.
+
+The lanes, feeds, keeper and sweeper tell facts here and ask whether an effect is still wanted; the loop takes the facts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+
+from orchestrator.core.book import Book
+from orchestrator.core.effects import Effect, effects_of
+from orchestrator.core.facts import Fact
+from orchestrator.core.lifecycle import active
+from orchestrator.engine.wiring import Wiring
+from orchestrator.model.ids import launch_key
+from orchestrator.model.job import JobRow
+
+log = structlog.get_logger("orchestrator.engine")
+RECENT = 30_000_000
+"""Another provider that answered us this recently (microseconds) shows that our network works."""
+
+
+class Core:
+    """Shared state of one engine. Single-threaded: everything happens on the loop."""
+
+    def __init__(self, wiring: Wiring, book: Book, term: int) -> None:
+        """Nothing runs yet."""
+        self.wiring, self.book, self.term = wiring, book, term
+        self.ledger_id = wiring.ledger.ledger_id
+        self.inbox: deque[tuple[Fact, asyncio.Future[None] | None]] = deque()
+        self.arrived = asyncio.Event()
+        self.pending: set[Effect] = set()
+        self.answered_at: dict[str, int] = {}
+
+    @property
+    def now(self) -> int:
+        """Our time, microseconds UTC."""
+        return self.wiring.clock.now_us()
+
+    def tell(self, *facts: Fact) -> None:
+        """Put facts into the next turn."""
+        self.inbox.extend((fact, None) for fact in facts)
+        self.arrived.set()
+
+    async def told(self, facts: Sequence[Fact]) -> None:
+        """Put facts into the next turn and wait until it is committed."""
+        if not facts:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.inbox.extend((fact, None) for fact in facts[:-1])
+        self.inbox.append((facts[-1], done))
+        self.arrived.set()
+        await done
+
+    def wanted(self, effect: Effect) -> bool:
+        """Whether the book still wants this done."""
+        row = self.book.jobs.get(effect.job)
+        return row is not None and effect in effects_of(row)
+
+    def others_answer(self, provider: str) -> bool:
+        """Whether some other provider answered us recently: if not, a silence may be our own network's."""
+        now = self.now
+        return any(p != provider and now - at < RECENT for p, at in self.answered_at.items())
+
+    def owned(self, provider: str) -> set[str]:
+        """Keys of the attempts that may be alive at a provider."""
+        found = set()
+        for job in self.book.providers[provider].jobs:
+            row = self.book.jobs[job]
+            attempt = active(row)
+            if attempt is not None and row.fence <= attempt.epoch and not row.cancel_asked:
+                found.add(launch_key(job, attempt.epoch))
+        return found
+
+    def row(self, job: str) -> JobRow | None:
+        """The job's row, if the book has it."""
+        return self.book.jobs.get(job)

@@ -1,0 +1,66 @@
+"""What do decisions and launches need of a job's document? The one place in the engine where documents are read.
+
+Called at submission and at launch, through `Wiring`, so that benchmarks and stories may bring their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+
+from orchestrator.engine.wiring import Incoming, LaunchSpec
+from orchestrator.model.contract import Contracts, OnUnreachable, Policy, Providers
+from orchestrator.model.documents.job import job_from_bytes, shape_of
+from orchestrator.model.event import Submitted
+from orchestrator.model.placement import shape_bytes
+
+CACHED = 4096
+"""Documents whose reading is remembered: sweeps submit the same one often."""
+
+
+class UnknownPolicy(ValueError):
+    """The job names a policy that the operator has not declared."""
+
+
+def intake(contracts: Contracts | None, providers: Providers) -> Callable[[bytes], Incoming]:
+    """Reads a job's canonical bytes under these contracts and policies."""
+    selected = contracts.labels if contracts else frozenset()
+    policies = {p.name: p for p in providers.policies}
+
+    @lru_cache(CACHED)
+    def read(document: bytes) -> Incoming:
+        job = job_from_bytes(document)
+        policy = policies.get(job.spec.policy)
+        if policy is None:
+            known = ", ".join(sorted(policies)) or "none"
+            raise UnknownPolicy(f"spec.policy: there is no policy {job.spec.policy!r}; the operator declares {known}")
+        shape = shape_of(job, selected, max_runtime_ms=policy.max_runtime_us // 1000)
+        body = shape_bytes(shape)
+        return Incoming(_event(document, job.metadata.name or "", shape.max_runtime_ms, policy, body, shape.start_by_ms),
+                        shape, body)  # fmt: skip
+
+    return read
+
+
+def _event(
+    document: bytes, name: str, max_runtime_ms: int, policy: Policy, shape: bytes, start_by_ms: int | None
+) -> Submitted:
+    endless = policy.limit_us is None or policy.on_unreachable is OnUnreachable.CONFIRMED_STOP_ONLY
+    return Submitted(
+        spec=hashlib.sha256(document).hexdigest(), shape=hashlib.sha256(shape).hexdigest(), name=name,
+        limit_ms=None if endless else (policy.limit_us or 0) // 1000, grace_ms=policy.grace_us // 1000,
+        check_ms=policy.check_us // 1000, max_runtime_ms=max_runtime_ms, start_by_ms=start_by_ms,
+        max_attempts=policy.max_attempts, on_unreachable=policy.on_unreachable.value, store=policy.store,
+    )  # fmt: skip
+
+
+@lru_cache(CACHED)
+def launch_spec(document: bytes) -> LaunchSpec:
+    """What a launch needs of a job's canonical bytes."""
+    spec = job_from_bytes(document).spec
+    package = spec.run.package.digest if spec.run.package else None
+    return LaunchSpec(
+        command=tuple(spec.run.command or ()), environment=dict(spec.run.environment),
+        requirements=tuple(spec.run.requirements), package=package.removeprefix("sha256:") if package else None,
+    )  # fmt: skip

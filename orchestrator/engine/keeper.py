@@ -1,0 +1,301 @@
+"""What do the run logs say, and what do we put there? Fences, stops, clears; starts, beats and ends read back.
+
+One per engine. Everything that decides who may run a job passes here on its way to the store. A store that does not
+answer is asked again; nothing is concluded from its silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.core.effects import Act, Effect
+from orchestrator.core.facts import BeatSeen, BeatSilent, FencePlaced, StopPlaced
+from orchestrator.core.lifecycle import active
+from orchestrator.core.liveness import Pulse, after_failure, after_read
+from orchestrator.core.sweep import Ending
+from orchestrator.engine.core import Core, log
+from orchestrator.engine.logfacts import facts_of, ran_ms
+from orchestrator.engine.orders import store_of
+from orchestrator.model.ids import launch_key, parse_launch_key
+from orchestrator.model.job import AttemptRow, AttemptState, JobRow
+from orchestrator.model.wire import Beat, Clear, ControllerEntry, Fence, Stop, WireError
+from orchestrator.runlog.log import JobLog, Refused, append_controller, read, read_beat
+from orchestrator.runlog.results import StoreUnavailable
+from orchestrator.runlog.rules import EMPTY, RefusalReason, RunLog, to_confirm
+
+AT_ONCE = 16
+"""Run logs that are worked on side by side."""
+QUIET_INTERVAL_MS = 600_000
+"""Between two looks at an attempt that never stops by itself and whose provider answers."""
+
+
+class Keeper:
+    """All run logs of this engine's jobs."""
+
+    def __init__(self, core: Core, bill: Callable[[str, str], tuple[int, int] | None]) -> None:
+        """`bill(provider, key)`: what the provider charges so far. Nothing runs yet."""
+        self._core, self._bill = core, bill
+        self._states: dict[str, RunLog] = {}
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._entries: dict[Effect, ControllerEntry] = {}
+        self._pulses: dict[tuple[str, int], Pulse] = {}
+        self._next: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []
+        self._changed = asyncio.Event()
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._endings: dict[str, Ending] = {}
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the error of a piece of work that failed for a reason nobody foresaw: the engine must end."""
+
+    # ---- put ----
+
+    def want(self, effect: Effect) -> None:
+        """Put a fence or a stop, again until it stands or is no longer wanted."""
+        self._spawn(self._put(effect))
+
+    async def _put(self, effect: Effect) -> None:
+        pause = self._core.wiring.pace.retry
+        while self._core.wanted(effect):
+            row = self._core.book.jobs[effect.job]
+            try:
+                if await self._put_once(effect, row):
+                    break
+            except StoreUnavailable as error:
+                log.warning("run log out of reach", job=effect.job, act=effect.act.value, why=str(error))
+            await asyncio.sleep(pause / 1e6)
+            pause = min(pause * 2, self._core.wiring.pace.retry_most)
+        self._entries.pop(effect, None)
+        if effect.act is not Act.STOP:
+            self._core.pending.discard(effect)
+
+    async def _put_once(self, effect: Effect, row: JobRow) -> bool:
+        entry = self._entries.setdefault(effect, self._entry(effect, row))
+        async with self._locks[row.job], self._room:
+            result = await self._io(append_controller, self._log(row), self._states.get(row.job, EMPTY), entry)
+            self._states[row.job] = result.state
+            below = self._below(row, effect.n)
+            ran = await self._ran(row, below, result.state) if below else 0
+        if isinstance(result, Refused) and result.refusal.reason is not RefusalReason.ALREADY:
+            if result.refusal.reason is not RefusalReason.FINISHED:
+                log.error("the run log is ahead of the ledger", job=row.job, refusal=str(result.refusal))
+            await self._tell_log(row.job)
+            return result.refusal.reason is RefusalReason.FINISHED
+        unclaimed = below is None or below.epoch not in result.state.claims
+        if effect.act is Act.FENCE:
+            await self._core.told([FencePlaced(row.job, effect.n, unclaimed, ran)])
+        else:
+            await self._core.told([StopPlaced(row.job, effect.n, effect.n not in result.state.claims)])
+        return True
+
+    def _entry(self, effect: Effect, row: JobRow) -> ControllerEntry:
+        name = self._core.wiring.clock.entropy(8).hex()
+        if effect.act is Act.FENCE:
+            return Fence(epoch=effect.n, id=name, term=self._core.term)
+        return Stop(epoch=effect.n, reason="cancel", grace_ms=row.grace_ms, id=name, term=self._core.term)
+
+    @staticmethod
+    def _below(row: JobRow, epoch: int) -> AttemptRow | None:
+        """The attempt that a fence of `epoch` ends, if it ends one."""
+        attempt = active(row)
+        return attempt if attempt is not None and attempt.epoch < epoch else None
+
+    async def _ran(self, row: JobRow, attempt: AttemptRow, state: RunLog) -> int:
+        try:
+            beat = await self._io(read_beat, self._log(row), attempt.epoch)
+        except (StoreUnavailable, WireError):
+            beat = None
+        return ran_ms(state, attempt.epoch, beat)
+
+    # ---- read ----
+
+    def look(self, job: str) -> None:
+        """Read this job's log soon."""
+        self._spawn(self._look(job))
+
+    async def _look(self, job: str) -> None:
+        if await self._read(job) is not None:
+            await self._tell_log(job)
+
+    async def _read(self, job: str) -> RunLog | None:
+        row = self._core.row(job)
+        if row is None:
+            return None
+        async with self._locks[job], self._room:
+            try:
+                reading = await self._io(read, self._log(row), self._states.get(job, EMPTY))
+            except (StoreUnavailable, WireError) as error:
+                log.warning("run log out of reach", job=job, act="read", why=str(error))
+                return None
+            state: RunLog = reading.state
+            self._states[job] = state
+            return state
+
+    async def _tell_log(self, job: str) -> None:
+        row, state = self._core.row(job), self._states.get(job, EMPTY)
+        attempt = active(row) if row is not None else None
+        if row is None or attempt is None:
+            return
+        bill = self._bill(attempt.provider, launch_key(job, attempt.epoch))
+        await self._core.told(facts_of(job, attempt, state, bill))
+
+    def state(self, job: str) -> RunLog:
+        """The job's run log as far as we have read it."""
+        return self._states.get(job, EMPTY)
+
+    # ---- beats ----
+
+    def follow(self, row: JobRow) -> None:
+        """The row changed: look after its attempt at its own pace, or stop doing so."""
+        attempt = active(row)
+        if attempt is None:
+            self._next.pop(row.job, None)
+            if row.ended_at is not None:
+                self._states.pop(row.job, None)
+                self._locks.pop(row.job, None)
+            return
+        if attempt.state is AttemptState.INTENDED:
+            return
+        at = self._core.now + self._interval(row, attempt)
+        if at < self._next.get(row.job, at + 1):
+            self._next[row.job] = at
+            heapq.heappush(self._heap, (at, row.job))
+            self._changed.set()
+
+    def _interval(self, row: JobRow, attempt: AttemptRow) -> int:
+        sure = attempt.started_at is not None and attempt.state is AttemptState.RUNNING
+        if sure and self._core.book.providers[attempt.provider].up:
+            return (row.limit_ms or QUIET_INTERVAL_MS) * 1000
+        return row.check_ms * 1000
+
+    async def run(self) -> None:
+        """Read beats when they are due, for ever."""
+        while True:
+            now = self._core.now
+            while self._heap and self._heap[0][0] <= now:
+                at, job = heapq.heappop(self._heap)
+                if self._next.get(job) == at:
+                    del self._next[job]
+                    self._spawn(self._beat(job))
+            self._changed.clear()
+            timeout = max(0, self._heap[0][0] - now) / 1e6 if self._heap else None
+            try:
+                await asyncio.wait_for(self._changed.wait(), timeout)
+            except TimeoutError:
+                continue
+
+    async def _beat(self, job: str) -> None:
+        row = self._core.row(job)
+        attempt = active(row) if row is not None else None
+        if row is None or attempt is None:
+            return
+        key, at = (job, attempt.epoch), self._core.now
+        pulse = self._pulses.get(key, Pulse())
+        before = self.state(job).position
+        state = await self._read(job)
+        try:
+            beat: Beat | None = await self._io(read_beat, self._log(row), attempt.epoch)
+        except (StoreUnavailable, WireError):
+            state = None
+        if state is None:
+            self._pulses[key] = after_failure(pulse)
+        else:
+            mark = (beat.nonce, beat.n) if beat else None
+            after = after_read(pulse, mark, at, self._interval(row, attempt))
+            if state.position > before and after.silent:
+                after = Pulse(after.beat, after.read_at, 0)
+            self._pulses[key] = after
+            await self._tell_log(job)
+            await self._judge(row, attempt, pulse, after)
+        current = self._core.row(job)
+        if current is not None:
+            self.follow(current)
+
+    async def _judge(self, row: JobRow, attempt: AttemptRow, before: Pulse, after: Pulse) -> None:
+        if attempt.started_at is None:
+            return
+        if after.beat != before.beat and after.beat is not None:
+            await self._core.told([BeatSeen(row.job, attempt.epoch)])
+        elif row.limit_ms is not None and after.silent >= row.limit_ms * 1000:
+            await self._core.told([BeatSilent(row.job, attempt.epoch)])
+
+    # ---- ends to be confirmed ----
+
+    def confirm_below(self, row: JobRow) -> None:
+        """A newcomer waits: find out what must be confirmed gone for its `clear`, and write it when it is."""
+        attempt = active(row)
+        if attempt is None or attempt.started_at is not None or attempt.epoch == 1:
+            return
+        if row.fenced >= attempt.epoch:
+            self._spawn(self._clear(row.job))
+
+    def endings_at(self, provider: str) -> dict[str, Ending]:
+        """Keys at a provider whose end a newcomer waits for."""
+        return {key: e for key, e in self._endings.items() if e.provider == provider and not e.gone}
+
+    async def ending(self, key: str, ending: Ending) -> None:
+        """A listing told us more about an end."""
+        if key in self._endings:
+            self._endings[key] = ending
+            if ending.gone:
+                await self._clear(parse_launch_key(key)[0])
+
+    async def _clear(self, job: str) -> None:
+        row, state = self._core.row(job), await self._read(job)
+        attempt = active(row) if row is not None else None
+        if row is None or state is None or attempt is None or attempt.epoch in state.clears:
+            return
+        missing = self._missing(row, attempt, state)
+        if missing or attempt.started_at is not None:
+            return
+        entry = Clear(epoch=attempt.epoch, id=self._core.wiring.clock.entropy(8).hex(), term=self._core.term)
+        async with self._locks[job], self._room:
+            try:
+                result = await self._io(append_controller, self._log(row), self._states.get(job, EMPTY), entry)
+                self._states[job] = result.state
+            except StoreUnavailable as error:
+                log.info("clear put off", job=job, why=str(error))
+        for epoch in range(1, attempt.epoch):
+            self._endings.pop(launch_key(job, epoch), None)
+
+    def _missing(self, row: JobRow, attempt: AttemptRow, state: RunLog) -> list[str]:
+        """Keys below the attempt whose end is not confirmed yet; each is watched from now on."""
+        launched = {a.epoch: a for a in row.attempts if a.how != "rejected"}
+        missing = []
+        for epoch in to_confirm(state, attempt.epoch):
+            if epoch not in launched:
+                continue
+            key = launch_key(row.job, epoch)
+            ending = self._endings.setdefault(key, Ending(launched[epoch].provider, sighted=epoch in state.claims))
+            if not ending.gone:
+                missing.append(key)
+        return missing
+
+    # ---- plumbing ----
+
+    def _log(self, row: JobRow) -> JobLog:
+        return JobLog(store_of(self._core, row).store, row.project, row.job)
+
+    async def _io(self, call: Callable[..., Any], *args: Any) -> Any:
+        return await self._core.wiring.io(call, *args)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.broken.done():
+            self.broken.set_exception(error)
+
+    async def close(self) -> None:
+        """Let go of everything under way; what is still wanted is done by the next server."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

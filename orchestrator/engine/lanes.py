@@ -1,0 +1,168 @@
+"""How do decided acts reach a provider? One lane per provider and verb: batches, one call in flight, repeated until done.
+
+Fed by the loop after each commit; tells the replies as facts. A lane never decides: before each call it asks whether
+the act is still wanted, and an act that fails waits a little and is tried again for as long as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from orchestrator.core.effects import Act, Effect
+from orchestrator.core.facts import Delivery, Fact, Launched
+from orchestrator.engine.core import Core, log
+from orchestrator.engine.orders import order_for
+from orchestrator.model.ids import launch_key, offer_id
+from orchestrator.model.job import JobRow
+from orchestrator.model.offer import OfferOut, OutcomeUnknown, Undelivered
+from orchestrator.model.placement import terms_bytes
+from orchestrator.ports.provider import Misconfigured, Provider, ProviderError, Throttled
+
+BATCH = 256
+"""Acts in one call: enough that a burst costs few calls, small enough that one call stays short."""
+
+
+class Lane:
+    """One verb at one provider."""
+
+    def __init__(self, core: Core, call: Callable[[list[Effect]], Awaitable[list[Effect]]]) -> None:
+        """`call` does a batch and returns what must be tried again."""
+        self._core, self._call = core, call
+        self._queue: list[Effect] = []
+        self._some = asyncio.Event()
+
+    def want(self, effect: Effect) -> None:
+        """Do this soon."""
+        self._queue.append(effect)
+        self._some.set()
+
+    async def run(self) -> None:
+        """Work for ever."""
+        failures = 0
+        while True:
+            await self._some.wait()
+            batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+            if not self._queue:
+                self._some.clear()
+            again = await self._call([e for e in batch if self._wanted(e)])
+            failures = failures + 1 if again else 0
+            if again:
+                pace = self._core.wiring.pace
+                await asyncio.sleep(min(pace.retry << min(failures - 1, 6), pace.retry_most) / 1e6)
+                for effect in again:
+                    self.want(effect)
+
+    def _wanted(self, effect: Effect) -> bool:
+        if self._core.wanted(effect):
+            return True
+        self._core.pending.discard(effect)
+        return False
+
+
+class ProviderLanes:
+    """All lanes of one provider."""
+
+    def __init__(self, core: Core, provider: Provider) -> None:
+        """Nothing runs yet."""
+        self._core, self._provider = core, provider
+        self._lanes = {
+            Act.DELIVER: Lane(core, self._deliver),
+            Act.LAUNCH: Lane(core, self._launch),
+            Act.END: Lane(core, self._end),
+        }
+        self._withdrawn: set[str] = set()
+        self._some = asyncio.Event()
+        self.acknowledged: set[str] = set()
+        """Launch keys whose stop was acknowledged in this process's life."""
+
+    def want(self, effect: Effect) -> None:
+        """Hand an act to its lane."""
+        self._lanes[effect.act].want(effect)
+
+    def release(self, offer: str) -> None:
+        """Give an offer's earmark back, again and again until acknowledged."""
+        self._withdrawn.add(offer)
+        self._some.set()
+
+    def loops(self) -> list[Awaitable[None]]:
+        """What must run."""
+        return [*(lane.run() for lane in self._lanes.values()), self._withdraw()]
+
+    async def _deliver(self, batch: list[Effect]) -> list[Effect]:
+        if not batch:
+            return []
+        outs = [offer_out(self._core, self._core.book.jobs[e.job]) for e in batch]
+        sent = [hashlib.sha256(msgspec.json.encode(out)).hexdigest() for out in outs]
+        try:
+            replies = await self._provider.place_offers(outs)
+        except ProviderError as error:
+            replies = [Undelivered(out.offer, _words(error)) for out in outs]
+        name, others = self._provider.name, self._core.others_answer(self._provider.name)
+        await self._core.told([Delivery(name, r, s, others) for r, s in zip(replies, sent, strict=True)])
+        return self._settle(batch, [e for e, r in zip(batch, replies, strict=True) if isinstance(r, Undelivered)])
+
+    async def _launch(self, batch: list[Effect]) -> list[Effect]:
+        if not batch:
+            return []
+        orders = [await order_for(self._core, self._core.book.jobs[e.job]) for e in batch]
+        sent_at = self._core.now
+        facts: list[Fact]
+        try:
+            facts = [Launched(reply, sent_at) for reply in await self._provider.launch(orders)]
+        except (Throttled, Misconfigured) as error:
+            log.warning("launch put off", provider=self._provider.name, why=_words(error))
+            return batch
+        except ProviderError as error:
+            facts = [Launched(OutcomeUnknown(order.key, _words(error)), sent_at) for order in orders]
+        await self._core.told(facts)
+        return self._settle(batch, [e for e in batch if self._core.wanted(e)])
+
+    async def _end(self, batch: list[Effect]) -> list[Effect]:
+        keys = {launch_key(e.job, e.n): e for e in batch}
+        if not keys:
+            return []
+        try:
+            replies = await self._provider.stop(list(keys))
+        except ProviderError as error:
+            log.info("stop not acknowledged", provider=self._provider.name, keys=len(keys), why=_words(error))
+            return batch
+        done = {reply.key for reply in replies if reply.acknowledged}
+        self.acknowledged |= done
+        return [effect for key, effect in keys.items() if key not in done]
+
+    async def _withdraw(self) -> None:
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            offers = sorted(self._withdrawn)
+            try:
+                self._withdrawn.difference_update(await self._provider.withdraw(offers))
+            except ProviderError as error:
+                log.info("withdrawal not acknowledged", provider=self._provider.name, why=_words(error))
+            if self._withdrawn:
+                await asyncio.sleep(self._core.wiring.pace.retry / 1e6)
+                self._some.set()
+
+    def _settle(self, batch: Sequence[Effect], again: list[Effect]) -> list[Effect]:
+        self._core.pending.difference_update(set(batch) - set(again))
+        return again
+
+
+def offer_out(core: Core, row: JobRow) -> OfferOut:
+    """The open offer of a job as it leaves us: the allow-list and nothing more."""
+    offer = row.offer
+    assert offer is not None, "only open offers are delivered"
+    shape = core.book.shape_of(row).shape
+    return OfferOut(
+        offer=offer_id(row.job, offer.n), clause=offer.clause or None, contract_version=offer.contract, version=1,
+        workload=shape.job_class, trigger=shape.trigger.value, terms=terms_bytes(core.book.terms[offer.terms]),
+        terms_hash=offer.terms, window_us=offer.window,
+    )  # fmt: skip
+
+
+def _words(error: ProviderError) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,59 @@
+"""What exactly is launched? The order for one attempt, made from its row and the job's document.
+
+Called by the launch lane just before the call, also when the call is repeated: the same row gives the same order.
+"""
+
+from __future__ import annotations
+
+from orchestrator.core.lifecycle import active
+from orchestrator.core.windows import START_ALLOWANCE, take_over_wait
+from orchestrator.engine.core import Core
+from orchestrator.engine.wiring import LaunchSpec, StoreAccess
+from orchestrator.model.ids import launch_key
+from orchestrator.model.job import AttemptRow, JobRow
+from orchestrator.model.offer import LaunchOrder
+from orchestrator.model.wire import AttemptEnv, Isolation
+
+FOREVER_MS = 30 * 86_400_000
+"""The leak backstop of an attempt that never stops by itself: long, but not for ever."""
+
+
+def store_of(core: Core, row: JobRow) -> StoreAccess:
+    """The store that holds the job's run log."""
+    stores = core.wiring.stores
+    return stores[row.store] if row.store else next(iter(stores.values()))
+
+
+async def order_for(core: Core, row: JobRow) -> LaunchOrder:
+    """The launch order of the row's active attempt."""
+    attempt = active(row)
+    assert attempt is not None, "only an active attempt is launched"
+    document = await core.wiring.ledger.spec(row.spec)
+    assert document is not None, "a submitted job's document is in the ledger"
+    spec = core.wiring.launch_spec(document)
+    shape = core.book.shape_of(row).shape
+    return LaunchOrder(
+        key=launch_key(row.job, attempt.epoch), job=row.job, project=row.project, epoch=attempt.epoch,
+        offer=f"{row.job}-o{attempt.offer}", region=attempt.region, accelerator=attempt.accelerator,
+        workers=shape.workers, gpus=shape.gpus_per_worker, cpus=shape.cpus, memory=shape.memory,
+        delete_after_ms=_delete_after(row, attempt), attempt=_attempt(core, row, attempt, spec).to_json(),
+        requirements=spec.requirements, ledger=core.ledger_id, term=core.term,
+    )  # fmt: skip
+
+
+def _attempt(core: Core, row: JobRow, attempt: AttemptRow, spec: LaunchSpec) -> AttemptEnv:
+    return AttemptEnv(
+        job=row.job, project=row.project, epoch=attempt.epoch, provider=attempt.provider, region=attempt.region,
+        store=store_of(core, row).ref,
+        isolation=Isolation(check_ms=row.check_ms, limit_ms=row.limit_ms, grace_ms=row.grace_ms),
+        command=spec.command, package=spec.package, environment=spec.environment, requirements=spec.requirements,
+        max_runtime_left_ms=max(row.max_runtime_ms - row.ran_ms, 1), retries_left=spec.retries,
+    )  # fmt: skip
+
+
+def _delete_after(row: JobRow, attempt: AttemptRow) -> int:
+    """10 min + W + what is left of maxRuntime + limit + grace, in milliseconds."""
+    wait = take_over_wait(row, attempt.epoch)
+    if wait is None or row.limit_ms is None:
+        return FOREVER_MS
+    return (START_ALLOWANCE + wait) // 1000 + row.max_runtime_ms - row.ran_ms + row.limit_ms + row.grace_ms

@@ -1,0 +1,93 @@
+"""Where do we stand? The book as the ledger's live rows give it, and the first turn of a new leader.
+
+Called once at start-up. Whatever was decided and not done is found again from the rows' effects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from orchestrator.core.book import Book
+from orchestrator.core.turn import Turn
+from orchestrator.engine.wiring import Wiring
+from orchestrator.model import event as ev
+from orchestrator.model.job import JobRow, JobState, LedgerRow, job_row, ledger_row
+from orchestrator.model.offer import Capabilities
+from orchestrator.model.placement import Shape, Terms, parse_shape, parse_terms
+from orchestrator.ports.provider import Provider, ProviderError
+
+PATIENCE_S = 5.0
+"""How long a provider may take to state its capabilities before it counts as unreachable for now."""
+
+
+class Inconsistent(Exception):
+    """The ledger lacks something that its own rows cite: restore it from a backup."""
+
+
+async def load_book(wiring: Wiring) -> Book:
+    """The book as of the last commit."""
+    rows = await wiring.ledger.live_rows()
+    own = next((ledger_row(r.body) for r in rows if r.job == ""), LedgerRow())
+    book = Book(wiring.contracts, wiring.provider_set, own)
+    windows = {p.name: p.market_window_us for p in wiring.provider_set.providers}
+    stated = await asyncio.gather(*(_capabilities(p) for p in wiring.providers.values()))
+    for (name, _), capabilities in zip(wiring.providers.items(), stated, strict=True):
+        book.add_provider(name, capabilities, windows.get(name, 60_000_000))
+    jobs = [job_row(r.body) for r in rows if r.job]
+    book.load(jobs, await _shapes(wiring, jobs), await _terms(wiring, jobs))
+    return book
+
+
+async def _capabilities(provider: Provider) -> Capabilities:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await provider.capabilities()
+    except (ProviderError, TimeoutError):
+        return Capabilities()
+
+
+async def _shapes(wiring: Wiring, rows: Iterable[JobRow]) -> Mapping[str, Shape]:
+    found = {}
+    for digest in {row.shape for row in rows}:
+        found[digest] = parse_shape(await _document(wiring, digest))
+    return found
+
+
+async def _terms(wiring: Wiring, rows: Iterable[JobRow]) -> Mapping[str, Terms]:
+    cited: set[str] = set()
+    for row in rows:
+        cited.update(r.terms for r in row.refusals)
+        if row.offer is not None:
+            cited.add(row.offer.terms)
+    return {digest: parse_terms(await _document(wiring, digest)) for digest in cited}
+
+
+async def _document(wiring: Wiring, digest: str) -> bytes:
+    body = await wiring.ledger.spec(digest)
+    if body is None:
+        raise Inconsistent(f"the ledger cites document {digest} and does not hold it")
+    return body
+
+
+def first_turn(turn: Turn, wiring: Wiring, term: int, presence: int | None) -> dict[str, bytes]:
+    """Say who leads, how long nobody did, and what is in force; returns the documents to keep."""
+    own = turn.book.ledger
+    documents = {}
+    if presence is not None and turn.now - presence > wiring.pace.absent_after:
+        turn.emit_ledger(ev.ControllerAbsent(presence, turn.now))
+    turn.emit_ledger(ev.Led(term))
+    digest = wiring.contracts.digest if wiring.contracts else ""
+    changed = False
+    if digest != own.contract_digest or own.contract == 0:
+        turn.emit_ledger(ev.ContractInForce(own.contract + 1, digest))
+        documents[digest] = wiring.contract_document
+        changed = True
+    if wiring.provider_set.digest != own.providers_digest:
+        turn.emit_ledger(ev.ProvidersInForce(own.providers + 1, wiring.provider_set.digest))
+        documents[wiring.provider_set.digest] = wiring.provider_document
+        changed = True
+    if changed:
+        for row in [r for r in turn.book.jobs.values() if r.state is JobState.HELD]:
+            turn.emit(row.job, ev.Resumed("change"))
+    return {digest: body for digest, body in documents.items() if digest}

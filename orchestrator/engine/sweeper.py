@@ -1,0 +1,71 @@
+"""Is anything alive that is nobody's business, and is what must be gone really gone? One listing per provider and pace.
+
+Runs for ever, after reconnects and unknowns alike: what it finds follows from state, never from what we remember doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from orchestrator.core.facts import Sighted, Stray
+from orchestrator.core.sweep import Ending, after_listing, strays
+from orchestrator.engine.core import Core, log
+from orchestrator.engine.keeper import Keeper
+from orchestrator.engine.lanes import ProviderLanes
+from orchestrator.model.offer import Listing
+from orchestrator.ports.provider import Provider, ProviderError
+
+
+class Sweeper:
+    """The sweep of one provider."""
+
+    def __init__(self, core: Core, provider: Provider, lanes: ProviderLanes, keeper: Keeper) -> None:
+        """Nothing runs yet."""
+        self._core, self._provider, self._lanes, self._keeper = core, provider, lanes, keeper
+        self._soon = asyncio.Event()
+
+    def soon(self) -> None:
+        """Something must be confirmed gone: do not wait for the next pass."""
+        self._soon.set()
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            pace = self._core.wiring.pace
+            waiting = self._keeper.endings_at(self._provider.name)
+            await self._pause(min(pace.sweep, 2 * pace.retry) if waiting else pace.sweep)
+            if not self._core.book.providers[self._provider.name].up:
+                continue
+            try:
+                listing = await self._provider.list_ours()
+                await self._look(listing)
+            except ProviderError as error:
+                log.info("sweep put off", provider=self._provider.name, why=str(error))
+
+    async def _pause(self, microseconds: int) -> None:
+        self._soon.clear()
+        try:
+            await asyncio.wait_for(self._soon.wait(), microseconds / 1e6)
+            await asyncio.sleep(self._core.wiring.pace.retry / 1e6)
+        except TimeoutError:
+            return
+
+    async def _look(self, listing: Listing) -> None:
+        core, name = self._core, self._provider.name
+        owned = core.owned(name)
+        mine = [s for s in listing.sightings if s.key in owned and s.ledger == core.ledger_id]
+        core.tell(*(Sighted(name, s) for s in mine))
+        found = strays(listing.sightings, core.ledger_id, owned)
+        if found:
+            core.tell(*(Stray(name, s.key, s.gpus) for s in found if s.key not in self._lanes.acknowledged))
+            replies = await self._provider.stop([s.key for s in found])
+            self._lanes.acknowledged |= {r.key for r in replies if r.acknowledged}
+        await self._confirm(listing)
+
+    async def _confirm(self, listing: Listing) -> None:
+        lag = self._core.book.providers[self._provider.name].capabilities.list_lag_us
+        for key, ending in self._keeper.endings_at(self._provider.name).items():
+            known = Ending(
+                ending.provider, key in self._lanes.acknowledged, ending.sighted, ending.absent_at, ending.gone
+            )
+            await self._keeper.ending(key, after_listing(known, key, listing.sightings, listing.as_of, lag))
