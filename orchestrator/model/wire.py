@@ -14,6 +14,12 @@ from typing import Any, Literal, TypeVar
 
 VERSION = 1
 
+# The variables that tell a process which attempt it belongs to. The first is the launcher's, the others the agent's.
+ENV_ATTEMPT = "ORCHESTRATOR_ATTEMPT"  # an AttemptEnv; store keys apart, by reference
+ENV_NONCE = "ORCHESTRATOR_ATTEMPT_NONCE"  # of the claim; only below an agent
+ENV_KEY = "ORCHESTRATOR_ATTEMPT_KEY"  # the launch key: the marker by which processes are found and ended
+ENV_WORK_DIR = "ORCHESTRATOR_WORK_DIR"  # the agent's folder on its machine
+
 ReleaseWhy = Literal["stopped", "limit", "killed", "lost_worker", "lost_node", "max_runtime", "user_failure"]
 RELEASE_WHYS: tuple[ReleaseWhy, ...] = (
     "stopped", "limit", "killed", "lost_worker", "lost_node", "max_runtime", "user_failure",
@@ -215,11 +221,7 @@ class Isolation:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a period that cannot be kept."""
-        if (
-            self.check_ms <= 0
-            or self.grace_ms < 0
-            or (self.limit_ms is not None and self.limit_ms < self.check_ms)
-        ):
+        if self.check_ms <= 0 or self.grace_ms < 0 or (self.limit_ms is not None and self.limit_ms < self.check_ms):
             raise ValueError(f"isolation needs 0 < check <= limit and grace >= 0, got {self}")
 
 
@@ -293,9 +295,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "ReleaseWhy": lambda value: isinstance(value, str),
     "str | None": lambda value: value is None or isinstance(value, str),
     "tuple[str, ...]": lambda value: isinstance(value, list) and _all_str(value),
-    "Mapping[str, str]": lambda value: (
-        isinstance(value, dict) and _all_str(value) and _all_str(value.values())
-    ),
+    "Mapping[str, str]": lambda value: isinstance(value, dict) and _all_str(value) and _all_str(value.values()),
     "StoreRef": lambda value: isinstance(value, StoreRef),
     "Isolation": lambda value: isinstance(value, Isolation),
 }

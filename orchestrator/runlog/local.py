@@ -143,9 +143,7 @@ class LocalDirectory:
 
     def _check_root(self) -> None:
         if self._identify() != self._identity:
-            raise StoreUnavailable(
-                f"the store's folder {self._root} is not the one that was opened (unmounted?)"
-            )
+            raise StoreUnavailable(f"the store's folder {self._root} is not the one that was opened (unmounted?)")
 
     def _unavailable(self, doing: str, key: str, error: OSError) -> StoreUnavailable:
         return StoreUnavailable(f"the store's folder {self._root} failed while {doing} {key}: {error}")

@@ -8,12 +8,12 @@ folded, empty = the same slot again).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.model.wire import AttemptEntry, Beat, ControllerEntry, Entry, WireError, decode, encode
 from orchestrator.runlog import paths
+from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.results import Stored, StoreUnavailable
 from orchestrator.runlog.rules import (
     EMPTY,
@@ -30,11 +30,6 @@ TRIES = 4  # puts into one slot that stays empty, before the store counts as una
 RACES = 10_000  # slots lost to others in one append: more is no race but a fault
 
 Clock = Callable[[], int]
-
-
-def boottime_ms() -> int:
-    """CLOCK_BOOTTIME in milliseconds: it counts through a suspend, and is never compared between machines."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +138,7 @@ def _append(
         last, sent_ms = state.position, clock()
         if isinstance(log.store.create(paths.log_slot(log.project, log.job, last), data), Stored):
             return Appended(fold(state, last, entry), sent_ms)
-    raise StoreUnavailable(
-        f"slot {last} of the run log of {log.job} stays empty although it was put {tries - 1} times"
-    )
+    raise StoreUnavailable(f"slot {last} of the run log of {log.job} stays empty although it was put {tries - 1} times")
 
 
 def write_beat(log: JobLog, beat: Beat) -> None:

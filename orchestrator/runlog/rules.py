@@ -48,9 +48,7 @@ class RunLog:
     checkpoints: tuple[Checkpoint, ...] = ()  # oldest first, without pruned ones
     stop: Stop | None = None  # the one that reaches the highest epoch
     releases: Mapping[int, Release] = field(default_factory=dict)
-    released_at: Mapping[int, CheckpointAt | None] = field(
-        default_factory=dict
-    )  # newest checkpoint at the release
+    released_at: Mapping[int, CheckpointAt | None] = field(default_factory=dict)  # newest checkpoint at the release
     done: Done | None = None
 
     @property

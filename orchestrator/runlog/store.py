@@ -63,13 +63,19 @@ class Store(Protocol):
         """Fetch into a file of any size; False: no such key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Timeouts:
     """How long one request may take. `bulk_ms` bounds one request of a transfer of large files."""
 
     connect_ms: int = 2_000
     request_ms: int = 5_000  # half the default check: a cut store is noticed within one
     bulk_ms: int = 300_000
+
+    @classmethod
+    def within(cls, check_ms: int) -> Timeouts:
+        """For who reads at each check: a request that takes longer would make it miss the next one."""
+        request_ms = max(500, min(cls.request_ms, check_ms))
+        return cls(connect_ms=min(cls.connect_ms, request_ms), request_ms=request_ms)
 
 
 def open_store(ref: StoreRef, timeouts: Timeouts | None = None, *, create: bool = False) -> Store:

@@ -24,9 +24,7 @@ class Faults:
     lose_answer: int = 0  # creates stored, and answered Unknown
     lose_request: int = 0  # creates not stored, and answered Unknown
     hold: int = 0  # creates answered Unknown and kept back until release_held()
-    before: Callable[[str, str], None] | None = (
-        None  # called with (verb, key) first; may raise StoreUnavailable
-    )
+    before: Callable[[str, str], None] | None = None  # called with (verb, key) first; may raise StoreUnavailable
 
 
 @dataclass

@@ -1,0 +1,133 @@
+"""How is a checkpoint's folder kept at the store, and fetched again whole or not at all?
+
+Called by the training helper. The manifest (names, sizes, sha256) is stored after the bytes, and its own
+sha256 stands in the run log: a checkpoint that was cut short, or altered, is not used, and the one before
+it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.model.wire import Checkpoint
+from orchestrator.runlog import paths
+from orchestrator.runlog.log import JobLog
+from orchestrator.runlog.rules import RunLog, resume_points
+
+_BLOCK = 1 << 20
+
+
+class Damaged(Exception):
+    """A checkpoint's bytes are not those that were saved: missing, cut short or altered.
+
+    Use the one before.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Where a checkpoint's manifest is, and its sha256: what the run-log entry says."""
+
+    manifest: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A checkpoint fetched and verified."""
+
+    checkpoint: Checkpoint
+    folder: Path
+
+
+def save(log: JobLog, epoch: int, step: int, entry_id: str, folder: Path) -> Saved:
+    """Store the files of `folder`, then their manifest.
+
+    Raises StoreUnavailable, ValueError where it is no folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"a checkpoint is a folder, and {folder} is none")
+    base = paths.checkpoint(log.project, log.job, epoch, step, entry_id)
+    files = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        files.append({"name": name, "size": path.stat().st_size, "sha256": _sha256(path)})
+        log.store.upload(f"{base}/files/{name}", path)
+    doc = {"v": 1, "epoch": epoch, "step": step, "files": files}
+    data = json.dumps(doc, sort_keys=True, separators=(",", ":")).encode()
+    log.store.put(f"{base}/manifest.json", data)
+    return Saved(f"{base}/manifest.json", hashlib.sha256(data).hexdigest())
+
+
+def restore(log: JobLog, state: RunLog, into: Path, damaged: Callable[[str], None]) -> Restored | None:
+    """Fetch the newest checkpoint that is whole into a folder below `into`; None: there is none.
+
+    `damaged` is told a sentence for each that is not. Raises StoreUnavailable: silence is no reason for an
+    older one.
+    """
+    for checkpoint in resume_points(state):
+        try:
+            return Restored(checkpoint, _fetch(log, checkpoint, into))
+        except Damaged as error:
+            damaged(f"checkpoint of epoch {checkpoint.epoch}, step {checkpoint.step} is not used: {error}")
+    return None
+
+
+def _fetch(log: JobLog, checkpoint: Checkpoint, into: Path) -> Path:
+    target = into / f"e{checkpoint.epoch}-{checkpoint.step}-{checkpoint.sha256[:8]}"
+    if target.is_dir():
+        return target  # moved into place whole, by this process or another one
+    partial = into / f".{target.name}-{checkpoint.id}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for file in _manifest(log, checkpoint):
+            _fetch_file(log, checkpoint, file, partial)
+        return _move(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move(partial: Path, target: Path) -> Path:
+    try:
+        return partial.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        return target  # another process was first with the same verified bytes
+
+
+def _manifest(log: JobLog, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    data = log.store.get(checkpoint.manifest)
+    if data is None:
+        raise Damaged("its manifest is not in the store")
+    if hashlib.sha256(data).hexdigest() != checkpoint.sha256:
+        raise Damaged("its manifest is not the one that the run log names")
+    files: list[dict[str, Any]] = json.loads(data)["files"]
+    return files
+
+
+def _fetch_file(log: JobLog, checkpoint: Checkpoint, file: dict[str, Any], partial: Path) -> None:
+    name = PurePosixPath(file["name"])
+    if name.is_absolute() or ".." in name.parts:
+        raise Damaged(f"its manifest names {name}")
+    path = partial / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not log.store.download(f"{checkpoint.manifest.removesuffix('manifest.json')}files/{name}", path):
+        raise Damaged(f"{name} is not in the store")
+    if path.stat().st_size != file["size"] or _sha256(path) != file["sha256"]:
+        raise Damaged(f"{name} is not what was saved")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

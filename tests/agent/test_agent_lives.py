@@ -1,0 +1,239 @@
+"""Whole lives of real agents on a folder: what they write, and that user code ends when it must and not before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from orchestrator.model.wire import Done, Isolation, Release
+from orchestrator.runlog.clock import boottime_ms
+from orchestrator.runlog.log import read_beat
+from orchestrator.runlog.paths import out, progress
+from orchestrator.runlog.shipping import read_chunks
+
+from .conftest import FAST, JOB, LOOP, World, until
+
+DEAF = f"signal.signal(signal.SIGTERM, lambda *_: None)\n{LOOP}"  # only SIGKILL ends it
+
+
+def test_done(world: World) -> None:
+    agent = world.launch("print('hello'); witness(1); training.report(step=1, loss=0.5)")
+    assert agent.wait() == 0
+    assert world.kinds == ["Claim", "Start", "Done"]
+    assert isinstance(world.last, Done) and world.last.exit == 0 and world.last.ran_ms > 0
+    assert read_chunks(world.log.store, out("default", JOB, 1))[0] == b"hello\n"
+    assert b'"loss": 0.5' in read_chunks(world.log.store, progress("default", JOB, 1))[0]
+    assert read_beat(world.log, 1).phase in ("claimed", "running")
+
+
+def test_the_users_own_failure_completes_the_job(world: World) -> None:
+    assert world.launch("raise ValueError('a bug')").wait() == 1
+    assert isinstance(world.last, Done)
+    assert (world.last.exit, world.last.result) == (1, "ValueError: a bug")
+
+
+def test_a_command_that_cannot_start_is_the_users_failure(world: World) -> None:
+    assert world.launch(command=("no-such-program",)).wait() == 127
+    assert isinstance(world.last, Done) and "no-such-program" in (world.last.result or "")
+
+
+def test_killed_by_somebody_else_is_a_release(world: World) -> None:
+    agent = world.launch("os.kill(os.getpid(), signal.SIGKILL)")
+    assert agent.wait() == 75
+    assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("killed", True)
+
+
+def test_a_stop_ends_user_code_within_its_grace(world: World) -> None:
+    agent = world.launch(DEAF)
+    world.running()
+    world.stop(1, grace_ms=300)
+    stopped_ms = boottime_ms()
+    assert agent.wait() == 75
+    assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("stopped", True)
+    assert world.last_step_ms() < stopped_ms + 300 + 1000
+
+
+def test_user_code_that_asked_learns_how_long_it_has(world: World) -> None:
+    code = "training.stopping()\nwhile (left := training.stopping()) is None: witness(1); time.sleep(0.02)\nprint('left', left > 0)"
+    agent = world.launch(code)
+    world.running()
+    world.stop(1, grace_ms=2000)
+    assert agent.wait() == 75
+    assert b"left True" in read_chunks(world.log.store, out("default", JOB, 1))[0]
+
+
+def test_sigterm_to_the_agent_is_a_stop(world: World) -> None:
+    agent = world.launch()
+    world.running()
+    agent.process.terminate()
+    assert agent.wait() == 75
+    assert isinstance(world.last, Release) and world.last.why == "stopped"
+
+
+def test_max_runtime(world: World) -> None:
+    assert world.launch(max_runtime_left_ms=700).wait() == 75
+    assert isinstance(world.last, Release) and world.last.why == "max_runtime"
+    assert world.last.ran_ms >= 700
+
+
+def test_a_fence_ends_user_code_within_grace_and_nothing_more_is_written(world: World) -> None:
+    agent = world.launch(DEAF)
+    world.running()
+    world.fence(2)
+    fenced_ms = boottime_ms()
+    assert agent.wait() == 76
+    assert world.last_step_ms() < fenced_ms + FAST.check_ms + FAST.grace_ms + 1000
+    assert world.kinds == ["Claim", "Start", "Fence"]
+    assert agent.children() == set()
+
+
+def test_a_store_that_is_away_for_half_of_limit_stops_nothing(world: World) -> None:
+    agent = world.launch()
+    world.running()
+    world.take_store_away()
+    time.sleep(FAST.limit_ms / 2000)
+    world.give_store_back()
+    at_ms = boottime_ms()
+    until(lambda: world.last_step_ms() > at_ms + FAST.limit_ms)
+    assert agent.process.poll() is None
+
+
+def test_a_store_that_stays_away_ends_user_code_after_limit_not_before(world: World) -> None:
+    agent = world.launch(DEAF)
+    world.running()
+    world.take_store_away()
+    away_ms = boottime_ms()
+    until(lambda: world.still())
+    assert away_ms + FAST.limit_ms - 2 * FAST.check_ms <= world.last_step_ms()
+    assert world.last_step_ms() <= away_ms + FAST.limit_ms + FAST.grace_ms + 500
+    world.give_store_back()
+    assert agent.wait() == 75
+    assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("limit", True)
+
+
+def test_without_a_limit_nothing_stops_by_itself(world: World) -> None:
+    agent = world.launch(isolation=Isolation(check_ms=50, limit_ms=None, grace_ms=400))
+    world.running()
+    world.take_store_away()
+    time.sleep(2.5)
+    assert not world.still()
+    world.give_store_back()
+    world.stop(1)
+    assert agent.wait() == 75
+
+
+@pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
+def test_without_its_agent_the_guard_ends_user_code(world: World, sent: signal.Signals) -> None:
+    agent = world.launch(DEAF)
+    world.running()
+    os.kill(agent.process.pid, sent)
+    at_ms = boottime_ms()
+    until(lambda: world.still())
+    bound = FAST.limit_ms + FAST.grace_ms if sent is signal.SIGSTOP else FAST.grace_ms
+    assert world.last_step_ms() <= at_ms + bound + 500
+    os.kill(agent.process.pid, signal.SIGCONT)
+    if sent is signal.SIGSTOP:
+        assert agent.wait() == 75
+        assert isinstance(world.last, Release) and world.last.why == "limit"
+
+
+def test_a_frozen_agent_that_wakes_behind_a_fence_writes_nothing(world: World) -> None:
+    agent = world.launch()
+    world.running()
+    os.kill(agent.process.pid, signal.SIGSTOP)
+    world.fence(2)
+    until(lambda: world.still())
+    before = sorted(world.log.store.list("default"))
+    os.kill(agent.process.pid, signal.SIGCONT)
+    assert agent.wait() == 76
+    assert world.kinds == ["Claim", "Start", "Fence"]
+    assert sorted(world.log.store.list("default")) == before
+
+
+def test_a_guard_that_is_killed_takes_user_code_with_it(world: World) -> None:
+    agent = world.launch(DEAF)
+    world.running()
+    guard = int(until(lambda: open(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children").read().split())[0])
+    os.kill(guard, signal.SIGKILL)
+    assert agent.wait() == 75
+    assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("killed", True)
+
+
+def test_a_frozen_guard_is_replaced_by_the_agent(world: World) -> None:
+    agent = world.launch(DEAF)
+    world.running()
+    guard = int(open(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children").read().split()[0])
+    os.kill(guard, signal.SIGSTOP)
+    world.fence(2)
+    assert agent.wait() == 76
+    assert agent.children() == set()
+
+
+def test_a_duplicate_launch_exits_without_running(world: World) -> None:
+    first = world.launch()
+    world.running()
+    assert world.launch().wait() == 76
+    assert len({line["pid"] for line in world.witness()}) == 1
+    assert first.process.poll() is None
+
+
+def test_an_epoch_without_its_fence_runs_nothing(world: World) -> None:
+    assert world.launch(epoch=2).wait() == 76
+    assert world.kinds == []
+
+
+def test_a_stop_before_the_claim_runs_nothing(world: World) -> None:
+    world.stop(1)
+    assert world.launch().wait() == 76
+    assert world.witness() == []
+
+
+def test_a_newcomer_waits_for_clear(world: World) -> None:
+    old = world.launch()
+    world.running(1)
+    world.fence(2)
+    new = world.launch(epoch=2)
+    assert old.wait() == 76
+    assert world.witness(2) == []
+    world.clear(2)
+    world.running(2)
+    assert world.state.starts[2].waited is False
+    assert world.last_step_ms(1) < world.witness(2)[0]["boot_ms"]
+    assert new.process.poll() is None
+
+
+def test_a_newcomer_that_nobody_clears_waits_out_the_old_limit(world: World) -> None:
+    old = world.launch(DEAF)
+    world.running(1)
+    world.fence(2)
+    claimed_ms = boottime_ms()
+    world.launch("witness(1)", epoch=2)
+    started_ms = world.running(2)
+    assert started_ms >= claimed_ms + FAST.limit_ms + FAST.grace_ms + 5000
+    assert world.state.starts[2].waited is True
+    assert old.wait() == 76
+
+
+def test_a_finished_job_is_never_run_again(world: World) -> None:
+    world.launch("witness(1)").wait()
+    world.fence(2)
+    assert world.kinds == ["Claim", "Start", "Done"]
+    assert world.launch(epoch=2).wait() == 76
+
+
+def test_children_of_user_code_are_ended_by_their_marker(world: World) -> None:
+    agent = world.launch("subprocess.Popen(['setsid', 'sleep', '300']); witness(1)")
+    assert agent.wait() == 0
+    assert agent.children() == set()
+
+
+def test_user_code_that_holds_the_gil_is_ended_by_faulthandler(world: World) -> None:
+    held = "training.resume(); witness(1)\nimport ctypes; ctypes.PyDLL(None).sleep(60)"
+    agent = world.launch(held)
+    begun_ms = world.running()
+    assert agent.wait() == 75
+    assert isinstance(world.last, Release) and world.last.why == "limit"
+    assert boottime_ms() < begun_ms + FAST.limit_ms + FAST.grace_ms + 3000
