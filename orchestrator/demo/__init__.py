@@ -1,0 +1,1 @@
+"""The demo's scenario: three clouds, one agreement, one job. Files only; `cli.stage` plays it."""
