@@ -1,6 +1,6 @@
 """What every part of the engine shares: the book, the inbox of facts, and what is being done right now.
 
-The lanes, feeds, keeper and sweeper tell facts here and ask whether an effect is still wanted; the loop takes the facts.
+Lanes, feeds, keeper and sweepers tell facts here and ask whether an effect is still wanted; the loop takes the facts.
 """
 
 from __future__ import annotations

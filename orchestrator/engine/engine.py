@@ -7,15 +7,12 @@ come, decides, commits once, and only then lets the effects go. Nothing in a tur
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 
-from msgspec.structs import replace
-
 from orchestrator.core.effects import Act, Effect, effects_of
-from orchestrator.core.facts import CancelWish, Delivery, Fact, ResumeWish, Wish
+from orchestrator.core.facts import Delivery, Fact, Wish
 from orchestrator.core.lifecycle import active
 from orchestrator.core.planner import finish, on_fact
 from orchestrator.core.turn import Turn
@@ -28,9 +25,8 @@ from orchestrator.engine.restart import first_turn, load_book
 from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
-from orchestrator.model.ids import new_job_id
-from orchestrator.model.job import TERMINAL, JobRow, job_row
-from orchestrator.ports.desk import Busy, Conflict, Refused, Submission, UnknownJob
+from orchestrator.model.job import TERMINAL, JobRow
+from orchestrator.ports.desk import Busy
 from orchestrator.ports.ledger import IdempotencyKey
 
 TURN_MOST = 2000
@@ -39,8 +35,6 @@ INBOX_MOST = 50_000
 """Facts waiting; beyond it submissions are told to come back."""
 RECENT_MOST = 10_000
 """Jobs that are over but stay in the book, for bills and late answers."""
-KEY_LIFE = 7 * 86_400_000_000
-"""How long an idempotency key is remembered, microseconds."""
 
 
 class Engine:
@@ -55,7 +49,8 @@ class Engine:
         self._lanes: dict[str, ProviderLanes] = {}
         self._feeds: dict[str, Feed] = {}
         self._sweepers: dict[str, Sweeper] = {}
-        self._keys: dict[tuple[str, str], tuple[str, str, asyncio.Future[None]]] = {}
+        self.counters: dict[str, int] = {}
+        """The ledger's counters, as of the last commit."""
         self._over: deque[str] = deque()
         self._presence = 0
         self._stopping = asyncio.Event()
@@ -69,6 +64,7 @@ class Engine:
         """Lead: read the ledger, say so, find what was left undone, go on."""
         wiring = self.wiring
         presence = await wiring.ledger.presence()
+        self.counters.update(await wiring.ledger.counters())
         book = await load_book(wiring)
         self.core = core = Core(wiring, book, await wiring.ledger.next_term())
         self._lanes = {n: ProviderLanes(core, p) for n, p in wiring.providers.items()}
@@ -103,6 +99,11 @@ class Engine:
             self._stopping.set()
             self.core.arrived.set()
             raise
+
+    @property
+    def leads(self) -> bool:
+        """Whether wishes are taken in."""
+        return bool(self._tasks) and self.failed is None and not self._stopping.is_set()
 
     async def run(self) -> None:
         """Until `stop` is called or something fails; raises what failed."""
@@ -175,6 +176,8 @@ class Engine:
         batch = self._batcher.batch(turn, turn.now if due else None)
         began = self.core.now
         await self.wiring.ledger.commit(batch)
+        for name, amount in batch.counters.items():
+            self.counters[name] = self.counters.get(name, 0) + amount
         if due:
             self._presence = turn.now
         self.wiring.telemetry.commit((self.core.now - began) / 1e6, len(batch.records))
@@ -239,55 +242,26 @@ class Engine:
 
     # ---- wishes ----
 
-    async def submit(self, wish: Submission) -> tuple[JobRow, bool]:
-        """Take a job in; see `ports.desk.Desk`."""
-        self._check_room()
-        digest = hashlib.sha256(wish.document).hexdigest()
-        if wish.key:
-            known = await self._known(wish, digest)
-            if known is not None:
-                return await self.job(known), False
-        incoming = self.wiring.intake(wish.document)
-        job = new_job_id(self.core.now, self.wiring.clock.entropy(10))
-        self._batcher.documents[digest] = wish.document
-        self._batcher.documents[incoming.event.shape] = incoming.shape_document
-        if wish.key:
-            self._batcher.keys.append(IdempotencyKey(wish.project, wish.key, digest, job, self.core.now + KEY_LIFE))
-        event = incoming.event if not wish.by else _by(incoming.event, wish.by)
-        told = asyncio.ensure_future(
-            self.core.told([Wish(job=job, project=wish.project, event=event, shape=incoming.shape)])
-        )
-        if wish.key:
-            self._keys[(wish.project, wish.key)] = (digest, job, told)
-        try:
-            await self._or_failed(told)
-        finally:
-            self._keys.pop((wish.project, wish.key), None)
-        return await self.job(job), True
+    async def wish(self, fact: Fact) -> None:
+        """Put a wish into the next turn and wait until it is durable; `Busy` if that cannot be promised."""
+        self.check_room()
+        await self.or_failed(asyncio.ensure_future(self.core.told([fact])))
 
-    async def _known(self, wish: Submission, digest: str) -> str | None:
-        """The job that this key already made; `Conflict` if it was made of something else."""
-        under_way = self._keys.get((wish.project, wish.key))
-        if under_way is not None:
-            body, job, told = under_way
-            await asyncio.shield(told)
-        else:
-            found = await self.wiring.ledger.find_key(wish.project, wish.key)
-            if found is None or found.expires <= self.core.now:
-                under_way = self._keys.get((wish.project, wish.key))
-                return await self._known(wish, digest) if under_way is not None else None
-            body, job = found.body_digest, found.job
-        if body != digest:
-            raise Conflict(f"the key {wish.key!r} made job {job} from another document; use another key")
-        return job
+    def take_in(self, wish: Wish, documents: Mapping[str, bytes], key: IdempotencyKey | None) -> asyncio.Future[None]:
+        """Put a new job with its documents and key into the next turn; done when durable."""
+        self._batcher.documents.update(documents)
+        if key is not None:
+            self._batcher.keys.append(key)
+        return asyncio.ensure_future(self.core.told([wish]))
 
-    def _check_room(self) -> None:
+    def check_room(self) -> None:
+        """`Busy` when no wish can be taken in now."""
         if self.failed is not None or self._stopping.is_set():
             raise Busy("the server is stopping; submit again when it is back")
         if len(self.core.inbox) > INBOX_MOST:
             raise Busy("too many wishes at once; nothing was kept, submit again in a moment")
 
-    async def _or_failed(self, work: asyncio.Future[None]) -> None:
+    async def or_failed(self, work: asyncio.Future[None]) -> None:
         """Wait for a turn, unless the engine ends first."""
         stopped: asyncio.Future[object] = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -297,35 +271,3 @@ class Engine:
             work.result()
         finally:
             stopped.cancel()
-
-    async def _wish(self, fact: Fact) -> None:
-        self._check_room()
-        await self._or_failed(asyncio.ensure_future(self.core.told([fact])))
-
-    async def cancel(self, job: str, by: str) -> JobRow:
-        """Ask for the job's end; idempotent."""
-        await self.job(job)
-        await self._wish(CancelWish(job, by))
-        return await self.job(job)
-
-    async def resume(self, job: str, by: str) -> JobRow:
-        """Let a held job go on."""
-        row = await self.job(job)
-        if row.state.value != "held":
-            raise Refused(f"job {job} is {row.state.value}, not held; only held jobs are resumed")
-        await self._wish(ResumeWish(job, by))
-        return await self.job(job)
-
-    async def job(self, job: str) -> JobRow:
-        """Where the job stands, live or over."""
-        row = self.core.book.jobs.get(job)
-        if row is not None:
-            return row
-        stored = await self.wiring.ledger.row(job) if job else None
-        if stored is None:
-            raise UnknownJob(f"there is no job {job!r}")
-        return job_row(stored.body)
-
-
-def _by(event: ev.Submitted, by: str) -> ev.Submitted:
-    return replace(event, by=by)

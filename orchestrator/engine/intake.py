@@ -13,7 +13,7 @@ from orchestrator.engine.wiring import Incoming, LaunchSpec
 from orchestrator.model.contract import Contracts, OnUnreachable, Policy, Providers
 from orchestrator.model.documents.job import job_from_bytes, shape_of
 from orchestrator.model.event import Submitted
-from orchestrator.model.placement import shape_bytes
+from orchestrator.model.placement import Shape, shape_bytes
 
 CACHED = 4096
 """Documents whose reading is remembered: sweeps submit the same one often."""
@@ -37,20 +37,18 @@ def intake(contracts: Contracts | None, providers: Providers) -> Callable[[bytes
             raise UnknownPolicy(f"spec.policy: there is no policy {job.spec.policy!r}; the operator declares {known}")
         shape = shape_of(job, selected, max_runtime_ms=policy.max_runtime_us // 1000)
         body = shape_bytes(shape)
-        return Incoming(_event(document, job.metadata.name or "", shape.max_runtime_ms, policy, body, shape.start_by_ms),
-                        shape, body)  # fmt: skip
+        event = _event(document, job.metadata.name or "", shape, policy, body)
+        return Incoming(event, shape, body)
 
     return read
 
 
-def _event(
-    document: bytes, name: str, max_runtime_ms: int, policy: Policy, shape: bytes, start_by_ms: int | None
-) -> Submitted:
+def _event(document: bytes, name: str, shape: Shape, policy: Policy, body: bytes) -> Submitted:
     endless = policy.limit_us is None or policy.on_unreachable is OnUnreachable.CONFIRMED_STOP_ONLY
     return Submitted(
-        spec=hashlib.sha256(document).hexdigest(), shape=hashlib.sha256(shape).hexdigest(), name=name,
+        spec=hashlib.sha256(document).hexdigest(), shape=hashlib.sha256(body).hexdigest(), name=name,
         limit_ms=None if endless else (policy.limit_us or 0) // 1000, grace_ms=policy.grace_us // 1000,
-        check_ms=policy.check_us // 1000, max_runtime_ms=max_runtime_ms, start_by_ms=start_by_ms,
+        check_ms=policy.check_us // 1000, max_runtime_ms=shape.max_runtime_ms, start_by_ms=shape.start_by_ms,
         max_attempts=policy.max_attempts, on_unreachable=policy.on_unreachable.value, store=policy.store,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How do decided acts reach a provider? One lane per provider and verb: batches, one call in flight, repeated until done.
+"""How do decided acts reach a provider? A lane per provider and verb: batches, one call in flight, repeated until done.
 
 Fed by the loop after each commit; tells the replies as facts. A lane never decides: before each call it asks whether
 the act is still wanted, and an act that fails waits a little and is tried again for as long as it is.

@@ -10,8 +10,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.intake import intake, launch_spec
 from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, inline
@@ -85,6 +87,14 @@ def job_document(**spec: Any) -> dict[str, Any]:
     return {"apiVersion": "orchestrator.dev/v1alpha1", "kind": "TrainingJob", "spec": {**base, **spec}}
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One life of the server."""
+
+    engine: Engine
+    desk: EngineDesk
+
+
 class World:
     """Everything but the server: it stays when the server dies."""
 
@@ -143,13 +153,13 @@ class World:
         )
 
     @asynccontextmanager
-    async def server(self) -> AsyncIterator[Engine]:
+    async def server(self) -> AsyncIterator[Server]:
         """One life of the server; whatever happens inside, it lets go of the ledger at the end."""
         wiring = self.wiring()
         engine = Engine(wiring)
         try:
             await engine.start()
-            yield engine
+            yield Server(engine, EngineDesk(engine))
         finally:
             await engine.stop()
             await wiring.ledger.close()
@@ -164,12 +174,12 @@ def submission(key: str = "", **spec: Any) -> Submission:
     return Submission(project="default", document=job_bytes(job_from(job_document(**spec))), key=key)
 
 
-async def until_over(engine: Engine, job: str, seconds: float = 7200.0) -> JobRow:
+async def until_over(server: Server, job: str, seconds: float = 7200.0) -> JobRow:
     """The job's row once it has ended; TimeoutError after so many virtual seconds."""
     async with asyncio.timeout(seconds):
         while True:
-            row = await engine.job(job)
+            row = await server.desk.job(job)
             if row.ended_at is not None:
                 return row
-            async with engine.committed:
-                await engine.committed.wait()
+            async with server.engine.committed:
+                await server.engine.committed.wait()

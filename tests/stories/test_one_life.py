@@ -23,10 +23,10 @@ def kinds(world: World, job: str) -> list[str]:
 
 async def test_a_happy_life_has_eight_events() -> None:
     world = World({"azure": Script()})
-    async with world.server() as engine:
-        row, created = await engine.submit(submission())
+    async with world.server() as server:
+        row, created = await server.desk.submit(submission())
         assert created
-        row = await until_over(engine, row.job)
+        row = await until_over(server, row.job)
     assert row.state is JobState.SUCCEEDED
     assert kinds(world, row.job) == [
         "Submitted", "OfferOpened", "OfferDelivered", "OfferAnswered", "Intended", "Confirmed", "Started", "Ended",
@@ -35,9 +35,9 @@ async def test_a_happy_life_has_eight_events() -> None:
 
 async def test_the_demo_story() -> None:
     world = World({"azure": DECLINES, "coreweave": OUTAGE, "oracle": Script()}, first_right("azure"))
-    async with world.server() as engine:
-        row, _ = await engine.submit(submission())
-        row = await until_over(engine, row.job)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        row = await until_over(server, row.job)
     assert row.state is JobState.SUCCEEDED
     assert [(a.provider, a.how) for a in row.attempts] == [("coreweave", "fenced"), ("oracle", "done")]
     started = [e for e in world.events(row.job) if isinstance(e, ev.Started)]

@@ -1,0 +1,233 @@
+"""Which concrete parts does a server run on? The one place that names adapters: `build(settings) -> App`.
+
+Called by the command line, the demo and benchmarks. It reads the operator's documents, refuses what this release does
+not enforce, opens ledger and stores, makes providers by their entry points, and hands everything to the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.adapters.runtime.ray import RayRuntime
+from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
+from orchestrator.engine.desk import EngineDesk
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.intake import intake, launch_spec
+from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, threaded
+from orchestrator.model.documents.base import canonical_bytes
+from orchestrator.model.documents.compile import compile_contracts, compile_providers, disagreements, unenforced
+from orchestrator.model.documents.contracts import ContractSet, load_contracts
+from orchestrator.model.documents.errors import DocumentError, Problem
+from orchestrator.model.documents.providers import ProviderSet, load_providers
+from orchestrator.model.wire import StoreRef
+from orchestrator.ports.provider import Provider
+from orchestrator.ports.runtime import Tools
+from orchestrator.runlog.store import Store, open_store
+from orchestrator.settings import Settings
+
+ENTRY_POINTS = "orchestrator.providers"
+Factory = Callable[[str, Mapping[str, Any], Tools], Provider]
+
+
+class SystemClock:
+    """Our machine's clock (`ports.clock.Clock`), never backwards within the process."""
+
+    def __init__(self) -> None:
+        """Anchored once at the wall clock; from then on only steady time passes."""
+        self._base = time.time_ns() // 1000 - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+    def now_us(self) -> int:
+        """Microseconds since 1970, UTC."""
+        return self._base + time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+    def entropy(self, size: int) -> bytes:
+        """Random bytes of the operating system."""
+        return os.urandom(size)
+
+
+@dataclass(slots=True)
+class App:
+    """A server without its HTTP front: start it, put a front before `desk`, stop it."""
+
+    settings: Settings
+    engine: Engine
+    desk: EngineDesk
+    files: Store
+    """Where packages are kept."""
+    notices: tuple[str, ...] = ()
+    """What the operator should know although it refuses nothing."""
+    _closers: list[Callable[[], Any]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Lead."""
+        await self.engine.start()
+
+    async def run(self) -> None:
+        """Until stopped; raises what made the engine fail."""
+        await self.engine.run()
+
+    async def stop(self) -> None:
+        """Let go of everything; no job is touched."""
+        await self.engine.stop()
+        for provider in self.engine.wiring.providers.values():
+            await provider.aclose()
+        for close in self._closers:
+            await close()
+
+    def metrics(self) -> bytes:
+        """Prometheus' text format."""
+        return self.desk.metrics()
+
+
+async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapping[str, Factory] | None = None) -> App:
+    """The server that these settings describe; nothing leads before `App.start`.
+
+    `factories` adds to (or replaces) the adapters found by entry points. Raises `DocumentError` for documents that
+    are wrong or ask for what is not enforced yet, and `LedgerLocked` where another server holds the ledger.
+    """
+    contracts, operators = load_documents(settings)
+    stores = {name: StoreAccess(ref, open_store(ref, create=True)) for name, ref in store_refs(settings, operators)}
+    ledger = await SqlLedger.open(ledger_path(settings))
+    clock, runtime = SystemClock(), RayRuntime()
+    engine_term: list[Engine] = []
+    tools = Tools(
+        runtime=runtime,
+        clock=clock,
+        ledger=ledger.ledger_id,
+        term=lambda: engine_term[0].core.term if engine_term else 0,
+    )
+    compiled = compile_contracts(contracts) if contracts else None
+    provider_set = compile_providers(operators)
+    engine = Engine(
+        Wiring(
+            ledger=ledger,
+            clock=clock,
+            providers=make_providers(operators, tools, factories or {}),
+            contracts=compiled,
+            contract_document=canonical_bytes(contracts) if contracts else b"",
+            provider_set=provider_set,
+            provider_document=canonical_bytes(operators),
+            stores=stores,
+            intake=intake(compiled, provider_set),
+            launch_spec=launch_spec,
+            io=threaded(),
+            pace=pace or Pace(),
+            telemetry=PrometheusTelemetry(),
+        )
+    )
+    engine_term.append(engine)
+    files = next(iter(stores.values())).store
+    return App(settings, engine, EngineDesk(engine), files, _closers=[runtime.aclose, ledger.close])
+
+
+def load_documents(settings: Settings) -> tuple[ContractSet | None, ProviderSet]:
+    """The operator's documents; `DocumentError` with every problem at once."""
+    contracts = load_contracts(settings.contracts.read_bytes()) if settings.contracts else None
+    if settings.providers is None:
+        operators = this_machine(settings)
+    else:
+        operators = load_providers(settings.providers.read_bytes())
+    problems = disagreements(contracts, operators) if contracts else []
+    for path, what in unenforced(contracts) if contracts else []:
+        problems.append(Problem(path, f"{what} is not enforced by this version yet", "Leave it out", "not_enforced"))
+    if problems:
+        raise DocumentError(problems)
+    return contracts, operators
+
+
+def this_machine(settings: Settings) -> ProviderSet:
+    """The provider set of a server that was given none: this machine alone, under the settings' policy."""
+    policy = settings.policy
+    place = settings.store_jurisdiction or "local"
+    document = f"""
+apiVersion: orchestrator.dev/v1alpha1
+kind: ProviderSet
+metadata: {{name: this-machine}}
+spec:
+  providers:
+    local:
+      adapter: local
+      connection: {{folder: "{settings.folder / "local"}"}}
+      regions: {{{_region()}: {place}}}
+      operatorJurisdiction: {place}
+      seal: 4
+      accelerators: {{gpu: 1}}
+  policies:
+    default:
+      isolation:
+        check: {policy.check}ms
+        limit: {"null" if policy.limit is None else f"{policy.limit}ms"}
+        grace: {policy.grace}ms
+      onUnreachable: {policy.on_unreachable}
+      maxAttempts: {policy.max_attempts}
+      maxRuntime: {policy.max_runtime}ms
+"""
+    return load_providers(document)
+
+
+def _region() -> str:
+    """This machine's name as a region's."""
+    name = "".join(c if c.isalnum() else "-" for c in socket.gethostname().lower()).strip("-")
+    return name if name and name[0].isalpha() else "here"
+
+
+def store_refs(settings: Settings, operators: ProviderSet) -> list[tuple[str, StoreRef]]:
+    """The operator's stores: those of the providers file, else the one of the settings."""
+    if not operators.spec.stores:
+        ref = StoreRef(
+            name="default",
+            url=settings.store_url,
+            jurisdiction=settings.store_jurisdiction,
+            options=dict(settings.store_options),
+            secrets=dict(settings.store_secrets),
+        )
+        return [("default", ref)]
+    found = []
+    for name, store in operators.spec.stores.items():
+        secret = {k: v for k, v in store.options.items() if v.startswith(("env:", "file:"))}
+        plain = {k: v for k, v in store.options.items() if k not in secret}
+        found.append(
+            (name, StoreRef(name=name, url=store.url, jurisdiction=store.jurisdiction, options=plain, secrets=secret))
+        )
+    return found
+
+
+def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str, Factory]) -> dict[str, Provider]:
+    """Every provider of the file by its adapter, in order."""
+    known = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    made: dict[str, Provider] = {}
+    for name, document in operators.spec.providers.items():
+        factory = factories.get(document.adapter)
+        if factory is None:
+            if document.adapter not in known:
+                path = f"spec.providers.{name}.adapter"
+                there = ", ".join(sorted({*known, *factories})) or "none; is the package installed?"
+                raise DocumentError(
+                    [
+                        Problem(
+                            path, f"there is no adapter {document.adapter!r}", f"Use one of: {there}", "unknown_adapter"
+                        )
+                    ]
+                )
+            factory = known[document.adapter].load()
+        made[name] = factory(name, document.connection_values(), tools)
+    return made
+
+
+def ledger_path(settings: Settings) -> Path:
+    """Where the SQLite ledger lies; other databases are not served by this version."""
+    scheme, _, rest = settings.ledger_url.partition("://")
+    if scheme != "sqlite":
+        problem = Problem(
+            "ORCHESTRATOR_DATABASE_URL", f"{scheme} is not served by this version", "Use sqlite:///path", ""
+        )
+        raise DocumentError([problem])
+    return Path(rest)
