@@ -1,0 +1,234 @@
+"""What is said to the server for each thing that a client can do? Generators without I/O, shared by both clients.
+
+Each yields a `Call` (gets a `Reply` or `Lost`) or a `Pause`, and returns a value. So the synchronous and the
+asynchronous client differ only in how they send and sleep. Every call may be repeated: submissions carry a key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from pydantic import ValidationError
+
+from orchestrator.model.documents import TrainingJob, job_bytes, with_package
+from orchestrator.model.documents.views import (
+    CheckView,
+    ExplainView,
+    InForceView,
+    JobView,
+    OfferView,
+    Page,
+    ProblemView,
+    ProviderView,
+    View,
+)
+from orchestrator.sdk.errors import BY_STATUS, JobFailed, Refused, Timeout, Unreachable
+from orchestrator.sdk.pack import pack
+
+JOB_TYPE = "application/vnd.orchestrator.job+json"
+FIRST_PAUSE_S, LONGEST_PAUSE_S, STREAM_PAUSE_S = 0.1, 2.0, 1.0
+Param = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request."""
+
+    method: str
+    path: str
+    params: Mapping[str, Param | Sequence[str]] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    takes: tuple[int, ...] = ()
+    """Statuses that are answers, not errors, besides 2xx."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No answer came; nobody knows whether the request arrived."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Sleep for so long, then go on."""
+
+    seconds: float
+
+
+T = TypeVar("T")
+ViewT = TypeVar("ViewT", bound=View)
+Steps: TypeAlias = Generator[Call | Pause, Reply | Lost | None, T]
+Notify: TypeAlias = Callable[[str], None]
+
+
+# ---- one exchange ----------------------------------------------------------------------------------------------------
+
+
+class Patience:
+    """How long to go on asking a server that does not answer, with growing pauses. Seconds."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit = limit_s
+        self.renew()
+
+    def renew(self) -> None:
+        """It answered: begin anew."""
+        self._end, self._next = time.monotonic() + self._limit, FIRST_PAUSE_S
+
+    def pause(self, least: float = 0.0) -> float | None:
+        """Seconds to the next try; None once patience is at its end."""
+        wait = max(self._next, least)
+        self._next = min(self._next * 2, LONGEST_PAUSE_S)
+        return wait if time.monotonic() + wait <= self._end else None
+
+
+def exchange(call: Call, patience: Patience) -> Steps[Reply]:
+    """Ask until there is an answer; busy servers and lost replies are asked again. Raises Refused, Unreachable."""
+    while True:
+        reply = yield call
+        if isinstance(reply, Reply) and (reply.status < 300 or reply.status in call.takes):
+            return reply
+        yield Pause(next_try(reply, patience))
+
+
+def next_try(lost: Reply | Lost | None, patience: Patience) -> float:
+    """After how many seconds to ask again. Raises Refused where that is useless, Unreachable at patience's end."""
+    if lost is None:  # it did answer; the stream ended before the job did, as when a server stops
+        patience.renew()
+        return STREAM_PAUSE_S
+    if isinstance(lost, Reply) and lost.status != 503:
+        raise refusal(lost)
+    said = lost.headers.get("retry-after", "") if isinstance(lost, Reply) else ""
+    wait = patience.pause(float(said) if said.isdecimal() else 0.0)
+    if wait is not None:
+        return wait
+    if isinstance(lost, Reply):
+        raise refusal(lost)
+    raise Unreachable(f"the server does not answer ({lost.why}); is it up? See `orchestrator doctor`")
+
+
+def refusal(reply: Reply) -> Refused:
+    """The exception behind a refusal."""
+    try:
+        problem = ProblemView.model_validate_json(reply.content)
+    except ValidationError:
+        said = reply.content[:200].decode(errors="replace")
+        kind = "urn:orchestrator:problem:not-ours"
+        remedy = "is this address an orchestrator server?"
+        problem = ProblemView(type=kind, title="no problem details", status=reply.status, detail=said, remedy=remedy)
+    return BY_STATUS.get(reply.status, Refused)(problem)
+
+
+def _ask(kind: type[ViewT], call: Call, patience: Patience) -> Steps[ViewT]:
+    reply = yield from exchange(call, patience)
+    return kind.model_validate_json(reply.content)
+
+
+# ---- what a client can do --------------------------------------------------------------------------------------------
+
+
+def submit(job: TrainingJob, key: str, notify: Notify, patience: Patience) -> Steps[JobView]:
+    """Pack and upload the code if it is a folder, then submit under `key`."""
+    package = job.spec.run.package
+    if package is not None and package.dir is not None:
+        digest = yield from upload(Path(package.dir), job.metadata.project, notify, patience)
+        job = with_package(job, f"sha256:{digest}")
+    headers = {"Content-Type": JOB_TYPE, "Idempotency-Key": key}
+    return (yield from _ask(JobView, Call("POST", "/v1/jobs", {}, headers, job_bytes(job)), patience))
+
+
+def upload(folder: Path, project: str, notify: Notify, patience: Patience) -> Steps[str]:
+    """Pack a folder and make sure that the server has it; its digest, hexadecimal. Raises PackageError."""
+    packed = pack(folder)
+    for notice in packed.notices:
+        notify(notice)
+    path, params = f"/v1/packages/{packed.digest}", {"project": project}
+    there = yield from exchange(Call("HEAD", path, params, takes=(403, 404)), patience)
+    if there.status != 200:
+        headers = {"Content-Type": "application/zip"}
+        yield from exchange(Call("PUT", path, params, headers, packed.data), patience)
+    return packed.digest
+
+
+def job(job: str, patience: Patience) -> Steps[JobView]:
+    """Where a job stands."""
+    return (yield from _ask(JobView, Call("GET", f"/v1/jobs/{job}"), patience))
+
+
+def jobs(
+    project: str | None, states: Sequence[str], limit: int, before: str | None, patience: Patience
+) -> Steps[Page[JobView]]:
+    """One page of jobs, newest first."""
+    params: dict[str, Param | Sequence[str]] = {"limit": limit, "state": list(states)}
+    params |= {name: value for name, value in (("project", project), ("before", before)) if value}
+    return (yield from _ask(Page[JobView], Call("GET", "/v1/jobs", params), patience))
+
+
+def wish(job: str, verb: str, patience: Patience) -> Steps[JobView]:
+    """`cancel` or `resume` a job."""
+    return (yield from _ask(JobView, Call("POST", f"/v1/jobs/{job}/{verb}"), patience))
+
+
+def explain(job: str, patience: Patience) -> Steps[ExplainView]:
+    """A job's life in sentences."""
+    return (yield from _ask(ExplainView, Call("GET", f"/v1/jobs/{job}/explain"), patience))
+
+
+def offers(job: str, patience: Patience) -> Steps[Page[OfferView]]:
+    """Every offer of a job."""
+    return (yield from _ask(Page[OfferView], Call("GET", f"/v1/jobs/{job}/offers"), patience))
+
+
+def providers(patience: Patience) -> Steps[Page[ProviderView]]:
+    """All providers."""
+    return (yield from _ask(Page[ProviderView], Call("GET", "/v1/providers"), patience))
+
+
+def check_providers(patience: Patience) -> Steps[Page[CheckView]]:
+    """What each provider lacks."""
+    return (yield from _ask(Page[CheckView], Call("POST", "/v1/providers/check"), patience))
+
+
+def in_force(patience: Patience) -> Steps[InForceView]:
+    """What decides now."""
+    return (yield from _ask(InForceView, Call("GET", "/v1/contracts"), patience))
+
+
+def complete(job: str | None, follow: bool, patience: Patience) -> Steps[bool]:
+    """Whether a stream (job None: of everything) that ended has brought all there will be."""
+    if not follow or job is None:
+        return not follow
+    view = yield from _ask(JobView, Call("GET", f"/v1/jobs/{job}"), patience)
+    return view.ended
+
+
+def wait(job: str, timeout_s: float | None, check: bool, patience_s: float) -> Steps[JobView]:
+    """Until the job has ended. Raises Timeout, and JobFailed where `check` is set and it did not succeed."""
+    end = None if timeout_s is None else time.monotonic() + timeout_s
+    pause_s = FIRST_PAUSE_S
+    while True:
+        view = yield from _ask(JobView, Call("GET", f"/v1/jobs/{job}"), Patience(patience_s))
+        if view.ended:
+            break
+        if end is not None and time.monotonic() + pause_s > end:
+            raise Timeout(f"job {job} is {view.state} after {timeout_s} s of waiting; it goes on")
+        yield Pause(pause_s)
+        pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
+    if check and view.state != "succeeded":
+        raise JobFailed(view)
+    return view

@@ -1,0 +1,103 @@
+"""Packing a folder: the same files are the same bytes; secrets and ignored files stay at home."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from orchestrator.api.zips import complaints
+from orchestrator.sdk.errors import PackageError
+from orchestrator.sdk.pack import Packed, pack
+
+
+def write(root: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def names(packed: Packed) -> list[str]:
+    return zipfile.ZipFile(io.BytesIO(packed.data)).namelist()
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", **{"b.py": "1", "a/c.py": "2"})
+    two = write(tmp_path / "two", **{"a/c.py": "2", "b.py": "1"})
+    os.utime(two / "b.py", (1, 1))
+    (two / "b.py").chmod(0o600)
+    assert pack(one) == pack(two)
+    assert names(pack(one)) == ["a/c.py", "b.py"]
+
+
+def test_what_is_packed_is_accepted(tmp_path: Path) -> None:
+    packed = pack(write(tmp_path / "code", **{"train.py": "print(1)", "pkg/x.py": "", "run.sh": "#!/bin/sh"}))
+    (tmp_path / "p.zip").write_bytes(packed.data)
+    assert complaints(tmp_path / "p.zip", 1000) == []
+
+
+def test_ignore_rules_of_every_folder_are_respected(tmp_path: Path) -> None:
+    root = write(
+        tmp_path,
+        **{
+            ".gitignore": "*.log\n/data/\n", ".orchestratorignore": "notes/\n",
+            "sub/.gitignore": "!keep.log\nlocal.py\n",
+            "a.log": "", "sub/b.log": "", "sub/keep.log": "", "sub/local.py": "", "local.py": "", "data/x": "",
+            "sub/data/y": "", "notes/n": "", "train.py": "",
+        },
+    )  # fmt: skip
+    kept = {name for name in names(pack(root)) if "ignore" not in name}
+    assert kept == {"train.py", "local.py", "sub/keep.log", "sub/data/y"}
+
+
+def test_secrets_stay_at_home_and_one_is_told(tmp_path: Path) -> None:
+    root = write(
+        tmp_path,
+        **{
+            "train.py": "",
+            ".env": "KEY=1",
+            "deep/id_rsa": "",
+            "tls.pem": "",
+            ".aws/credentials": "",
+            ".git/config": "",
+        },
+    )
+    packed = pack(root)
+    assert names(packed) == ["train.py"]
+    assert sorted(notice.split(":")[0] for notice in packed.notices) == [
+        "left out .aws/", "left out .env", "left out deep/id_rsa", "left out tls.pem",
+    ]  # fmt: skip
+
+
+def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, **{"outside/secret": "s", "code/train.py": ""})
+    (tmp_path / "code" / "out").symlink_to(tmp_path / "outside" / "secret")
+    (tmp_path / "code" / "folder").symlink_to(tmp_path / "outside")
+    (tmp_path / "code" / "same.py").symlink_to("train.py")
+    packed = pack(tmp_path / "code")
+    assert names(packed) == ["same.py", "train.py"] and len(packed.notices) == 2
+
+
+def test_pipes_and_broken_links_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path, **{"train.py": ""})
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert names(pack(tmp_path)) == ["train.py"]
+
+
+def test_the_cap_names_where_it_was_reached(tmp_path: Path) -> None:
+    root = write(tmp_path, **{"a.py": "", "big.bin": "x" * 10_000})
+    with pytest.raises(PackageError, match=r"big\.bin.*\.orchestratorignore"):
+        pack(root, limit=5_000)
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "empty"])
+def test_nothing_to_pack_is_an_error(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PackageError):
+        pack(tmp_path / folder)
