@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.ledger.sql import SqlLedger
-from orchestrator.adapters.runtime.ray import RayRuntime
+from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
 from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
@@ -96,7 +96,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
     contracts, operators = load_documents(settings)
     stores = {name: StoreAccess(ref, open_store(ref, create=True)) for name, ref in store_refs(settings, operators)}
     ledger = await SqlLedger.open(ledger_path(settings))
-    clock, runtime = SystemClock(), RayRuntime()
+    clock, runtime = SystemClock(), RayJobs()
     engine_term: list[Engine] = []
     tools = Tools(
         runtime=runtime,
