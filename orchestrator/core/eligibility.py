@@ -92,9 +92,7 @@ def judge(facts: ProviderFacts, laws: Iterable[ResidencyLaw], shape: Shape) -> E
     for law in laws:
         if law.operator_in is not None and facts.operator_jurisdiction not in law.operator_in:
             need = _any(law.operator_in)
-            return Exclusion(
-                facts.name, Excluded.OPERATOR_JURISDICTION, law.ref, need, facts.operator_jurisdiction
-            )
+            return Exclusion(facts.name, Excluded.OPERATOR_JURISDICTION, law.ref, need, facts.operator_jurisdiction)
     for law in laws:
         if law.min_seal is not None and facts.seal < law.min_seal:
             return Exclusion(facts.name, Excluded.SEAL, law.ref, str(law.min_seal), str(facts.seal))
@@ -105,9 +103,7 @@ def _incapable(facts: ProviderFacts, shape: Shape) -> Exclusion | None:
     if not shape.gpus or _accelerator(facts, shape) is not None:
         return None
     need = _any(shape.accelerators) or "an accelerator"
-    return Exclusion(
-        facts.name, Excluded.CAPABILITY, None, need, _any(name for name, _ in facts.accelerators)
-    )
+    return Exclusion(facts.name, Excluded.CAPABILITY, None, need, _any(name for name, _ in facts.accelerators))
 
 
 def _accelerator(facts: ProviderFacts, shape: Shape) -> str | None:
@@ -116,9 +112,7 @@ def _accelerator(facts: ProviderFacts, shape: Shape) -> str | None:
     return next((name for name in wanted if name in has), None)
 
 
-def _candidate(
-    facts: ProviderFacts, regions: tuple[str, ...], shape: Shape, ceiling: int | None
-) -> Candidate:
+def _candidate(facts: ProviderFacts, regions: tuple[str, ...], shape: Shape, ceiling: int | None) -> Candidate:
     terms = Terms(
         accelerators=shape.accelerators,
         gpus_per_worker=shape.gpus_per_worker,
@@ -166,9 +160,7 @@ def _jurisdictions(laws: Iterable[ResidencyLaw]) -> tuple[str, ...] | None:
 def _warnings(contracts: Contracts, shape: Shape, now_us: int) -> tuple[Warned, ...]:
     if shape.residency is None:
         return ()
-    named = any(
-        shape.residency in (law.select.residency or ()) for law in contracts.laws if in_force(law, now_us)
-    )
+    named = any(shape.residency in (law.select.residency or ()) for law in contracts.laws if in_force(law, now_us))
     return () if named else (Warned.UNKNOWN_RESIDENCY,)
 
 

@@ -97,9 +97,7 @@ def _ranked(rules: Rules, priced: Mapping[str, int | None]) -> Sequence[Candidat
     """Cheapest first, unknown prices last, ties by name; without a contract set the file's order."""
     if rules.contracts is None:
         return rules.candidates
-    return sorted(
-        rules.candidates, key=lambda c: (priced[c.provider] is None, priced[c.provider] or 0, c.provider)
-    )
+    return sorted(rules.candidates, key=lambda c: (priced[c.provider] is None, priced[c.provider] or 0, c.provider))
 
 
 def _over_ceiling(provider: str, price: int | None, rules: Rules) -> Exclusion:

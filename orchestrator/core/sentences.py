@@ -64,13 +64,15 @@ def gate_sentence(gate: Gate) -> str:
 def exclusion_sentence(exclusion: Exclusion) -> str:
     """Why a provider may not serve, and which clause says so."""
     need, have = exclusion.need, exclusion.have or "nothing"
+    if exclusion.reason is Excluded.OVER_CEILING:
+        need, have = _dollars(need), _dollars(have)
     said = {
         Excluded.CAPABILITY: f"has {have}, the job needs {need}",
         Excluded.REGION: f"has regions in {have}, the job must stay in {need or 'no jurisdiction at all'}",
         Excluded.OPERATOR_JURISDICTION: f"is operated under {have}, the job needs {need}",
         Excluded.SEAL: f"has sovereignty level {have}, the job needs {need}",
         Excluded.DATA: "has no lawful replica of the data",
-        Excluded.OVER_CEILING: f"asks {_dollars(have)} per GPU-hour, the ceiling is {_dollars(need)}",
+        Excluded.OVER_CEILING: f"asks {have} per GPU-hour, the ceiling is {need}",
     }[exclusion.reason]
     by = f" ({exclusion.clause})" if exclusion.clause else ""
     return f"excluded, {exclusion.reason.value}: {said}{by}"

@@ -54,7 +54,9 @@ class JobMetadata(Document):
     name: Id | None = None
     project: Project = "default"
     group: Word | None = None
-    labels: dict[Word, Annotated[Text, Field(max_length=256)]] = Field(default_factory=dict)
+    labels: Annotated[dict[Word, Annotated[Text, Field(max_length=256)]], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
 
 
 class Package(Document):

@@ -1,0 +1,91 @@
+"""Every case file of ours, as `orchestrator contracts test` runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli.contracts import app
+
+HERE = Path(__file__).parents[1] / "contracts"
+SET = """\
+apiVersion: orchestrator.dev/v1alpha1
+kind: ContractSet
+metadata: {name: small}
+spec:
+  providers:
+    near: {regions: {a: US}, operatorJurisdiction: US, seal: 1, accelerators: {H100: 1}}
+    far: {regions: {b: US}, operatorJurisdiction: US, seal: 1, accelerators: {H100: 1}}
+  contracts:
+    - id: c
+      holder: near
+      term: {from: 2026-01-01, to: 2026-12-31}
+      endsOn: [{event: moon.landing}]
+      clauses:
+        - id: right
+          type: first_right
+          window: 15m
+          select: {class: [training]}
+          exempt: [{id: tiny, because: below_threshold, select: {gpus: {lt: 2}}}]
+        - {id: alone, type: exclusive, select: {class: [api]}}
+"""
+CASE = "  - {case: it, at: 2026-02-01T00:00:00Z, job: {class: CLASS, gpus: GPUS}, facts: {FACTS}, expect: {EXPECT}}"
+
+
+def ask(folder: Path, job: tuple[str, int], facts: str, expect: str, *options: str) -> tuple[int, str]:
+    (folder / "set.yaml").write_text(SET)
+    case = CASE.replace("CLASS", job[0]).replace("GPUS", str(job[1]))
+    case = case.replace("FACTS", facts).replace("EXPECT", expect)
+    (folder / "x.cases.yaml").write_text(f"contracts: set.yaml\ncases:\n{case}\n")
+    result = CliRunner().invoke(app, ["test", str(folder / "x.cases.yaml"), *options])
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("file", sorted(HERE.glob("*.cases.yaml")), ids=lambda path: path.name)
+def test_our_cases_pass(file: Path) -> None:
+    result = CliRunner().invoke(app, ["test", "--strict", str(file)])
+    assert (result.exit_code, "failed" in result.output) == (0, False), result.output
+
+
+def test_a_wrong_expectation_fails_and_shows_both(tmp_path: Path) -> None:
+    code, said = ask(tmp_path, ("training", 8), "", "market: [near, far]")
+    assert code == 1
+    assert 'market: expected ["near", "far"]' in said and 'got      ["far", "near"]' in said
+
+
+@pytest.mark.parametrize(
+    ("job", "facts", "expect", "part"),
+    [
+        (("training", 1), "", "gates: []", "spec.contracts[0].clauses[0].exempt[0], the exemption tiny"),
+        (("training", 8), "exemptGpuHours: {tiny: 3}", "market: [far, near]", "the exemption tiny"),
+        (("training", 8), "events: {moon.landing: [bob]}", "gates: []", "spec.contracts[0].endsOn[0]"),
+        (("api", 8), "", "market: [near]", "spec.contracts[0].clauses[1], an exclusive class"),
+        (("api", 8), "", "only: near", "an exclusive class"),
+        (("training", 8), "", "released: {c/alone: consent}", "an exclusive class"),
+    ],
+)
+def test_what_uses_an_unenforced_part_is_neither_passed_nor_failed(
+    tmp_path: Path, job: tuple[str, int], facts: str, expect: str, part: str
+) -> None:
+    code, said = ask(tmp_path, job, facts, expect)
+    assert code == 0 and part in said and said.endswith("1 not enforced yet\n")
+    assert ask(tmp_path, job, facts, expect, "--strict")[0] == 3
+
+
+def test_an_event_that_ends_nothing_changes_nothing(tmp_path: Path) -> None:
+    code, said = ask(tmp_path, ("training", 8), "events: {sun.rise: [bob]}", "gates: [{holder: near}]")
+    assert code == 0 and said.endswith("1 passed\n")
+
+
+def test_a_set_that_loads_fails_a_case_that_expects_otherwise(tmp_path: Path) -> None:
+    code, _ = ask(tmp_path, ("training", 8), "", "refusedAtLoad: {path: x, reason: y}")
+    assert code == 1
+
+
+def test_a_set_that_does_not_load_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.cases.yaml"
+    file.write_text("contracts: {kind: ContractSet}\ncases: [{case: a, at: 2026-01-01, expect: {}}]")
+    result = CliRunner().invoke(app, ["test", str(file)])
+    assert result.exit_code == 4 and "spec: Field required. Add it." in result.output

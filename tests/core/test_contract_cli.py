@@ -1,0 +1,92 @@
+"""`orchestrator contracts check` and `explain`, as a contract officer meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli.contracts import app
+from tests.core.contract_worlds import contract, contract_set
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "contracts"
+JOB = "kind: TrainingJob\nspec: {run: {command: [a]}, workers: {gpus: 8, accelerator: [H100]}, residency: eu}\n"
+
+
+def run(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    return result.exit_code, result.output
+
+
+def explain(folder: Path, example: str, *options: object, job: str = JOB, facts: str = "{}") -> tuple[int, str]:
+    (folder / "job.yaml").write_text(job)
+    (folder / "facts.yaml").write_text(facts)
+    files = ("--job", folder / "job.yaml", "--facts", folder / "facts.yaml", "--at", "2026-06-01T12:00:00Z")
+    return run("explain", EXAMPLES / example, *files, *options)
+
+
+@pytest.mark.parametrize("example", ["first-right.yaml", "european.yaml", "budget.yaml"])
+def test_the_examples_are_enforced_whole(example: str) -> None:
+    code, said = run("check", EXAMPLES / example)
+    assert code == 0 and "sha256 " in said and said.endswith("  ok\n")
+
+
+def test_the_example_agrees_with_its_providers() -> None:
+    assert run("check", EXAMPLES / "first-right.yaml", "--providers", EXAMPLES / "providers.yaml")[0] == 0
+    code, said = run("check", EXAMPLES / "budget.yaml", "--providers", EXAMPLES / "providers.yaml")
+    assert code == 4 and "lambda is none of the operator's providers" in said
+
+
+def test_check_refuses_what_is_not_enforced_yet(tmp_path: Path) -> None:
+    file = tmp_path / "set.yaml"
+    file.write_text(contract_set(contract("type: exclusive, select: {class: [api]}")))
+    code, said = run("check", file)
+    assert code == 3 and "not enforced yet: spec.contracts[0].clauses[0], an exclusive class" in said
+    assert "warning single_provider: work of class api is left with azure" in said
+    told = json.loads(run("check", file, "--json")[1])
+    assert told["unenforced"] == [{"path": "spec.contracts[0].clauses[0]", "what": "an exclusive class"}]
+
+
+def test_check_lists_problems(tmp_path: Path) -> None:
+    file = tmp_path / "set.yaml"
+    file.write_text(contract_set(contract("type: first_right, window: 15")))
+    code, said = run("check", file)
+    assert code == 4
+    assert "spec.contracts[0].clauses[0].window: 15 is no duration. Write a number and ms, s, m, h or d" in said
+
+
+def test_explain_gives_each_provider_a_sentence(tmp_path: Path) -> None:
+    code, said = explain(tmp_path, "european.yaml", facts="{prices: {aws: 2.75}, downFor: {azure: 2h}}")
+    assert code == 0
+    assert "gate: azure is offered the job alone for 30m (azure-eu/first, rank 1); silence is a refusal" in said
+    assert "azure: holder: asked first, alone; in swedencentral; price unknown; not reached for 2h" in said
+    assert "aws: number 1 in the market, once every gate is passed; in eu-central-1; 2.75 USD per GPU-hour" in said
+
+
+def test_explain_says_why_one_is_excluded(tmp_path: Path) -> None:
+    code, said = explain(tmp_path, "european.yaml", job=JOB.replace("eu}", "eu-sovereign}"))
+    assert (
+        code == 0
+        and "aws: excluded, operator_jurisdiction: is operated under US, the job needs EU (law/operators)" in said
+    )
+
+
+def test_explain_uses_the_operators_prices(tmp_path: Path) -> None:
+    code, said = explain(tmp_path, "first-right.yaml", "--providers", EXAMPLES / "providers.yaml", "--json")
+    told = json.loads(said)
+    assert (code, told["market"], told["mayKnow"]) == (0, ["coreweave", "oracle", "azure"], ["azure"])
+    assert told["gates"] == [{"clause": "preferred-2026/new-capacity", "holder": "azure", "window": "15m"}]
+    assert told["warnings"] == ["unknown_residency"]
+
+
+def test_explain_refuses_bad_moments_and_unhonoured_jobs(tmp_path: Path) -> None:
+    assert explain(tmp_path, "european.yaml", "--at", "yesterday")[0] == 2
+    code, said = explain(tmp_path, "european.yaml", job=JOB.replace("residency", "divisible: true, residency"))
+    assert code == 3 and "spec.divisible, splitting a job" in said
+
+
+def test_the_help_teaches() -> None:
+    assert "Exit codes: 0 ok" in run("--help")[1]
+    assert run("test", "nowhere.yaml")[0] == 2
