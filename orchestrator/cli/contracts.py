@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -38,6 +38,7 @@ from orchestrator.model.documents import (
 )
 from orchestrator.model.documents.cases import load_cases, load_facts, moment
 from orchestrator.model.documents.contracts import contracts_from
+from orchestrator.model.placement import Placement, Rules
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -119,21 +120,12 @@ def explain(
     case = Case(name=str(job), at_us=_moment(at), shape=shape, facts=known)
     rules, placement = decide(contracts, offered, case)
     sentences = provider_sentences(rules, placement, known.prices, known.down_us)
-    found = _readable(answer(rules, placement))
     if as_json:
+        found = _readable(answer(rules, placement))
         _json({"digest": rules.contracts, "providers": rules.providers, **found, "why": sentences})
         return
     typer.echo(f"contract set {contracts.name}, sha256 {contracts.digest}, at {at}, trigger {trigger.value}")
-    if placement.held:
-        typer.echo(f"  {HELD[placement.held]}")
-    for gate in placement.gates:
-        typer.echo(f"  gate: {gate_sentence(gate)}")
-    for ref in rules.not_applicable:
-        typer.echo(f"  not applicable: {ref}: its holder cannot lawfully serve, and is not told")
-    for name, sentence in sentences.items():
-        typer.echo(f"  {name}: {sentence}")
-    for warning in rules.warnings:
-        typer.echo(f"  warning: {WARNED[warning]}")
+    _echo_placement(rules, placement, sentences)
 
 
 @app.command()
@@ -254,6 +246,19 @@ def _echo_report(file: Path, outcomes: Sequence[Outcome], missing: Sequence[tupl
             typer.echo(f"      {' ' * len(difference.key)}  got      {_words(difference.got)}")
         for part in outcome.uses:
             typer.echo(f"      uses {part.path}, {part.what}")
+
+
+def _echo_placement(rules: Rules, placement: Placement, sentences: Mapping[str, str]) -> None:
+    if placement.held:
+        typer.echo(f"  {HELD[placement.held]}")
+    for gate in placement.gates:
+        typer.echo(f"  gate: {gate_sentence(gate)}")
+    for ref in rules.not_applicable:
+        typer.echo(f"  not applicable: {ref}: its holder cannot lawfully serve, and is not told")
+    for name, sentence in sentences.items():
+        typer.echo(f"  {name}: {sentence}")
+    for warning in rules.warnings:
+        typer.echo(f"  warning: {WARNED[warning]}")
 
 
 def _echo_unenforced(missing: Iterable[tuple[str, str]]) -> None:
