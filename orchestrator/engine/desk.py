@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from orchestrator.core.facts import CancelWish, ResumeWish, Wish
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.orders import store_of
-from orchestrator.model.ids import new_job_id
+from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row
 from orchestrator.ports.desk import Conflict, Progress, ProviderStatus, Refused, Submission, UnknownJob
 from orchestrator.ports.ledger import IdempotencyKey, StoredEvent
@@ -43,6 +43,7 @@ class EngineDesk:
         """Over an engine that is started."""
         self._engine = engine
         self._keys: dict[tuple[str, str], tuple[str, str, asyncio.Future[None]]] = {}
+        self._last_id = (0, b"")
         self._progress: dict[tuple[str, int], tuple[int, Progress]] = {}
 
     # ---- wishes ----
@@ -65,7 +66,7 @@ class EngineDesk:
     def _take_in(self, wish: Submission, digest: str) -> tuple[str, asyncio.Future[None]]:
         engine, now = self._engine, self._engine.core.now
         incoming = engine.wiring.intake(wish.document)
-        job = new_job_id(now, engine.wiring.clock.entropy(10))
+        job = self._new_id(now)
         key = IdempotencyKey(wish.project, wish.key, digest, job, now + KEY_LIFE) if wish.key else None
         event = replace(incoming.event, by=wish.by) if wish.by else incoming.event
         documents = {digest: wish.document, event.shape: incoming.shape_document}
@@ -73,6 +74,16 @@ class EngineDesk:
         if key is not None:
             self._keys[(wish.project, wish.key)] = (digest, job, told)
         return job, told
+
+    def _new_id(self, now: int) -> str:
+        """A ULID above every earlier one of this process, so that jobs of one moment keep their order."""
+        millis, entropy = now // 1000, self._engine.wiring.clock.entropy(ENTROPY_BYTES)
+        if millis == self._last_id[0]:
+            entropy = (int.from_bytes(self._last_id[1], "big") + 1).to_bytes(ENTROPY_BYTES, "big")
+        else:
+            entropy = bytes([entropy[0] & 0x7F]) + entropy[1:]  # room to count up
+        self._last_id = (millis, entropy)
+        return new_job_id(now, entropy)
 
     async def _known(self, wish: Submission, digest: str) -> str | None:
         """The job that this key already made; `Conflict` if it was made of something else."""

@@ -1,0 +1,163 @@
+"""What goes wrong, and what becomes of the job: each fault injected on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.stories.words import attempts, kinds, ran
+
+from orchestrator.model import event as ev
+from orchestrator.model.job import JobState
+from orchestrator.model.offer import Reason
+from orchestrator.simulate.world import submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.scripts import Script
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+
+@pytest.mark.parametrize("fault", [do.Starts(reply_lost=True), do.RequestLost()])
+async def test_a_launch_that_nobody_confirmed_is_asked_again_under_its_key(a_world, fault: do.Do) -> None:
+    world = a_world({"azure": Script(launches=[fault]), "oracle": Script()})
+    row = await ran(world)
+    assert (attempts(row), row.state) == ([("azure", "done")], JobState.SUCCEEDED)
+
+
+async def test_a_launch_that_is_rejected_is_a_refusal_in_the_same_episode(a_world) -> None:
+    world = a_world({"azure": Script(launches=[do.Rejects(reason=Reason.CAPACITY)]), "oracle": Script()})
+    row = await ran(world)
+    assert (attempts(row), row.episode) == ([("azure", "rejected"), ("oracle", "done")], 1)
+    assert [r.how for r in row.refusals] == ["accept_failed"]
+
+
+async def test_a_launch_that_never_starts_is_left_behind_a_fence(a_world) -> None:
+    world = a_world({"azure": Script(launches=[do.NeverStarts()]), "oracle": Script()})
+    row = await ran(world)
+    assert attempts(row) == [("azure", "gone"), ("oracle", "done")]
+
+
+async def test_machines_that_die_are_replaced_behind_a_fence_without_waiting_for_silence(a_world) -> None:
+    world = a_world({"azure": Script(scenes=[do.Kills(when=do.AtStep(7))]), "oracle": Script()})
+    row = await ran(world)
+    assert (attempts(row), row.state) == ([("azure", "fenced"), ("oracle", "done")], JobState.SUCCEEDED)
+    second = [e for e in world.events(row.job) if isinstance(e, ev.Started)][1]
+    assert (second.resumed_step, second.cleared) == (5, True)
+
+
+async def test_a_provider_out_of_reach_whose_job_beats_on_is_left_alone(a_world) -> None:
+    """A healthy job is never destroyed because we cannot reach its provider (skypilot#10155)."""
+    world = a_world({"azure": Script(scenes=[do.Unreachable(when=do.AtStep(3), for_s=600)]), "oracle": Script()},
+                    work=Work(steps=200))  # fmt: skip
+    row = await ran(world)
+    assert (attempts(row), row.state) == ([("azure", "done")], JobState.SUCCEEDED)
+    assert "WentUnknown" in kinds(world, row.job)
+
+
+async def test_a_zombie_that_comes_back_twice_appends_nothing(a_world) -> None:
+    cut = [do.Unreachable(when=do.AtStep(7), for_s=100), do.DataCut(when=do.AtStep(7), for_s=100)]
+    again = [do.Unreachable(when=do.AtStep(12), for_s=100), do.DataCut(when=do.AtStep(12), for_s=100)]
+    world = a_world({"azure": Script(scenes=cut), "coreweave": Script(scenes=again), "oracle": Script()},
+                    work=Work(steps=60))  # fmt: skip
+    row = await ran(world)
+    assert attempts(row) == [("azure", "fenced"), ("coreweave", "fenced"), ("oracle", "done")]
+
+
+async def test_a_frozen_agent_is_fenced_and_wakes_to_nothing(a_world) -> None:
+    world = a_world({"azure": Script(scenes=[do.Freezes(when=do.AtStep(7), for_s=200)]), "oracle": Script()},
+                    work=Work(steps=60))  # fmt: skip
+    row = await ran(world)
+    assert (attempts(row), row.state) == ([("azure", "fenced"), ("oracle", "done")], JobState.SUCCEEDED)
+
+
+async def test_a_job_ends_while_nobody_leads_and_is_found_done(a_world) -> None:
+    """A controller that is away kills nothing (armada#315, skypilot#7707)."""
+    world = a_world({"azure": Script()}, work=Work(steps=100))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+    await asyncio.sleep(300)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert (row.state, attempts(row)) == (JobState.SUCCEEDED, [("azure", "done")])
+    assert any(isinstance(e, ev.ControllerAbsent) for e in world.events())
+
+
+async def test_our_own_absence_does_not_count_in_a_window(a_world) -> None:
+    """Delivered at 0, 15 min, away from 300 to 1500: the deadline is 2100 (kueue's round timer in memory)."""
+    from orchestrator.simulate.world import first_right
+
+    world = a_world({"azure": Script(offers=[do.Silent()]), "oracle": Script()}, first_right("azure"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(300)
+    await asyncio.sleep(1200)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    lapsed = next(e for e in world.disk.events if e.kind == "OfferLapsed")
+    assert 2095e6 <= lapsed.at - row.submitted_at <= 2105e6
+
+
+async def test_a_stop_that_silently_fails_is_swept_until_gone(a_world) -> None:
+    """A failed terminate does not leak the machine (skypilot#4410, dstack#3449)."""
+    world = a_world({"azure": Script(stops_ignored=2)}, work=Work(steps=300))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        await server.desk.cancel(row.job, "me")
+        row = await until_over(server, row.job)
+        await asyncio.sleep(120)
+        assert (await world.providers["azure"].list_ours()).sightings == ()
+    assert row.state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("after", [0.0, 1.0, 10.0])
+async def test_cancel_at_any_time_ends_the_job_and_nothing_is_offered_after(a_world, after: float) -> None:
+    world = a_world({"azure": Script(offers=[do.Accepts(after_s=0.5)])}, work=Work(steps=1000))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(after)
+        await server.desk.cancel(row.job, "me")
+        row = await until_over(server, row.job, 300)
+    assert row.state is JobState.CANCELLED
+    told = kinds(world, row.job)
+    assert not {"OfferOpened", "Intended"} & set(told[told.index("CancelAsked") :])
+
+
+async def test_cancel_while_the_provider_is_out_of_reach_waits_until_nothing_can_run(a_world) -> None:
+    scenes = [do.Unreachable(when=do.AtStep(3)), do.DataCut(when=do.AtStep(3))]
+    world = a_world({"azure": Script(scenes=scenes)}, work=Work(steps=1000))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        await server.desk.cancel(row.job, "me")
+        row = await until_over(server, row.job, 300)
+    assert row.state is JobState.CANCELLED
+    assert all(run.to_s is not None and run.to_s * 1e6 <= (row.ended_at or 0) - row.submitted_at + 1e6
+               for run in world.site.runs)  # fmt: skip
+
+
+async def test_the_store_out_of_reach_for_half_of_limit_stops_nothing(a_world) -> None:
+    world = a_world({"azure": Script(scenes=[do.DataCut(when=do.AtStep(5), for_s=10)])}, work=Work(steps=40))
+    row = await ran(world)
+    assert (attempts(row), row.state) == ([("azure", "done")], JobState.SUCCEEDED)
+
+
+async def test_throttling_and_lost_replies_delay_but_lose_nothing(a_world) -> None:
+    faults = [do.Throttles(verb="place_offers", nth=1, for_s=2), do.Loses(verb="place_offers", nth=2, reply=True),
+              do.Loses(verb="launch", nth=1), do.Throttles(verb="observe", nth=3, for_s=3)]  # fmt: skip
+    world = a_world({"azure": Script(faults=faults)})
+    row = await ran(world)
+    assert (attempts(row), row.state) == ([("azure", "done")], JobState.SUCCEEDED)
+
+
+async def test_jobs_of_one_shape_start_in_the_order_of_submission(a_world) -> None:
+    """FIFO inside a priority (skypilot#5493)."""
+    world = a_world({"azure": Script()})
+    async with world.server() as server:
+        rows = [(await server.desk.submit(submission(run={"command": ["x", str(i)]})))[0] for i in range(8)]
+        for row in rows:
+            await until_over(server, row.job)
+    intended = [e.job for e in world.disk.events if e.kind == "Intended"]
+    assert intended == [row.job for row in rows]
