@@ -35,8 +35,8 @@ from orchestrator.runlog.log import JobLog, Refused, append_attempt
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.runlog.rules import RefusalReason
 from orchestrator.runlog.shipping import Chunks
-from orchestrator.runlog.store import Timeouts, open_store
-from orchestrator.runlog.watchdog import MustEnd, Watchdog
+from orchestrator.runlog.store import open_patiently
+from orchestrator.runlog.watchdog import FIRST_MS, MustEnd, Watchdog
 from orchestrator.runlog.watcher import Watcher
 
 __all__ = ["Ended", "report", "resume", "stopping", "worker_setup"]
@@ -102,7 +102,7 @@ class _Attempt:
     def __init__(self, env: AttemptEnv, nonce: str) -> None:
         self.pid = os.getpid()
         self._env, self._nonce = env, nonce
-        store = open_store(env.store, Timeouts.within(env.isolation.check_ms))
+        store = open_patiently(env.store, env.isolation.check_ms, env.isolation.limit_ms or FIRST_MS)
         self._log = JobLog(store, env.project, env.job)
         self._watcher = Watcher(self._log, env.isolation.check_ms)
         self._watchdog = Watchdog(self._watcher, env.epoch, nonce, env.isolation, self._flush)

@@ -19,9 +19,8 @@ from pathlib import Path
 from orchestrator.agent.life import EXIT_SILENT, PATIENCE_MS, Life, Outside
 from orchestrator.model.ids import launch_key
 from orchestrator.model.wire import ENV_ATTEMPT, AttemptEnv, WireError
-from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.results import StoreUnavailable
-from orchestrator.runlog.store import Store, Timeouts, open_store
+from orchestrator.runlog.store import open_patiently
 
 EXIT_USAGE = 64
 
@@ -30,7 +29,7 @@ def main() -> int:
     """Read the environment, live the life, leave nothing on this machine. Returns the exit code."""
     try:
         env = AttemptEnv.from_json(os.environ.get(ENV_ATTEMPT, ""))
-        store = _open(env)
+        store = open_patiently(env.store, env.isolation.check_ms, PATIENCE_MS)
     except (WireError, ValueError) as error:
         print(f"orchestrator agent: {ENV_ATTEMPT} is unusable: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -45,18 +44,6 @@ def main() -> int:
         return life.run()
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _open(env: AttemptEnv) -> Store:
-    """The store, asked again while it is away. Raises StoreUnavailable, ValueError."""
-    until = boottime_ms() + PATIENCE_MS
-    while True:
-        try:
-            return open_store(env.store, Timeouts.within(env.isolation.check_ms))
-        except StoreUnavailable:
-            if boottime_ms() >= until:
-                raise
-        time.sleep(env.isolation.check_ms / 1000)
 
 
 def _wall_us() -> int:

@@ -7,6 +7,7 @@ never decides and never repeats a request: it says what the store said. The only
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
 from orchestrator.model.wire import StoreRef
+from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.local import LocalDirectory
 from orchestrator.runlog.results import Exists, Put, Stored, StoreUnavailable, Unknown
 
@@ -97,6 +99,18 @@ def open_store(ref: StoreRef, timeouts: Timeouts | None = None, *, create: bool 
             f"store {ref.name!r} ({ref.url}) cannot be opened: {error}; check its url and options"
         ) from error
     return CloudStore(ref.name, small, bulk)
+
+
+def open_patiently(ref: StoreRef, check_ms: int, within_ms: int) -> Store:
+    """The store, for who reads at each check; asked again while it is away, for `within_ms`. Raises like open_store."""
+    until_ms = boottime_ms() + within_ms
+    while True:
+        try:
+            return open_store(ref, Timeouts.within(check_ms))
+        except StoreUnavailable:
+            if boottime_ms() >= until_ms:
+                raise
+        time.sleep(check_ms / 1000)
 
 
 def _secret(name: str, at: str) -> str:

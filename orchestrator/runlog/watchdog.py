@@ -25,7 +25,8 @@ from orchestrator.runlog.rules import verdict_for
 from orchestrator.runlog.watcher import Watcher
 
 _TICK_S = 0.1
-_FIRST_MS = 600_000  # how long the first good read is tried for where limit is null
+_HELD_MS = 250  # faulthandler comes this much later than SIGKILL: only where the GIL keeps the timer thread from it
+FIRST_MS = 600_000  # how long the first good read is tried for where limit is null
 
 
 class MustEnd(Exception):
@@ -76,7 +77,7 @@ class Watchdog:
         return max(0, min(until) - boottime_ms()) if until else None
 
     def _first(self) -> Reading:
-        until = boottime_ms() + (self._isolation.limit_ms or _FIRST_MS)
+        until = boottime_ms() + (self._isolation.limit_ms or FIRST_MS)
         while True:
             try:
                 return self._watcher.look()
@@ -104,7 +105,7 @@ class Watchdog:
         assert self._deadlines is not None
         kill_ms = self._deadlines.kill_ms()
         if kill_ms is not None:
-            left_s = max(0.001, (kill_ms - boottime_ms()) / 1000)
+            left_s = max(0.001, (kill_ms + _HELD_MS - boottime_ms()) / 1000)
             faulthandler.dump_traceback_later(left_s, exit=True, file=self._traces)
 
     def _time(self) -> None:

@@ -8,15 +8,21 @@ import time
 
 import pytest
 
+from orchestrator.agent.processes import snapshot
 from orchestrator.model.wire import Done, Isolation, Release
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import read_beat
 from orchestrator.runlog.paths import out, progress
 from orchestrator.runlog.shipping import read_chunks
 
-from .conftest import FAST, JOB, LOOP, World, until
+from .conftest import FAST, JOB, LOOP, Agent, World, until
 
 DEAF = f"signal.signal(signal.SIGTERM, lambda *_: None)\n{LOOP}"  # only SIGKILL ends it
+
+
+def guard_of(agent: Agent) -> int:
+    (guard,) = [p.pid for p in snapshot().values() if p.parent == agent.process.pid]
+    return guard
 
 
 def test_done(world: World) -> None:
@@ -57,7 +63,7 @@ def test_a_stop_ends_user_code_within_its_grace(world: World) -> None:
 
 
 def test_user_code_that_asked_learns_how_long_it_has(world: World) -> None:
-    code = "training.stopping()\nwhile (left := training.stopping()) is None: witness(1); time.sleep(0.02)\nprint('left', left > 0)"
+    code = "while (left := training.stopping()) is None: witness(1); time.sleep(0.02)\nprint('left', left > 0)"
     agent = world.launch(code)
     world.running()
     world.stop(1, grace_ms=2000)
@@ -156,7 +162,7 @@ def test_a_frozen_agent_that_wakes_behind_a_fence_writes_nothing(world: World) -
 def test_a_guard_that_is_killed_takes_user_code_with_it(world: World) -> None:
     agent = world.launch(DEAF)
     world.running()
-    guard = int(until(lambda: open(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children").read().split())[0])
+    guard = guard_of(agent)
     os.kill(guard, signal.SIGKILL)
     assert agent.wait() == 75
     assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("killed", True)
@@ -165,7 +171,7 @@ def test_a_guard_that_is_killed_takes_user_code_with_it(world: World) -> None:
 def test_a_frozen_guard_is_replaced_by_the_agent(world: World) -> None:
     agent = world.launch(DEAF)
     world.running()
-    guard = int(open(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children").read().split()[0])
+    guard = guard_of(agent)
     os.kill(guard, signal.SIGSTOP)
     world.fence(2)
     assert agent.wait() == 76

@@ -1,0 +1,133 @@
+"""Checkpoints come back whole or not at all; growing texts come back in order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.model.wire import Checkpoint
+from orchestrator.runlog import checkpoints
+from orchestrator.runlog.log import JobLog
+from orchestrator.runlog.results import StoreUnavailable
+from orchestrator.runlog.rules import EMPTY, RunLog, fold
+from orchestrator.runlog.shipping import Chunks, read_chunks
+from orchestrator.testing.stores import MemoryStore
+
+
+@pytest.fixture
+def log() -> JobLog:
+    return JobLog(MemoryStore(), "p", "J")
+
+
+def saved(log: JobLog, tmp_path: Path, *steps: int) -> RunLog:
+    state = EMPTY
+    for step in steps:
+        folder = tmp_path / f"made{step}"
+        (folder / "sub").mkdir(parents=True)
+        (folder / "sub" / "weights").write_bytes(b"w" * step)
+        done = checkpoints.save(log, 1, step, f"id{step}", folder)
+        entry = Checkpoint(
+            epoch=1, step=step, store="m", manifest=done.manifest, sha256=done.sha256, id=f"id{step}", nonce="n"
+        )
+        state = fold(state, state.position, entry)
+    return state
+
+
+def restored(log: JobLog, state: RunLog, tmp_path: Path) -> tuple[int | None, list[str]]:
+    said: list[str] = []
+    found = checkpoints.restore(log, state, tmp_path / "into", said.append)
+    if found is not None:
+        assert (found.folder / "sub" / "weights").read_bytes() == b"w" * found.checkpoint.step
+    return found and found.checkpoint.step, said
+
+
+def test_the_newest_comes_back_as_it_was(log: JobLog, tmp_path: Path) -> None:
+    state = saved(log, tmp_path, 5, 9)
+    assert restored(log, state, tmp_path) == (9, [])
+    assert restored(log, state, tmp_path) == (9, [])
+
+
+def damage(log: JobLog, what: str, change: bytes | None) -> None:
+    (key,) = [key for key in log.store.list("p") if key.endswith(f"id9/{what}")]
+    if change is None:
+        log.store.delete(key)
+    else:
+        log.store.put(key, change)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("files/sub/weights", b"w" * 8),
+        ("files/sub/weights", b"x" * 9),
+        ("files/sub/weights", None),
+        ("manifest.json", b"{}"),
+        ("manifest.json", None),
+    ],
+)
+def test_a_damaged_one_falls_back_to_the_one_before(
+    log: JobLog, tmp_path: Path, what: str, change: bytes | None
+) -> None:
+    state = saved(log, tmp_path, 5, 9)
+    damage(log, what, change)
+    step, said = restored(log, state, tmp_path)
+    assert step == 5
+    assert said[0].startswith("checkpoint of epoch 1, step 9 is not used:")
+
+
+def test_a_silent_store_is_no_reason_for_an_older_one(log: JobLog, tmp_path: Path) -> None:
+    state = saved(log, tmp_path, 5, 9)
+    log.store.faults.down = True
+    with pytest.raises(StoreUnavailable):
+        restored(log, state, tmp_path)
+
+
+def test_a_manifest_cannot_point_outside(log: JobLog, tmp_path: Path) -> None:
+    state = saved(log, tmp_path, 5)
+    manifest = json.dumps({"files": [{"name": "../../evil", "size": 0, "sha256": ""}]}).encode()
+    entry = state.checkpoints[0]
+    log.store.put(entry.manifest, manifest)
+    import dataclasses
+    import hashlib
+
+    bad = dataclasses.replace(entry, sha256=hashlib.sha256(manifest).hexdigest())
+    assert restored(log, fold(EMPTY, 1, bad), tmp_path)[0] is None
+
+
+def test_a_checkpoint_is_a_folder(log: JobLog, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a checkpoint is a folder"):
+        checkpoints.save(log, 1, 1, "id", tmp_path / "none")
+
+
+@pytest.mark.parametrize("fault", ["", "lose_answer"])
+def test_chunks_come_back_once_and_in_order(fault: str) -> None:
+    store = MemoryStore()
+    chunks = Chunks(store, "f")
+    chunks.ship(b"a")
+    if fault:
+        setattr(store.faults, fault, 1)
+    chunks.ship(b"b")
+    chunks.ship(b"c")
+    assert read_chunks(store, "f") == (b"abc", 3)
+    assert read_chunks(store, "f", after=2) == (b"c", 3)
+
+
+def test_a_lost_chunk_is_shipped_again_under_its_number() -> None:
+    store = MemoryStore()
+    chunks = Chunks(store, "f")
+    store.faults.lose_request = 1
+    with pytest.raises(StoreUnavailable):
+        chunks.ship(b"a")
+    chunks.ship(b"a")
+    assert read_chunks(store, "f") == (b"a", 1)
+
+
+def test_two_writers_of_one_folder_take_different_numbers() -> None:
+    store = MemoryStore()
+    first, second = Chunks(store, "f"), Chunks(store, "f")
+    first.ship(b"a")
+    second.ship(b"b")
+    first.ship(b"c")
+    assert read_chunks(store, "f") == (b"abc", 3)
