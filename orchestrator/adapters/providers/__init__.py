@@ -1,0 +1,1 @@
+"""Providers: one translator per supplier, strangers to each other."""

@@ -1,0 +1,118 @@
+"""Is there room for this offer on this machine? Yes or a typed no, at once; one answer per offer id.
+
+Called by the local provider. What runs is read from the launches, what was promised is in memory: an earmark ends when
+its launch comes, when it is withdrawn, or after `EARMARK_US`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.model.offer import Answer, OfferOut, Reason, Receipt, Scope
+from orchestrator.model.placement import Terms, parse_terms
+from orchestrator.ports.provider import Misconfigured
+
+EARMARK_US = 600_000_000
+"""An accepted offer is launched in the engine's next turn; ten minutes outlast any restart of ours."""
+HERE = "local"
+"""The region of a machine that has none."""
+FIELDS = frozenset({"folder", "cpus", "gpus", "python", "head"})
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """CPUs and GPUs."""
+
+    cpus: int
+    gpus: int
+
+    def holds(self, other: Size) -> bool:
+        """Whether the other fits in."""
+        return other.cpus <= self.cpus and other.gpus <= self.gpus
+
+    def less(self, other: Size) -> Size:
+        """What is left."""
+        return Size(self.cpus - other.cpus, self.gpus - other.gpus)
+
+
+def machine(connection: Mapping[str, Any]) -> Size:
+    """What this machine offers: as the connection says, else what is found. Raises `Misconfigured`."""
+    unknown = sorted(set(connection) - FIELDS)
+    if unknown:
+        raise Misconfigured(
+            f"local: unknown connection field {', '.join(unknown)}; there are {', '.join(sorted(FIELDS))}"
+        )
+    size = Size(connection.get("cpus", os.cpu_count() or 1), connection.get("gpus", _found_gpus()))
+    if not all(isinstance(n, int) and n >= 0 for n in (size.cpus, size.gpus)):
+        raise Misconfigured(f"local: cpus and gpus are whole numbers, not {size.cpus!r} and {size.gpus!r}")
+    return size
+
+
+def _found_gpus() -> int:
+    """NVIDIA devices that this system shows."""
+    return sum(1 for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
+
+
+def asked(terms: Terms) -> Size:
+    """What these terms take, over all workers."""
+    return Size(terms.cpus * terms.workers, terms.gpus)
+
+
+class Room:
+    """The machine's answers."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self._answers: dict[str, Answer] = {}
+        self._earmarks: dict[str, tuple[Size, int]] = {}
+
+    def receipt(self, offer: OfferOut, used: Size, now_us: int) -> Receipt:
+        """The offer's receipt with its answer; `used`: what launches take now."""
+        answer = self._answers.get(offer.offer)
+        if answer is None:
+            answer = self._answers[offer.offer] = self._answer(offer, used, now_us)
+        return Receipt(offer.offer, f"local:{offer.offer}", answer.provider_at, answer)
+
+    def _answer(self, offer: OfferOut, used: Size, now_us: int) -> Answer:
+        terms = parse_terms(offer.terms)
+        size = asked(terms)
+        if not self.size.holds(size):
+            has = f"this machine has {self.size.cpus} CPUs and {self.size.gpus} GPUs"
+            return _no(offer, Reason.SPEC, f"{has}, asked for {size.cpus} and {size.gpus}", now_us)
+        if not self.free(used, now_us).holds(size):
+            return _no(offer, Reason.CAPACITY, "this machine is busy", now_us)
+        self._earmarks[offer.offer] = (size, now_us + EARMARK_US)
+        return Answer(
+            offer=offer.offer,
+            accepted=True,
+            terms_hash=offer.terms_hash,
+            price=0,
+            region=next(iter(terms.regions), HERE),
+            accelerator=next(iter(terms.accelerators), ""),
+            ttl_us=EARMARK_US,
+            provider_at=now_us,
+        )
+
+    def free(self, used: Size, now_us: int, but_for: str = "") -> Size:
+        """What neither runs nor is promised (to others than the offer `but_for`)."""
+        left = self.size.less(used)
+        for offer, (size, until) in [*self._earmarks.items()]:
+            if until <= now_us:
+                del self._earmarks[offer]
+            elif offer != but_for:
+                left = left.less(size)
+        return left
+
+    def release(self, offer: str) -> bool:
+        """End an earmark; whether there was one."""
+        return self._earmarks.pop(offer, None) is not None
+
+
+def _no(offer: OfferOut, reason: Reason, detail: str, now_us: int) -> Answer:
+    return Answer(
+        offer=offer.offer, accepted=False, reason=reason, scope=Scope.PROVIDER, detail=detail, provider_at=now_us
+    )

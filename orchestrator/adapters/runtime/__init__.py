@@ -1,0 +1,1 @@
+"""Runtimes: how entrypoints are run on a cluster's machines."""

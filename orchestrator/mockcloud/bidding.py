@@ -1,0 +1,46 @@
+"""Does this cloud want the job, where, on what, at which price? Pure.
+
+Called by the cloud for each offer. A no is one of the situations of the profile's error table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.mockcloud.records import Refusal, Terms
+from orchestrator.mockcloud.stock import Stock
+
+
+@dataclass(frozen=True, slots=True)
+class Yes:
+    """Where, on what, and for how many micro-dollars per GPU-hour (None: no public price)."""
+
+    region: str
+    accelerator: str
+    price: int | None
+
+
+def bid(terms: Terms, stock: Stock, *, asked: int | None = None, need_capacity: bool = True) -> Yes:
+    """The first accelerator and region, in the order of the terms, that fits. Raises `Refusal`.
+
+    `asked`: micro-dollars per GPU-hour instead of the list price.
+    """
+    regions = [r for r in terms.regions or stock.regions if r in stock.regions]
+    if not regions:
+        raise Refusal("no_such_region", ", ".join(terms.regions))
+    machine = stock.profile.machine
+    if terms.gpus_per_worker > machine.gpus or terms.cpus > machine.cpus or terms.memory > machine.memory:
+        raise Refusal("too_large")
+    kinds = terms.accelerators if terms.gpus else ("",)
+    places = [(r, kind) for kind in kinds for r in regions if not kind or stock.offers(r, kind)]
+    if not places:
+        raise Refusal("no_such_sku", ", ".join(kinds))
+    ceiling = terms.ceiling_microusd
+    priced = [(r, kind, stock.price(r, kind) if asked is None else asked) for r, kind in places]
+    lawful = [(r, kind, price) for r, kind, price in priced if ceiling is None or price is None or price <= ceiling]
+    if not lawful:
+        raise Refusal("price", f"asked {min(price or 0 for _, _, price in priced)}, ceiling {ceiling}")
+    for region, kind, price in lawful:
+        if not need_capacity or not kind or stock.free(region, kind) >= terms.gpus:
+            return Yes(region, kind, price)
+    raise Refusal("capacity", f"{terms.gpus} GPUs")

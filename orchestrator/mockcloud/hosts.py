@@ -1,0 +1,227 @@
+"""What are the cloud's clusters made of? Processes of this machine, or nothing at all.
+
+Called by the cloud (`start`, `kill`), by the switchboard (`strike`, `freeze`) and by the server at its end. A host
+reports back through `Cloud.came_up` and `Cloud.vanished`, and `vanished` only when no process of the cluster is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from orchestrator.mockcloud.cloud import Cloud
+from orchestrator.mockcloud.heads import Head, head_for
+from orchestrator.mockcloud.processes import kill_all, members, named, send
+from orchestrator.mockcloud.records import Cluster, ClusterState
+
+TRIES = 3
+"""A head fails to start about once in eight under load."""
+READY_WITHIN = 90.0
+"""Seconds: more than ten times what a start takes on a quiet machine."""
+POLL = 0.2
+JOBS_EVERY = 1.0
+
+
+class PaperHost:
+    """Clusters without machines."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def start(self, cluster: Cluster) -> None:
+        """It is there at once."""
+        self._cloud.journal.write("started", key=cluster.order.key, cluster=cluster.id, gpus=cluster.gpus)
+        self._cloud.came_up(cluster, "", "", _now())
+
+    def kill(self, cluster: Cluster) -> None:
+        """It is gone at once."""
+        self._cloud.vanished(cluster, "terminated", _now())
+
+    async def strike(self, cluster: Cluster) -> int:
+        """Dead without a word of the API."""
+        self.kill(cluster)
+        return 0
+
+    async def aclose(self) -> None:
+        """Nothing is left behind."""
+
+
+class HeadHost:
+    """Clusters that are a head and its processes, each under a supervisor of its own."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._lives: dict[str, asyncio.Task[None]] = {}
+        self._chores: set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    def start(self, cluster: Cluster) -> None:
+        """Begin its life."""
+        if not self._closing:
+            self._lives[cluster.id] = asyncio.get_running_loop().create_task(self._live(cluster))
+
+    def kill(self, cluster: Cluster) -> None:
+        """End its processes; its life then reports."""
+        if cluster.id not in self._lives:
+            self._cloud.vanished(cluster, "terminated", _now())
+            return
+        self._chore(asyncio.to_thread(kill_all, cluster.id))
+
+    async def strike(self, cluster: Cluster) -> int:
+        """SIGKILL to everything now, as a power cut would; how many processes were there."""
+        self._cloud.journal.write("killed", key=cluster.order.key, cluster=cluster.id)
+        return await asyncio.to_thread(kill_all, cluster.id)
+
+    def freeze(self, cluster: Cluster, pattern: str, *, thaw: bool = False) -> list[int]:
+        """SIGSTOP (SIGCONT) to its processes whose command line matches; which ones."""
+        pids = named(members(cluster.id), pattern)
+        hit = sorted(pid for pid in pids if send(pid, signal.SIGCONT if thaw else signal.SIGSTOP))
+        kind = "thawed" if thaw else "frozen"
+        self._cloud.journal.write(kind, key=cluster.order.key, cluster=cluster.id, pids=hit)
+        return hit
+
+    async def aclose(self) -> None:
+        """End every cluster."""
+        self._closing = True
+        for cluster in list(self._lives):
+            await asyncio.to_thread(kill_all, cluster)
+        await asyncio.gather(*self._lives.values(), *self._chores)
+
+    # ---- one cluster -----------------------------------------------------------------------------------------------
+
+    async def _live(self, cluster: Cluster) -> None:
+        why = "could not be started"
+        try:
+            for _ in range(TRIES):
+                if not self._wanted(cluster):
+                    why = "terminated"
+                    break
+                if await self._once(cluster):
+                    why = "terminated" if cluster.state is ClusterState.DELETING else "its machines died"
+                    break
+        finally:
+            await asyncio.to_thread(kill_all, cluster.id)
+            del self._lives[cluster.id]
+            self._cloud.vanished(cluster, why, _now())
+
+    def _wanted(self, cluster: Cluster) -> bool:
+        return cluster.state is ClusterState.PROVISIONING and not self._closing
+
+    async def _once(self, cluster: Cluster) -> bool:
+        """Start it and stay until its end; False when it never came up."""
+        head = head_for(cluster, self._cloud.config)
+        log = head.folder / "head.log"
+        try:
+            async with _one_at_a_time(), httpx.AsyncClient(headers=_bearer(head), timeout=2.0) as client:
+                with log.open("wb") as output:
+                    process = await _supervise(cluster, head, output)
+                up = await self._ready(cluster, head, client, process)
+            if up:
+                await self._watch(cluster, head, process)
+            else:
+                await asyncio.to_thread(kill_all, cluster.id)
+                await process.wait()
+            return up
+        finally:
+            await asyncio.to_thread(kill_all, cluster.id)
+            shutil.rmtree(head.folder, ignore_errors=True)
+
+    async def _ready(
+        self, cluster: Cluster, head: Head, client: httpx.AsyncClient, process: asyncio.subprocess.Process
+    ) -> bool:
+        until = time.monotonic() + READY_WITHIN
+        while time.monotonic() < until and process.returncode is None and self._wanted(cluster):
+            if all([await _answers(client, url) for url in head.health]):
+                gpus, key = cluster.gpus, cluster.order.key
+                self._cloud.journal.write("started", key=key, cluster=cluster.id, gpus=gpus, pid=process.pid)
+                self._cloud.came_up(cluster, head.address, head.token, _now())
+                return True
+            await asyncio.sleep(POLL)
+        return False
+
+    async def _watch(self, cluster: Cluster, head: Head, process: asyncio.subprocess.Process) -> None:
+        ended = asyncio.ensure_future(process.wait())
+        seen: dict[str, str] = {}
+        async with httpx.AsyncClient(headers=_bearer(head), timeout=5.0) as client:
+            while not ended.done():
+                await asyncio.wait([ended], timeout=JOBS_EVERY)
+                for job, status in (await _jobs(client, head)).items():
+                    if seen.get(job) != status:
+                        self._note(cluster, job, status, first=job not in seen)
+                        seen[job] = status
+
+    def _note(self, cluster: Cluster, job: str, status: str, *, first: bool) -> None:
+        write = self._cloud.journal.write
+        if first:
+            write("job_submitted", key=cluster.order.key, cluster=cluster.id, job=job)
+        if status in ("SUCCEEDED", "FAILED", "STOPPED"):
+            write("job_ended", key=cluster.order.key, cluster=cluster.id, job=job, status=status)
+
+    def _chore(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+async def _supervise(cluster: Cluster, head: Head, output: Any) -> asyncio.subprocess.Process:
+    supervisor = (sys.executable, "-m", "orchestrator.mockcloud.supervisor", cluster.id, str(os.getpid()), "--")
+    return await asyncio.create_subprocess_exec(
+        *supervisor,
+        *head.argv,
+        env=head.environment,
+        cwd=head.folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def _jobs(client: httpx.AsyncClient, head: Head) -> dict[str, str]:
+    try:
+        reply = await client.get(f"{head.address}/api/jobs/")
+        rows = reply.json() if reply.status_code == 200 else []
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return {row["submission_id"]: row["status"] for row in rows if row.get("submission_id")}
+
+
+def _bearer(head: Head) -> dict[str, str]:
+    return {"Authorization": f"Bearer {head.token}"}
+
+
+@asynccontextmanager
+async def _one_at_a_time() -> AsyncIterator[None]:
+    """Heads of one machine start one after another, whichever cloud they belong to."""
+    path = Path(tempfile.gettempdir()) / f"orchestrator-head-start.{os.getuid()}.lock"
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(POLL)
+        yield
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
