@@ -25,7 +25,7 @@ from orchestrator.sdk import Job
 STEPS = 240
 LOST_CLOUD = "coreweave"
 OUTAGE_AFTER = 90
-"""The outage strikes once so many steps are trained: some of them saved, some not."""
+"""The outage strikes once so many steps are trained; there is a checkpoint after every 20."""
 LOOK_S = 0.25
 MARK = ".made-by-orchestrator-demo"
 LONGEST_S = 600.0
@@ -64,12 +64,12 @@ class Outage:
         self._stage, self._show = stage, show
         self.struck = self.over = False
 
-    def __call__(self, view: ExplainView, step: int, saved: int) -> None:
+    def __call__(self, view: ExplainView, step: int) -> None:
         """Look at the job and do what is due."""
-        if not self.struck and view.job.provider == LOST_CLOUD and saved and step >= OUTAGE_AFTER:
+        if not self.struck and view.job.provider == LOST_CLOUD and step >= OUTAGE_AFTER:
             self.struck = True
             self._stage.switches(LOST_CLOUD).put("/outage", {"kill": True})
-            self._show.say(f"── outage: all of {LOST_CLOUD} goes dark at step {step}, saved at {saved} ──", "bold red")
+            self._show.say(f"── outage: all of {LOST_CLOUD} goes dark at step {step} ──", "bold red")
         resumed = any(line.kind == "Started" and line.provider != LOST_CLOUD for line in view.lines)
         if self.struck and not self.over and resumed:
             self.over = True
@@ -77,7 +77,7 @@ class Outage:
             self._show.say(f"── {LOST_CLOUD} is back; nothing of this job may run there any more ──")
 
 
-def follow(job: Job, show: Show, act: Callable[[ExplainView, int, int], None]) -> ExplainView:
+def follow(job: Job, show: Show, act: Callable[[ExplainView, int], None]) -> ExplainView:
     """Show the job and let `act` look at it, until it has ended."""
     deadline = time.monotonic() + LONGEST_S
     while time.monotonic() < deadline:
@@ -85,7 +85,7 @@ def follow(job: Job, show: Show, act: Callable[[ExplainView, int, int], None]) -
         show.update(view, progress)
         if view.job.ended:
             return view
-        act(view, (progress and progress.step) or 0, (progress and progress.checkpoint_step) or 0)
+        act(view, (progress and progress.step) or 0)
         time.sleep(LOOK_S)
     raise StageError(f"the job is still {job.state} after {LONGEST_S:.0f} s")
 

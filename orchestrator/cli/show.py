@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -49,20 +50,19 @@ class Show:
 
     def say(self, text: str, style: str = "dim") -> None:
         """A remark of the demo itself."""
-        self.console.print(Text(f"  {text}", style=style), highlight=False)
+        self.console.print(Text(f"{'':10}{text}", style=style), highlight=False)
 
     def update(self, view: ExplainView, progress: ProgressView | None) -> None:
         """Print what is new; renew the live part."""
-        for line in view.lines[self._told :]:
-            self.console.print(_sentence(line, view.lines[0]), highlight=False)
-            if line.provider:
-                self._said[line.provider] = line
+        if view.lines[self._told :]:
+            self.console.print(_sentences(view.lines[self._told :], view.lines[0]))
+        self._said |= {line.provider: line for line in view.lines[self._told :] if line.provider}
         self._told = len(view.lines)
         if self._live:
             self._live.update(self._now(view.job, progress))
         elif progress and progress.step and progress.step >= self._printed_step + EVERY_STEPS:
             self._printed_step = progress.step - progress.step % EVERY_STEPS
-            self.console.print(f"  {_where(view.job)} · {_trained(progress, self._steps)}", highlight=False)
+            self.console.print(f"{'':10}{_where(view.job)} · {_trained(progress, self._steps)}", highlight=False)
 
     def _now(self, job: JobView, progress: ProgressView | None) -> RenderableType:
         clouds = Table.grid(padding=(0, 3))
@@ -89,30 +89,35 @@ def _trained(progress: ProgressView, steps: int) -> str:
     return f"step {progress.step} of {steps}{loss}{saved}"
 
 
-def _sentence(line: LineView, first: LineView) -> Text:
+def _sentence(line: LineView, first: LineView) -> tuple[Text, Text, Text]:
+    """When, how it went, what and why."""
     seconds = (line.at - first.at).total_seconds()
-    detail = line.text.removeprefix(line.plain)
-    return Text.assemble(
-        (f"{seconds:7.1f} s  ", "dim"),
-        (f"{SIGNS[line.tone]} ", COLOURS[line.tone]),
-        (line.plain, COLOURS[line.tone]),
-        (detail, "dim"),
-    )
+    colour = COLOURS[line.tone]
+    said = Text.assemble((line.plain, colour), (line.text.removeprefix(line.plain), "dim"))
+    return Text(f"{seconds:6.1f} s", style="dim"), Text(SIGNS[line.tone], style=colour), said
+
+
+def _sentences(lines: Sequence[LineView], first: LineView) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", min_width=9)
+    for line in lines:
+        table.add_row(*_sentence(line, first))
+    return table
 
 
 def summary(console: Console, view: ExplainView, gpus: int) -> None:
     """The timeline with the reason at each turn, and the bill."""
     console.print()
-    console.print(Rule(f"timeline of {view.job.name}", style="dim", align="left"))
-    for line in view.lines:
-        console.print(_sentence(line, view.lines[0]), highlight=False)
+    console.print(Text(f"timeline of {view.job.name}", style="bold"))
+    console.print(_sentences(view.lines, view.lines[0]))
     console.print()
+    console.print(Text("bill", style="bold"))
     console.print(bill(view.job.attempts, gpus))
 
 
 def bill(attempts: Sequence[AttemptView], gpus: int) -> Table:
     """What each attempt cost: its GPU-hours at the accepted price, and what the provider charged."""
-    table = Table(title="bill", title_justify="left", title_style="dim", show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("attempt", "provider", "ended", "user code ran", "per GPU-hour", "charged"):
         table.add_column(heading, justify="left" if heading in ("provider", "ended") else "right")
     for one in attempts:

@@ -73,7 +73,7 @@ def draw_view(view: ExplainView) -> str:
     lines = [
         Line(
             at=(line.at - epoch) // timedelta(microseconds=1), kind=line.kind, provider=line.provider, plain=line.plain,
-            detail=line.text.removeprefix(line.plain).strip(" ()"), tone=Tone(line.tone),
+            detail=line.text.removeprefix(line.plain).removeprefix(" · "), tone=Tone(line.tone),
         )
         for line in view.lines
     ]  # fmt: skip

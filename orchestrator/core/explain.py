@@ -46,7 +46,7 @@ class Line(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """The whole sentence."""
-        return f"{self.plain} ({self.detail})" if self.detail else self.plain
+        return f"{self.plain} · {self.detail}" if self.detail else self.plain
 
 
 class Scene(Struct, frozen=True):
@@ -171,8 +171,8 @@ def _hours(ms: int) -> tuple[int, int, str]:
 
 
 def dollars(micro: int) -> str:
-    """Micro-dollars as dollars: cents, or as many places as a small amount needs."""
-    places = 2 if micro % 10_000 == 0 or micro >= 1_000_000 else 6
+    """Micro-dollars as dollars: to the cent, or as many places as less than a cent needs."""
+    places = 6 if 0 < micro < 10_000 else 2
     text = f"{micro / 1_000_000:.{places}f}"
     return f"${text.rstrip('0') if places > 2 else text}"
 
@@ -193,7 +193,7 @@ def _opened(scene: Scene, e: ev.OfferOpened, line: Line) -> Line:
     again = f"episode {e.episode}: " if e.episode != scene.episode else ""
     hold = f"{dollars(e.hold)} held" if e.hold is not None else ""
     detail = _join(f"window {span(e.window // 1000)}", hold)
-    return _say(line, f"{again}offered to {e.provider} ({where})", detail, provider=e.provider)
+    return _say(line, f"{again}offered to {e.provider}: {where}", detail, provider=e.provider)
 
 
 def _delivered(scene: Scene, e: ev.OfferDelivered, line: Line) -> Line:

@@ -199,7 +199,7 @@ async def test_explain_tells_the_life_in_sentences(owner: httpx.AsyncClient, des
     assert told["why"] == "failed: user code failed"
     assert [line["plain"] for line in told["lines"]][:3] == [
         "submitted",
-        "offered to azure (first right of msft/rofr)",
+        "offered to azure: first right of msft/rofr",
         "azure declined: capacity",
     ]
 

@@ -45,17 +45,17 @@ STORY = (
 def test_a_story_without_times_and_numbers() -> None:
     assert explain.golden(explain.timeline((0, event) for event in STORY)).splitlines() == [
         "submitted",
-        "offered to azure (first right of agreement/first-right)",
+        "offered to azure: first right of agreement/first-right",
         "azure declined: capacity",
-        "offered to coreweave (open market)",
+        "offered to coreweave: open market",
         "coreweave accepted",
         "running at coreweave",
         "coreweave unreachable → unknown",
         "beat silent → coreweave fenced",
-        "episode 2: offered to azure (first right of agreement/first-right)",
+        "episode 2: offered to azure: first right of agreement/first-right",
         "azure declined: capacity",
         "coreweave passed over: avoided, it just lost this job",
-        "offered to oracle (open market)",
+        "offered to oracle: open market",
         "oracle accepted",
         "resumed at oracle from its checkpoint",
         "done at oracle",
@@ -69,7 +69,7 @@ def test_the_same_story_told_slower_has_the_same_golden_form() -> None:
 
 def test_numbers_are_in_the_detail() -> None:
     lines = explain.timeline((0, event) for event in STORY)
-    assert "coreweave accepted ($2.21 per GPU-hour, us-east)" in [line.text for line in lines]
+    assert "coreweave accepted · $2.21 per GPU-hour, us-east" in [line.text for line in lines]
     assert "step 120 of epoch 1, waited 24 s to be alone" in [line.detail for line in lines]
 
 
@@ -96,7 +96,7 @@ def test_durations_are_said_as_people_say_them(ms: int, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("micro", "said"), [(2_210_000, "$2.21"), (50_000, "$0.05"), (1_234, "$0.001234"), (0, "$0.00")]
+    ("micro", "said"), [(2_210_000, "$2.21"), (50_000, "$0.05"), (1_234, "$0.001234"), (647_984, "$0.65"), (0, "$0.00")]
 )
 def test_money_is_said_in_dollars(micro: int, said: str) -> None:
     assert explain.dollars(micro) == said
