@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ByteSize, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEFAULT_PORT = 7380
@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         default=(),
         description="further names by which the server may be addressed (Host header), comma-separated",
     )
-    database_url: str = Field(default="", description="the ledger; empty: SQLite at <home>/ledger.db")
+    database_url: str = Field(default="", description="the ledger; empty: SQLite, ledger.db in the home folder")
     contracts: Path | None = Field(
         default=None, description="contract set (YAML); none: no gate, order of the providers file"
     )
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     )
     store: str = Field(
         default="",
-        description="checkpoint store: file:///…, s3://bucket/prefix, gs://…, az://…; empty: <home>/store",
+        description="checkpoint store: file:///…, s3://bucket/prefix, gs://…, az://…; empty: store in the home folder",
     )
     store_jurisdiction: str = Field(default="", description="jurisdiction in which the store lies, e.g. EU")
     store_options: Mapping[str, str] = Field(
@@ -132,6 +132,23 @@ class Settings(BaseSettings):
     def address_file(self) -> Path:
         """Where the running server can be reached, 0600; clients on this machine read it."""
         return self.folder / "server.json"
+
+
+class BadSettings(Exception):
+    """Settings that make no sense: all of them, with their variables. The operator's to mend."""
+
+
+def load(**given: Any) -> Settings:
+    """The settings of the environment; `given` wins. Raises BadSettings."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [f"  {_variable(item['loc'])}: {item['msg']}" for item in error.errors(include_url=False)]
+        raise BadSettings("the settings make no sense:\n" + "\n".join(lines)) from error
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    return "ORCHESTRATOR_" + "__".join(str(part).upper() for part in loc)
 
 
 def describe() -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,12 @@ class Exit(IntEnum):
     FAILED = 1  # an expectation was not met, an audit found a violation, a job failed
     USAGE = 2  # wrong options, a file that is not there
     NOT_ENFORCED = 3  # correct, but this version does not enforce or honour a part of it yet
-    REFUSED = 4  # a document was refused; the problems are listed
+    REFUSED = 4  # a document or a wish was refused; the problems are listed
+    NO_SERVER = 5  # no server is known, or it does not answer, or it is too busy
+    DENIED = 6  # the token is unknown or lacks a scope
+    INTERRUPTED = 130  # Ctrl-C; a job that was followed goes on
 
 
-EXIT_CODES = "Exit codes: 0 ok · 1 failed · 2 usage · 3 not enforced yet · 4 document refused."
+EXIT_CODES = (
+    "Exit codes: 0 ok · 1 failed · 2 usage · 3 not enforced yet · 4 refused · 5 no server · 6 not allowed · 130 Ctrl-C."
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -68,6 +69,10 @@ class AsyncClient:
         Raises Invalid with every problem, Conflict for another body under the key, PackageError.
         """
         return AsyncJob(self, await self._do(op.submit(job, key or new_key(), self._notify, self._patience())))
+
+    async def upload(self, folder: Path, project: str = "default") -> str:
+        """Pack a folder of code and upload it, unless it is there; its sha256. Raises PackageError."""
+        return await self._do(op.upload(folder, project, self._notify, self._patience()))
 
     async def job(self, job: str) -> AsyncJob:
         """A job by its id. Raises NotFound."""

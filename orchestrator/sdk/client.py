@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -92,6 +93,10 @@ class Client:
         Raises Invalid with every problem, Conflict for another body under the key, PackageError.
         """
         return Job(self, self._do(op.submit(job, key or new_key(), self._notify, self._patience())))
+
+    def upload(self, folder: Path, project: str = "default") -> str:
+        """Pack a folder of code and upload it, unless it is there; its sha256. Raises PackageError."""
+        return self._do(op.upload(folder, project, self._notify, self._patience()))
 
     def job(self, job: str) -> Job:
         """A job by its id. Raises NotFound."""

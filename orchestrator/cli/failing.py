@@ -1,0 +1,52 @@
+"""What does somebody at a terminal see when it does not work? One line of reason and remedy, and an exit code.
+
+Called by the outermost frame of the command line only. Knows every error that has a remedy; the rest are bugs.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from orchestrator.cli.exits import Exit
+from orchestrator.model.documents import DocumentError
+from orchestrator.sdk import errors as sdk
+
+_CODES: tuple[tuple[type[BaseException], Exit], ...] = (
+    (sdk.NoServer, Exit.NO_SERVER),
+    (sdk.Unreachable, Exit.NO_SERVER),
+    (sdk.Busy, Exit.NO_SERVER),
+    (sdk.Unauthenticated, Exit.DENIED),
+    (sdk.Forbidden, Exit.DENIED),
+    (sdk.NotFound, Exit.USAGE),
+    (sdk.PackageError, Exit.USAGE),
+    (sdk.JobFailed, Exit.FAILED),
+    (sdk.Timeout, Exit.FAILED),
+    (sdk.Refused, Exit.REFUSED),
+    (DocumentError, Exit.REFUSED),
+)
+
+
+def told(error: BaseException) -> Exit | None:
+    """Say it on stderr; the exit code, or None for what we do not know."""
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    if code is None:
+        code = _server_side(error)
+    if code is not None:
+        fault = error.problem.fault if isinstance(error, sdk.Refused) else "caller"
+        whose = {"server": "the server cannot: ", "operator": "the operator must act: "}.get(fault, "")
+        say(f"[red]error:[/] {whose}{escape(str(error))}")
+    return code
+
+
+def _server_side(error: BaseException) -> Exit | None:
+    """Errors of `serve`, whose parts are imported only there."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"LedgerLocked", "LedgerError", "PortTaken", "TokensError", "StoreUnavailable", "SettingsError"}:
+        return Exit.FAILED
+    return Exit.USAGE if type(error).__name__ == "BadSettings" else None
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr; rich markup."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text)

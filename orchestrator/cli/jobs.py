@@ -1,0 +1,167 @@
+"""Commands that look at jobs or end them: jobs, job, logs, explain, offers, cancel, resume. Clients of the server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.failing import say
+from orchestrator.cli.output import AsJson, JobArgument, age, clean, dollars, print_json, sentence, state, table
+from orchestrator.model.documents.views import AttemptView, JobView, OfferView
+from orchestrator.sdk import Client
+
+PATIENCE_S = 3.0
+"""At a terminal nobody waits long for a server that is away."""
+
+
+def jobs(
+    project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
+    states: Annotated[list[str] | None, typer.Option("--state", help="Only in this state; repeatable.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first.
+
+    Examples: `orchestrator jobs --state running`, `orchestrator jobs --json | jq -r '.[].id'`
+    """
+    with Client(patience_s=PATIENCE_S) as client:
+        views = [job.view for job in client.jobs(project=project, states=states or (), limit=limit)]
+    if as_json:
+        print_json(views)
+        return
+    headings = ("job", "name", "project", "state", "where", "try", "age", "why")
+    table(headings, (_row(view) for view in views), "no jobs; `orchestrator run -- python train.py` makes one")
+
+
+def _row(view: JobView) -> tuple[str | Text, ...]:
+    attempt = str(len(view.attempts) or "")
+    at = (view.id, view.name, view.project, state(view.state), view.provider, attempt)
+    return (*at, age(view.submitted_at), view.reason.replace("_", " "))
+
+
+def job(
+    job: JobArgument,
+    timeline: Annotated[Path | None, typer.Option(help="Draw its life as an SVG into this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where one job stands: attempts, what user code reported, what was submitted.
+
+    Example: `orchestrator job 01K9Z3M5W2T8Q4N6R7VXYBCD0E --timeline life.svg`
+    """
+    with Client(patience_s=PATIENCE_S) as client:
+        found = client.job(job)
+        explained = found.explain()
+    if timeline is not None:
+        from orchestrator.cli.timeline import draw_view
+
+        timeline.write_text(draw_view(explained))
+        say(f"drawn: {timeline}")
+    if as_json:
+        print_json(found.view)
+        return
+    _show(found.view, explained.why)
+
+
+def _show(view: JobView, why: str) -> None:
+    console = Console(highlight=False)
+    console.print(Text.assemble((view.id, "bold"), f"  {clean(view.name)}  ", state(view.state)))
+    console.print(Text(clean(why)))
+    if view.progress is not None:
+        parts = (
+            ("step", view.progress.step),
+            ("loss", view.progress.loss),
+            ("saved at", view.progress.checkpoint_step),
+        )
+        console.print(Text("  ".join(f"{name} {value}" for name, value in parts if value is not None), style="cyan"))
+    if view.attempts:
+        table(
+            ("try", "provider", "region", "state", "why", "ran", "price/h", "charged"), map(_attempt, view.attempts), ""
+        )
+
+
+def _attempt(view: AttemptView) -> tuple[str, ...]:
+    where = (str(view.epoch), view.provider, view.region, view.how or view.state)
+    why = view.why.replace("_", " ")
+    return (*where, why, f"{view.ran_ms / 1000:.0f}s", dollars(view.price_microusd), dollars(view.charge_microusd))
+
+
+def logs(
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+) -> None:
+    """Print what user code printed, over all attempts, in order.
+
+    Ctrl-C stops following; the job goes on. Example: `orchestrator logs -f 01K9Z3M5W2T8Q4N6R7VXYBCD0E`
+    """
+    with Client(patience_s=PATIENCE_S) as client:
+        for chunk in client.job(job).output(follow=follow):
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+
+
+def explain(job: JobArgument, as_json: AsJson = False) -> None:
+    """Tell a job's life in sentences: who was asked by which right, what they said, why it stands where it stands."""
+    with Client(patience_s=PATIENCE_S) as client:
+        told = client.job(job).explain()
+    if as_json:
+        print_json(told)
+        return
+    console = Console(highlight=False)
+    for line in told.lines:
+        console.print(sentence(line))
+    console.print(Text.assemble(("now: ", "bold"), clean(told.why)))
+
+
+def offers(job: JobArgument, as_json: AsJson = False) -> None:
+    """List every offer of a job: to whom, by which right, and what was answered."""
+    with Client(patience_s=PATIENCE_S) as client:
+        found = client.job(job).offers()
+    if as_json:
+        print_json(found)
+        return
+    headings = ("offer", "provider", "right", "state", "reason", "price/h", "opened", "passed over")
+    table(headings, map(_offer, found), "nobody was asked yet; `orchestrator explain` says why")
+
+
+def _offer(view: OfferView) -> tuple[str, ...]:
+    passed = ", ".join(f"{skip.provider} ({skip.reason.replace('_', ' ')})" for skip in view.skipped)
+    said = (view.state, view.reason.replace("_", " "), dollars(view.price_microusd))
+    return (f"o{view.n}", view.provider, view.clause or "market", *said, f"{view.opened_at:%H:%M:%S}", passed)
+
+
+def cancel(
+    job: JobArgument,
+    wait: Annotated[bool, typer.Option(help="Wait until it has ended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a job's end; asking again changes nothing."""
+    with Client(patience_s=PATIENCE_S) as client:
+        found = client.job(job)
+        found.cancel()
+        view = found.wait() if wait else found.view
+    _said(view, as_json)
+
+
+def resume(job: JobArgument, as_json: AsJson = False) -> None:
+    """Let a held job go on, after what held it was changed."""
+    with Client(patience_s=PATIENCE_S) as client:
+        view = client.job(job).resume()
+    _said(view, as_json)
+
+
+def _said(view: JobView, as_json: bool) -> None:
+    if as_json:
+        print_json(view)
+    else:
+        say(f"job {view.id} is {view.state}")
+
+
+def outcome(view: JobView) -> Exit:
+    """The exit code of a command that saw a job to its end."""
+    return Exit.OK if view.state == "succeeded" else Exit.FAILED

@@ -1,0 +1,60 @@
+"""`orchestrator providers`: who may be asked, can we reach them, and what is missing for them to work?"""
+
+from __future__ import annotations
+
+import typer
+from rich.text import Text
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.jobs import PATIENCE_S
+from orchestrator.cli.output import AsJson, age, print_json, table
+from orchestrator.sdk import Client
+
+app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode="markdown",
+    help="Show the providers that the server uses, and check what is missing.",
+)
+
+
+@app.callback()
+def default(ctx: typer.Context) -> None:
+    """Without a command: the listing."""
+    if ctx.invoked_subcommand is None:
+        listing()
+
+
+@app.command("list")
+def listing(as_json: AsJson = False) -> None:
+    """List providers in the operator's order."""
+    with Client(patience_s=PATIENCE_S) as client:
+        views = client.providers()
+    if as_json:
+        print_json(views)
+        return
+    rows = (
+        (
+            view.name,
+            Text("reachable", style="green") if view.reachable else Text("unreachable", style="red"),
+            age(view.since),
+            str(view.open_offers),
+            str(view.active_attempts),
+            view.detail,
+        )
+        for view in views
+    )
+    table(("provider", "state", "for", "offers", "attempts", "detail"), rows, "no providers")
+
+
+@app.command()
+def check(as_json: AsJson = False) -> None:
+    """Ask every provider what is missing for it to work; exit 1 where something is."""
+    with Client(patience_s=PATIENCE_S) as client:
+        views = client.check_providers()
+    if as_json:
+        print_json(views)
+    else:
+        rows = ((view.provider, line) for view in views for line in (view.missing or ["nothing is missing"]))
+        table(("provider", "missing, and the remedy"), rows, "no providers")
+    if any(view.missing for view in views):
+        raise typer.Exit(Exit.FAILED)

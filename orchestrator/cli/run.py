@@ -1,0 +1,177 @@
+"""Commands that make jobs: `run` a command, `submit` a file, `pack` a folder. Clients of the server.
+
+Nothing is started silently: without a server they say how to start one. Ctrl-C detaches, as with every batch scheduler:
+a job that is worth a cluster should not die with a terminal; the message says how to follow it and how to end it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.failing import say
+from orchestrator.cli.jobs import PATIENCE_S, outcome
+from orchestrator.cli.output import AsJson, clean, print_json
+from orchestrator.core.explain import Scene, tell
+from orchestrator.model import event as kinds
+from orchestrator.model.documents import TrainingJob, load_job, unhonoured
+from orchestrator.model.documents.text import plain
+from orchestrator.sdk import Client, Job, command_job
+from orchestrator.sdk.address import project as own_project
+from orchestrator.sdk.errors import OrchestratorError
+
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the job's id and return; do not follow it.")]
+Key = Annotated[
+    str | None, typer.Option("--key", help="Idempotency key: the same key and job again is the same job, for 7 days.")
+]
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, after `--`.")],
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs per worker.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Workers; all of them or nothing.")] = 1,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs per worker.")] = 1,
+    memory: Annotated[str | None, typer.Option(help="Memory per worker, e.g. 32Gi.")] = None,
+    accelerator: Annotated[list[str] | None, typer.Option(help="Any of these, in order; repeatable.")] = None,
+    folder: Annotated[Path, typer.Option("--dir", help="The folder of code to send along.")] = Path("."),
+    no_package: Annotated[bool, typer.Option("--no-package", help="Send no code along.")] = False,
+    name: Annotated[str | None, typer.Option(help="A label; not unique.")] = None,
+    project: Annotated[str | None, typer.Option(help="Default: ORCHESTRATOR_PROJECT, or `default`.")] = None,
+    job_class: Annotated[str | None, typer.Option("--class", help="What contracts select on.")] = None,
+    residency: Annotated[str | None, typer.Option(help="Which law applies, e.g. eu.")] = None,
+    max_runtime: Annotated[str | None, typer.Option(help="User-code time over all attempts, e.g. 12h.")] = None,
+    start_by: Annotated[str | None, typer.Option(help="Fail if it has not started by then, e.g. 2h.")] = None,
+    ceiling: Annotated[str | None, typer.Option(help="Highest price, dollars per GPU-hour.")] = None,
+    environment: Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE; repeatable.")] = None,
+    requirement: Annotated[list[str] | None, typer.Option(help="e.g. numpy==2.4.6; repeatable.")] = None,
+    detach: Detach = False,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a command as a job and follow its output.
+
+    Examples: `orchestrator run -- python train.py`,
+    `orchestrator run --gpus 8 --accelerator H100 --max-runtime 12h -- python train.py --epochs 20`.
+    Ctrl-C stops following; the job goes on (`orchestrator cancel` ends it).
+    """
+    size: dict[str, Any] = {"count": workers, "gpus": gpus, "cpus": cpus}
+    size |= {"memory": memory} if memory else {}
+    size |= {"accelerator": accelerator} if accelerator else {}
+    what: dict[str, Any] = {"environment": _pairs(environment or [])} if environment else {}
+    what |= {"requirements": requirement} if requirement else {}
+    job = command_job(
+        command,
+        folder=None if no_package else folder,
+        name=name,
+        project=project or own_project(),
+        run=what,
+        workers=size,
+        residency=residency,
+        maxRuntime=max_runtime,
+        startBy=start_by,
+        ceilingUsdPerGpuHour=ceiling,
+        **({"class": job_class} if job_class else {}),
+    )
+    _submit(job, key, detach, as_json)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if bad := [name for name, equals, _ in pairs if not equals or not name]:
+        raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--env")
+    return {name: value for name, _, value in pairs}
+
+
+def submit(
+    file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="The job; YAML 1.2 or JSON.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Follow its output to the end.")] = False,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job from a file; a folder of code (`package: {dir: .}`) is packed and uploaded, relative to the file.
+
+    Example: `orchestrator submit -f job.yaml --follow`
+    """
+    job = load_job(file.read_bytes())
+    package = job.spec.run.package
+    if package is not None and package.dir is not None:
+        there = package.model_copy(update={"dir": str(file.parent / package.dir)})
+        code = job.spec.run.model_copy(update={"package": there})
+        job = job.model_copy(update={"spec": job.spec.model_copy(update={"run": code})})
+    _submit(job, key, not follow, as_json)
+
+
+def pack(
+    file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="The job; YAML 1.2 or JSON.")],
+) -> None:
+    """Upload a job's folder of code and print the job with its digest, for `kubectl apply` or another submitter."""
+    job = load_job(file.read_bytes())
+    package = job.spec.run.package
+    if package is None or package.dir is None:
+        raise typer.BadParameter("it names no folder (spec.run.package.dir)", param_hint="--file")
+    with Client(patience_s=PATIENCE_S, notify=_notice) as client:
+        digest = client.upload(file.parent / package.dir, job.metadata.project)
+    document, _ = plain(file.read_bytes())
+    document["spec"]["run"]["package"] = {"digest": f"sha256:{digest}"}
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=float))
+
+
+def _notice(text: str) -> None:
+    Console(stderr=True, highlight=False).print(Text(f"note: {clean(text)}", style="yellow"))
+
+
+def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> None:
+    if missing := unhonoured(job):
+        for path, what in missing:
+            say(f"[red]error:[/] {path}: {what} is not honoured by this version yet; leave the field out")
+        raise typer.Exit(Exit.NOT_ENFORCED)
+    with Client(patience_s=PATIENCE_S, notify=_notice) as client:
+        made = client.submit(job, key=key)
+        if detach:
+            print_json(made.view) if as_json else typer.echo(made.id)
+            return
+        say(f"job [bold]{made.id}[/] submitted")
+        try:
+            view = _follow(made)
+        except KeyboardInterrupt:
+            say(f"\ndetached; the job goes on. Follow it: orchestrator logs -f {made.id}")
+            say(f"End it: orchestrator cancel {made.id}")
+            raise
+    if as_json:
+        print_json(view)
+    raise typer.Exit(outcome(view))
+
+
+def _follow(job: Job) -> Any:
+    """Output to stdout, what happens to stderr, until the end."""
+    teller = threading.Thread(target=_tell, args=(job.id,), daemon=True)
+    teller.start()
+    for chunk in job.output(follow=True):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    view = job.wait()
+    teller.join(timeout=2)
+    return view
+
+
+def _tell(job: str) -> None:
+    """What happens to the job, in sentences on stderr; a connection of its own, because clients are not thread-safe."""
+    console, scene = Console(stderr=True, highlight=False), Scene()
+    try:
+        with Client(patience_s=PATIENCE_S) as client:
+            for event in client.job(job).events(follow=True):
+                if event.body is None:
+                    continue
+                scene, lines = tell(scene, 0, kinds.decode(json.dumps(event.body).encode()))
+                for line in (line for line in lines if not line.quiet):
+                    console.print(Text(f"· {clean(line.text)}", style="dim"))
+    except OrchestratorError:
+        return  # the thread that follows the output says what is wrong

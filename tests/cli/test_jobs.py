@@ -1,0 +1,204 @@
+"""Commands against a real server: what they print, and how they exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.model import event as kinds
+from orchestrator.model.documents import load_job
+from tests.cli.conftest import Run
+from tests.served import Served
+
+FILE = """
+apiVersion: orchestrator.dev/v1alpha1
+kind: TrainingJob
+metadata: {name: digits}
+spec: {run: {command: [python, train.py], package: {dir: .}}, maxRuntime: 12h, ceilingUsdPerGpuHour: 2.50}
+"""
+
+
+def submitted(cli: Run) -> str:
+    return cli("run", "-d", "--", "python", "train.py").stdout.strip()
+
+
+def test_run_follows_a_command_to_its_end(cli: Run, lively: Served) -> None:
+    ran = cli("run", "--", "python", "train.py", "--epochs", "3")
+    assert (ran.exit_code, ran.stdout) == (0, "step 1 loss 0.5\n")
+    assert "submitted" in ran.stderr and "done at oracle" in ran.stderr
+    document = json.loads(cli("jobs", "--json").stdout)[0]
+    shown = json.loads(cli("job", document["id"], "--json").stdout)["document"]
+    assert shown["spec"]["run"]["command"] == ["python", "train.py", "--epochs", "3"]
+
+
+def test_run_fails_when_the_job_fails(cli: Run, server: Served) -> None:
+    job = submitted(cli)
+    server.tell(lambda desk: desk.play(job, exit_code=3))
+    assert cli("cancel", job, "--wait").exit_code == 0
+    assert cli("logs", "-f", job).stdout == "step 1 loss 0.5\n"
+    shown = cli("job", job)
+    assert "failed: user code failed" in shown.stdout and "$1.30" in shown.stdout
+
+
+def test_run_describes_the_workers(cli: Run, server: Served) -> None:
+    asked = "run -d --gpus 4 --workers 2 --memory 32Gi --accelerator H100 --accelerator A100 --max-runtime 12h"
+    more = ["--ceiling", "2.50", "--env", "LR=0.1", "--name", "digits", "--class", "research", "--priority", "3"]
+    ran = cli(*asked.split(), *more, "--", "python", "train.py")
+    spec = json.loads(cli("job", ran.stdout.strip(), "--json").stdout)["document"]["spec"]
+    assert spec["workers"] == {
+        "accelerator": ["H100", "A100"], "count": 2, "cpus": 1, "gpus": 4, "memory": 32 * 2**30,
+    }  # fmt: skip
+    assert (spec["class"], spec["ceilingUsdPerGpuHour"], spec["run"]["environment"]) == (
+        "research",
+        2_500_000,
+        {"LR": "0.1"},
+    )
+
+
+def test_without_a_server_nothing_is_started(cli: Run, home: Path) -> None:
+    ran = cli("run", "--", "python", "train.py")
+    assert ran.exit_code == 5 and "orchestrator serve" in ran.stderr
+    assert list(home.iterdir()) == []
+
+
+def test_everything_wrong_is_said_at_once(cli: Run, server: Served, tmp_path: Path) -> None:
+    ran = cli("run", "--memory", "3 bags", "--max-runtime", "long", "--accelerator", "H100", "--", "python", "t.py")
+    assert ran.exit_code == 4
+    assert all(field in ran.stderr for field in ("spec.workers.memory", "spec.maxRuntime"))
+    (tmp_path / "job.yaml").write_text(FILE.replace("maxRuntime", "maxRuntim"))
+    ran = cli("submit", "-f", str(tmp_path / "job.yaml"))
+    assert ran.exit_code == 4 and "Did you mean maxRuntime?" in ran.stderr
+    assert json.loads(cli("jobs", "--json").stdout) == []
+
+
+def test_what_is_not_honoured_yet_exits_3(cli: Run, server: Served, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(FILE.replace("maxRuntime", "retries: 3, maxRuntime"))
+    ran = cli("submit", "-f", str(tmp_path / "job.yaml"))
+    assert ran.exit_code == 3 and "spec.retries" in ran.stderr
+
+
+def test_a_file_is_submitted_once_under_its_key(cli: Run, server: Served, tmp_path: Path) -> None:
+    (tmp_path / "code" / "job.yaml").write_text(FILE)
+    ids = {cli("submit", "-f", str(tmp_path / "code" / "job.yaml"), "--key", "k").stdout for _ in range(2)}
+    assert len(ids) == 1
+    (tmp_path / "code" / "job.yaml").write_text(FILE.replace("12h", "13h"))
+    assert cli("submit", "-f", str(tmp_path / "code" / "job.yaml"), "--key", "k").exit_code == 4
+
+
+def test_pack_prints_a_job_that_can_be_submitted(cli: Run, server: Served, tmp_path: Path) -> None:
+    (tmp_path / "code" / "job.yaml").write_text(FILE)
+    packed = load_job(cli("pack", "-f", str(tmp_path / "code" / "job.yaml")).stdout)
+    assert packed.spec.run.package.digest.startswith("sha256:") and packed.spec.max_runtime == 43_200_000
+
+
+def test_a_secret_left_out_is_told(cli: Run, server: Served, tmp_path: Path) -> None:
+    (tmp_path / "code" / ".env").write_text("KEY=1")
+    assert "left out .env" in cli("run", "-d", "--", "python", "train.py").stderr
+
+
+def test_listings_are_tables_and_json(cli: Run, server: Served) -> None:
+    assert "no jobs" in cli("jobs").stdout
+    job = submitted(cli)
+    server.tell(lambda desk: desk.play(job))
+    assert re.search(rf"{job}.*succeeded.*oracle", cli("jobs").stdout)
+    assert re.search(r"o1 +azure +msft/rofr +declined +capacity", cli("offers", job).stdout)
+    assert "now: done" in cli("explain", job).stdout
+    for command in (
+        ["jobs"],
+        ["job", job],
+        ["offers", job],
+        ["explain", job],
+        ["providers", "list"],
+        ["providers", "check"],
+    ):
+        assert json.loads(cli(*command, "--json").stdout)
+
+
+def test_names_from_outside_cannot_move_the_terminal(cli: Run, server: Served) -> None:
+    job = submitted(cli)
+    evil = kinds.OfferAnswered(n=1, accepted=False, reason="error", detail="\x1b[2J[bold]gone")
+    opened = kinds.OfferOpened(
+        n=1, provider="azure", episode=1, round=1, contract=1, providers=1, terms="0", window=1_000_000
+    )
+    server.tell(lambda desk: desk.tell(job, opened, kinds.OfferDelivered(n=1, ref="", sent="0"), evil))
+    told = cli("explain", job).stdout
+    assert "\x1b" not in told and "[bold]gone" in told
+
+
+def test_a_held_job_is_resumed(cli: Run, server: Served) -> None:
+    job = submitted(cli)
+    refused = cli("resume", job)
+    assert refused.exit_code == 4 and "not held" in refused.stderr
+    server.tell(lambda desk: desk.tell(job, kinds.Held(reason="over_ceiling")))
+    assert cli("resume", job).exit_code == 0
+
+
+def test_an_unknown_job_is_the_callers_fault(cli: Run, server: Served) -> None:
+    ran = cli("job", "nonsense")
+    assert ran.exit_code == 2 and "orchestrator jobs" in ran.stderr
+
+
+def test_a_wrong_token_exits_6(cli: Run, server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_URL", server.url)
+    monkeypatch.setenv("ORCHESTRATOR_TOKEN", "x" * 40)
+    assert cli("jobs").exit_code == 6
+
+
+def test_a_timeline_is_drawn(cli: Run, server: Served, tmp_path: Path) -> None:
+    job = submitted(cli)
+    server.tell(lambda desk: desk.play(job))
+    assert cli("job", job, "--timeline", str(tmp_path / "life.svg")).exit_code == 0
+    assert (tmp_path / "life.svg").read_text().startswith("<svg")
+
+
+def test_providers_check_fails_where_something_is_missing(cli: Run, server: Served) -> None:
+    assert "azure" in cli("providers").stdout
+    ran = cli("providers", "check")
+    assert ran.exit_code == 1 and "set ORACLE_KEY" in ran.stdout
+
+
+def test_doctor_names_what_is_wrong(cli: Run, server: Served) -> None:
+    ran = cli("doctor")
+    assert ran.exit_code == 1 and "set ORACLE_KEY" in ran.stdout and server.url in ran.stdout
+
+
+def test_doctor_races_writers_on_a_store(cli: Run, home: Path) -> None:
+    (home / "store").mkdir()
+    ran = cli("doctor", "store", "--rounds", "3", "--json")
+    assert ran.exit_code == 0 and json.loads(ran.stdout)["double_wins"] == 0
+
+
+def test_ctrl_c_detaches_and_the_job_goes_on(server: Served) -> None:
+    command = [sys.executable, "-m", "orchestrator.cli.main", "run", "--", "python", "train.py"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        assert process.stderr is not None
+        while "submitted\n" not in (line := process.stderr.readline()):
+            assert line
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130 and "orchestrator cancel" in said
+    assert not any(job.cancel_asked for job in server.desk._rows.values())
+
+
+@pytest.mark.parametrize(
+    "command", ["", "run", "submit", "jobs", "job", "logs", "explain", "offers", "cancel", "serve", "doctor"]
+)
+def test_help_has_examples_or_says_what_it_is(cli: Run, command: str) -> None:
+    ran = cli(*command.split(), "--help")
+    assert ran.exit_code == 0 and "Usage" in ran.stdout
+
+
+def test_the_help_of_serve_shows_every_setting(cli: Run) -> None:
+    from orchestrator.settings import describe
+
+    shown = cli("serve", "--help").stdout
+    assert all(name in shown for name, _, _ in describe())
