@@ -70,7 +70,7 @@ async def test_finite_capacity_says_no_and_tells_when_it_is_free_again() -> None
     await p.place_offers([an_offer(n=1), an_offer(n=2)])
     assert [a.accepted for a in (await p.observe(None, 0)).answers] == [True, False]
     await p.withdraw([an_offer(n=1).offer])
-    assert [n.kind for n in (await p.observe(None, 0)).notices] == ["released"]
+    assert [n.kind for n in (await p.observe(None, 0)).notices] == ["capacity"]
 
 
 async def test_a_lost_launch_request_arrives_when_it_is_sent_again() -> None:

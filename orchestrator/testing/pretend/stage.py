@@ -17,7 +17,7 @@ from orchestrator.ports.clock import Clock
 from orchestrator.testing.scripts import Script
 
 News: TypeAlias = Answer | Sighting | Charge | Notice | PriceRow
-RELEASED = "released"
+RELEASED = "capacity"
 """The kind of notice that tells of capacity come free."""
 CONSIDERING = "considering"
 

@@ -50,7 +50,10 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _told)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server
     why = "could not be started"
+    end_all(files.marker(folder), os.getpid())  # what a keeper before us may have left
     try:
+        if (folder / files.HEAD).exists():
+            raise Ending("its keeper died")
         for _ in range(TRIES):
             _once(folder)
     except Ending as ending:
@@ -116,7 +119,7 @@ def _look(folder: Path, until: float) -> None:
 
 def _ended() -> set[int]:
     """Children, own and adopted, that have ended since the last time."""
-    found = set()
+    found: set[int] = set()
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
