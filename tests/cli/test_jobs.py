@@ -50,7 +50,7 @@ def test_run_fails_when_the_job_fails(cli: Run, server: Served) -> None:
 
 def test_run_describes_the_workers(cli: Run, server: Served) -> None:
     asked = "run -d --gpus 4 --workers 2 --memory 32Gi --accelerator H100 --accelerator A100 --max-runtime 12h"
-    more = ["--ceiling", "2.50", "--env", "LR=0.1", "--name", "digits", "--class", "research", "--priority", "3"]
+    more = ["--ceiling", "2.50", "--env", "LR=0.1", "--name", "digits", "--class", "research"]
     ran = cli(*asked.split(), *more, "--", "python", "train.py")
     spec = json.loads(cli("job", ran.stdout.strip(), "--json").stdout)["document"]["spec"]
     assert spec["workers"] == {
