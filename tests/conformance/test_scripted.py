@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from orchestrator.model.offer import Capabilities, Confirmed, OutcomeUnknown, Reason, Rejected, SightingState
-from orchestrator.model.wire import Fence
+from orchestrator.model.wire import Clear, Fence, Stop
 from orchestrator.ports import provider as port
 from orchestrator.runlog.log import JobLog, append_controller, read
 from orchestrator.testing import scripts as do
@@ -208,3 +208,41 @@ async def test_max_runtime_is_kept_by_the_agent() -> None:
     await p.launch([an_order(attempt=an_attempt(max_runtime_left_ms=8_000).to_json())])
     await asyncio.sleep(40)
     assert log_of(site)[-1] == "release1" and site.runs[0].to_s == pytest.approx(10, abs=0.1)
+
+
+async def test_a_clear_shortens_the_wait_of_a_take_over() -> None:
+    p = ScriptedProvider("p", crew=(site := Site(work=Work(steps=40))))
+    await p.launch([an_order()])
+    await asyncio.sleep(10)
+    p.machines.kill()
+    fence(site, 2)
+    await p.launch([an_order(epoch=2)])
+    await asyncio.sleep(5)
+    append_controller(log := JobLog(site.store, "default", job_id()), read(log).state, Clear(epoch=2, id="c", term=1))
+    await asyncio.sleep(3)
+    assert log_of(site)[-1] == "start2" and site.runs[1].from_s < 18
+
+
+async def test_a_store_that_is_away_for_half_the_limit_stops_nothing() -> None:
+    p = ScriptedProvider("p", do.Script(scenes=[do.DataCut(when=do.At(8), for_s=10)]), crew=(site := Site()))
+    await p.launch([an_order()])
+    await asyncio.sleep(60)
+    assert log_of(site)[-1] == "done1" and len(site.runs) == 1 and len(site.witness) == 20
+
+
+async def test_a_stop_in_the_log_ends_user_code_within_its_grace() -> None:
+    p = ScriptedProvider("p", crew=(site := Site(work=Work(steps=99, dies_after_s=60))))
+    await p.launch([an_order()])
+    await asyncio.sleep(10)
+    log = JobLog(site.store, "default", job_id())
+    append_controller(log, read(log).state, Stop(epoch=1, reason="cancel", grace_ms=2_000, id="s", term=1))
+    await asyncio.sleep(10)
+    assert log_of(site)[-1] == "release1" and site.runs[0].to_s == pytest.approx(10 + 2 + 2, abs=2.1)
+
+
+async def test_an_exit_code_of_user_code_is_the_end_of_the_job() -> None:
+    p = ScriptedProvider("p", crew=(site := Site(work=Work(steps=3, exit=7))))
+    await p.launch([an_order()])
+    await asyncio.sleep(20)
+    done = read(JobLog(site.store, "default", job_id())).state.done
+    assert done is not None and (done.exit, done.ran_ms) == (7, 3_000)
