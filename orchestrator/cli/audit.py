@@ -1,0 +1,169 @@
+"""`orchestrator audit`: write a ledger out, judge it, and show which forgeries would be noticed.
+
+Called by operators, contract officers and CI. Reads the ledger's file without a lock, beside a running server;
+`verify` and `mutate` need nothing but the export (and, for the world, what was written down where things ran).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from orchestrator.adapters.ledger.sql import reading
+from orchestrator.cli.exits import EXIT_CODES, Exit
+from orchestrator.cli.witnesses import NoWitness, gather
+from orchestrator.core.audit.export import Export, NotAnExport, Source, assemble, export, lines, parse
+from orchestrator.core.audit.history import Unreadable
+from orchestrator.core.audit.mutate import Outcome, mutate
+from orchestrator.core.audit.registry import Report
+from orchestrator.core.audit.verify import verify
+from orchestrator.core.audit.world import World
+from orchestrator.model.contract import Contracts, Providers
+from orchestrator.model.documents.base import load_canonical
+from orchestrator.model.documents.compile import compile_contracts, compile_providers
+from orchestrator.model.documents.contracts import ContractSet
+from orchestrator.model.documents.providers import ProviderSet
+from orchestrator.ports.ledger import LedgerError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Prove from the ledger that every promise was kept, or see which was not.\n\n" + EXIT_CODES,
+)
+ExportFile = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Written by `audit export`.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class StoredDocuments:
+    """Compiles the documents that a ledger keeps, from their canonical bytes."""
+
+    def contracts(self, digest: str, data: bytes) -> Contracts:
+        """A contract set; `Unreadable` where this version cannot read it."""
+        try:
+            return compile_contracts(load_canonical(ContractSet, data))
+        except ValueError as wrong:
+            raise Unreadable(f"the contract set {digest[:12]} cannot be read: {wrong}") from wrong
+
+    def providers(self, digest: str, data: bytes) -> Providers:
+        """A provider set; `Unreadable` where this version cannot read it."""
+        try:
+            return compile_providers(load_canonical(ProviderSet, data))
+        except ValueError as wrong:
+            raise Unreadable(f"the provider set {digest[:12]} cannot be read: {wrong}") from wrong
+
+
+def audit(source: Source, witnesses: World | None = None) -> Report:
+    """Judge a ledger's snapshot at once, without a file in between: for stories, the demo and benchmarks."""
+    return verify(assemble(lines(source)), StoredDocuments(), witnesses)
+
+
+@app.command("export")
+def export_command(
+    ledger: Annotated[Path, typer.Option("--ledger", help="The ledger's file, as the server was started with.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: standard output.")] = None,
+) -> None:
+    """Write the whole ledger as JSON lines: events with their bodies and chain, documents they cite, rows, counters.
+
+    A standard-library program can check the chain. The server need not stop.
+    """
+    try:
+        with reading(ledger) as snapshot:
+            if out is None:
+                _write(export(snapshot))
+            else:
+                with out.open("wb") as file:
+                    file.writelines(export(snapshot))
+    except LedgerError as wrong:
+        _refuse(str(wrong))
+
+
+@app.command("verify")
+def verify_command(
+    file: ExportFile,
+    world: Annotated[
+        Path | None,
+        typer.Option("--world", exists=True, file_okay=False, help="Folder of witness files, journals and run logs."),
+    ] = None,
+    require_judged: Annotated[
+        bool, typer.Option("--require-judged", help="Fail where a sentence had nothing to judge.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge every sentence that must always hold, say how often each was judged, and list every violation.
+
+    With --world, also what was written down where things ran: files *.jsonl (witness files of user code, journals of
+    providers) and run logs (folders <project>/<job>/log) anywhere below DIR.
+    """
+    exported = _load(file)
+    try:
+        report = verify(exported, StoredDocuments(), gather(world) if world else None)
+    except NoWitness as wrong:
+        _refuse(str(wrong))
+    if as_json:
+        typer.echo(json.dumps(report.plain()))
+    else:
+        _print(report)
+    if report.violations or (require_judged and report.unjudged):
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command("mutate")
+def mutate_command(file: ExportFile, as_json: AsJson = False) -> None:
+    """Forge each kind of event in FILE, hash the chain anew, and say which sentence reports it.
+
+    Forgeries: delete, duplicate, swap with the job's next event, two windows earlier, two windows later.
+    """
+    table = list(mutate(_load(file), StoredDocuments()))
+    if as_json:
+        rows = [
+            {"kind": o.kind, "forgery": o.forgery, "tried": o.tried, "detected": o.detected, "by": list(o.by)}
+            for o in table
+        ]
+        typer.echo(json.dumps(rows))
+        return
+    for line in table_lines(table):
+        typer.echo(line)
+
+
+def table_lines(table: Iterable[Outcome]) -> list[str]:
+    """The table as text: kind, forgery, the sentences that report it or why none does. No times, no counts."""
+    return [f"{o.kind:<17} {o.forgery:<10} {o.words}" for o in table]
+
+
+def _print(report: Report) -> None:
+    for verdict in report.verdicts:
+        state = f"{verdict.violations} violations" if verdict.violations else "ok" if verdict.judged else "not judged"
+        typer.echo(f"{verdict.number:>3}  judged {verdict.judged:>7}  {state:<14}  {verdict.words}")
+    for f in report.findings:
+        typer.echo(f"sentence {f.sentence}  job {f.job or '-'}  event {f.seq or '-'}  {f.words}")
+    if report.redacted:
+        typer.echo(f"{report.redacted} events are redacted: only their place in the chain was judged")
+    if report.unjudged:
+        typer.echo(f"not judged, for want of anything to judge: {', '.join(map(str, report.unjudged))}")
+    typer.echo(f"head {report.head}")
+    typer.echo(f"audit: {report.events} events, {report.violations} violations")
+
+
+def _load(file: Path) -> Export:
+    try:
+        with file.open("rb") as text:
+            return parse(text)
+    except NotAnExport as wrong:
+        _refuse(f"{file}: {wrong}")
+
+
+def _write(chunks: Iterable[bytes]) -> None:
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def _refuse(why: str) -> NoReturn:
+    typer.echo(why, err=True)
+    raise typer.Exit(Exit.USAGE)

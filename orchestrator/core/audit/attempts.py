@@ -1,0 +1,187 @@
+"""Did attempts follow one another as promised? Sentences 4, 7, 8, 9, 12, 15, 18 and 21, each on one job's life."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from orchestrator.core.audit.history import OFFER_ENDS, History, Life, Seen
+from orchestrator.core.audit.registry import Judge, of_job
+from orchestrator.model import event as ev
+
+EVIDENCE = (ev.LateAnswer, ev.Charged)
+"""What may follow an end."""
+OFTEN_RUNNING = frozenset({"fenced", "released", "done"})
+"""Ends of attempts that had claimed their epoch, so that a newcomer waits for them or is cleared."""
+_OfEpoch: TypeAlias = (
+    ev.LaunchConfirmed | ev.WentUnknown | ev.SeenAgain | ev.Started | ev.Ended | ev.Charged
+)
+_OfOffer: TypeAlias = (
+    ev.OfferDelivered | ev.DeliveryFailed | ev.OfferAnswered | ev.LateAnswer | ev.OfferLapsed | ev.OfferWithdrawn
+)
+
+
+def ends_job(event: ev.AnyEvent) -> bool:
+    """Whether this event ends its job."""
+    match event:
+        case ev.Ended(how=how, fails=fails):
+            return how == "done" or bool(fails)
+        case ev.Cancelled() | ev.Failed():
+            return True
+    return False
+
+
+@of_job(4, "Terminal states absorb.")
+def terminal_states_absorb(life: Life, history: History, judge: Judge) -> None:
+    """Nothing but evidence follows the end of a job, an offer or an attempt."""
+    over: Seen | None = None
+    closed: set[int] = set()
+    ended: set[int] = set()
+    for seen in life.seen:
+        event = seen.event
+        if over is not None:
+            words = f"{ev.kind_of(event)} after the job's end"
+            judge(isinstance(event, EVIDENCE), life.job, seen.seq, words)
+        if isinstance(event, ev.OfferDelivered | ev.DeliveryFailed | ev.OfferAnswered | ev.OfferLapsed):
+            judge(event.n not in closed, life.job, seen.seq, f"{ev.kind_of(event)} after offer {event.n} was closed")
+        if isinstance(event, _OfEpoch) and not isinstance(event, ev.Charged):
+            words = f"{ev.kind_of(event)} after epoch {event.epoch} ended"
+            judge(event.epoch not in ended, life.job, seen.seq, words)
+        if isinstance(event, OFFER_ENDS):
+            closed.add(event.n)
+        if isinstance(event, ev.Ended):
+            ended.add(event.epoch)
+        over = seen if ends_job(event) else over
+
+
+@of_job(7, "Epochs of a job strictly increase.")
+def epochs_increase(life: Life, history: History, judge: Judge) -> None:
+    """Each attempt's epoch is above every earlier one."""
+    highest = 0
+    for seen, intended in life.of(ev.Intended):
+        judge(intended.epoch > highest, life.job, seen.seq, f"epoch {intended.epoch} after epoch {highest}")
+        highest = max(highest, intended.epoch)
+
+
+@of_job(8, "At most one active attempt per job.")
+def one_active_attempt(life: Life, history: History, judge: Judge) -> None:
+    """An attempt is intended only when every earlier one has ended."""
+    active: set[int] = set()
+    for seen in life.seen:
+        if isinstance(seen.event, ev.Intended):
+            words = f"epoch {seen.event.epoch} was intended while {sorted(active)} was active"
+            judge(not active, life.job, seen.seq, words)
+            active.add(seen.event.epoch)
+        elif isinstance(seen.event, ev.Ended):
+            active.discard(seen.event.epoch)
+
+
+@of_job(9, "Every start of an epoch above 1 was cleared or had waited.")
+def later_starts_waited(life: Life, history: History, judge: Judge) -> None:
+    """Where a lower epoch had claimed, the start was cleared, or its wait covers that epoch's limit and grace."""
+    submitted = life.submitted
+    for seen, started in life.of(ev.Started):
+        if started.epoch == 1 or submitted is None:
+            continue
+        claimed = any(
+            e.epoch < started.epoch and e.how in OFTEN_RUNNING and s.seq < seen.seq for s, e in life.of(ev.Ended)
+        )
+        wait = _least_wait_ms(submitted) if claimed else 0
+        holds = started.cleared or (wait is not None and started.waited_ms >= wait)
+        words = f"epoch {started.epoch} started after {started.waited_ms} ms, uncleared; it had to wait {wait} ms"
+        judge(holds, life.job, seen.seq, words)
+
+
+def _least_wait_ms(submitted: ev.Submitted) -> int | None:
+    """Limit and grace of the job's attempts, 1 % and 5 s; None: they never stop by themselves."""
+    if submitted.limit_ms is None:
+        return None
+    alive = submitted.limit_ms + submitted.grace_ms
+    return alive + alive // 100 + 5000
+
+
+@of_job(12, "Intent precedes effect.")
+def intent_precedes_effect(life: Life, history: History, judge: Judge) -> None:
+    """Whatever names an offer, an epoch, a fence or a cancellation comes after the event that meant it; an attempt
+    counts as fenced off only behind its fence."""
+    meant: set[tuple[str, int]] = set()
+    fenced = 0
+    for seen in life.seen:
+        if isinstance(seen.event, ev.Fenced):
+            fenced = max(fenced, seen.event.epoch)
+        if isinstance(seen.event, ev.Ended) and seen.event.how in ("fenced", "gone"):
+            words = f"epoch {seen.event.epoch} ended {seen.event.how} without a fence above it"
+            judge(fenced > seen.event.epoch, life.job, seen.seq, words)
+        needs = _needs(seen.event)
+        if needs is not None:
+            words = f"{ev.kind_of(seen.event)} without an earlier {needs[0]}" + (f" {needs[1]}" if needs[1] else "")
+            judge(needs in meant, life.job, seen.seq, words)
+        match seen.event:
+            case ev.OfferOpened(n=n):
+                meant.add(("OfferOpened", n))
+            case ev.Intended(epoch=epoch):
+                meant.add(("Intended", epoch))
+            case ev.Fencing(epoch=epoch):
+                meant.add(("Fencing", epoch))
+            case ev.Submitted() | ev.CancelAsked() | ev.Held():
+                meant.add((ev.kind_of(seen.event), 0))
+
+
+def _needs(event: ev.AnyEvent) -> tuple[str, int] | None:
+    """The event that must come before this one."""
+    match event:
+        case ev.Submitted():
+            return None
+        case ev.Intended(offer=n):
+            return "OfferOpened", n
+        case ev.Fenced(epoch=epoch):
+            return "Fencing", epoch
+        case ev.Cancelled():
+            return "CancelAsked", 0
+        case ev.Resumed():
+            return "Held", 0
+    if isinstance(event, _OfOffer):
+        return "OfferOpened", event.n
+    if isinstance(event, _OfEpoch):
+        return "Intended", event.epoch
+    return "Submitted", 0
+
+
+@of_job(15, "After cancel nothing is offered or launched.")
+def cancel_is_final(life: Life, history: History, judge: Judge) -> None:
+    """From the request on no offer is opened, no yes is taken, no attempt is intended."""
+    asked = next((s.seq for s, _ in life.of(ev.CancelAsked)), None)
+    if asked is None:
+        return
+    for seen in (s for s in life.seen if s.seq > asked):
+        accepts = isinstance(seen.event, ev.OfferAnswered) and seen.event.accepted
+        starts = isinstance(seen.event, ev.OfferOpened | ev.Intended)
+        judge(not (accepts or starts), life.job, seen.seq, f"{ev.kind_of(seen.event)} after the cancellation")
+
+
+@of_job(18, "A job completes at most once.")
+def completes_once(life: Life, history: History, judge: Judge) -> None:
+    """There is no second end of a job."""
+    ends = [s for s in life.seen if ends_job(s.event)]
+    for number, seen in enumerate(ends):
+        judge(number == 0, life.job, seen.seq, f"{ev.kind_of(seen.event)} ends a job that had ended")
+
+
+@of_job(21, "Price charged ≤ price accepted.")
+def charged_as_accepted(life: Life, history: History, judge: Judge) -> None:
+    """An attempt costs no more than its GPU time at the accepted price, and that price is the one of the yes."""
+    for seen, intended in life.of(ev.Intended):
+        said = next((e.price for _, e in life.of(ev.OfferAnswered) if e.n == intended.offer and e.accepted), None)
+        if said is not None and intended.price is not None:
+            words = f"epoch {intended.epoch} is to cost {intended.price}, {said} was accepted"
+            judge(intended.price <= said, life.job, seen.seq, words)
+    for seen in life.seen:
+        bill = seen.event
+        if not isinstance(bill, ev.Ended | ev.Charged):
+            continue
+        found = life.intended(bill.epoch)
+        price = found[1].price if found else None
+        if price is None or bill.charge is None or (bill.gpu_seconds is None and bill.charge):
+            continue
+        most = -(-price * (bill.gpu_seconds or 0) // 3600)
+        words = f"epoch {bill.epoch} was charged {bill.charge}, {most} at the accepted price"
+        judge(bill.charge <= most, life.job, seen.seq, words)

@@ -1,0 +1,227 @@
+"""How does an export lie before the judges? Lives of jobs, what was in force when, documents compiled once.
+
+Made by `verify`; read by the sentences. Never raises for a bad ledger: what cannot be read is left out here and
+reported by the sentence that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.core.audit.export import EventLine, Export
+from orchestrator.core.eligibility import compile_rules
+from orchestrator.model import event as ev
+from orchestrator.model.contract import Contracts, Providers, Trigger
+from orchestrator.model.placement import Rules, Shape, Terms, parse_shape, parse_terms
+
+E = TypeVar("E", bound=ev.Event)
+OFFER_ENDS = (ev.OfferAnswered, ev.OfferLapsed, ev.OfferWithdrawn)
+
+
+class Unreadable(ValueError):
+    """A cited document is missing, has another hash, or is nothing that this version can read."""
+
+
+class Documents(Protocol):
+    """Compiles documents from the canonical bytes that the ledger keeps; `Unreadable` where it cannot."""
+
+    def contracts(self, digest: str, data: bytes) -> Contracts:
+        """A contract set."""
+        ...
+
+    def providers(self, digest: str, data: bytes) -> Providers:
+        """A provider set."""
+        ...
+
+
+class Seen(Struct, frozen=True):
+    """One event of the ledger."""
+
+    seq: int
+    at: int
+    event: ev.AnyEvent
+
+
+@dataclass(slots=True)
+class Life:
+    """Everything that happened to one job, in order."""
+
+    job: str
+    project: str
+    seen: list[Seen] = field(default_factory=list)
+    whole: bool = True
+    """False where a body is redacted or unreadable: the job cannot be folded."""
+
+    def of(self, kind: type[E]) -> Iterator[tuple[Seen, E]]:
+        """Its events of one kind."""
+        return ((s, s.event) for s in self.seen if isinstance(s.event, kind))
+
+    @property
+    def submitted(self) -> ev.Submitted | None:
+        """How it came in."""
+        return next((e for _, e in self.of(ev.Submitted)), None)
+
+    def opened(self, n: int) -> tuple[Seen, ev.OfferOpened] | None:
+        """The n-th offer's opening."""
+        return next(((s, e) for s, e in self.of(ev.OfferOpened) if e.n == n), None)
+
+    def intended(self, epoch: int) -> tuple[Seen, ev.Intended] | None:
+        """The attempt's intention."""
+        return next(((s, e) for s, e in self.of(ev.Intended) if e.epoch == epoch), None)
+
+    def ends_of(self, n: int) -> list[Seen]:
+        """What closed the n-th offer, in order."""
+        return [s for s in self.seen if isinstance(s.event, OFFER_ENDS) and s.event.n == n]
+
+
+class History:
+    """A ledger as the judges see it."""
+
+    def __init__(self, export: Export, documents: Documents) -> None:
+        self.export = export
+        self._documents = documents
+        self.lives: dict[str, Life] = {}
+        self.ledger: list[Seen] = []
+        """Events of the whole ledger."""
+        self.redacted = 0
+        self.unreadable: list[tuple[EventLine, str]] = []
+        for line in export.events:
+            self._take(line)
+        self.absences = [(s.seq, e.since, e.until) for s, e in self._whole(ev.ControllerAbsent)]
+        self._contracts = [(s.seq, e.n, e.digest) for s, e in self._whole(ev.ContractInForce)]
+        self._providers = [(s.seq, e.n, e.digest) for s, e in self._whole(ev.ProvidersInForce)]
+        self.lapsed_clauses = self._lapsed()
+        """Clause → the event by which an offer under it first lapsed."""
+        self.ended_at = export.events[-1].at if export.events else 0
+        self._rules: dict[tuple[str, str, int, int], list[tuple[int, Rules]]] = {}
+        self._compiled: dict[str, Contracts | Providers] = {}
+        self._shapes: dict[str, Shape] = {}
+        self._terms: dict[str, Terms] = {}
+
+    def _take(self, line: EventLine) -> None:
+        life = self.lives.setdefault(line.job, Life(line.job, line.project)) if line.job else None
+        if line.body is None:
+            self.redacted += 1
+        else:
+            try:
+                seen = Seen(line.seq, line.at, ev.decode(line.body.encode()))
+            except msgspec.DecodeError as wrong:
+                self.unreadable.append((line, str(wrong)))
+            else:
+                (self.ledger if life is None else life.seen).append(seen)
+                return
+        if life is not None:
+            life.whole = False
+
+    def _whole(self, kind: type[E]) -> Iterator[tuple[Seen, E]]:
+        return ((s, s.event) for s in self.ledger if isinstance(s.event, kind))
+
+    def _lapsed(self) -> dict[str, int]:
+        first: dict[str, int] = {}
+        for life in self.lives.values():
+            for seen, lapse in life.of(ev.OfferLapsed):
+                opened = life.opened(lapse.n)
+                if opened is not None and opened[1].clause:
+                    clause = opened[1].clause
+                    first[clause] = min(seen.seq, first.get(clause, seen.seq))
+        return first
+
+    # ---- what was in force ----
+
+    def contract_at(self, seq: int) -> int:
+        """The contract version in force before event `seq`; 0: none."""
+        return max((n for at, n, _ in self._contracts if at < seq), default=0)
+
+    def providers_at(self, seq: int) -> int:
+        """The provider set in force before event `seq`; 0: none."""
+        return max((n for at, n, _ in self._providers if at < seq), default=0)
+
+    def absent(self, before: int, since: int, until: int) -> int:
+        """Microseconds between two moments in which nobody led, as far as the ledger knew before event `before`."""
+        clipped = ((max(a, since), min(b, until)) for seq, a, b in self.absences if seq < before)
+        spans = sorted((a, b) for a, b in clipped if a < b)
+        total, reached = 0, since
+        for a, b in spans:
+            if b > reached:
+                total += b - max(a, reached)
+                reached = b
+        return total
+
+    # ---- documents ----
+
+    def document(self, digest: str) -> bytes:
+        """A cited document; `Unreadable` where it is missing."""
+        data = self.export.specs.get(digest)
+        if data is None:
+            raise Unreadable(f"the document {digest[:12]} is not in the ledger")
+        return data
+
+    def contracts(self, n: int) -> Contracts | None:
+        """A version of the contract set; None: version 0 or one without a document."""
+        digest = next((d for _, v, d in self._contracts if v == n), "")
+        if n and not any(v == n for _, v, _ in self._contracts):
+            raise Unreadable(f"contract version {n} never came into force")
+        if not digest:
+            return None
+        found = self._compiled.get(digest)
+        if found is None:
+            found = self._compiled[digest] = self._documents.contracts(digest, self.document(digest))
+        assert isinstance(found, Contracts), "digests of two kinds cannot be equal"
+        return found
+
+    def providers(self, n: int) -> Providers:
+        """A version of the provider set."""
+        digest = next((d for _, v, d in self._providers if v == n), None)
+        if digest is None:
+            raise Unreadable(f"provider set {n} never came into force")
+        found = self._compiled.get(digest)
+        if found is None:
+            found = self._compiled[digest] = self._documents.providers(digest, self.document(digest))
+        assert isinstance(found, Providers), "digests of two kinds cannot be equal"
+        return found
+
+    def shape(self, life: Life) -> Shape:
+        """The job's shape as submitted."""
+        submitted = life.submitted
+        if submitted is None:
+            raise Unreadable("the job was never submitted")
+        found = self._shapes.get(submitted.shape)
+        if found is None:
+            data = self.document(submitted.shape)
+            try:
+                found = self._shapes[submitted.shape] = parse_shape(data)
+            except msgspec.DecodeError as wrong:
+                raise Unreadable(f"the shape {submitted.shape[:12]} cannot be read: {wrong}") from wrong
+        return found
+
+    def terms(self, digest: str) -> Terms:
+        """Terms by their hash."""
+        found = self._terms.get(digest)
+        if found is None:
+            try:
+                found = self._terms[digest] = parse_terms(self.document(digest))
+            except msgspec.DecodeError as wrong:
+                raise Unreadable(f"the terms {digest[:12]} cannot be read: {wrong}") from wrong
+        return found
+
+    def rules(self, life: Life, opened: ev.OfferOpened, at: int) -> Rules:
+        """What contracts and law said about the job when this offer was opened at `at`, by the versions it cites."""
+        shape = self.shape(life)
+        trigger = Trigger.REPLACE if opened.episode > 1 else shape.trigger
+        submitted = life.submitted
+        assert submitted is not None, "a shape was found"
+        key = (submitted.shape, trigger.value, opened.contract, opened.providers)
+        known = self._rules.setdefault(key, [])
+        for since, rules in reversed(known):
+            if since <= at and (rules.expires_us is None or at < rules.expires_us):
+                return rules
+        if trigger is not shape.trigger:
+            shape = msgspec.structs.replace(shape, trigger=trigger)
+        made = compile_rules(self.contracts(opened.contract), self.providers(opened.providers), shape, at)
+        known.append((at, made))
+        return made

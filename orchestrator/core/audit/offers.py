@@ -1,0 +1,150 @@
+"""Were offers made, answered and closed as promised? Sentences 2, 3, 5, 6, 31 and 38, each judged on one job's life."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from orchestrator.core.audit.history import OFFER_ENDS, History, Life, Seen
+from orchestrator.core.audit.registry import Judge, of_job
+from orchestrator.model import event as ev
+from orchestrator.model.ids import offer_id
+from orchestrator.model.offer import OfferOut
+from orchestrator.model.placement import Terms
+
+CLOSING_POLL = 60_000_000
+"""A closing poll is sent at the deadline and its yes counts: so long (microseconds) may it be on its way."""
+_ALLOWED_TERMS = frozenset(field.encode_name for field in msgspec.structs.fields(Terms))
+
+
+@of_job(2, "Nothing lapses early.")
+def nothing_lapses_early(life: Life, history: History, judge: Judge) -> None:
+    """Silence: our presence since delivery fills the window before the closing poll. Undeliverable: its time is up."""
+    for seen, lapse in life.of(ev.OfferLapsed):
+        found = life.opened(lapse.n)
+        if found is None:
+            continue  # sentence 12 says so
+        early = _silence(life, history, seen, lapse) if lapse.how == "silence" else _undeliverable(life, seen, lapse)
+        judge(early is None, life.job, seen.seq, f"offer {lapse.n} to {found[1].provider}: {early}")
+
+
+def _silence(life: Life, history: History, seen: Seen, lapse: ev.OfferLapsed) -> str | None:
+    found = life.opened(lapse.n)
+    delivered = next((s.at for s, e in life.of(ev.OfferDelivered) if e.n == lapse.n and s.seq < seen.seq), None)
+    if found is None or delivered is None:
+        return "silence before any delivery"
+    if not lapse.deadline <= lapse.polled_at <= seen.at:
+        return "it lapsed before the closing poll, or that was sent before the deadline"
+    present = lapse.deadline - delivered - history.absent(seen.seq, delivered, lapse.deadline)
+    window = found[1].window
+    return None if present >= window else f"we were present for {present} µs of a window of {window} µs"
+
+
+def _undeliverable(life: Life, seen: Seen, lapse: ev.OfferLapsed) -> str | None:
+    found = life.opened(lapse.n)
+    limit = found[1].undeliverable if found else None
+    if limit is None:
+        return "its clause lets no undeliverable offer lapse"
+    delivered = max((s.seq for s, e in life.of(ev.OfferDelivered) if e.n == lapse.n and s.seq < seen.seq), default=0)
+    failures = (s for s, e in life.of(ev.DeliveryFailed) if e.n == lapse.n and delivered < s.seq < seen.seq)
+    failed = next(failures, None)
+    if failed is None:
+        return "no delivery of it had failed"
+    return None if seen.at - failed.at >= limit else f"undeliverable for {seen.at - failed.at} µs of {limit} µs"
+
+
+@of_job(3, "At most one open offer per job, beside one that a bridge leaves open.")
+def one_open_offer(life: Life, history: History, judge: Judge) -> None:
+    """When an offer is opened, every earlier one is closed."""
+    waiting: set[int] = set()
+    for seen in life.seen:
+        if isinstance(seen.event, ev.OfferOpened):
+            judge(not waiting, life.job, seen.seq, f"offer {seen.event.n} was opened while {sorted(waiting)} was open")
+            waiting.add(seen.event.n)
+        elif isinstance(seen.event, OFFER_ENDS):
+            waiting.discard(seen.event.n)
+
+
+@of_job(5, "An acceptance names the terms hash; a gated holder is used only through an accepted offer.")
+def acceptance_is_exact(life: Life, history: History, judge: Judge) -> None:
+    """Every yes repeats the terms hash of its offer; every attempt uses an offer that its provider accepted."""
+    for seen, answer in life.of(ev.OfferAnswered):
+        found = life.opened(answer.n)
+        if answer.accepted and found is not None:
+            exact = answer.terms == found[1].terms
+            judge(exact, life.job, seen.seq, f"the yes to offer {answer.n} names other terms than were offered")
+    for seen, intended in life.of(ev.Intended):
+        found = life.opened(intended.offer)
+        ends = [s.event for s in life.ends_of(intended.offer) if s.seq < seen.seq]
+        accepted = len(ends) == 1 and isinstance(ends[0], ev.OfferAnswered) and ends[0].accepted
+        theirs = found is not None and found[1].provider == intended.provider
+        words = f"epoch {intended.epoch} at {intended.provider} uses offer {intended.offer}, which it did not accept"
+        judge(accepted and theirs, life.job, seen.seq, words)
+
+
+@of_job(6, "No acceptance after the deadline; none of a withdrawn offer.")
+def acceptance_in_time(life: Life, history: History, judge: Judge) -> None:
+    """A yes comes while the offer is open, inside the window or in the reply to the closing poll."""
+    for seen, answer in life.of(ev.OfferAnswered):
+        found = life.opened(answer.n)
+        if not answer.accepted or found is None:
+            continue
+        closed = any(s.seq < seen.seq for s in life.ends_of(answer.n))
+        late = _lateness(life, history, seen, answer, found[1].window)
+        words = f"offer {answer.n} was closed" if closed else f"offer {answer.n}: the yes came {late} µs too late"
+        judge(not closed and late <= 0, life.job, seen.seq, words)
+
+
+def _lateness(life: Life, history: History, seen: Seen, answer: ev.OfferAnswered, window: int) -> int:
+    delivered = next((s.at for s, e in life.of(ev.OfferDelivered) if e.n == answer.n and s.seq < seen.seq), seen.at)
+    present = seen.at - delivered - history.absent(seen.seq, delivered, seen.at)
+    late = present - window - CLOSING_POLL
+    if late <= 0 or any(e.n == answer.n for _, e in life.of(ev.DeliveryFailed)):
+        return 0  # a closing poll that failed is repeated, and the yes in its reply counts
+    if answer.provider_at is not None:  # an outage of our own network delays the reply, not the answer
+        return min(late, answer.provider_at - delivered - window - CLOSING_POLL)
+    return late
+
+
+@of_job(
+    31,
+    "An offer that leaves us holds its allow-list and no more: offer id, clause, contract version, offer version, "
+    "class, trigger, terms, terms hash, window.",
+)
+def offer_holds_its_allow_list(life: Life, history: History, judge: Judge) -> None:
+    """The hash of the bytes that left us is the hash of exactly these fields, made anew from the ledger."""
+    for seen, delivered in life.of(ev.OfferDelivered):
+        found = life.opened(delivered.n)
+        if found is None or not delivered.sent:
+            continue  # an answer that came before its receipt: what was sent is not known here
+        sent = hashlib.sha256(_bytes_out(life, history, found[1])).hexdigest()
+        judge(sent == delivered.sent, life.job, seen.seq, f"offer {delivered.n} left us with other bytes than these")
+        terms = msgspec.json.decode(history.document(found[1].terms))
+        foreign = sorted(set(terms) - _ALLOWED_TERMS)
+        judge(not foreign, life.job, seen.seq, f"the terms of offer {delivered.n} also hold {', '.join(foreign)}")
+
+
+def _bytes_out(life: Life, history: History, opened: ev.OfferOpened) -> bytes:
+    out = OfferOut(
+        offer=offer_id(life.job, opened.n),
+        clause=opened.clause or None,
+        contract_version=opened.contract,
+        version=opened.version,
+        workload=history.shape(life).job_class,
+        trigger=opened.trigger,
+        terms=history.document(opened.terms),
+        terms_hash=opened.terms,
+        window_us=opened.window,
+    )
+    return msgspec.json.encode(out)
+
+
+@of_job(38, "Late answers change nothing but evidence.")
+def late_answers_change_nothing(life: Life, history: History, judge: Judge) -> None:
+    """A late answer is to an offer that was closed before it, and is never used afterwards."""
+    for seen, late in life.of(ev.LateAnswer):
+        closed = any(s.seq < seen.seq for s in life.ends_of(late.n))
+        judge(closed, life.job, seen.seq, f"the answer to offer {late.n} is called late, but the offer was open")
+        after = any(e.offer == late.n and s.seq > seen.seq for s, e in life.of(ev.Intended))
+        judge(not after, life.job, seen.seq, f"offer {late.n} was used after its late answer")

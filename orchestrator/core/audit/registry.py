@@ -1,0 +1,131 @@
+"""Which sentences are there, and what came of judging them? One function each, with the sentence it stands for.
+
+A sentence's function is given one job's life (or the whole history) and a `Judge`, and calls it once for each thing
+it judges. Registered by decorators when the modules beside this one are imported; run by `verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+Check: TypeAlias = Callable[..., None]
+C = TypeVar("C", bound=Check)
+MOST_FINDINGS = 1000
+"""Findings kept of one sentence: beyond them only their number matters."""
+
+
+class Finding(Struct, frozen=True):
+    """A violation: of which sentence, by which event (seq 0: none in particular) of which job."""
+
+    sentence: int
+    job: str
+    seq: int
+    words: str
+
+
+class Sentence(Struct, frozen=True):
+    """What must always hold, and the function that judges it."""
+
+    number: int
+    words: str
+    scope: str
+    """job: given (life, history, judge); ledger: (history, judge); world: (history, world, judge)."""
+    check: Check
+
+
+SENTENCES: dict[int, Sentence] = {}
+
+
+class Judge:
+    """Counts what was judged of one sentence, and keeps what did not hold."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.judged = 0
+        self.violations = 0
+        self.findings: list[Finding] = []
+
+    def __call__(self, holds: bool, job: str, seq: int, words: str | Callable[[], str]) -> bool:
+        """Judge one thing; `words` say what is wrong where it does not hold. Returns `holds`."""
+        self.judged += 1
+        if not holds:
+            self.violations += 1
+            if len(self.findings) < MOST_FINDINGS:
+                self.findings.append(Finding(self.number, job, seq, words if isinstance(words, str) else words()))
+        return holds
+
+
+def of_job(number: int, words: str) -> Callable[[C], C]:
+    """Register a sentence that is judged job by job."""
+    return _register(number, words, "job")
+
+
+def of_ledger(number: int, words: str) -> Callable[[C], C]:
+    """Register a sentence that is judged over the whole ledger."""
+    return _register(number, words, "ledger")
+
+
+def of_world(number: int, words: str) -> Callable[[C], C]:
+    """Register a sentence that needs journals of the world."""
+    return _register(number, words, "world")
+
+
+def _register(number: int, words: str, scope: str) -> Callable[[C], C]:
+    def put(check: C) -> C:
+        if number in SENTENCES:
+            raise ValueError(f"sentence {number} is judged twice")
+        SENTENCES[number] = Sentence(number, words, scope, check)
+        return check
+
+    return put
+
+
+class Verdict(Struct, frozen=True):
+    """What came of one sentence."""
+
+    number: int
+    words: str
+    judged: int
+    violations: int
+
+
+class Report(Struct, frozen=True):
+    """What came of all of them. `redacted`: events whose body is gone, which only sentence 17 can judge."""
+
+    ledger: str
+    events: int
+    head: str
+    redacted: int
+    verdicts: tuple[Verdict, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def violations(self) -> int:
+        """How many there are, kept or not."""
+        return sum(v.violations for v in self.verdicts)
+
+    @property
+    def unjudged(self) -> tuple[int, ...]:
+        """Sentences that had nothing to judge."""
+        return tuple(v.number for v in self.verdicts if not v.judged)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "ledger": self.ledger,
+            "events": self.events,
+            "head": self.head,
+            "redacted": self.redacted,
+            "violations": self.violations,
+            "unjudged": list(self.unjudged),
+            "sentences": [
+                {"sentence": v.number, "words": v.words, "judged": v.judged, "violations": v.violations}
+                for v in self.verdicts
+            ],
+            "findings": [
+                {"sentence": f.sentence, "job": f.job, "seq": f.seq, "words": f.words} for f in self.findings
+            ],
+        }

@@ -1,0 +1,200 @@
+"""Were contracts and law obeyed? Sentences 1, 20, 22, 23, 27 and 32, from the documents that decisions cite.
+
+Gates, ceilings and lawful places are compiled anew from those documents; which refusal passes which gate is judged
+here from the events alone, by code of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from orchestrator.core.audit.history import History, Life, Seen
+from orchestrator.core.audit.registry import Judge, of_job
+from orchestrator.core.eligibility import store_lawful
+from orchestrator.model import event as ev
+from orchestrator.model.contract import OnOutage, OnReplace
+from orchestrator.model.placement import Gate, Rules, Terms
+
+
+class No(Struct, frozen=True):
+    """A holder's no to one offer of this job, spoken or by silence."""
+
+    seq: int
+    at: int
+    how: str
+    offer: ev.OfferOpened
+
+
+def noes(life: Life, before: int) -> Iterator[No]:
+    """Every no that the job got before event `before`. A withdrawn offer is none, nor is a launch that we sent late."""
+    for seen in life.seen:
+        if seen.seq >= before:
+            return
+        match seen.event:
+            case ev.OfferAnswered(n=n, accepted=False):
+                how = "declined"
+            case ev.OfferLapsed(n=n, how=how):
+                how = "lapsed" if how == "silence" else how
+            case ev.Ended(epoch=epoch, how="rejected", late=False):
+                intended = life.intended(epoch)
+                how, n = "accept_failed", intended[1].offer if intended else 0
+            case _:
+                continue
+        found = life.opened(n)
+        if found is not None:
+            yield No(seen.seq, seen.at, how, found[1])
+
+
+def stands(no: No, gate: Gate, at: int, episode: int) -> bool:
+    """Whether a no frees the job from this gate at `at`, its terms not yet compared."""
+    if no.offer.provider != gate.holder or no.offer.clause != gate.clause:
+        return False
+    if no.how == "undeliverable" and gate.on_outage is not OnOutage.DEEMED_DECLINE:
+        return False
+    if no.offer.episode != episode and gate.on_replace is not OnReplace.INHERIT:
+        return False
+    return no.at <= at <= no.at + gate.tail_us
+
+
+def to_pass(rules: Rules, provider: str) -> Iterator[Gate]:
+    """The gates that must be passed before this provider may be asked: all up to its own, if it has one."""
+    for gate in rules.gates:
+        if gate.holder == provider:
+            return
+        yield gate
+
+
+def _offers_and_uses(life: Life) -> Iterator[tuple[Seen, str, tuple[Seen, ev.OfferOpened]]]:
+    """Every event that discloses the job to a provider or uses one, with the offer behind it."""
+    for seen in life.seen:
+        if isinstance(seen.event, ev.OfferOpened):
+            yield seen, seen.event.provider, (seen, seen.event)
+        elif isinstance(seen.event, ev.Intended):
+            found = life.opened(seen.event.offer)
+            if found is not None:
+                yield seen, seen.event.provider, found
+
+
+@of_job(
+    1,
+    "A gated job is intended away from the holder only after this job's offer was declined, lapsed, undeliverable "
+    "past its limit, accept_failed, waived or bridged: within tail, in the same episode (or inherited).",
+)
+def gates_are_passed(life: Life, history: History, judge: Judge) -> None:
+    """Judged for each provider that is told of the job or used while another's first right is over it."""
+    for seen, provider, (opened_at, opened) in _offers_and_uses(life):
+        for gate in to_pass(history.rules(life, opened, opened_at.at), provider):
+            passed = any(stands(no, gate, seen.at, opened.episode) for no in noes(life, seen.seq))
+            words = f"{provider} before {gate.holder} had refused under {gate.clause}"
+            judge(passed, life.job, seen.seq, words)
+
+
+@of_job(23, "No better terms, in every dimension.")
+def no_better_terms(life: Life, history: History, judge: Judge) -> None:
+    """Whoever is used gets nothing better than what each holder refused, and no price above it."""
+    for seen, intended in life.of(ev.Intended):
+        found = life.opened(intended.offer)
+        if found is None:
+            continue
+        for gate in to_pass(history.rules(life, found[1], found[0].at), intended.provider):
+            standing = [no for no in noes(life, seen.seq) if stands(no, gate, seen.at, intended.episode)]
+            if not standing:
+                continue  # sentence 1 says so
+            now = history.terms(found[1].terms)
+            better = [_better(now, history.terms(no.offer.terms), intended.price) for no in standing]
+            words = f"{intended.provider} got better terms than {gate.holder} refused: {', '.join(better[0])}"
+            judge(not all(better), life.job, seen.seq, words)
+
+
+def _better(now: Terms, then: Terms, price: int | None) -> list[str]:
+    """In which dimensions the supplier of `now` is better off than the one who refused `then`."""
+    found = []
+    if then.ceiling_microusd is not None:
+        ceiling = now.ceiling_microusd if price is None else price
+        found += ["price"] if ceiling is None or ceiling > then.ceiling_microusd else []
+    if then.start_by_ms is not None and (now.start_by_ms is None or now.start_by_ms > then.start_by_ms):
+        found.append("start")
+    if (now.workers * now.gpus_per_worker, now.workers) < (then.workers * then.gpus_per_worker, then.workers):
+        found.append("quantity")
+    if now.max_runtime_ms < then.max_runtime_ms:
+        found.append("duration")
+    harder = now.cpus >= then.cpus and now.memory >= then.memory and now.gpus_per_worker >= then.gpus_per_worker
+    narrower = not then.accelerators or (now.accelerators and set(now.accelerators) <= set(then.accelerators))
+    if not harder or not narrower or now.residency != then.residency:
+        found.append("spec")
+    return found
+
+
+@of_job(32, "Lapses never change gating.")
+def lapses_change_nothing(life: Life, history: History, judge: Judge) -> None:
+    """After a clause's offer lapsed, here or for another job, its gate is passed as ever or its holder is asked."""
+    lapsed = history.lapsed_clauses
+    for seen, provider, (opened_at, opened) in _offers_and_uses(life):
+        rules = history.rules(life, opened, opened_at.at)
+        earlier = {gate.clause for gate in rules.gates if lapsed.get(gate.clause, seen.seq) < seen.seq}
+        if opened.clause in earlier:
+            judge(True, life.job, seen.seq, "")
+        for gate in to_pass(rules, provider):
+            if gate.clause in earlier:
+                passed = any(stands(no, gate, seen.at, opened.episode) for no in noes(life, seen.seq))
+                judge(passed, life.job, seen.seq, f"{provider} without {gate.clause}, whose offers had lapsed before")
+
+
+@of_job(22, "No placement over a ceiling.")
+def under_the_ceiling(life: Life, history: History, judge: Judge) -> None:
+    """The accepted price is no higher than the lowest ceiling, the job's own or a clause's."""
+    for seen, intended in life.of(ev.Intended):
+        found = life.opened(intended.offer)
+        if found is None or intended.price is None:
+            continue
+        ceiling = history.rules(life, found[1], found[0].at).ceiling_microusd
+        if ceiling is not None:
+            words = f"{intended.price} at {intended.provider} is over the ceiling of {ceiling}"
+            judge(intended.price <= ceiling, life.job, seen.seq, words)
+
+
+@of_job(27, "Compute, code package, data, checkpoints, logs and the offer's recipient are all lawful.")
+def all_is_lawful(life: Life, history: History, judge: Judge) -> None:
+    """Recipient, regions of the terms, region of the attempt, and the store that holds everything else."""
+    for seen, opened in life.of(ev.OfferOpened):
+        rules = history.rules(life, opened, seen.at)
+        lawful = {c.provider: set(c.regions) for c in rules.candidates}
+        words = f"{opened.provider} may not even know of this job"
+        if judge(opened.provider in lawful, life.job, seen.seq, words):
+            beyond = set(history.terms(opened.terms).regions) - lawful[opened.provider]
+            judge(not beyond, life.job, seen.seq, f"the terms allow {', '.join(sorted(beyond))}")
+        _store(life, history, rules, seen, opened, judge)
+    for seen, intended in life.of(ev.Intended):
+        found = life.opened(intended.offer)
+        if found is not None and intended.region:
+            regions = history.terms(found[1].terms).regions
+            judge(intended.region in regions, life.job, seen.seq, f"it runs in {intended.region}, outside its terms")
+
+
+def _store(
+    life: Life, history: History, rules: Rules, seen: Seen, opened: ev.OfferOpened, judge: Judge
+) -> None:
+    submitted = life.submitted
+    stores = {s.name: s.jurisdiction for s in history.providers(opened.providers).stores}
+    if submitted is None or not stores:
+        return
+    name = submitted.store or next(iter(stores))
+    jurisdiction = stores.get(name)
+    words = f"its checkpoints, logs and package lie in store {name} ({jurisdiction or 'unknown'})"
+    judge(jurisdiction is not None and store_lawful(rules, jurisdiction), life.job, seen.seq, words)
+
+
+@of_job(20, "Every decision cites the contract version in force.")
+def cites_what_is_in_force(life: Life, history: History, judge: Judge) -> None:
+    """An offer cites the versions in force when it is opened; an attempt the version of its offer."""
+    for seen, opened in life.of(ev.OfferOpened):
+        now = history.contract_at(seen.seq), history.providers_at(seen.seq)
+        cited = opened.contract, opened.providers
+        judge(cited == now, life.job, seen.seq, f"offer {opened.n} cites versions {cited}, in force are {now}")
+    for seen, intended in life.of(ev.Intended):
+        found = life.opened(intended.offer)
+        if found is not None:
+            words = f"epoch {intended.epoch} cites version {intended.contract}, its offer {found[1].contract}"
+            judge(intended.contract == found[1].contract, life.job, seen.seq, words)

@@ -1,0 +1,103 @@
+"""`orchestrator audit` as a person or CI runs it, over a ledger file that a server wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.cli.audit import app
+from orchestrator.core.audit.export import assemble, parse
+from orchestrator.ports.ledger import Batch, LiveRow, Record
+from tests.audit import told
+from tests.audit.told import export_of
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> Path:
+    """The story of a lost job, written to a file by another ledger."""
+    story = export_of(told.lost)
+    kept = await SqlLedger.open(tmp_path / "l.db")
+    records = [Record(e.at, e.kind, e.project, e.job, (e.body or "").encode()) for e in story.events]
+    rows = [LiveRow(r.job, r.project, r.state, r.body.encode(), r.live) for r in story.rows]
+    await kept.commit(Batch(records=records, rows=rows, specs=story.specs, counters=story.counters))
+    await kept.close()
+    return tmp_path / "l.db"
+
+
+@pytest.fixture
+def exported(ledger: Path) -> Path:
+    out = ledger.with_suffix(".jsonl")
+    assert RUN.invoke(app, ["export", "--ledger", str(ledger), "--out", str(out)]).exit_code == 0
+    return out
+
+
+def test_an_honest_ledger_passes(exported: Path) -> None:
+    told_us = RUN.invoke(app, ["verify", str(exported)])
+    assert told_us.exit_code == 0
+    assert told_us.output.splitlines()[-1] == "audit: 27 events, 0 violations"
+    assert "not judged, for want of anything to judge: 2, 15" in told_us.output
+
+
+def test_sentences_that_were_not_judged_fail_on_demand(exported: Path) -> None:
+    assert RUN.invoke(app, ["verify", str(exported), "--require-judged"]).exit_code == 1
+
+
+def test_a_forged_byte_fails_and_says_where(exported: Path) -> None:
+    lines = exported.read_bytes().splitlines(keepends=True)
+    lines[6] = lines[6].replace(b"azure", b"ozure")
+    exported.write_bytes(b"".join(lines))
+    told_us = RUN.invoke(app, ["verify", str(exported), "--json"])
+    finding = next(f for f in json.loads(told_us.output)["findings"] if f["sentence"] == 17)
+    assert (told_us.exit_code, finding["seq"]) == (1, 6)
+
+
+@pytest.mark.parametrize("keep", [0, 5, -1])
+def test_a_cut_file_is_refused(exported: Path, keep: int) -> None:
+    lines = exported.read_bytes().splitlines(keepends=True)
+    exported.write_bytes(b"".join(lines[:keep]))
+    told_us = RUN.invoke(app, ["verify", str(exported)])
+    assert told_us.exit_code == 2 and "export" in told_us.output
+
+
+def test_there_must_be_a_ledger(tmp_path: Path) -> None:
+    told_us = RUN.invoke(app, ["export", "--ledger", str(tmp_path / "none.db")])
+    assert told_us.exit_code == 2 and "no ledger at" in told_us.output
+
+
+def test_standard_output_holds_the_same_lines(ledger: Path, exported: Path) -> None:
+    assert RUN.invoke(app, ["export", "--ledger", str(ledger)]).stdout_bytes == exported.read_bytes()
+
+
+def test_forgeries_are_listed(exported: Path) -> None:
+    table = json.loads(RUN.invoke(app, ["mutate", str(exported), "--json"]).output)
+    assert {"kind": "Intended", "forgery": "delete", "tried": 2, "detected": 2, "by": [12, 36]} in table
+    assert "Intended          delete     12, 36" in RUN.invoke(app, ["mutate", str(exported)]).output
+
+
+def test_the_chain_verifies_with_the_standard_library_alone(exported: Path) -> None:
+    def lp(text: str) -> bytes:
+        return struct.pack(">H", len(text.encode())) + text.encode()
+
+    lines = [json.loads(line) for line in exported.read_bytes().splitlines()]
+    chain = hashlib.sha256(b"orchestrator.dev/ledger/v1" + bytes.fromhex(lines[0]["ledger"])).digest()
+    for e in (line for line in lines if line["line"] == "event"):
+        hashed = hashlib.sha256(bytes.fromhex(e["salt"]) + e["body"].encode()).digest()
+        names = lp(e["kind"]) + lp(e["project"]) + lp(e["job"])
+        chain = hashlib.sha256(chain + struct.pack(">QQ", e["seq"], e["at"]) + names + hashed).digest()
+    assert chain.hex() == lines[-1]["head"]
+
+
+def test_lines_read_back_are_the_lines_written(exported: Path) -> None:
+    story, read = export_of(told.lost), parse(exported.read_bytes().splitlines())
+    assert [(e.at, e.kind, e.job, e.body) for e in read.events] == [(e.at, e.kind, e.job, e.body) for e in story.events]
+    assert (read.rows, read.specs, read.counters) == (story.rows, story.specs, story.counters)
+    with pytest.raises(ValueError, match="header"):
+        assemble([])

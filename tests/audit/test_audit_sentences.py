@@ -1,0 +1,140 @@
+"""Each sentence holds for honest ledgers, and is shown to fail on a forged one, with a chain that is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from orchestrator.cli.audit import StoredDocuments
+from orchestrator.core.audit.export import Export
+from orchestrator.core.audit.registry import SENTENCES
+from orchestrator.core.audit.verify import verify
+from tests.audit import told
+from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
+
+DOCUMENTS = StoredDocuments()
+LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 17, 18, 20, 21, 22, 23, 27, 31, 32, 35, 36, 38}
+
+
+def violated(export: Export) -> set[int]:
+    return {v.number for v in verify(export, DOCUMENTS).verdicts if v.violations}
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+def test_an_honest_ledger_has_no_violations(story: Callable[..., object]) -> None:
+    assert verify(export_of(story), DOCUMENTS).findings == ()
+
+
+def test_every_listed_sentence_is_judged_by_some_story() -> None:
+    judged = {v.number for s in STORIES for v in verify(export_of(s), DOCUMENTS).verdicts if v.judged}
+    assert judged == LISTED
+    assert {n for n, s in SENTENCES.items() if s.scope != "world"} == LISTED
+
+
+def earlier_gate(export: Export) -> Export:
+    """The market is asked in the first episode without the holder's no."""
+    return without(without(export, "OfferAnswered"), "OfferOpened")
+
+
+def swapped(export: Export, kind: str, other: str) -> Export:
+    a, b = place(export, kind), place(export, other)
+    first, second = export.events[a], export.events[b]
+    return put(put(export, a, replace(second, at=first.at)), b, replace(first, at=second.at))
+
+
+FORGED: list[tuple[int, str, Callable[[], Export]]] = [
+    (1, "the holder was never asked", lambda: earlier_gate(export_of(told.lost))),
+    (1, "the tail is over", lambda: at_other_time(export_of(told.lost), "Intended", 24 * 3600 + 1)),
+    (1, "the refusal is of the last episode", lambda: edited(export_of(told.lost), "OfferOpened", 2, episode=1)),
+    (2, "silence for a second too little", lambda: at_other_time(export_of(told.silence), "OfferLapsed", -2)),
+    (2, "a deadline before the window's end", lambda: edited(export_of(told.silence), "OfferLapsed", deadline=1)),
+    (2, "undeliverable too early", lambda: at_other_time(export_of(told.away), "OfferLapsed", -2)),
+    (3, "a second offer beside the first", lambda: without(export_of(told.lost), "OfferAnswered")),
+    (4, "an offer after the end", lambda: again(export_of(told.lost), "OfferOpened")),
+    (4, "a second answer", lambda: again(export_of(told.lost), "OfferAnswered")),
+    (5, "a yes to other terms", lambda: edited(export_of(told.priced), "OfferAnswered", 1, terms="0" * 64)),
+    (5, "the holder is used without its yes", lambda: edited(export_of(told.lost), "OfferAnswered", 1, accepted=False)),
+    (6, "a yes after the window", lambda: at_other_time(
+        edited(export_of(told.priced), "OfferAnswered", 1, provider_at=None), "OfferAnswered", 3600, 1)),
+    (6, "a yes to a lapsed offer", lambda: again(edited(export_of(told.priced), "OfferAnswered", accepted=True),
+                                                 "OfferAnswered")),
+    (7, "an epoch once more", lambda: edited(export_of(told.lost), "Intended", 1, epoch=1)),
+    (8, "two attempts at once", lambda: without(export_of(told.lost), "Ended")),
+    (9, "neither cleared nor waited", lambda: edited(export_of(told.lost), "Started", 1, waited_ms=9, cleared=False)),
+    (12, "a launch that nobody meant", lambda: without(export_of(told.priced), "Intended")),
+    (12, "fenced off without a fence", lambda: without(export_of(told.lost), "Fenced")),
+    (15, "an offer after the cancellation", lambda: again(export_of(told.cancelled), "OfferOpened")),
+    (18, "complete twice", lambda: again(export_of(told.priced), "Ended")),
+    (20, "a version that was not in force", lambda: edited(export_of(told.lost), "OfferOpened", contract=7)),
+    (20, "an attempt under another version", lambda: edited(export_of(told.lost), "Intended", contract=7)),
+    (21, "dearer than accepted", lambda: edited(export_of(told.priced), "Intended", price=2_100_000)),
+    (21, "billed above the price", lambda: edited(export_of(told.priced), "Ended", charge=10**9, gpu_seconds=8)),
+    (22, "over the ceiling", lambda: edited(export_of(told.priced), "Intended", price=2_600_000)),
+    (23, "dearer than what the holder refused", lambda: edited(export_of(told.priced), "Intended", price=2_600_000)),
+    (27, "in a place that the terms forbid", lambda: edited(export_of(told.priced), "Intended", region="moon-1")),
+    (27, "told to a stranger", lambda: edited(export_of(told.priced), "OfferOpened", provider="aws")),
+    (31, "other bytes left us", lambda: edited(export_of(told.priced), "OfferDelivered", sent="0" * 64)),
+    (31, "it said more than it may", lambda: edited(export_of(told.priced), "OfferOpened", window=1)),
+    (35, "forgotten", lambda: forgotten(export_of(told.waiting))),
+    (36, "another row", lambda: other_row(export_of(told.priced))),
+    (38, "late to an open offer", lambda: swapped(export_of(told.silence), "LateAnswer", "OfferLapsed")),
+]  # fmt: skip
+
+
+def forgotten(export: Export) -> Export:
+    """An offered job of which nobody knows any more that it is."""
+    bodies = [r.body.replace('"offering"', '"queued"').replace(',"offer":{', ',"x":{') for r in export.rows]
+    rows = tuple(replace(r, body=body) for r, body in zip(export.rows, bodies, strict=True))
+    return replace(export, rows=rows, specs={})
+
+
+def other_row(export: Export) -> Export:
+    return replace(export, rows=tuple(replace(r, body=r.body.replace("oracle", "azure")) for r in export.rows))
+
+
+@pytest.mark.parametrize(("sentence", "forge"), [(s, f) for s, _, f in FORGED], ids=[f"{s} {w}" for s, w, _ in FORGED])
+def test_a_forged_ledger_breaks_the_sentence(sentence: int, forge: Callable[[], Export]) -> None:
+    forged = forge()
+    assert sentence in violated(forged)
+    assert 17 not in violated(forged) or sentence == 17, "the forger's chain is whole"
+
+
+def test_lapses_never_change_gating() -> None:
+    """A second job that goes to the market at once, because the holder never answers anyway."""
+    honest = export_of(told.silence)
+    job = honest.events[place(honest, "Submitted")].job
+    other = job[:-1] + ("0" if job[-1] != "0" else "1")
+    copied = [replace(e, job=other, at=honest.events[-1].at) for e in honest.events if e.job == job]
+    kept = [e for e in copied if e.kind not in ("OfferLapsed", "LateAnswer")]
+    gated = next(at for at, e in enumerate(kept) if e.kind == "OfferOpened")
+    forged = put(honest, len(honest.events) - 1, honest.events[-1], *kept[:gated], *kept[gated + 2 :])
+    assert {1, 32} <= violated(forged)
+
+
+@pytest.mark.parametrize("field", ["at", "kind", "project", "job", "body", "salt", "body_hash", "chain"])
+def test_a_changed_byte_breaks_the_chain(field: str) -> None:
+    honest = export_of(told.priced)
+    line = honest.events[5]
+    changed = replace(line, at=line.at + 1) if field == "at" else _flipped(line, field)
+    events = (*honest.events[:5], changed, *honest.events[6:])
+    assert 17 in violated(replace(honest, events=events))
+
+
+def _flipped(line: object, field: str) -> object:
+    text = getattr(line, field)
+    hexadecimal = field in ("salt", "body_hash", "chain")
+    return replace(line, **{field: ("0" if text[0] != "0" else "1") + text[1:] if hexadecimal else text + " "})
+
+
+def test_a_redacted_body_leaves_the_chain_whole_and_is_counted() -> None:
+    honest = export_of(told.priced)
+    at = place(honest, "OfferDelivered")
+    events = (*honest.events[:at], replace(honest.events[at], body=None), *honest.events[at + 1 :])
+    report = verify(replace(honest, events=events), DOCUMENTS)
+    assert (report.redacted, {f.sentence for f in report.findings} & {17, 36}) == (1, set())
+
+
+def test_a_document_that_is_gone_is_never_passed_over() -> None:
+    assert {1, 22, 27} <= violated(replace(export_of(told.priced), specs={}))

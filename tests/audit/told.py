@@ -1,0 +1,161 @@
+"""Honest ledgers of a few lives on virtual time, and ways to forge them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Any
+
+import looptime
+from msgspec.structs import replace
+
+from orchestrator.core.audit.export import EventLine, Export, assemble, lines
+from orchestrator.core.audit.mutate import rehash
+from orchestrator.core.chain import hash_body
+from orchestrator.simulate.world import World, first_right, submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.ledgers import MemoryLedger
+from orchestrator.testing.scripts import Script
+
+YES, NO = Script(), Script(offers=[do.Declines(for_s=300)] * 3)
+OUTAGE = Script(scenes=[do.Unreachable(when=do.AtStep(7)), do.DataCut(when=do.AtStep(7))])
+CHEAP = Script(offers=[do.Accepts(price=2_000_000)])
+
+
+async def life(world: World, **spec: Any) -> None:
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(**spec))
+        await until_over(server, row.job)
+
+
+async def lost() -> World:
+    """Declined by the holder, run by a market provider, lost, offered again, finished by a third."""
+    world = World({"azure": NO, "coreweave": OUTAGE, "oracle": YES}, first_right("azure"))
+    await life(world)
+    return world
+
+
+async def silence() -> World:
+    """The holder says yes when its window is over, and does not hear at first that it came too late."""
+    slow = Script(offers=[do.Accepts(after_s=900.5)], faults=[do.Loses(verb="withdraw", nth=1)])
+    world = World({"azure": slow, "oracle": YES}, first_right("azure"))
+    await life(world)
+    return world
+
+
+async def away() -> World:
+    """The holder cannot be reached, and its clause lets that count as a no."""
+    azure = Script(scenes=[do.Unreachable(when=do.At(0))])
+    world = World({"azure": azure, "oracle": YES}, first_right("azure"))
+    await life(world)
+    return world
+
+
+async def priced() -> World:
+    """A job with a ceiling, accepted below it and billed."""
+    world = World({"azure": NO, "oracle": CHEAP}, first_right("azure"))
+    await life(world, ceilingUsdPerGpuHour=2.5)
+    return world
+
+
+async def cancelled() -> World:
+    """Cancelled while it runs."""
+    world = World({"azure": YES})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        await server.desk.cancel(row.job, "test")
+        await until_over(server, row.job)
+    return world
+
+
+async def waiting() -> World:
+    """Held, offered, running: three jobs are alive when we look; the server was away once."""
+    world = World({"azure": Script(offers=[do.Accepts(), do.Silent()])}, first_right("azure"))
+    async with world.server() as server:
+        await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        await server.desk.submit(submission())
+        await server.desk.submit(submission(workers={"gpus": 1, "accelerator": ["TPU"]}))
+        await asyncio.sleep(1)
+    await asyncio.sleep(60)
+    async with world.server():
+        await asyncio.sleep(1)
+    return world
+
+
+async def rounds() -> World:
+    """Everybody declines once; then the provider is out of sight for a while, and its job goes on."""
+    blink = do.Unreachable(when=do.AtStep(4), for_s=12)
+    full = Script(offers=[do.Declines(for_s=10)], scenes=[blink])
+    world = World({"azure": full, "oracle": full}, first_right("azure"), Work(steps=60))
+    await life(world)
+    return world
+
+
+async def held() -> World:
+    """Nobody may run it: resumed in vain, then cancelled. Another is cancelled while offered, a third is too late."""
+    world = World({"azure": Script(offers=[do.Silent()] * 2)}, first_right("azure"))
+    async with world.server() as server:
+        strange, _ = await server.desk.submit(submission(workers={"gpus": 1, "accelerator": ["TPU"]}))
+        await server.desk.resume(strange.job, "test")
+        offered, _ = await server.desk.submit(submission())
+        late, _ = await server.desk.submit(submission(startBy="2m"))
+        await asyncio.sleep(5)
+        await server.desk.cancel(strange.job, "test")
+        await server.desk.cancel(offered.job, "test")
+        await until_over(server, late.job)
+    return world
+
+
+STORIES = (lost, silence, away, priced, cancelled, waiting, rounds, held)
+
+
+@cache
+def export_of(story: Callable[[], Awaitable[World]]) -> Export:
+    """The story's ledger as it is exported."""
+    loop = looptime.new_event_loop()
+    try:
+        world = loop.run_until_complete(story())
+    finally:
+        loop.close()
+    return assemble(lines(MemoryLedger(world.disk).snapshot()))
+
+
+def place(export: Export, kind: str, nth: int = 0) -> int:
+    return [at for at, line in enumerate(export.events) if line.kind == kind][nth]
+
+
+def edited(export: Export, kind: str, nth: int = 0, **changes: Any) -> Export:
+    """The same ledger in which the nth event of a kind says something else, hashed and chained anew."""
+    at = place(export, kind, nth)
+    line = export.events[at]
+    body = json.dumps({**json.loads(line.body or ""), **changes}, separators=(",", ":"))
+    made = hash_body(bytes.fromhex(line.salt), body.encode()).hex()
+    return put(export, at, replace(line, body=body, body_hash=made))
+
+
+def put(export: Export, at: int, *made: EventLine) -> Export:
+    """The same ledger with these events instead of the one at `at`."""
+    return rehash(export, [*export.events[:at], *made, *export.events[at + 1 :]])
+
+
+def without(export: Export, kind: str, nth: int = 0) -> Export:
+    return put(export, place(export, kind, nth))
+
+
+def again(export: Export, kind: str, nth: int = 0) -> Export:
+    """The same ledger in which its last event is an old one once more."""
+    line = export.events[place(export, kind, nth)]
+    last = export.events[-1]
+    return put(export, len(export.events) - 1, last, replace(line, at=last.at))
+
+
+def at_other_time(export: Export, kind: str, by_s: float, nth: int = 0) -> Export:
+    """The same ledger in which everything from the nth event of a kind on happened earlier or later."""
+    first = place(export, kind, nth)
+    moved = [replace(e, at=e.at + round(by_s * 1e6)) for e in export.events[first:]]
+    return rehash(export, [*export.events[:first], *moved])
