@@ -117,6 +117,7 @@ async def test_when_the_keeper_is_killed_nothing_of_the_launch_stays(
     keeper.wait()
     await state(p, order.key, SightingState.GONE)
     assert not marked(folder, order.key)
+    assert not Path(files.read(folder / "state" / order.key / files.SCRATCH)).exists()
 
 
 async def test_requirements_that_are_not_installed_reject_the_launch(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ LAUNCH = "launch.json"
 """The order and what the head should be."""
 HEAD = "head.json"
 """Where the head listens, its token, since when; written by the keeper once it is ready."""
+SCRATCH = "scratch.json"
+"""Ray's folder below /tmp, to be removed with the head."""
 SUBMITTED = "submitted"
 STOP = "stop"
 GONE = "gone.json"
@@ -61,6 +64,13 @@ def maybe(path: Path) -> Any:
         return read(path)
     except FileNotFoundError:
         return None
+
+
+def forget_scratch(folder: Path) -> None:
+    """Remove Ray's folder of this launch, if there is one; nothing may live in it any more."""
+    scratch = maybe(folder / SCRATCH)
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def lock(folder: Path) -> int | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +50,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server
     why = "could not be started"
     end_all(files.marker(folder), os.getpid())  # what a keeper before us may have left
+    files.forget_scratch(folder)
     try:
         if (folder / files.HEAD).exists():
             raise Ending("its keeper died")
@@ -68,6 +68,7 @@ def _once(folder: Path) -> None:
     """Start it and stay. Raises Ending when that was it; returns when it did not come up."""
     launch = files.read(folder / files.LAUNCH)
     scratch = Path(tempfile.mkdtemp(prefix="ol-", dir="/tmp"))
+    files.write(folder / files.SCRATCH, str(scratch))
     wish = Wish(folder=scratch, **launch["head"])
     made = plan(wish, {**os.environ, **launch["environment"], files.MARKER: str(folder)})
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + launch["delete_after_ms"] / 1000
@@ -87,7 +88,7 @@ def _once(folder: Path) -> None:
     finally:
         end_all(files.marker(folder), os.getpid())
         _ended()
-        shutil.rmtree(scratch, ignore_errors=True)
+        files.forget_scratch(folder)
 
 
 def _ready(folder: Path, made: Plan, pid: int, until: float) -> bool:

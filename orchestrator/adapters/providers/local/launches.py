@@ -121,6 +121,7 @@ class Launches:
             return
         try:
             if end_all(files.marker(held.folder)) and not (held.folder / files.GONE).exists():
+                files.forget_scratch(held.folder)
                 why = "stopped" if held.stopping else "its keeper died"
                 files.write(held.folder / files.GONE, {"at": time.time_ns() // 1000, "why": why})
         finally:
