@@ -17,13 +17,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
 from orchestrator.mockcloud.cloud import Cloud
+from orchestrator.mockcloud.config import Machines
 from orchestrator.mockcloud.heads import Head, head_for
-from orchestrator.mockcloud.processes import kill_all, members, named, send
+from orchestrator.mockcloud.processes import MARKER, kill_all, members, named, send
 from orchestrator.mockcloud.records import Cluster, ClusterState
 
 TRIES = 3
@@ -61,8 +62,10 @@ class PaperHost:
 class HeadHost:
     """Clusters that are a head and its processes, each under a supervisor of its own."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, logs: Path) -> None:
+        """`logs`: the folder that takes the heads' own output."""
         self._cloud = cloud
+        self._logs = logs
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._chores: set[asyncio.Task[Any]] = set()
         self._closing = False
@@ -121,40 +124,65 @@ class HeadHost:
 
     async def _once(self, cluster: Cluster) -> bool:
         """Start it and stay until its end; False when it never came up."""
-        head = head_for(cluster, self._cloud.config)
-        log = head.folder / "head.log"
+        async with self._turn(cluster) as mine:
+            if not mine:
+                return False
+            head = head_for(cluster, self._cloud.config)
+            process = await self._supervise(cluster, head)
+            up = await self._ready(cluster, head, process)
         try:
-            async with _one_at_a_time(), httpx.AsyncClient(headers=_bearer(head), timeout=2.0) as client:
-                with log.open("wb") as output:
-                    process = await _supervise(cluster, head, output)
-                up = await self._ready(cluster, head, client, process)
             if up:
                 await self._watch(cluster, head, process)
-            else:
-                await asyncio.to_thread(kill_all, cluster.id)
-                await process.wait()
             return up
         finally:
             await asyncio.to_thread(kill_all, cluster.id)
+            await process.wait()
             shutil.rmtree(head.folder, ignore_errors=True)
 
-    async def _ready(
-        self, cluster: Cluster, head: Head, client: httpx.AsyncClient, process: asyncio.subprocess.Process
-    ) -> bool:
+    @asynccontextmanager
+    async def _turn(self, cluster: Cluster) -> AsyncIterator[bool]:
+        """Ray heads of one machine start one after another, whichever cloud they belong to; False: not wanted now."""
+        if self._cloud.config.machines is not Machines.RAY:
+            yield True
+            return
+        path = Path(tempfile.gettempdir()) / f"orchestrator-head-start.{os.getuid()}.lock"
+        with path.open("a") as file:
+            while self._wanted(cluster) and not _locked(file):  # noqa: ASYNC110 - a file lock has no event
+                await asyncio.sleep(POLL)
+            yield self._wanted(cluster)
+
+    async def _supervise(self, cluster: Cluster, head: Head) -> asyncio.subprocess.Process:
+        supervisor = (sys.executable, "-m", "orchestrator.mockcloud.supervisor", cluster.id, str(os.getpid()))
+        with (self._logs / f"{cluster.id}.log").open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                *supervisor,
+                str(head.folder),
+                "--",
+                *head.argv,
+                env=head.environment | {MARKER: cluster.id},
+                cwd=head.folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    async def _ready(self, cluster: Cluster, head: Head, process: asyncio.subprocess.Process) -> bool:
         until = time.monotonic() + READY_WITHIN
-        while time.monotonic() < until and process.returncode is None and self._wanted(cluster):
-            if all([await _answers(client, url) for url in head.health]):
-                gpus, key = cluster.gpus, cluster.order.key
-                self._cloud.journal.write("started", key=key, cluster=cluster.id, gpus=gpus, pid=process.pid)
-                self._cloud.came_up(cluster, head.address, head.token, _now())
-                return True
-            await asyncio.sleep(POLL)
+        async with httpx.AsyncClient(headers=_bearer(head), timeout=2.0, trust_env=False) as client:
+            while time.monotonic() < until and process.returncode is None and self._wanted(cluster):
+                if all([await _answers(client, url) for url in head.health]):
+                    gpus, key = cluster.gpus, cluster.order.key
+                    self._cloud.journal.write("started", key=key, cluster=cluster.id, gpus=gpus, pid=process.pid)
+                    self._cloud.came_up(cluster, head.address, head.token, _now())
+                    return True
+                await asyncio.sleep(POLL)
         return False
 
     async def _watch(self, cluster: Cluster, head: Head, process: asyncio.subprocess.Process) -> None:
         ended = asyncio.ensure_future(process.wait())
         seen: dict[str, str] = {}
-        async with httpx.AsyncClient(headers=_bearer(head), timeout=5.0) as client:
+        async with httpx.AsyncClient(headers=_bearer(head), timeout=5.0, trust_env=False) as client:
             while not ended.done():
                 await asyncio.wait([ended], timeout=JOBS_EVERY)
                 for job, status in (await _jobs(client, head)).items():
@@ -173,20 +201,6 @@ class HeadHost:
         task = asyncio.ensure_future(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
-
-
-async def _supervise(cluster: Cluster, head: Head, output: Any) -> asyncio.subprocess.Process:
-    supervisor = (sys.executable, "-m", "orchestrator.mockcloud.supervisor", cluster.id, str(os.getpid()), "--")
-    return await asyncio.create_subprocess_exec(
-        *supervisor,
-        *head.argv,
-        env=head.environment,
-        cwd=head.folder,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:
@@ -209,18 +223,12 @@ def _bearer(head: Head) -> dict[str, str]:
     return {"Authorization": f"Bearer {head.token}"}
 
 
-@asynccontextmanager
-async def _one_at_a_time() -> AsyncIterator[None]:
-    """Heads of one machine start one after another, whichever cloud they belong to."""
-    path = Path(tempfile.gettempdir()) / f"orchestrator-head-start.{os.getuid()}.lock"
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(POLL)
-        yield
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _now() -> int:

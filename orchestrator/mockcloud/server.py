@@ -14,7 +14,6 @@ import os
 import secrets
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ async def running(config: CloudConfig, folder: Path) -> AsyncIterator[Running]:
     folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder / "journal.jsonl", config.cloud)
     cloud = Cloud(config, journal)
-    host = PaperHost(cloud) if config.machines is Machines.PAPER else HeadHost(cloud)
+    host = PaperHost(cloud) if config.machines is Machines.PAPER else HeadHost(cloud, folder)
     cloud.host = host
     pulse = Pulse()
     cloud.on_change = pulse.beat
@@ -122,18 +121,17 @@ async def _clockwork(cloud: Cloud, pulse: Pulse) -> None:
 
 @contextlib.asynccontextmanager
 async def _api(face: Face, port: int) -> AsyncIterator[Forwarder]:
-    """The API behind its network: the forwarder listens, the application sits behind a socket file."""
-    with tempfile.TemporaryDirectory(prefix="oc-", dir="/tmp") as folder:
-        path = f"{folder}/api"
-        inner = socket.socket(socket.AF_UNIX)
-        inner.bind(path)
-        network = Forwarder(lambda: asyncio.open_unix_connection(path), port=port)
-        async with _uvicorn(face.app(), inner):
-            await network.listen()
-            try:
-                yield network
-            finally:
-                await network.aclose()
+    """The API behind its network: the forwarder listens, the application sits behind a nameless local socket."""
+    path = f"\0orchestrator-mockcloud-{secrets.token_hex(8)}"
+    inner = socket.socket(socket.AF_UNIX)
+    inner.bind(path)
+    network = Forwarder(lambda: asyncio.open_unix_connection(path), port=port)
+    async with _uvicorn(face.app(), inner):
+        await network.listen()
+        try:
+            yield network
+        finally:
+            await network.aclose()
 
 
 @contextlib.asynccontextmanager
