@@ -170,7 +170,7 @@ def completes_once(life: Life, history: History, judge: Judge) -> None:
 def charged_as_accepted(life: Life, history: History, judge: Judge) -> None:
     """An attempt costs no more than its GPU time at the accepted price, and that price is the one of the yes."""
     for seen, intended in life.of(ev.Intended):
-        said = next((e.price for _, e in life.of(ev.OfferAnswered) if e.n == intended.offer and e.accepted), None)
+        said = next((e.price for _, e in life.of_offer(intended.offer, ev.OfferAnswered) if e.accepted), None)
         if said is not None and intended.price is not None:
             words = f"epoch {intended.epoch} is to cost {intended.price}, {said} was accepted"
             judge(intended.price <= said, life.job, seen.seq, words)

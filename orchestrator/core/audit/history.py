@@ -6,6 +6,7 @@ reported by the sentence that needs it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -56,10 +57,27 @@ class Life:
     seen: list[Seen] = field(default_factory=list)
     whole: bool = True
     """False where a body is redacted or unreadable: the job cannot be folded."""
+    _kinds: dict[type, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+    _offers: dict[int, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+    _epochs: dict[int, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, seen: Seen) -> None:
+        """One more event, the latest."""
+        self.seen.append(seen)
+        self._kinds[type(seen.event)].append(seen)
+        n, epoch = getattr(seen.event, "n", None), getattr(seen.event, "epoch", None)
+        if n is not None:
+            self._offers[n].append(seen)
+        if epoch is not None:
+            self._epochs[epoch].append(seen)
 
     def of(self, kind: type[E]) -> Iterator[tuple[Seen, E]]:
         """Its events of one kind."""
-        return ((s, s.event) for s in self.seen if isinstance(s.event, kind))
+        return ((s, s.event) for s in self._kinds.get(kind, ()) if isinstance(s.event, kind))
+
+    def of_offer(self, n: int, kind: type[E]) -> Iterator[tuple[Seen, E]]:
+        """Events of one kind that name its n-th offer."""
+        return ((s, s.event) for s in self._offers.get(n, ()) if isinstance(s.event, kind))
 
     @property
     def submitted(self) -> ev.Submitted | None:
@@ -68,15 +86,16 @@ class Life:
 
     def opened(self, n: int) -> tuple[Seen, ev.OfferOpened] | None:
         """The n-th offer's opening."""
-        return next(((s, e) for s, e in self.of(ev.OfferOpened) if e.n == n), None)
+        return next(self.of_offer(n, ev.OfferOpened), None)
 
     def intended(self, epoch: int) -> tuple[Seen, ev.Intended] | None:
         """The attempt's intention."""
-        return next(((s, e) for s, e in self.of(ev.Intended) if e.epoch == epoch), None)
+        found = ((s, s.event) for s in self._epochs.get(epoch, ()) if isinstance(s.event, ev.Intended))
+        return next(found, None)
 
     def ends_of(self, n: int) -> list[Seen]:
         """What closed the n-th offer, in order."""
-        return [s for s in self.seen if isinstance(s.event, OFFER_ENDS) and s.event.n == n]
+        return [s for s in self._offers.get(n, ()) if isinstance(s.event, OFFER_ENDS)]
 
 
 class History:
@@ -113,7 +132,10 @@ class History:
             except msgspec.DecodeError as wrong:
                 self.unreadable.append((line, str(wrong)))
             else:
-                (self.ledger if life is None else life.seen).append(seen)
+                if life is None:
+                    self.ledger.append(seen)
+                else:
+                    life.add(seen)
                 return
         if life is not None:
             life.whole = False

@@ -31,7 +31,7 @@ def nothing_lapses_early(life: Life, history: History, judge: Judge) -> None:
 
 def _silence(life: Life, history: History, seen: Seen, lapse: ev.OfferLapsed) -> str | None:
     found = life.opened(lapse.n)
-    delivered = next((s.at for s, e in life.of(ev.OfferDelivered) if e.n == lapse.n and s.seq < seen.seq), None)
+    delivered = next((s.at for s, _ in life.of_offer(lapse.n, ev.OfferDelivered) if s.seq < seen.seq), None)
     if found is None or delivered is None:
         return "silence before any delivery"
     if not lapse.deadline <= lapse.polled_at <= seen.at:
@@ -46,8 +46,8 @@ def _undeliverable(life: Life, seen: Seen, lapse: ev.OfferLapsed) -> str | None:
     limit = found[1].undeliverable if found else None
     if limit is None:
         return "its clause lets no undeliverable offer lapse"
-    delivered = max((s.seq for s, e in life.of(ev.OfferDelivered) if e.n == lapse.n and s.seq < seen.seq), default=0)
-    failures = (s for s, e in life.of(ev.DeliveryFailed) if e.n == lapse.n and delivered < s.seq < seen.seq)
+    delivered = max((s.seq for s, _ in life.of_offer(lapse.n, ev.OfferDelivered) if s.seq < seen.seq), default=0)
+    failures = (s for s, _ in life.of_offer(lapse.n, ev.DeliveryFailed) if delivered < s.seq < seen.seq)
     failed = next(failures, None)
     if failed is None:
         return "no delivery of it had failed"
@@ -97,10 +97,10 @@ def acceptance_in_time(life: Life, history: History, judge: Judge) -> None:
 
 
 def _lateness(life: Life, history: History, seen: Seen, answer: ev.OfferAnswered, window: int) -> int:
-    delivered = next((s.at for s, e in life.of(ev.OfferDelivered) if e.n == answer.n and s.seq < seen.seq), seen.at)
+    delivered = next((s.at for s, _ in life.of_offer(answer.n, ev.OfferDelivered) if s.seq < seen.seq), seen.at)
     present = seen.at - delivered - history.absent(seen.seq, delivered, seen.at)
     late = present - window - CLOSING_POLL
-    if late <= 0 or any(e.n == answer.n for _, e in life.of(ev.DeliveryFailed)):
+    if late <= 0 or any(True for _ in life.of_offer(answer.n, ev.DeliveryFailed)):
         return 0  # a closing poll that failed is repeated, and the yes in its reply counts
     if answer.provider_at is not None:  # an outage of our own network delays the reply, not the answer
         return min(late, answer.provider_at - delivered - window - CLOSING_POLL)

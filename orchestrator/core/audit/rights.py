@@ -27,11 +27,9 @@ class No(Struct, frozen=True):
     offer: ev.OfferOpened
 
 
-def noes(life: Life, before: int) -> Iterator[No]:
-    """Every no that the job got before event `before`. A withdrawn offer is none, nor is a launch that we sent late."""
+def noes(life: Life) -> Iterator[No]:
+    """Every no that the job got. A withdrawn offer is none, nor is a launch that we sent late."""
     for seen in life.seen:
-        if seen.seq >= before:
-            return
         match seen.event:
             case ev.OfferAnswered(n=n, accepted=False):
                 how = "declined"
@@ -47,15 +45,15 @@ def noes(life: Life, before: int) -> Iterator[No]:
             yield No(seen.seq, seen.at, how, found[1])
 
 
-def stands(no: No, gate: Gate, at: int, episode: int) -> bool:
-    """Whether a no frees the job from this gate at `at`, its terms not yet compared."""
-    if no.offer.provider != gate.holder or no.offer.clause != gate.clause:
+def stands(no: No, gate: Gate, seen: Seen, episode: int) -> bool:
+    """Whether a no frees the job from this gate for what was done by `seen`, its terms not yet compared."""
+    if no.seq >= seen.seq or no.offer.provider != gate.holder or no.offer.clause != gate.clause:
         return False
     if no.how == "undeliverable" and gate.on_outage is not OnOutage.DEEMED_DECLINE:
         return False
     if no.offer.episode != episode and gate.on_replace is not OnReplace.INHERIT:
         return False
-    return no.at <= at <= no.at + gate.tail_us
+    return no.at <= seen.at <= no.at + gate.tail_us
 
 
 def to_pass(rules: Rules, provider: str) -> Iterator[Gate]:
@@ -84,9 +82,10 @@ def _offers_and_uses(life: Life) -> Iterator[tuple[Seen, str, tuple[Seen, ev.Off
 )
 def gates_are_passed(life: Life, history: History, judge: Judge) -> None:
     """Judged for each provider that is told of the job or used while another's first right is over it."""
+    heard = list(noes(life))
     for seen, provider, (opened_at, opened) in _offers_and_uses(life):
         for gate in to_pass(history.rules(life, opened, opened_at.at), provider):
-            passed = any(stands(no, gate, seen.at, opened.episode) for no in noes(life, seen.seq))
+            passed = any(stands(no, gate, seen, opened.episode) for no in reversed(heard))
             words = f"{provider} before {gate.holder} had refused under {gate.clause}"
             judge(passed, life.job, seen.seq, words)
 
@@ -99,7 +98,7 @@ def no_better_terms(life: Life, history: History, judge: Judge) -> None:
         if found is None:
             continue
         for gate in to_pass(history.rules(life, found[1], found[0].at), intended.provider):
-            standing = [no for no in noes(life, seen.seq) if stands(no, gate, seen.at, intended.episode)]
+            standing = [no for no in noes(life) if stands(no, gate, seen, intended.episode)]
             if not standing:
                 continue  # sentence 1 says so
             now = history.terms(found[1].terms)
@@ -131,6 +130,9 @@ def _better(now: Terms, then: Terms, price: int | None) -> list[str]:
 def lapses_change_nothing(life: Life, history: History, judge: Judge) -> None:
     """After a clause's offer lapsed, here or for another job, its gate is passed as ever or its holder is asked."""
     lapsed = history.lapsed_clauses
+    if not lapsed:
+        return
+    heard = list(noes(life))
     for seen, provider, (opened_at, opened) in _offers_and_uses(life):
         rules = history.rules(life, opened, opened_at.at)
         earlier = {gate.clause for gate in rules.gates if lapsed.get(gate.clause, seen.seq) < seen.seq}
@@ -138,7 +140,7 @@ def lapses_change_nothing(life: Life, history: History, judge: Judge) -> None:
             judge(True, life.job, seen.seq, "")
         for gate in to_pass(rules, provider):
             if gate.clause in earlier:
-                passed = any(stands(no, gate, seen.at, opened.episode) for no in noes(life, seen.seq))
+                passed = any(stands(no, gate, seen, opened.episode) for no in reversed(heard))
                 judge(passed, life.job, seen.seq, f"{provider} without {gate.clause}, whose offers had lapsed before")
 
 
