@@ -102,7 +102,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
         runtime=runtime,
         clock=clock,
         ledger=ledger.ledger_id,
-        term=lambda: engine_term[0].core.term if engine_term else 0,
+        term=lambda: engine_term[0].core.term if engine_term and hasattr(engine_term[0], "core") else 0,
     )
     compiled = compile_contracts(contracts) if contracts else None
     provider_set = compile_providers(operators)
