@@ -41,7 +41,7 @@ def play(folder: Path, console: Console) -> int:
         stage.start_server()
         console.print("  azure has the right of first refusal on training; the others are the market", style="dim")
         with stage.client() as client, Show(console, STEPS) as show:
-            job = stage.submit(client)
+            job = stage.submit(client, environment={"WITNESS_DIR": str(folder / "witness")})
             view = follow(job, show, Outage(stage, show))
         summary(console, view, gpus=8)
         return 0 if leave(stage, view, console) and view.job.state == "succeeded" else 1
@@ -105,15 +105,20 @@ def leave(stage: Stage, view: ExplainView, console: Console) -> bool:
 
 
 def audit(stage: Stage) -> tuple[int, int]:
-    """Events and violations, as the auditor counts them from the exported ledger."""
-    ledger = stage.folder / "home" / "ledger.db"
-    command = [*PYTHON, "orchestrator.cli.main", "audit", "verify", str(ledger), "--json"]
+    """Events and violations, as the auditor counts them from the ledger and from what was written where things ran."""
+    exported = stage.folder / "audit.jsonl"
+    _orchestrator("audit", "export", "--ledger", str(stage.folder / "home" / "ledger.db"), "--out", str(exported))
+    found = json.loads(_orchestrator("audit", "verify", str(exported), "--world", str(stage.folder), "--json"))
+    return int(found["events"]), int(found["violations"])
+
+
+def _orchestrator(*arguments: str) -> str:
+    """What a command of ours says. Raises StageError where it says nothing."""
+    command = [*PYTHON, "orchestrator.cli.main", *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    try:
-        found = json.loads(ran.stdout)
-    except ValueError as error:
-        raise StageError(f"the audit said nothing that can be read: {ran.stderr[-400:]}") from error
-    return int(found["events"]), len(found["violations"])
+    if not ran.stdout and ran.returncode:
+        raise StageError(f"`orchestrator {' '.join(arguments[:2])}` failed: {ran.stderr[-600:]}")
+    return ran.stdout
 
 
 def main(folder: Path) -> int:
