@@ -7,6 +7,7 @@ a job that is worth a cluster should not die with a terminal; the message says h
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from pathlib import Path
@@ -70,7 +71,7 @@ def run(
     job = command_job(
         command,
         folder=None if no_package else folder,
-        name=name,
+        name=name or _label(command),
         project=project or own_project(),
         run=what,
         workers=size,
@@ -81,6 +82,13 @@ def run(
         **({"class": job_class} if job_class else {}),
     )
     _submit(job, key, detach, as_json)
+
+
+def _label(command: list[str]) -> str | None:
+    """A name for a job that was given none: its script's."""
+    script = next((word for word in command if word.endswith((".py", ".sh"))), command[0])
+    label = re.sub(r"[^a-z0-9-]+", "-", Path(script).stem.lower()).strip("-")[:40]
+    return label or None
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

@@ -136,7 +136,8 @@ class AsyncClient:
     def _events(self, cursor: EventCursor) -> AsyncIterator[EventView]:
         async def read(response: httpx.Response) -> AsyncIterator[EventView]:
             async for sent in EventSource(response).aiter_sse():
-                yield cursor.take(sent)
+                if sent.data:  # a ping has none
+                    yield cursor.take(sent)
 
         return self._follow(cursor, read)
 

@@ -157,7 +157,10 @@ class Client:
         return op.Reply(reply.status_code, reply.headers, reply.content)
 
     def _events(self, cursor: EventCursor) -> Iterator[EventView]:
-        return self._follow(cursor, lambda response: map(cursor.take, EventSource(response).iter_sse()))
+        def read(response: httpx.Response) -> Iterator[EventView]:
+            return (cursor.take(sent) for sent in EventSource(response).iter_sse() if sent.data)  # a ping has none
+
+        return self._follow(cursor, read)
 
     def _output(self, cursor: OutputCursor) -> Iterator[bytes]:
         return self._follow(cursor, lambda response: map(cursor.take, response.iter_bytes()))

@@ -83,6 +83,14 @@ def test_events_are_followed_to_the_end(client: Client, server: Served) -> None:
     timer.join()
 
 
+def test_a_ping_between_events_is_no_event(server: Served) -> None:
+    event = '{"seq":1,"at":"2026-01-01T00:00:00Z","kind":"Submitted","project":"default","job":"J"}'
+    stream = f"id: 1\nevent: Submitted\ndata: {event}\n\n: ping\n\n: ping\n\n"
+    reply = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, text=stream)
+    with Client(transport=httpx.MockTransport(lambda request: reply)) as client:
+        assert [event.seq for event in client.events()] == [1]
+
+
 def test_a_folder_is_packed_and_uploaded_once(client: Client, server: Served, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "train.py").write_text("print(1)")

@@ -1,0 +1,128 @@
+"""`orchestrator serve` as a process: what it leaves for clients, how it ends, why it refuses to begin."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orchestrator import Client, command_job
+from tests.cli.conftest import Run
+
+UP_S = 40.0
+
+
+def start(home: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "orchestrator.cli.main", "serve", "--port", "0", *arguments]
+    given = {**os.environ, "ORCHESTRATOR_HOME": str(home), **environment}
+    return subprocess.Popen(command, env=given, stderr=subprocess.PIPE, text=True)
+
+
+def wait_up(home: Path, process: subprocess.Popen[str]) -> str:
+    end = time.monotonic() + UP_S
+    while not (home / "server.json").exists():
+        assert process.poll() is None and time.monotonic() < end, process.stderr and process.stderr.read()
+        time.sleep(0.05)
+    return str(json.loads((home / "server.json").read_text())["url"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served") / "home"
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[str]:
+    process = start(folder)
+    try:
+        yield wait_up(folder, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+        assert not (folder / "server.json").exists()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_it_writes_is_its_owners_alone(running: str, folder: Path) -> None:
+    modes = {name: stat.S_IMODE((folder / name).stat().st_mode) for name in (".", "tokens.json", "server.json")}
+    assert modes == {".": 0o700, "tokens.json": 0o600, "server.json": 0o600}
+    token = json.loads((folder / "tokens.json").read_text())["tokens"][0]
+    assert len(token["token"]) >= 43 and set(token["scopes"]) >= {"viewer", "submitter", "attester", "operator"}
+
+
+def test_it_listens_on_loopback_and_wants_the_token(running: str) -> None:
+    assert running.startswith("http://127.0.0.1:")
+    assert httpx.get(f"{running}/readyz").text == "ready\n"
+    assert httpx.get(f"{running}/metrics").status_code == 401
+    assert httpx.get(f"{running}/healthz", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_a_client_finds_it_by_itself(running: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(folder))
+    with Client() as client:
+        assert [provider.name for provider in client.providers()] == ["local"]
+        held = command_job(["python", "-c", "1"], folder=None, workers={"count": 1, "gpus": 8, "accelerator": ["H100"]})
+        job = client.submit(held, key="once")
+        assert client.submit(held, key="once").id == job.id
+        assert job.refresh().document["spec"]["workers"]["gpus"] == 8
+        assert job.cancel().state == "cancelled"
+        assert next(job.events()).kind == "Submitted"
+
+
+def test_metrics_are_prometheus_text(running: str, folder: Path) -> None:
+    token = json.loads((folder / "tokens.json").read_text())["tokens"][0]["token"]
+    reply = httpx.get(f"{running}/metrics", headers={"Authorization": f"Bearer {token}"})
+    assert reply.status_code == 200 and "# TYPE orchestrator_" in reply.text
+
+
+def test_a_second_server_on_the_same_ledger_is_refused(running: str, folder: Path) -> None:
+    second = start(folder)
+    said = second.communicate(timeout=UP_S)[1]
+    assert second.returncode == 1 and "error:" in said and "Traceback" not in said
+    assert httpx.get(f"{running}/healthz").status_code == 200
+    assert json.loads((folder / "server.json").read_text())["url"] == running
+
+
+def test_a_port_that_is_taken_is_named(running: str, cli: Run, home: Path) -> None:
+    ran = cli("serve", "--port", running.rpartition(":")[2])
+    assert ran.exit_code == 1 and "ORCHESTRATOR_PORT" in ran.stderr
+
+
+def test_settings_that_make_no_sense_are_named(cli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_POLICY__LIMIT", "15")
+    monkeypatch.setenv("ORCHESTRATOR_LOG_LEVEL", "loud")
+    ran = cli("serve", "--port", "0")
+    assert ran.exit_code == 2
+    assert "ORCHESTRATOR_POLICY__LIMIT" in ran.stderr and "ORCHESTRATOR_LOG_LEVEL" in ran.stderr
+
+
+def test_documents_that_are_wrong_are_refused(cli: Run, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "contracts.yaml").write_text(
+        "apiVersion: orchestrator.dev/v1alpha1\nkind: ContractSet\nspec: {contrcts: []}\n"
+    )
+    ran = cli("serve", "--port", "0", "--contracts", str(tmp_path / "contracts.yaml"))
+    assert ran.exit_code == 4 and "spec.contrcts" in ran.stderr
+
+
+def test_open_streams_do_not_keep_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start(tmp_path / "home")
+    try:
+        wait_up(tmp_path / "home", process)
+        monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path / "home"))
+        with Client(waiting_patience_s=1) as client:
+            next(client.events(follow=True))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.communicate()
