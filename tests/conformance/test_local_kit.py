@@ -15,10 +15,10 @@ from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.model.wire import AttemptEnv, Isolation, StoreRef
 from orchestrator.ports.provider import Provider
 from orchestrator.ports.runtime import Tools
-from orchestrator.rayhead.processes import end_all
 from orchestrator.testing.builders import an_attempt, some_terms
 from orchestrator.testing.clock import FakeClock
 from orchestrator.testing.kit import Subject, check_provider
+from tests.local.conftest import end_launches
 
 SMALL = some_terms(workers=1, gpus_per_worker=1, cpus=1)
 
@@ -55,7 +55,7 @@ async def subject() -> AsyncIterator[Callable[[str], Subject]]:
 
     yield make
     await runtime.aclose()
-    end_all(f"ORCHESTRATOR_LOCAL_LAUNCH={folder / 's'}", gently_s=1)
+    end_launches(folder / "s")
     shutil.rmtree(folder, ignore_errors=True)
 
 

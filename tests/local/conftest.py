@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -21,14 +22,25 @@ from orchestrator.testing.clock import FakeClock
 Make = Callable[..., LocalProvider]
 
 
+def end_launches(state: Path) -> None:
+    """Ask every keeper to end, and wait until each has said that it is gone."""
+    launches = [launch for launch in state.glob("*") if (launch / "launch.json").exists()]
+    for launch in launches:
+        (launch / "stop").touch()
+    for _ in range(200):
+        if all((launch / "gone.json").exists() for launch in launches):
+            return
+        time.sleep(0.1)
+    for launch in launches:
+        end_all(f"ORCHESTRATOR_LOCAL_LAUNCH={launch}")
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="ol-test-"))
     (made / "store").mkdir()
     yield made
-    for launch in (made / "state").glob("*"):
-        (launch / "stop").touch()
-        end_all(f"ORCHESTRATOR_LOCAL_LAUNCH={launch}", gently_s=2)
+    end_launches(made / "state")
     shutil.rmtree(made, ignore_errors=True)
 
 

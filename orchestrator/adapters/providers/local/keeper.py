@@ -70,7 +70,10 @@ def _once(folder: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="ol-", dir="/tmp"))
     files.write(folder / files.SCRATCH, str(scratch))
     wish = Wish(folder=scratch, **launch["head"])
-    made = plan(wish, {**os.environ, **launch["environment"], files.MARKER: str(folder)})
+    temporary = scratch / "tmp"  # an agent that is killed cannot clean up after itself
+    temporary.mkdir()
+    own = {files.MARKER: str(folder), "TMPDIR": str(temporary)}
+    made = plan(wish, {**os.environ, **launch["environment"], **own})
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + launch["delete_after_ms"] / 1000
     try:
         with _one_at_a_time(folder, until), (folder / "head.log").open("ab") as output:
