@@ -10,6 +10,7 @@ import asyncio
 import heapq
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.core.effects import Act, Effect
@@ -183,10 +184,9 @@ class Keeper:
                     self._spawn(self._beat(job))
             self._changed.clear()
             timeout = max(0, self._heap[0][0] - now) / 1e6 if self._heap else None
-            try:
-                await asyncio.wait_for(self._changed.wait(), timeout)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait()
 
     async def _beat(self, job: str) -> None:
         row = self._core.row(job)

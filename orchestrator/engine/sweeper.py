@@ -45,7 +45,8 @@ class Sweeper:
     async def _pause(self, microseconds: int) -> None:
         self._soon.clear()
         try:
-            await asyncio.wait_for(self._soon.wait(), microseconds / 1e6)
+            async with asyncio.timeout(microseconds / 1e6):
+                await self._soon.wait()
             await asyncio.sleep(self._core.wiring.pace.retry / 1e6)
         except TimeoutError:
             return
