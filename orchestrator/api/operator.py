@@ -22,7 +22,12 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def router(desk: Desk, metrics: Metrics) -> APIRouter:
     """The operator's routes. `metrics()` gives Prometheus' text format."""
     routes = APIRouter()
+    _health(routes, desk)
+    _figures(routes, desk, metrics)
+    return routes
 
+
+def _health(routes: APIRouter, desk: Desk) -> None:
     @routes.get("/healthz", tags=["health"], response_class=PlainTextResponse)
     async def healthz() -> str:
         """The process answers. No token needed."""
@@ -35,6 +40,8 @@ def router(desk: Desk, metrics: Metrics) -> APIRouter:
             raise Denied(503, "not-ready", why, fault="server", remedy="wait, or see the server's log")
         return "ready\n"
 
+
+def _figures(routes: APIRouter, desk: Desk, metrics: Metrics) -> None:
     @routes.get("/metrics", tags=["operator"], response_class=PlainTextResponse)
     async def metrics_text(_: Caller = needs(Scope.VIEWER)) -> PlainTextResponse:
         """Prometheus metrics, a projection of the ledger."""
@@ -63,8 +70,6 @@ def router(desk: Desk, metrics: Metrics) -> APIRouter:
             providers_digest=row.providers_digest,
             providers_document=await _document(desk, row.providers_digest),
         )
-
-    return routes
 
 
 async def _document(desk: Desk, digest: str) -> Any:

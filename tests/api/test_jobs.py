@@ -109,7 +109,16 @@ async def test_hostile_yaml_is_refused(owner: httpx.AsyncClient, body: str) -> N
 
 @pytest.mark.parametrize(
     "body",
-    ["[" * 100_000, "{", "null", '{"spec": 1, "spec": 2}', '{"spec": NaN}', '{"a": "\\ud800"}', '{"spec": 1e999999}'],
+    [
+        "[" * 100_000,
+        '{"spec": {"run": {"command": ["a\\u0000b"]}}}',
+        "{",
+        "null",
+        '{"spec": 1, "spec": 2}',
+        '{"spec": NaN}',
+        '{"a": "\\ud800"}',
+        '{"spec": 1e999999}',
+    ],
     ids=lambda body: body[:16],
 )
 @pytest.mark.parametrize("media", ["application/json", "application/vnd.orchestrator.job+json"])

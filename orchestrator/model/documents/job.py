@@ -94,6 +94,8 @@ class Run(Document):
         if (self.command is None) == (self.function is None):
             remedy = "Give a command, as in [python, train.py]"
             raise refuse("run", "it has not exactly one of command and function", remedy)
+        if any("\0" in text for text in (*(self.command or ()), *self.environment.values())):
+            raise refuse("nul", "a text holds a NUL character, which no process can be given", "Remove it")
         ours = [name for name in (*self.environment, *self.secrets) if name.startswith("ORCHESTRATOR_")]
         if ours:
             raise refuse("reserved", f"{ours[0]} is set by us", "Choose a name without ORCHESTRATOR_")
