@@ -39,6 +39,7 @@ class Ended:
     ours: ReleaseWhy | None = None  # why we had asked it to end, if we had
     past_limit: bool = False  # its last good read + limit had passed when it ended
     watchdog: bool = False  # a process of it ended itself for want of good reads
+    stop_seen: bool = False  # the log asks it to stop: its processes may have seen that before the agent did
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,17 @@ def conclude(ended: Ended) -> IsDone | IsReleased:
         return IsDone(0)
     if ended.past_limit or ended.watchdog:
         return IsReleased("limit")
+    lost = _killed_or_lost(ended)
+    if lost is not None:
+        return IsReleased("stopped" if ended.stop_seen else lost)
+    assert ended.exit is not None  # such an end was "killed"
+    return IsDone(ended.exit, last_line(ended.tail))
+
+
+def _killed_or_lost(ended: Ended) -> ReleaseWhy | None:
     if ended.exit is None or ended.exit < 0 or ended.exit in _SHELL_SIGNAL:
-        return IsReleased("killed")
-    lost = lost_by_ray(ended.tail)
-    return IsDone(ended.exit, last_line(ended.tail)) if lost is None else IsReleased(lost)
+        return "killed"
+    return lost_by_ray(ended.tail)
 
 
 def lost_by_ray(tail: str) -> ReleaseWhy | None:

@@ -7,6 +7,7 @@ may be appended, and when to end, is for the run log's rules; what an exit means
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -193,11 +194,15 @@ class Life:
 
     def _seen(self, ended: Exit) -> endings.Ended:
         limit_ms = self.env.isolation.limit_ms
+        with contextlib.suppress(StoreUnavailable, WireError):
+            self._watcher.look()
+        verdict = self._verdict()
         return endings.Ended(
             exit=ended.code,
             tail=self._output.tail(),
             ours=None if ended.order is None else ended.order.why,
             past_limit=limit_ms is not None and boottime_ms() >= ended.good_ms + limit_ms,
+            stop_seen=verdict is not None and verdict.stop is not None,
             watchdog=any(path.stat().st_size for path in self._out.work.glob("watchdog-*")),
         )
 

@@ -18,7 +18,8 @@ class Deadlines:
         self.why = ""
 
     def good(self, good_ms: int) -> None:
-        """A good read: the limit counts from the newest."""
+        """A good read: the limit counts from the newest. One made after the limit had passed undoes nothing."""
+        self.term_due(good_ms)
         self._good_ms = max(self._good_ms, good_ms)
 
     def end(self, now_ms: int, grace_ms: int, why: str) -> None:

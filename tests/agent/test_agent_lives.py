@@ -32,7 +32,7 @@ def test_done(world: World) -> None:
     assert isinstance(world.last, Done) and world.last.exit == 0 and world.last.ran_ms > 0
     assert read_chunks(world.log.store, out("default", JOB, 1))[0] == b"hello\n"
     assert b'"loss": 0.5' in read_chunks(world.log.store, progress("default", JOB, 1))[0]
-    assert read_beat(world.log, 1).phase in ("claimed", "running")
+    assert read_beat(world.log, 1).n > 0
 
 
 def test_the_users_own_failure_completes_the_job(world: World) -> None:

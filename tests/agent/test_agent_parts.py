@@ -43,6 +43,10 @@ RAISED_LATER = f"{DIED}\n\nDuring handling of the above exception, another excep
         (Ended(-15, past_limit=True), IsReleased("limit")),
         (Ended(1, watchdog=True), IsReleased("limit")),
         (Ended(0, past_limit=True), IsDone(0)),
+        (Ended(-9, stop_seen=True), IsReleased("stopped")),
+        (Ended(1, DIED, stop_seen=True), IsReleased("stopped")),
+        (Ended(1, TASK, stop_seen=True), IsDone(1, "ValueError: mine")),
+        (Ended(0, stop_seen=True), IsDone(0)),
         (Ended(1, DIED), IsReleased("lost_worker")),
         (Ended(1, NODE), IsReleased("lost_node")),
         (Ended(1, "ray.exceptions.NodeDiedError: gone"), IsReleased("lost_node")),
@@ -160,6 +164,13 @@ def test_without_good_reads_the_end_comes_at_limit_and_the_kill_at_grace() -> No
     assert not deadlines.term_due(149) and deadlines.term_due(150)
     deadlines.good(140)
     assert deadlines.kill_ms() == 170, "a late read does not undo the end"
+
+
+def test_a_read_made_after_the_limit_had_passed_is_too_late() -> None:
+    deadlines = Deadlines(good_ms=0, limit_ms=100, grace_ms=20)
+    deadlines.good(99)
+    deadlines.good(199)
+    assert deadlines.term_due(200) and deadlines.why == "limit" and deadlines.kill_ms() == 219
 
 
 def test_a_stops_own_grace_holds_only_inside_the_limit() -> None:
