@@ -18,7 +18,7 @@ from orchestrator.engine.core import Core, log
 from orchestrator.engine.orders import order_for
 from orchestrator.model.ids import launch_key, offer_id
 from orchestrator.model.job import JobRow
-from orchestrator.model.offer import OfferOut, OutcomeUnknown, Undelivered
+from orchestrator.model.offer import LaunchOrder, OfferOut, OutcomeUnknown, Undelivered
 from orchestrator.model.placement import terms_bytes
 from orchestrator.ports.provider import Misconfigured, Provider, ProviderError, Throttled
 
@@ -108,7 +108,7 @@ class ProviderLanes:
     async def _launch(self, batch: list[Effect]) -> list[Effect]:
         if not batch:
             return []
-        orders = [await order_for(self._core, self._core.book.jobs[e.job]) for e in batch]
+        orders = await self._orders(batch)
         sent_at = self._core.now
         facts: list[Fact]
         try:
@@ -120,6 +120,13 @@ class ProviderLanes:
             facts = [Launched(OutcomeUnknown(order.key, _words(error)), sent_at) for order in orders]
         await self._core.told(facts)
         return self._settle(batch, [e for e in batch if self._core.wanted(e)])
+
+    async def _orders(self, batch: list[Effect]) -> list[LaunchOrder]:
+        """What is still wanted once the jobs' documents are read, all of them in one question."""
+        core = self._core
+        documents = await core.wiring.ledger.specs({core.book.jobs[e.job].spec for e in batch})
+        rows = [core.book.jobs[e.job] for e in batch if core.wanted(e)]
+        return [order_for(core, row, documents[row.spec]) for row in rows]
 
     async def _end(self, batch: list[Effect]) -> list[Effect]:
         keys = {launch_key(e.job, e.n): e for e in batch}

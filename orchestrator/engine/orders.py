@@ -24,12 +24,10 @@ def store_of(core: Core, row: JobRow) -> StoreAccess:
     return stores[row.store] if row.store else next(iter(stores.values()))
 
 
-async def order_for(core: Core, row: JobRow) -> LaunchOrder:
-    """The launch order of the row's active attempt."""
+def order_for(core: Core, row: JobRow, document: bytes) -> LaunchOrder:
+    """The launch order of the row's active attempt; `document`: the job's, as the ledger keeps it."""
     attempt = active(row)
     assert attempt is not None, "only an active attempt is launched"
-    document = await core.wiring.ledger.spec(row.spec)
-    assert document is not None, "a submitted job's document is in the ledger"
     spec = core.wiring.launch_spec(document)
     shape = core.book.shape_of(row).shape
     return LaunchOrder(

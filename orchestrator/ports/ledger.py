@@ -134,6 +134,10 @@ class Ledger(Protocol):
         """A document by its digest."""
         ...
 
+    async def specs(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Documents by their digests, in one read; those that are not there are left out."""
+        ...
+
     async def find_key(self, project: str, key: str) -> IdempotencyKey | None:
         """The submission that used this key, if it has not expired by the caller's clock (the caller compares)."""
         ...

@@ -80,6 +80,7 @@ async def keeps_what_it_committed(opener: Opener) -> None:
     demand(list(await again.live_rows()) == [row(""), row("J1")], "rows differ")
     demand(await again.spec("d") == b"doc", "a document changed under its digest")
     demand(await again.spec("e") is None, "an unknown digest has a document")
+    demand(await again.specs(["d", "e"]) == {"d": b"doc"}, "documents read together differ")
     demand(await again.counters() == {"c": 5}, f"counters are {await again.counters()}")
     demand(await again.find_key("default", "k") == key, "the key was lost")
     demand(await again.find_key("other", "k") is None, "the key counts in another project")

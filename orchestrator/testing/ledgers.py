@@ -177,6 +177,11 @@ class MemoryLedger:
         """A document by its digest."""
         return self._readable().specs.get(digest)
 
+    async def specs(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Documents by their digests."""
+        held = self._readable().specs
+        return {digest: held[digest] for digest in digests if digest in held}
+
     async def find_key(self, project: str, key: str) -> IdempotencyKey | None:
         """The submission that used this key."""
         return self._readable().keys.get((project, key))

@@ -101,6 +101,11 @@ class SqlLedger:
         """A document by its digest."""
         return await self._read(lambda connection: read.spec(connection, digest))
 
+    async def specs(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Documents by their digests."""
+        wanted = tuple(digests)
+        return await self._read(lambda connection: read.specs(connection, wanted))
+
     async def find_key(self, project: str, key: str) -> IdempotencyKey | None:
         """The submission that used this key."""
         return await self._read(lambda connection: read.key(connection, project, key))

@@ -73,6 +73,16 @@ def spec(connection: Connection, digest: str) -> bytes | None:
     return None if found is None else bytes(found)
 
 
+def specs(connection: Connection, digests: Sequence[str]) -> dict[str, bytes]:
+    """Documents by their digests; those that are not there are left out."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(digests), _PAGE):
+        some = tuple(digests[start : start + _PAGE])
+        query = f"SELECT digest, bytes FROM specs WHERE digest IN ({', '.join('?' * len(some))})"
+        found.update((digest, bytes(body)) for digest, body in connection.exec_driver_sql(query, some))
+    return found
+
+
 def key(connection: Connection, project: str, name: str) -> IdempotencyKey | None:
     """A submission's key."""
     query = "SELECT project, key, body_digest, job, expires FROM keys WHERE project = ? AND key = ?"
