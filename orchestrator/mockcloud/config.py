@@ -9,8 +9,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+
+from orchestrator.mockcloud.profiles import names, profile
 
 Capacity = dict[str, dict[str, int]]
 """Region to accelerator to GPUs."""
@@ -191,3 +193,15 @@ class CloudConfig(Document):
     """Interpreter of the clusters; None: the cloud's own."""
     policies: Annotated[tuple[Policy, ...], Field(min_length=1)] = (Policy(),)
     faults: Faults = Faults()
+
+    @model_validator(mode="after")
+    def _of_this_cloud(self) -> CloudConfig:
+        """The cloud exists, and has a word for every situation that is named."""
+        if self.cloud not in names():
+            raise ValueError(f"no mock cloud is called {self.cloud!r}; known: {', '.join(names())}")
+        known = profile(self.cloud).errors
+        wanted = {policy.situation for policy in self.policies} | ({self.faults.launch} - {"", "dies"})
+        unknown = sorted(wanted - set(known))
+        if unknown:
+            raise ValueError(f"no such situation: {', '.join(unknown)}; known: {', '.join(known)}")
+        return self

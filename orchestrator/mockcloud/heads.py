@@ -46,7 +46,7 @@ def head_for(cluster: Cluster, config: CloudConfig) -> Head:
     folder = Path(tempfile.mkdtemp(prefix="oc-", dir="/tmp"))
     python = config.python or sys.executable
     token = secrets.token_hex(16)
-    ports = free_ports(6)
+    ports = free_ports(5)
     address = f"http://127.0.0.1:{ports[0]}"
     if config.machines is Machines.RAY:
         argv = _ray(python, cluster, folder, ports)
@@ -55,8 +55,8 @@ def head_for(cluster: Cluster, config: CloudConfig) -> Head:
         argv = (python, "-m", "orchestrator.testing.fake_ray", "--port", str(ports[0]), "--folder", str(folder))
         agent = f"{address}/api/local_raylet_healthz"
     environment = _environment(python, token, config.job_stop_wait) | {
-        "AUTOSCALER_METRIC_PORT": str(ports[4]),
-        "DASHBOARD_METRIC_PORT": str(ports[5]),
+        "AUTOSCALER_METRIC_PORT": str(ports[3]),
+        "DASHBOARD_METRIC_PORT": str(ports[4]),
     }
     return Head(argv, environment, folder, token, address, (f"{address}/api/version", agent))
 
@@ -81,7 +81,7 @@ def _ray(python: str, cluster: Cluster, folder: Path, ports: list[int]) -> tuple
         "dashboard-port": ports[0],
         "dashboard-agent-listen-port": ports[1],
         "port": ports[2],
-        "ray-client-server-port": ports[3],
+        "ray-client-server-port": 0,
         "num-cpus": max(4, order.workers * (order.cpus or 1)),
         "num-gpus": order.all_gpus,
         "resources": json.dumps(resources),
@@ -90,7 +90,7 @@ def _ray(python: str, cluster: Cluster, folder: Path, ports: list[int]) -> tuple
     }
     start = "from ray.scripts.scripts import main; main()"
     flags = [f"--{name}={value}" for name, value in options.items()]
-    return (python, "-c", start, "start", "--head", "--block", "--disable-usage-stats", *flags)
+    return (python, "-c", start, "start", "--head", "--block", "--disable-usage-stats", "--no-monitor", *flags)
 
 
 def _environment(python: str, token: str, job_stop_wait: int) -> dict[str, str]:
