@@ -7,6 +7,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -48,6 +49,17 @@ async def test_all_who_shared_the_failed_transaction_are_told(tmp_path: Path) ->
         outcomes = await asyncio.gather(*big, return_exceptions=True)
     assert [type(o) for o in outcomes] == [LedgerUnavailable] * 3
     assert [e async for e in ledger.events()] == []
+    await ledger.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_nobody_waits_for_a_writer_that_died_of_a_fault(tmp_path: Path) -> None:
+    ledger = await SqlLedger.open(tmp_path / "l.db")
+    wrong: Any = ["no row"]
+    waiting = [ledger.commit(Batch(records=[record(1)])), ledger.commit(Batch(records=[], rows=wrong))]
+    assert [type(o) for o in await asyncio.gather(*waiting, return_exceptions=True)] == [LedgerUnavailable] * 2
+    with pytest.raises(LedgerUnavailable, match="Restart the server"):
+        await ledger.touch(1)
     await ledger.close()
 
 

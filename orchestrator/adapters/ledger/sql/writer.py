@@ -20,7 +20,7 @@ from orchestrator.adapters.ledger.sql import statements
 from orchestrator.adapters.ledger.sql.linking import Group, Head, add
 from orchestrator.adapters.ledger.sql.schema import unavailable
 from orchestrator.core.chain import genesis
-from orchestrator.ports.ledger import Batch, LedgerError
+from orchestrator.ports.ledger import Batch, LedgerError, LedgerUnavailable
 
 _MOST_EVENTS = 4096
 """Events of one transaction: beyond it waiting grows faster than the cost of an event falls."""
@@ -46,12 +46,16 @@ class Writer(threading.Thread):
         self.head = read_head(engine, ledger_id)
         self._sure = True
         """False after a failure, until the head has been read back."""
+        self._current: list[Request] = []
+        self._over = False
 
     def submit(self, batch: Batch | None) -> asyncio.Future[Any]:
         """Queue a request of the running loop; the future ends when it is durable or has failed."""
         loop = asyncio.get_running_loop()
         request = Request(batch=batch, loop=loop, reply=loop.create_future())
         self._queue.put(request)
+        if self._over:
+            self._abandon()
         return request.reply
 
     def stop(self) -> None:
@@ -60,13 +64,26 @@ class Writer(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Serve groups until told to stop."""
-        going = True
-        while going:
-            group, going = self._gather()
-            if group:
-                self._serve(group)
-                _answer(group)
+        """Serve groups until told to stop. Should it end by a fault of its own, nobody waits for it for ever."""
+        try:
+            going = True
+            while going:
+                self._current, going = self._gather()
+                self._serve(self._current)
+                _answer(self._current)
+                self._current = []
+        finally:
+            self._over = True
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Refuse whatever waits for a writer that is no more."""
+        left, self._current = self._current, []
+        while not self._queue.empty():
+            request = self._queue.get()
+            left += [request] if request is not None else []
+        _fail(left, LedgerUnavailable("The ledger's writer has ended; see the log for why. Restart the server."))
+        _answer(left)
 
     def _gather(self) -> tuple[list[Request], bool]:
         """All that waits now, up to a full group; whether to go on after it."""
@@ -86,6 +103,8 @@ class Writer(threading.Thread):
 
     def _serve(self, group: Sequence[Request]) -> None:
         """One transaction; afterwards every request has its result or its error."""
+        if not group:
+            return
         wanted = self.head
         try:
             if not self._sure:
