@@ -87,7 +87,7 @@ class Admission:
         if not await self._packages.has(job.metadata.project, package.digest.removeprefix("sha256:")):
             path, remedy = "spec.run.package.digest", "upload it first with PUT /v1/packages/{sha256}?project=…"
             error = FieldError(field=path, reason="the server has no such package in this project", remedy=remedy)
-            raise Denied(422, "invalid-job", "the job is refused; nothing was kept", errors=[error])
+            raise refused_job([error])
 
 
 async def _parse(body: bytes, media: str) -> TrainingJob:
@@ -135,4 +135,9 @@ def _odd(reason: str) -> DocumentError:
 def denied(error: DocumentError) -> Denied:
     """Every problem of a document, as one answer."""
     errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems[:100]]
+    return refused_job(errors)
+
+
+def refused_job(errors: list[FieldError]) -> Denied:
+    """A job that is not taken in, for all of these."""
     return Denied(422, "invalid-job", "the job is refused; nothing was kept", errors=errors)

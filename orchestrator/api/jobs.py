@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.access import Caller, Scope, needs
-from orchestrator.api.admission import CANONICAL_TYPE, EXAMPLE, Admission
+from orchestrator.api.admission import CANONICAL_TYPE, EXAMPLE, Admission, refused_job
 from orchestrator.api.explaining import explain_view
 from orchestrator.api.problems import Denied
 from orchestrator.api.projections import job_view, offer_views
-from orchestrator.model.documents.views import ExplainView, JobView, OfferView, Page, ProblemView
+from orchestrator.model.documents.views import ExplainView, FieldError, JobView, OfferView, Page, ProblemView
 from orchestrator.model.ids import is_job_id
-from orchestrator.ports.desk import Desk, Submission
+from orchestrator.ports.desk import Desk, Refused, Submission
 from orchestrator.ports.ledger import StoredEvent
 
 State = Literal[
@@ -84,7 +84,10 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
         """Take in a TrainingJob (YAML or JSON). Durable when answered; all that is wrong is said at once."""
         admitted = await admission.admit(request)
         wish = Submission(project=admitted.project, document=admitted.document, key=key or "", by=caller.name)
-        row, created = await desk.submit(wish)
+        try:
+            row, created = await desk.submit(wish)
+        except Refused as error:
+            raise refused_job([FieldError(field="", reason=str(error))]) from error
         response.status_code = 201 if created else 200
         response.headers["Location"] = f"/v1/jobs/{row.job}"
         return job_view(row)

@@ -100,6 +100,11 @@ def install(app: FastAPI) -> None:
     async def validation(_: Request, error: RequestValidationError) -> JSONResponse:
         return _of_validation(error).response()
 
+    @app.exception_handler(Exception)
+    async def bug(_: Request, error: Exception) -> JSONResponse:
+        remedy = "the server's log has the trace; please report it"
+        return Denied(500, "internal", "a bug of ours", remedy=remedy, fault="server").response()
+
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
         return _of_http(error).response()

@@ -14,12 +14,13 @@ from orchestrator.model.contract import Contracts, OnUnreachable, Policy, Provid
 from orchestrator.model.documents.job import job_from_bytes, shape_of
 from orchestrator.model.event import Submitted
 from orchestrator.model.placement import Shape, shape_bytes
+from orchestrator.ports.desk import Refused
 
 CACHED = 4096
 """Documents whose reading is remembered: sweeps submit the same one often."""
 
 
-class UnknownPolicy(ValueError):
+class UnknownPolicy(Refused):
     """The job names a policy that the operator has not declared."""
 
 

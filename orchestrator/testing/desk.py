@@ -46,6 +46,8 @@ class FakeDesk:
         self._changed = asyncio.Event()
         self.busy = 0
         """So many coming submissions are turned away."""
+        self.refuses = ""
+        """Why every submission is refused."""
         self.not_ready: str | None = None
         self.force = LedgerRow()
         self.statuses: list[ProviderStatus] = [_status("azure"), _status("oracle")]
@@ -96,6 +98,8 @@ class FakeDesk:
         if self.busy:
             self.busy -= 1
             raise Busy("too much at once")
+        if self.refuses:
+            raise Refused(self.refuses)
         digest = self.keep(wish.document)
         known = self._keys.get((wish.project, wish.key)) if wish.key else None
         if known and known[1] != digest:

@@ -152,6 +152,12 @@ async def test_back_pressure_keeps_nothing_and_says_when(owner: httpx.AsyncClien
     assert (await submit(owner)).status_code == 201
 
 
+async def test_what_the_engine_refuses_is_the_documents_fault(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
+    desk.refuses = "spec.policy: there is no policy 'gentle'"
+    reply = await submit(owner)
+    assert (reply.status_code, reply.json()["errors"][0]["reason"]) == (422, desk.refuses)
+
+
 async def test_cancel_is_idempotent(owner: httpx.AsyncClient) -> None:
     job = (await submit(owner)).json()["id"]
     for _ in range(2):

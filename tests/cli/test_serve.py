@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from orchestrator import Client, command_job
+from orchestrator.sdk.errors import Invalid
 from tests.cli.conftest import Run
 
 UP_S = 40.0
@@ -79,6 +81,12 @@ def test_a_client_finds_it_by_itself(running: str, folder: Path, monkeypatch: py
         assert next(job.events()).kind == "Submitted"
 
 
+def test_a_policy_that_nobody_declared_is_refused(running: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(folder))
+    with Client() as client, pytest.raises(Invalid, match=r"spec\.policy"):
+        client.submit(command_job(["python", "-c", "1"], folder=None, policy="gentle"))
+
+
 def test_metrics_are_prometheus_text(running: str, folder: Path) -> None:
     token = json.loads((folder / "tokens.json").read_text())["tokens"][0]["token"]
     reply = httpx.get(f"{running}/metrics", headers={"Authorization": f"Bearer {token}"})
@@ -126,3 +134,33 @@ def test_open_streams_do_not_keep_it_up(tmp_path: Path, monkeypatch: pytest.Monk
     finally:
         process.kill()
         process.communicate()
+
+
+def free_port() -> str:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return str(sock.getsockname()[1])
+
+
+def test_a_follower_outlives_a_server_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, port = tmp_path / "home", free_port()
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
+    first = start(home, "--port", port)
+    wait_up(home, first)
+    with Client() as client:
+        unplaceable = {"count": 1, "gpus": 8, "accelerator": ["H100"]}
+        job = client.submit(command_job(["python", "-c", "1"], folder=None, workers=unplaceable))
+        events = job.events(follow=True)
+        seen = [next(events).kind]
+        first.kill()
+        first.communicate()
+        (home / "server.json").unlink()
+        second = start(home, "--port", port)
+        try:
+            wait_up(home, second)
+            job.cancel()
+            seen += [event.kind for event in events]
+        finally:
+            second.terminate()
+            second.communicate()
+    assert seen[0] == "Submitted" and seen[-1] == "Cancelled" and len(seen) == len(set(seen))
