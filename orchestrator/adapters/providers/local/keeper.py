@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -76,7 +76,8 @@ def _once(folder: Path) -> None:
     made = plan(wish, {**os.environ, **launch["environment"], **own})
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + launch["delete_after_ms"] / 1000
     try:
-        with _one_at_a_time(folder, until), (folder / "head.log").open("ab") as output:
+        alone = _one_at_a_time(folder, until) if wish.ray else nullcontext()
+        with alone, (folder / "head.log").open("ab") as output:
             pid = subprocess.Popen(
                 made.argv, env=made.environment, cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             ).pid
@@ -136,7 +137,7 @@ def _ended() -> set[int]:
 
 @contextmanager
 def _one_at_a_time(folder: Path, until: float) -> Iterator[None]:
-    """Heads of one machine start one after another, whoever starts them."""
+    """Ray heads of one machine start one after another, whoever starts them: together, many fail."""
     path = Path(tempfile.gettempdir()) / f"orchestrator-head-start.{os.getuid()}.lock"
     with path.open("a") as file:
         while True:
