@@ -201,7 +201,7 @@ class PriceRow(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """Anything else worth telling: `considering`, a maintenance, a release of capacity. Changes no state."""
+    """Anything else worth telling; changes no state. `kind`: considering | maintenance | capacity (some came free)."""
 
     kind: str
     offer: str = ""
