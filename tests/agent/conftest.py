@@ -33,6 +33,7 @@ from orchestrator.runlog.log import JobLog, append_controller, read
 from orchestrator.runlog.rules import RunLog
 from orchestrator.runlog.store import open_store
 
+SLACK_MS = 1000  # for a machine on which everything else runs too
 FAST = Isolation(check_ms=50, limit_ms=1500, grace_ms=400)
 JOB = new_job_id(1_800_000_000_000_000, b"0123456789")
 LOOP = "for step in range(1, 100_000): witness(step); time.sleep(0.02)"

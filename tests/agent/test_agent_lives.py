@@ -15,7 +15,7 @@ from orchestrator.runlog.log import read_beat
 from orchestrator.runlog.paths import out, progress
 from orchestrator.runlog.shipping import read_chunks
 
-from .conftest import FAST, JOB, LOOP, Agent, World, until
+from .conftest import FAST, JOB, LOOP, SLACK_MS, Agent, World, until
 
 DEAF = f"signal.signal(signal.SIGTERM, lambda *_: None)\n{LOOP}"  # only SIGKILL ends it
 
@@ -59,7 +59,7 @@ def test_a_stop_ends_user_code_within_its_grace(world: World) -> None:
     stopped_ms = boottime_ms()
     assert agent.wait() == 75
     assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("stopped", True)
-    assert world.last_step_ms() < stopped_ms + 300 + 1000
+    assert world.last_step_ms() < stopped_ms + 300 + SLACK_MS
 
 
 def test_user_code_that_asked_learns_how_long_it_has(world: World) -> None:
@@ -91,7 +91,7 @@ def test_a_fence_ends_user_code_within_grace_and_nothing_more_is_written(world: 
     world.fence(2)
     fenced_ms = boottime_ms()
     assert agent.wait() == 76
-    assert world.last_step_ms() < fenced_ms + FAST.check_ms + FAST.grace_ms + 1000
+    assert world.last_step_ms() < fenced_ms + FAST.check_ms + FAST.grace_ms + SLACK_MS
     assert world.kinds == ["Claim", "Start", "Fence"]
     assert agent.children() == set()
 
@@ -114,7 +114,7 @@ def test_a_store_that_stays_away_ends_user_code_after_limit_not_before(world: Wo
     away_ms = boottime_ms()
     until(lambda: world.still())
     assert away_ms + FAST.limit_ms - 2 * FAST.check_ms <= world.last_step_ms()
-    assert world.last_step_ms() <= away_ms + FAST.limit_ms + FAST.grace_ms + 500
+    assert world.last_step_ms() <= away_ms + FAST.limit_ms + FAST.grace_ms + SLACK_MS
     world.give_store_back()
     assert agent.wait() == 75
     assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("limit", True)
@@ -139,7 +139,7 @@ def test_without_its_agent_the_guard_ends_user_code(world: World, sent: signal.S
     at_ms = boottime_ms()
     until(lambda: world.still())
     bound = FAST.limit_ms + FAST.grace_ms if sent is signal.SIGSTOP else FAST.grace_ms
-    assert world.last_step_ms() <= at_ms + bound + 500
+    assert world.last_step_ms() <= at_ms + bound + SLACK_MS
     os.kill(agent.process.pid, signal.SIGCONT)
     if sent is signal.SIGSTOP:
         assert agent.wait() == 75

@@ -18,7 +18,7 @@ from orchestrator.model.wire import AttemptEnv, Claim, Done, Isolation, Start
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import append_attempt, read
 
-from .conftest import FAST, JOB, LOOP, PRELUDE, World
+from .conftest import FAST, JOB, LOOP, PRELUDE, SLACK_MS, World
 
 SAVE = """
 import tempfile
@@ -118,7 +118,7 @@ def test_a_worker_that_meets_a_fence_ends_itself(world: World, code: str, signal
     world.fence(2)
     at_ms = boottime_ms()
     assert worker.process.wait(10) == -signalled
-    assert world.last_step_ms() < at_ms + FAST.check_ms + FAST.grace_ms + 500
+    assert world.last_step_ms() < at_ms + FAST.check_ms + FAST.grace_ms + SLACK_MS
 
 
 def test_a_worker_without_good_reads_ends_after_limit_not_before(world: World) -> None:
@@ -127,7 +127,7 @@ def test_a_worker_without_good_reads_ends_after_limit_not_before(world: World) -
     world.take_store_away()
     away_ms = boottime_ms()
     assert worker.process.wait(10) == -signal.SIGTERM
-    assert FAST.limit_ms - 100 <= world.last_step_ms() - away_ms <= FAST.limit_ms + 500
+    assert FAST.limit_ms - 100 <= world.last_step_ms() - away_ms <= FAST.limit_ms + SLACK_MS
 
 
 def test_a_worker_that_was_frozen_past_its_limit_ends_when_it_wakes(world: World) -> None:
@@ -138,7 +138,7 @@ def test_a_worker_that_was_frozen_past_its_limit_ends_when_it_wakes(world: World
     woken_ms = boottime_ms()
     worker.process.send_signal(signal.SIGCONT)
     assert worker.process.wait(10) != 0
-    assert world.last_step_ms() < woken_ms + 300
+    assert world.last_step_ms() < woken_ms + SLACK_MS
 
 
 def test_a_worker_that_holds_the_gil_behind_a_fence_ends(world: World) -> None:
