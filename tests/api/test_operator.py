@@ -7,6 +7,7 @@ import json
 import httpx
 from fastapi import FastAPI
 
+from orchestrator.model.documents.views import JobView, ProblemView
 from orchestrator.model.job import LedgerRow
 from orchestrator.testing.desk import FakeDesk
 
@@ -53,3 +54,9 @@ async def test_every_refusal_is_a_problem(owner: httpx.AsyncClient) -> None:
         reply = await owner.request(verb, path)
         assert reply.headers["content-type"] == "application/problem+json"
         assert {"type", "title", "status", "detail", "fault", "remedy"} <= reply.json().keys()
+
+
+async def test_its_examples_are_what_it_says(owner: httpx.AsyncClient) -> None:
+    schemas = (await owner.get("/openapi.json")).json()["components"]["schemas"]
+    assert JobView.model_validate(schemas["JobView"]["examples"][0]).attempts[0].provider == "coreweave"
+    assert ProblemView.model_validate(schemas["ProblemView"]["examples"][0]).errors[0].remedy

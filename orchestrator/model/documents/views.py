@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 ItemT = TypeVar("ItemT")
 
@@ -32,8 +33,46 @@ class FieldError(View):
     remedy: str = ""
 
 
+_REFUSED: JsonDict = {
+    "type": "urn:orchestrator:problem:invalid-job",
+    "title": "invalid job",
+    "status": 422,
+    "detail": "the job is refused; nothing was kept",
+    "fault": "caller",
+    "remedy": "",
+    "errors": [{"field": "spec.maxRuntim", "reason": "the field is not known", "remedy": "Did you mean maxRuntime?"}],
+}
+_RUNNING: JsonDict = {
+    "id": "01K9Z3M5W2T8Q4N6R7VXYBCD0E",
+    "project": "default",
+    "name": "digits",
+    "state": "running",
+    "ended": False,
+    "submittedAt": "2026-01-01T00:00:00Z",
+    "changedAt": "2026-01-01T00:02:10Z",
+    "episode": 1,
+    "round": 1,
+    "provider": "coreweave",
+    "attempts": [
+        {
+            "epoch": 1,
+            "provider": "coreweave",
+            "region": "US-EAST-04A",
+            "accelerator": "H100",
+            "state": "running",
+            "intendedAt": "2026-01-01T00:01:00Z",
+            "startedAt": "2026-01-01T00:02:10Z",
+            "priceMicrousd": 2_600_000,
+        }
+    ],
+    "progress": {"epoch": 1, "step": 120, "loss": "0.31", "checkpointStep": 100},
+}
+
+
 class ProblemView(View):
     """Why a request was refused (RFC 9457). `fault`: caller, operator or server."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_REFUSED]})
 
     type: str
     title: str
@@ -106,6 +145,8 @@ class ProgressView(View):
 
 class JobView(View):
     """Where a job stands."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_RUNNING]})
 
     id: str
     project: str
