@@ -41,9 +41,9 @@ class Site:
             base_url=here.admin_url, headers={"Authorization": f"Bearer {here.admin_token}"}, timeout=30
         )
 
-    def connect(self) -> MockProvider:
+    def connect(self, **connection: str) -> MockProvider:
         tools = Tools(runtime=RayJobs(), clock=RealClock(), ledger=LEDGER)
-        return factory("p", {"file": str(self.here.folder / "connection.json")}, tools)
+        return factory("p", connection or {"file": str(self.here.folder / "connection.json")}, tools)
 
     async def switch(self, method: str, path: str, body: Any = None) -> Any:
         reply = await self._switches.request(method, path, json=body)

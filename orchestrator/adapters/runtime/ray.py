@@ -88,7 +88,7 @@ class RayJobs:
         headers = {"Authorization": f"Bearer {head.token}"}
         retry = AsyncRetrying(
             stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential_jitter(initial=0.1, max=1.0),
+            wait=wait_exponential_jitter(multiplier=0.1, max=1.0),
             retry=retry_if_exception_type(httpx.TransportError),
             reraise=True,
         )

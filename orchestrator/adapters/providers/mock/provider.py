@@ -36,7 +36,7 @@ A = TypeVar("A")
 AT_ONCE = 16
 """Calls of one batch that are under way together."""
 LONGEST_WAIT_US = 30_000_000
-UNDO_TRIES = 20
+UNDO_TRIES = 8
 UNDO_EVERY_S = 0.25
 
 
@@ -49,7 +49,7 @@ class MockProvider:
         self._tools = tools
         self._about: dict[str, Any] | None = None
         self._gate = asyncio.Semaphore(AT_ONCE)
-        self._tending = Tending(self._client, tools, self._store_url)
+        self._tending = Tending(self._client, tools)
 
     async def capabilities(self) -> Capabilities:
         """See the port."""
@@ -79,16 +79,9 @@ class MockProvider:
         """See the port."""
         about = await self._read_about()
         as_of = self._tools.clock.now_us()
-        feed = asyncio.ensure_future(self._feed(cursor, min(wait_us, LONGEST_WAIT_US)))
-        news = asyncio.ensure_future(self._tending.arrived.wait())
-        try:
-            await asyncio.wait({feed, news}, return_when=asyncio.FIRST_COMPLETED)
-            if not feed.done():
-                return Observation(cursor or "", as_of, sightings=tuple(self._tending.take()))
-            cursor, events = feed.result()
-        finally:
-            feed.cancel()
-            news.cancel()
+        cursor, events = await self._feed(cursor, 0)  # so that every answer given by now is in the reply
+        if not events and not self._tending.arrived.is_set():
+            cursor, events = await self._wait_for_news(cursor, min(wait_us, LONGEST_WAIT_US))
         return self._observation(cursor, events, str(about["cloud"]), as_of)
 
     async def list_ours(self) -> Listing:
@@ -183,6 +176,17 @@ class MockProvider:
             if not page["more"]:
                 return cursor, events
 
+    async def _wait_for_news(self, cursor: str, wait_us: int) -> tuple[str, list[dict[str, Any]]]:
+        """The feed's next page, or an empty one once there is news of a job."""
+        feed = asyncio.ensure_future(self._feed(cursor, wait_us))
+        news = asyncio.ensure_future(self._tending.arrived.wait())
+        try:
+            await asyncio.wait({feed, news}, return_when=asyncio.FIRST_COMPLETED)
+            return feed.result() if feed.done() else (cursor, [])
+        finally:
+            feed.cancel()
+            news.cancel()
+
     # ---- putting together ------------------------------------------------------------------------------------------
 
     def _observation(self, cursor: str, events: list[dict[str, Any]], cloud: str, as_of: int) -> Observation:
@@ -231,9 +235,6 @@ class MockProvider:
 
     async def _cloud(self) -> str:
         return str((await self._read_about())["cloud"])
-
-    def _store_url(self) -> str | None:
-        return None if self._about is None else self._about["storeUrl"]
 
 
 def _undelivered(offer: str, error: Exception) -> Undelivered:

@@ -8,7 +8,7 @@ watches it; the end of the job is news for `observe`. It stops nothing and decid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -27,10 +27,9 @@ EVERY_S = 1.0
 class Tending:
     """The clusters of one provider that are being looked after."""
 
-    def __init__(self, client: CloudClient, tools: Tools, store_url: Callable[[], str | None]) -> None:
+    def __init__(self, client: CloudClient, tools: Tools) -> None:
         self._client = client
         self._tools = tools
-        self._store_url = store_url
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._over: set[str] = set()
         self._news: list[Sighting] = []
@@ -90,7 +89,8 @@ class Tending:
         head = Head(doc["address"], doc["token"])
         if submit:
             order = translate.order_of(doc["userData"])
-            attempt = translate.through(order.attempt, self._store_url())
+            store_url = (await self._client.about())["storeUrl"]
+            attempt = translate.through(order.attempt, store_url)
             run = Run(key=key, entrypoint=ENTRYPOINT, environment={ENV_ATTEMPT: attempt, ENV_KEY: key})
             await self._tools.runtime.submit(head, run)
         return head
