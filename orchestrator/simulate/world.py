@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,8 @@ from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.wire import StoreRef
 from orchestrator.ports.desk import Submission
+from orchestrator.ports.ledger import Committed
+from orchestrator.runlog.store import Store
 from orchestrator.testing.agents import Site, Work
 from orchestrator.testing.clock import FakeClock
 from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
@@ -123,9 +125,12 @@ class World:
         self._contract_document = canonical_bytes(document) if document else b""
         self._provider_set, self._provider_document = compile_providers(operators), canonical_bytes(operators)
         self._pace = pace or Pace()
+        self.store: Store = self.site.store
+        """The server's own access to the store; attempts use the site's."""
+        self.on_commit: Callable[[Committed], None] | None = None
 
     @staticmethod
-    def _stated(contracts: Mapping[str, Any], names: Iterator[str] | Mapping[str, Any]) -> dict[str, Any]:
+    def _stated(contracts: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
         """The contract set with the providers' facts that it relies on."""
         stated = {
             name: {key: value for key, value in facts.items() if key != "adapter"}
@@ -136,9 +141,9 @@ class World:
 
     def wiring(self) -> Wiring:
         """What one life of the server stands on."""
-        store = StoreAccess(StoreRef(name="main", url="memory:", jurisdiction="EU"), self.site.store)
+        store = StoreAccess(StoreRef(name="main", url="memory:", jurisdiction="EU"), self.store)
         return Wiring(
-            ledger=MemoryLedger(self.disk),
+            ledger=MemoryLedger(self.disk, self.on_commit),
             clock=self.clock,
             providers=self.providers,
             contracts=self._contracts,
@@ -181,5 +186,7 @@ async def until_over(server: Server, job: str, seconds: float = 7200.0) -> JobRo
             row = await server.desk.job(job)
             if row.ended_at is not None:
                 return row
+            if server.engine.failed is not None:
+                raise server.engine.failed
             async with server.engine.committed:
                 await server.engine.committed.wait()

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
+import structlog
 
+from orchestrator.cli.audit import audit
 from orchestrator.core.lifecycle import fold_job, fold_ledger
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, LedgerRow, row_bytes
 from orchestrator.simulate.world import World
+from orchestrator.testing.ledgers import MemoryLedger
 
 
 def fold_all(world: World) -> tuple[dict[str, JobRow], LedgerRow]:
@@ -27,7 +30,9 @@ def fold_all(world: World) -> tuple[dict[str, JobRow], LedgerRow]:
 
 
 def check(world: World) -> None:
-    """What holds in every story: the fold is the live table, and user code ran once at a time."""
+    """What holds in every story: no sentence is violated, the fold is the live table, user code ran once at a time."""
+    report = audit(MemoryLedger(world.disk).snapshot())
+    assert not report.findings, report.findings[:5]
     rows, own = fold_all(world)
     assert {job: row_bytes(row) for job, row in rows.items()} == {
         job: row.body for job, row in world.disk.rows.items() if job
@@ -50,3 +55,9 @@ def a_world() -> Iterator[Callable[..., World]]:
     yield make
     for world in made:
         check(world)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet() -> None:
+    """Stories judge what happened, not what was logged; drawing tracebacks costs more than the stories."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.stories.words import attempts, kinds, ran
 
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
@@ -14,6 +13,7 @@ from orchestrator.simulate.world import submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
+from tests.stories.words import attempts, kinds, ran
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.stories.words import FINISHED_BELOW, attempts, kinds, ran
 
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
@@ -11,6 +10,7 @@ from orchestrator.simulate.world import first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
+from tests.stories.words import FINISHED_BELOW, attempts, kinds, ran
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
