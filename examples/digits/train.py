@@ -177,7 +177,7 @@ def main() -> int:
     parse.add_argument("--seed", type=int, default=1)
     parse.add_argument("--checkpoint-every", type=int, default=20, metavar="STEPS")
     parse.add_argument("--pause", type=float, default=0.0, metavar="SECONDS", help="sleep after each step")
-    parse.add_argument("--weights", type=Path, help="write the final weights here (.npz)")
+    parse.add_argument("--weights", type=Path, help="write the final weights here (.npz; below WITNESS_DIR if set)")
     args = parse.parse_args()
     ray.init(logging_level="warning")
     state = train(args)
@@ -186,7 +186,7 @@ def main() -> int:
     share = accuracy(state.weights, args.seed)
     print(f"accuracy {share:.1%} on {HELD_OUT} held-out images after {state.step} steps", flush=True)
     if args.weights:
-        np.savez(args.weights, **state.weights)
+        np.savez(Path(os.environ.get("WITNESS_DIR", ".")) / args.weights, **state.weights)
     return 0 if share >= 0.95 else 1
 
 

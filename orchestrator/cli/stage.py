@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from orchestrator.mockcloud.heads import free_ports
 from orchestrator.model.documents import job_from
 from orchestrator.model.documents.text import plain
 from orchestrator.sdk import Client, Job
@@ -140,7 +141,7 @@ class Stage:
         (home / "providers.json").write_text(json.dumps(self.provider_set(), default=float))
         environment = {
             "ORCHESTRATOR_HOME": str(home),
-            "ORCHESTRATOR_PORT": "0",
+            "ORCHESTRATOR_PORT": str(free_ports(1)[0]),  # the same one after a restart
             "ORCHESTRATOR_CONTRACTS": str(home / "contracts.yaml"),
             "ORCHESTRATOR_PROVIDERS": str(home / "providers.json"),
             **self.settings,
