@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 
+import msgspec
+
 from orchestrator.engine.wiring import Incoming, LaunchSpec
 from orchestrator.model.contract import Contracts, OnUnreachable, Policy, Providers
 from orchestrator.model.documents.job import job_from_bytes, shape_of
@@ -54,12 +56,35 @@ def _event(document: bytes, name: str, shape: Shape, policy: Policy, body: bytes
     )  # fmt: skip
 
 
-@lru_cache(CACHED)
+class _Package(msgspec.Struct, frozen=True):
+    digest: str | None = None
+
+
+class _Run(msgspec.Struct, frozen=True):
+    command: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    requirements: tuple[str, ...] = ()
+    package: _Package | None = None
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    run: _Run
+
+
+class _Job(msgspec.Struct, frozen=True):
+    """The few fields of a job's document that a launch needs: it was validated whole when it was taken in."""
+
+    spec: _Spec
+
+
+_jobs = msgspec.json.Decoder(_Job)
+
+
 def launch_spec(document: bytes) -> LaunchSpec:
     """What a launch needs of a job's canonical bytes."""
-    spec = job_from_bytes(document).spec
-    package = spec.run.package.digest if spec.run.package else None
+    run = _jobs.decode(document).spec.run
+    package = run.package.digest if run.package else None
     return LaunchSpec(
-        command=tuple(spec.run.command or ()), environment=dict(spec.run.environment),
-        requirements=tuple(spec.run.requirements), package=package.removeprefix("sha256:") if package else None,
+        command=run.command, environment=run.environment, requirements=run.requirements,
+        package=package.removeprefix("sha256:") if package else None,
     )  # fmt: skip

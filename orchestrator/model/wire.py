@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 VERSION = 1
@@ -318,12 +319,23 @@ def _build(cls: type[_T], doc: Mapping[str, Any]) -> _T:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    doc = {part.name: getattr(value, part.name) for part in fields(value)}
-    return {name: dict(inner) if isinstance(inner, Mapping) else inner for name, inner in doc.items()}
+    doc = {name: getattr(value, name) for name in _names(type(value))}
+    return {
+        name: inner if isinstance(inner, str | int | tuple) or not isinstance(inner, Mapping) else dict(inner)
+        for name, inner in doc.items()
+    }
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(part.name for part in fields(kind))
+
+
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _dump(doc: Mapping[str, Any]) -> bytes:
-    return json.dumps(doc, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encoder.encode(doc).encode()
 
 
 def _load(data: bytes, what: str) -> dict[str, Any]:
