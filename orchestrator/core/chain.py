@@ -8,6 +8,7 @@ chain_n = sha256(chain_{n-1} ‖ u64be seq ‖ u64be at_µs ‖ lp(kind) ‖ lp(
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from hashlib import sha256
 
 SALT_SIZE = 16
@@ -18,6 +19,7 @@ _numbers = struct.Struct(">QQ")
 _length = struct.Struct(">H")
 
 
+@lru_cache(4096)
 def lp(text: str) -> bytes:
     """Length-prefixed UTF-8; `struct.error` above 65,535 bytes."""
     raw = text.encode()

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 
-class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind"):
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind", gc=False):
     """Base of all kinds. The ledger's envelope holds sequence, time, kind, project and job; the body holds the rest."""
 
 
@@ -80,7 +80,7 @@ class Submitted(Event, frozen=True, tag="Submitted"):
     """Name of the store that holds its run log, checkpoints, logs and package; "" = the only one."""
 
 
-class Skip(Struct, frozen=True, omit_defaults=True, array_like=True):
+class Skip(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):
     """A provider that was passed over in a decision, and why."""
 
     provider: str
@@ -181,7 +181,7 @@ class RoundEnded(Event, frozen=True, tag="RoundEnded"):
     skipped: tuple[Skip, ...] = ()
 
 
-class Gate(Struct, frozen=True, array_like=True):
+class Gate(Struct, frozen=True, array_like=True, gc=False):
     """A first right that was passed, and by what: declined | lapsed | undeliverable | accept_failed | accepted."""
 
     clause: str
@@ -315,7 +315,8 @@ AnyEvent: TypeAlias = (
     | Ended | Charged | CancelAsked | Cancelled | Failed | Held | Resumed
 )  # fmt: skip
 
-KINDS: tuple[str, ...] = tuple(str(k.__struct_config__.tag) for k in get_args(AnyEvent))
+_TAGS: dict[type, str] = {k: str(k.__struct_config__.tag) for k in get_args(AnyEvent)}
+KINDS: tuple[str, ...] = tuple(_TAGS.values())
 """Names of all kinds, in the order above."""
 
 VERSION = 1
@@ -325,7 +326,7 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 def kind_of(event: AnyEvent) -> str:
     """The kind's name, as the envelope carries it."""
-    return str(event.__struct_config__.tag)
+    return _TAGS[type(event)]
 
 
 def encode(event: AnyEvent) -> bytes:

@@ -1,7 +1,8 @@
 """Where a job stands: its row, its offers and attempts. What does the book hold of a job, and the ledger's live table?
 
 Made by `core.lifecycle.fold` from events and by nothing else; read by the planner, the API and a restart.
-A row is a value: `fold` returns a new one. It holds ids and numbers, never the job's document.
+A row is a value: `fold` returns a new one. It holds ids and numbers, never the job's document. Values refer to
+older values only, never in a circle: Python's collector need not walk them (`gc=False`), however many there are.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class AttemptState(StrEnum):
     ENDED = "ended"
 
 
-class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """The job's last offer. Times are microseconds UTC; `window` and `undeliverable` are microseconds."""
 
     n: int
@@ -72,7 +73,7 @@ class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     ttl: int | None = None
 
 
-class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """A no in the current or an earlier episode that may still pass a gate."""
 
     n: int
@@ -88,7 +89,7 @@ class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str = ""
 
 
-class AvoidRow(Struct, frozen=True, array_like=True):
+class AvoidRow(Struct, frozen=True, array_like=True, gc=False):
     """A market provider not to go straight back to."""
 
     provider: str
@@ -97,7 +98,7 @@ class AvoidRow(Struct, frozen=True, array_like=True):
     why: str
 
 
-class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One try at one provider."""
 
     epoch: int
@@ -118,7 +119,7 @@ class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     ran_ms: int = 0
 
 
-class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Everything the planner knows of one job, and all that the API shows without reading its events."""
 
     job: str
@@ -168,7 +169,7 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Time of the last event folded in."""
 
 
-class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True):
+class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """The ledger's own row: what is in force for everybody."""
 
     term: int = 0

@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One event to append: canonical body bytes as encoded once by `model.event.encode`."""
 
     at: int
@@ -23,7 +23,7 @@ class Record(Struct, frozen=True):
     body: bytes
 
 
-class LiveRow(Struct, frozen=True):
+class LiveRow(Struct, frozen=True, gc=False):
     """Where one job stands after this batch; `live` False once nothing will ever happen to it again."""
 
     job: str
