@@ -42,6 +42,4 @@ def hash_body(salt: bytes, body: bytes) -> bytes:
 def link(before: bytes, seq: int, at: int, names: tuple[str, str, str], body_hash: bytes) -> bytes:
     """The chain after one event; `names` = (kind, project, job); `struct.error` for numbers outside u64."""
     kind, project, job = names
-    return sha256(
-        b"".join((before, _numbers.pack(seq, at), lp(kind), lp(project), lp(job), body_hash))
-    ).digest()
+    return sha256(b"".join((before, _numbers.pack(seq, at), lp(kind), lp(project), lp(job), body_hash))).digest()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import Any, Literal, TypeVar
 
 VERSION = 1
@@ -319,16 +318,11 @@ def _build(cls: type[_T], doc: Mapping[str, Any]) -> _T:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    doc = {name: getattr(value, name) for name in _names(type(value))}
+    doc = {name: getattr(value, name) for name in value.__dataclass_fields__}
     return {
         name: inner if isinstance(inner, str | int | tuple) or not isinstance(inner, Mapping) else dict(inner)
         for name, inner in doc.items()
     }
-
-
-@cache
-def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(part.name for part in fields(kind))
 
 
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
