@@ -94,7 +94,13 @@ class LazyGroup(TyperGroup):
             raise typer.Exit(code) from None
 
 
-app = typer.Typer(cls=LazyGroup, help=HELP, rich_markup_mode="markdown", no_args_is_help=True)
+app = typer.Typer(
+    cls=LazyGroup,
+    help=HELP,
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # a token may be among them
+)
 
 
 def _version(wanted: bool) -> None:

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+from rich.markup import escape
 
 from orchestrator.api.access import LOOPBACK, Scope, TokensFile
 from orchestrator.api.app import Front, create_app
@@ -75,7 +76,7 @@ async def run(settings: Settings) -> None:
         tokens = TokensFile(settings.tokens_file)
         app = await build(settings)
         for notice in app.notices:
-            say(f"[yellow]note:[/] {notice}")
+            say(f"[yellow]note:[/] {escape(notice)}")
         try:
             await app.start()
             with announced(settings, url_of(sock)) as up:
