@@ -26,7 +26,7 @@ STEPS = 240
 LOST_CLOUD = "coreweave"
 OUTAGE_AFTER = 90
 """The outage strikes once so many steps are trained; there is a checkpoint after every 20."""
-LOOK_S = 0.25
+LOOK_S = 0.4
 MARK = ".made-by-orchestrator-demo"
 LONGEST_S = 600.0
 
@@ -94,6 +94,7 @@ def leave(stage: Stage, view: ExplainView, console: Console) -> bool:
     """Stop the server, audit what it wrote, draw the timeline; whether the audit is clean."""
     drawing = stage.folder / "timeline.svg"
     drawing.write_text(draw_view(view))
+    (stage.folder / "timeline.txt").write_text("".join(f"{line.plain}\n" for line in view.lines))
     stage.parts["server"].stop()
     events, violations = audit(stage)
     console.print()
