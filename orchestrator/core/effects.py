@@ -11,7 +11,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from orchestrator.core.lifecycle import active, open_offer
-from orchestrator.model.job import AttemptState, JobRow, JobState, OfferState
+from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState, OfferState
 
 
 class Act(StrEnum):
@@ -55,8 +55,15 @@ def _of_attempt(row: JobRow) -> list[Effect]:
     if row.state is JobState.STOPPING or row.fence > attempt.epoch:
         stop = [Effect(Act.STOP, "", row.job, attempt.epoch)] if row.state is JobState.STOPPING else []
         return [*stop, Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
+    if stops_when_unreachable(row, attempt):
+        return [Effect(Act.STOP, "", row.job, attempt.epoch)]
     unsure = attempt.state is AttemptState.UNKNOWN and attempt.why == "no_reply"
     fenced = attempt.epoch == 1 or row.fenced >= attempt.epoch
     if fenced and (attempt.state is AttemptState.INTENDED or unsure):
         return [Effect(Act.LAUNCH, attempt.provider, row.job, attempt.epoch)]
     return []
+
+
+def stops_when_unreachable(row: JobRow, attempt: AttemptRow) -> bool:
+    """Whether the operator's policy wants this attempt stopped because we cannot reach its provider."""
+    return row.on_unreachable == "stop" and attempt.state is AttemptState.UNKNOWN and attempt.why == "unreachable"

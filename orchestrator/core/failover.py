@@ -9,7 +9,7 @@ from __future__ import annotations
 from orchestrator.core import facts as f
 from orchestrator.core.lifecycle import active, open_offer
 from orchestrator.core.turn import Turn
-from orchestrator.core.windows import LOSS_MEMORY, cancel_overdue_at, launch_overdue_at
+from orchestrator.core.windows import LOSS_MEMORY, cancel_overdue_at, launch_overdue_at, stop_overdue_at
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState
@@ -217,6 +217,8 @@ def on_due(turn: Turn, row: JobRow, start_by: int, undeliverable: int) -> None:
         turn.book.next_round(row)
     elif now >= launch_overdue_at(row) and row.fence <= row.attempts[-1].epoch:
         _never_started(turn, row)
+    elif now >= stop_overdue_at(row):
+        fence(turn, row, "unreachable")
     elif row.state is JobState.STOPPING and now >= cancel_overdue_at(row):
         if active(row) is not None:
             fence(turn, row, "cancel")

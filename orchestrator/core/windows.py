@@ -86,11 +86,20 @@ def cancel_overdue_at(row: JobRow) -> int:
     return NEVER if ended is None else ended + patience
 
 
+def stop_overdue_at(row: JobRow) -> int:
+    """When an attempt that was told to stop because we cannot reach its provider is fenced; NEVER under other policies."""
+    attempt = active(row)
+    if row.on_unreachable != "stop" or row.limit_ms is None or attempt is None or row.fence > attempt.epoch:
+        return NEVER
+    unreachable = attempt.why == "unreachable" and attempt.unknown_at is not None
+    return (attempt.unknown_at or 0) + row.limit_ms * 1000 if unreachable else NEVER
+
+
 def due_at(row: JobRow) -> int:
     """The next moment at which this row needs attention although nothing happened; NEVER: none."""
     if row.ended_at is not None:
         return NEVER
-    due = min(launch_overdue_at(row), cancel_overdue_at(row))
+    due = min(launch_overdue_at(row), cancel_overdue_at(row), stop_overdue_at(row))
     if row.state is JobState.QUEUED and row.wait_until is not None:
         due = min(due, row.wait_until)
     if row.state in (JobState.QUEUED, JobState.OFFERING):

@@ -25,6 +25,7 @@ from orchestrator.engine.restart import first_turn, load_book
 from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
+from orchestrator.model.ids import launch_key
 from orchestrator.model.job import TERMINAL, JobRow
 from orchestrator.ports.desk import Busy
 from orchestrator.ports.ledger import IdempotencyKey
@@ -98,6 +99,8 @@ class Engine:
                 log.error("the engine stops", why=f"{type(error).__name__}: {error}", exc_info=error)
             self._stopping.set()
             self.core.arrived.set()
+            async with self.committed:
+                self.committed.notify_all()
             raise
 
     @property
@@ -135,7 +138,8 @@ class Engine:
         core.arrived.clear()
         next_at = min(core.book.next_timer(), self._presence + self.wiring.pace.presence)
         with suppress(TimeoutError):
-            await asyncio.wait_for(core.arrived.wait(), max(0, next_at - core.now) / 1e6)
+            async with asyncio.timeout(max(0, next_at - core.now) / 1e6):
+                await core.arrived.wait()
 
     async def _turn(self) -> None:
         core = self.core
@@ -234,6 +238,9 @@ class Engine:
         row = self.core.book.jobs.get(job)
         if row is not None:
             self.core.pending.difference_update(effects_of(row))
+            for attempt in row.attempts:
+                if attempt.provider in self._feeds:
+                    self._feeds[attempt.provider].bills.pop(launch_key(job, attempt.epoch), None)
             self.core.book.forget(job)
 
     def _bill(self, provider: str, key: str) -> tuple[int, int] | None:

@@ -97,7 +97,8 @@ class Keeper:
         name = self._core.wiring.clock.entropy(8).hex()
         if effect.act is Act.FENCE:
             return Fence(epoch=effect.n, id=name, term=self._core.term)
-        return Stop(epoch=effect.n, reason="cancel", grace_ms=row.grace_ms, id=name, term=self._core.term)
+        reason = "cancel" if row.cancel_asked else "unreachable"
+        return Stop(epoch=effect.n, reason=reason, grace_ms=row.grace_ms, id=name, term=self._core.term)
 
     @staticmethod
     def _below(row: JobRow, epoch: int) -> AttemptRow | None:
@@ -155,6 +156,8 @@ class Keeper:
         attempt = active(row)
         if attempt is None:
             self._next.pop(row.job, None)
+            for earlier in row.attempts:
+                self._pulses.pop((row.job, earlier.epoch), None)
             if row.ended_at is not None:
                 self._states.pop(row.job, None)
                 self._locks.pop(row.job, None)

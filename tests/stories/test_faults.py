@@ -9,7 +9,7 @@ import pytest
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import Reason
-from orchestrator.simulate.world import submission, until_over
+from orchestrator.simulate.world import first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
@@ -86,8 +86,6 @@ async def test_a_job_ends_while_nobody_leads_and_is_found_done(a_world) -> None:
 
 async def test_our_own_absence_does_not_count_in_a_window(a_world) -> None:
     """Delivered at 0, 15 min, away from 300 to 1500: the deadline is 2100 (kueue's round timer in memory)."""
-    from orchestrator.simulate.world import first_right
-
     world = a_world({"azure": Script(offers=[do.Silent()]), "oracle": Script()}, first_right("azure"))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
@@ -161,3 +159,24 @@ async def test_jobs_of_one_shape_start_in_the_order_of_submission(a_world) -> No
             await until_over(server, row.job)
     intended = [e.job for e in world.disk.events if e.kind == "Intended"]
     assert intended == [row.job for row in rows]
+
+
+async def test_where_the_policy_says_stop_an_unreachable_attempt_is_told_so_at_its_store(a_world) -> None:
+    """The provider is away, the store is not: the agent reads the stop, and the job goes on elsewhere at once."""
+    policy = {"isolation": {"check": "2s", "limit": "20s", "grace": "3s"}, "onUnreachable": "stop"}
+    providers = provider_document(["azure", "oracle"])
+    providers["spec"]["policies"] = {"default": policy}
+    world = a_world({"azure": Script(scenes=[do.Unreachable(when=do.AtStep(7))]), "oracle": Script()},
+                    work=Work(steps=60), providers=providers)  # fmt: skip
+    row = await ran(world)
+    assert attempts(row) == [("azure", "released"), ("oracle", "done")]
+
+
+async def test_confirmed_stop_only_never_moves_a_job_on_suspicion(a_world) -> None:
+    policy = {"isolation": {"check": "2s", "limit": "20s", "grace": "3s"}, "onUnreachable": "confirmed_stop_only"}
+    providers = provider_document(["azure", "oracle"])
+    providers["spec"]["policies"] = {"default": policy}
+    scenes = [do.Unreachable(when=do.AtStep(7), for_s=500), do.DataCut(when=do.AtStep(7), for_s=500)]
+    world = a_world({"azure": Script(scenes=scenes), "oracle": Script()}, work=Work(steps=30), providers=providers)
+    row = await ran(world)
+    assert attempts(row) == [("azure", "done")]
