@@ -253,7 +253,7 @@ class Book:
         return heap[0][0] if heap else NEVER
 
     def pop_overdue(self, provider: str, polled_at: int) -> list[tuple[str, int, int]]:
-        """(job, offer, deadline) of offers without an answer in a poll sent at `polled_at`, at or past their deadline."""
+        """(job, offer, deadline) of offers at or past their deadline that a poll sent at `polled_at` did not answer."""
         heap = self.providers[provider].deadlines
         found = []
         while heap and heap[0][0] <= polled_at:

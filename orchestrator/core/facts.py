@@ -192,6 +192,6 @@ class Billed(Struct, frozen=True):
 
 Fact: TypeAlias = (
     Wish | CancelWish | ResumeWish | Due | Delivery | Polled | PollFailed | Launched | Sighted | ProviderDown
-    | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced
-    | Priced | Stray | Billed
+    | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced
+    | StopPlaced | Priced | Stray | Billed
 )  # fmt: skip

@@ -26,7 +26,7 @@ from orchestrator.model.job import (
     RefusalRow,
 )
 
-J, O, A = JobState, OfferState, AttemptState
+J, F, A = JobState, OfferState, AttemptState
 
 JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
     J.QUEUED: {
@@ -66,12 +66,12 @@ EVIDENCE = frozenset({"LateAnswer", "Charged"})
 """Kinds that change no state and may follow a terminal one."""
 
 OFFER_MOVES: dict[str, tuple[tuple[OfferState, ...], OfferState | None]] = {
-    "OfferDelivered": ((O.OPENED,), O.DELIVERED),
-    "DeliveryFailed": ((O.OPENED, O.DELIVERED), None),
-    "OfferAnswered": ((O.DELIVERED,), None),
-    "OfferLapsed": ((O.OPENED, O.DELIVERED), O.LAPSED),
-    "OfferWithdrawn": ((O.OPENED, O.DELIVERED, O.ACCEPTED), O.WITHDRAWN),
-    "Intended": ((O.ACCEPTED,), None),
+    "OfferDelivered": ((F.OPENED,), F.DELIVERED),
+    "DeliveryFailed": ((F.OPENED, F.DELIVERED), None),
+    "OfferAnswered": ((F.DELIVERED,), None),
+    "OfferLapsed": ((F.OPENED, F.DELIVERED), F.LAPSED),
+    "OfferWithdrawn": ((F.OPENED, F.DELIVERED, F.ACCEPTED), F.WITHDRAWN),
+    "Intended": ((F.ACCEPTED,), None),
 }
 """event kind → offer states it is legal in, and where it leads (None: the fold says)."""
 
@@ -98,7 +98,7 @@ def active(row: JobRow) -> AttemptRow | None:
 def open_offer(row: JobRow) -> OfferRow | None:
     """The offer that waits for an answer, if there is one."""
     offer = row.offer
-    return offer if offer is not None and offer.state in (O.OPENED, O.DELIVERED) else None
+    return offer if offer is not None and offer.state in (F.OPENED, F.DELIVERED) else None
 
 
 def last_epoch(row: JobRow) -> int:
@@ -194,7 +194,7 @@ def _offer(row: JobRow, kind: str, n: int) -> OfferRow:
 
 def _delivered(row: JobRow, at: int, e: ev.OfferDelivered) -> JobRow:
     offer = _offer(row, "OfferDelivered", e.n)
-    return replace(row, offer=replace(offer, state=O.DELIVERED, delivered_at=at, failed_at=None))
+    return replace(row, offer=replace(offer, state=F.DELIVERED, delivered_at=at, failed_at=None))
 
 
 def _delivery_failed(row: JobRow, at: int, e: ev.DeliveryFailed) -> JobRow:
@@ -205,9 +205,9 @@ def _delivery_failed(row: JobRow, at: int, e: ev.DeliveryFailed) -> JobRow:
 def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:
     offer = _offer(row, "OfferAnswered", e.n)
     if e.accepted:
-        return replace(row, offer=replace(offer, state=O.ACCEPTED, answered_at=at, ttl=e.ttl))
+        return replace(row, offer=replace(offer, state=F.ACCEPTED, answered_at=at, ttl=e.ttl))
     refusals = _refuse(row, offer, at, "declined", scope=e.scope, until=e.until, reason=e.reason)
-    return replace(row, state=J.QUEUED, offer=replace(offer, state=O.DECLINED, answered_at=at), refusals=refusals)
+    return replace(row, state=J.QUEUED, offer=replace(offer, state=F.DECLINED, answered_at=at), refusals=refusals)
 
 
 def _refuse(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> tuple[RefusalRow, ...]:
@@ -224,11 +224,11 @@ def _lapsed(row: JobRow, at: int, e: ev.OfferLapsed) -> JobRow:
     offer = _offer(row, "OfferLapsed", e.n)
     how = "lapsed" if e.how == "silence" else e.how
     refusals = _refuse(row, offer, at, how)
-    return replace(row, state=J.QUEUED, offer=replace(offer, state=O.LAPSED), refusals=refusals)
+    return replace(row, state=J.QUEUED, offer=replace(offer, state=F.LAPSED), refusals=refusals)
 
 
 def _withdrawn(row: JobRow, at: int, e: ev.OfferWithdrawn) -> JobRow:
-    offer = replace(_offer(row, "OfferWithdrawn", e.n), state=O.WITHDRAWN)
+    offer = replace(_offer(row, "OfferWithdrawn", e.n), state=F.WITHDRAWN)
     return replace(row, state=row.state if row.state is J.STOPPING else J.QUEUED, offer=offer)
 
 

@@ -268,7 +268,7 @@ def _as_refused(row: RefusalRow, rules: Rules) -> Refused:
     )  # fmt: skip
 
 
-# ---- the turn's placement pass -----------------------------------------------------------------------------------------
+# ---- the turn's placement pass ---------------------------------------------------------------------------------------
 
 
 def place(turn: Turn) -> None:

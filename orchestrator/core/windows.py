@@ -87,7 +87,7 @@ def cancel_overdue_at(row: JobRow) -> int:
 
 
 def stop_overdue_at(row: JobRow) -> int:
-    """When an attempt that was told to stop because we cannot reach its provider is fenced; NEVER under other policies."""
+    """When an attempt that was told to stop, its provider being out of reach, is fenced; NEVER by other policies."""
     attempt = active(row)
     if row.on_unreachable != "stop" or row.limit_ms is None or attempt is None or row.fence > attempt.epoch:
         return NEVER

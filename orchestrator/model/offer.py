@@ -80,7 +80,7 @@ class Receipt(Struct, frozen=True):
 
 
 class Undelivered(Struct, frozen=True):
-    """The offer was not taken: not there, throttled or refused as malformed. Delivered again later under the same id."""
+    """The offer was not taken: not there, throttled, refused as malformed. Delivered again under the same id."""
 
     offer: str
     why: str
@@ -241,4 +241,4 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     answers_itself: bool = False
     """Receipts carry the answer; no window is ever waited for."""
     store_url: str | None = None
-    """Where jobs at this provider reach the checkpoint store, if not under its own address (a forwarder, a VPC endpoint)."""
+    """Where jobs here reach the checkpoint store, if not under its own address: a forwarder, a VPC endpoint."""

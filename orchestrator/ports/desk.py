@@ -105,7 +105,7 @@ class Desk(Protocol):
         ...
 
     def events(self, job: str | None, after: int, follow: bool) -> AsyncIterator[StoredEvent]:
-        """Events of one job (or all) after a sequence number; `follow` goes on until the job has ended (or for ever)."""
+        """Events of one job (or all) after a sequence number; `follow` goes on until the job ended (or for ever)."""
         ...
 
     def logs(self, job: str, follow: bool) -> AsyncIterator[bytes]:

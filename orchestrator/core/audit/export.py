@@ -174,9 +174,7 @@ def lines(source: Source) -> Iterator[Line]:
 
 def _event_line(e: _Event) -> EventLine:
     body = None if e.body is None else e.body.decode()
-    return EventLine(
-        e.seq, e.at, e.kind, e.project, e.job, e.salt.hex(), body, e.body_hash.hex(), e.chain.hex()
-    )
+    return EventLine(e.seq, e.at, e.kind, e.project, e.job, e.salt.hex(), body, e.body_hash.hex(), e.chain.hex())
 
 
 def _cited(body: str | None) -> Iterator[str]:

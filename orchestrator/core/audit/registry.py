@@ -125,7 +125,5 @@ class Report(Struct, frozen=True):
                 {"sentence": v.number, "words": v.words, "judged": v.judged, "violations": v.violations}
                 for v in self.verdicts
             ],
-            "findings": [
-                {"sentence": f.sentence, "job": f.job, "seq": f.seq, "words": f.words} for f in self.findings
-            ],
+            "findings": [{"sentence": f.sentence, "job": f.job, "seq": f.seq, "words": f.words} for f in self.findings],
         }

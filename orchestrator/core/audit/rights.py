@@ -175,9 +175,7 @@ def all_is_lawful(life: Life, history: History, judge: Judge) -> None:
             judge(intended.region in regions, life.job, seen.seq, f"it runs in {intended.region}, outside its terms")
 
 
-def _store(
-    life: Life, history: History, rules: Rules, seen: Seen, opened: ev.OfferOpened, judge: Judge
-) -> None:
+def _store(life: Life, history: History, rules: Rules, seen: Seen, opened: ev.OfferOpened, judge: Judge) -> None:
     submitted = life.submitted
     stores = {s.name: s.jurisdiction for s in history.providers(opened.providers).stores}
     if submitted is None or not stores:
