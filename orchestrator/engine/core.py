@@ -17,7 +17,7 @@ from orchestrator.core.facts import Fact
 from orchestrator.core.lifecycle import active
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.ids import launch_key
-from orchestrator.model.job import JobRow
+from orchestrator.model.job import JobRow, job_row
 
 log = structlog.get_logger("orchestrator.engine")
 RECENT = 30_000_000
@@ -75,6 +75,13 @@ class Core:
             if attempt is not None and row.fence <= attempt.epoch and not row.cancel_asked:
                 found.add(launch_key(job, attempt.epoch))
         return found
+
+    async def recall(self, job: str) -> None:
+        """Take a job that is over back into the book: its provider still has something to say, a bill."""
+        if job not in self.book.jobs:
+            stored = await self.wiring.ledger.row(job)
+            if stored is not None:
+                self.book.jobs.setdefault(job, job_row(stored.body))
 
     def row(self, job: str) -> JobRow | None:
         """The job's row, if the book has it."""

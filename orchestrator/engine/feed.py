@@ -62,13 +62,16 @@ class Feed:
             self._failing_since, self._failures = None, 0
             self._core.answered_at[self._name] = self._core.now
             self._cursor = observation.cursor
+            for charge in observation.charges:
+                await self._core.recall(parse_launch_key(charge.key)[0])
             await self._core.told(self._facts(observation, sent_at))
 
     async def _poll(self, sent_at: int) -> Observation | None:
         """One call; None when it was given up because a nearer deadline needs a call of its own."""
         self._sooner.clear()
         deadline = self._core.book.next_deadline(self._name)
-        wait = max(0, min(deadline - sent_at, self._core.wiring.pace.long_poll))
+        away = not self._core.book.providers[self._name].up  # ask for a sign of life, not for news
+        wait = 0 if away else max(0, min(deadline - sent_at, self._core.wiring.pace.long_poll))
         self._until = sent_at + wait
         call = asyncio.ensure_future(self._provider.observe(self._cursor, wait))
         sooner = asyncio.ensure_future(self._sooner.wait())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 
-import looptime
 import pytest
 
 from orchestrator.model.job import JobState
@@ -14,6 +12,7 @@ from orchestrator.simulate.world import World, first_right, submission
 from orchestrator.testing import scripts as do
 from orchestrator.testing.scripts import Script
 from tests.stories.conftest import check
+from tests.stories.words import on_virtual_time
 
 SOME = 12
 """Points tried by default, spread over the whole story; `--crash-at=all` tries every one."""
@@ -26,15 +25,7 @@ def the_demo() -> World:
 
 
 def live(points: Points) -> None:
-    loop = looptime.patch_event_loop(asyncio.new_event_loop())
-    try:
-        world, row = loop.run_until_complete(lived_through(the_demo, submission("demo"), points))
-    finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        loop.close()
+    world, row = on_virtual_time(lived_through(the_demo, submission("demo"), points))
     assert row.state is JobState.SUCCEEDED
     assert [a.provider for a in row.attempts if a.how != "rejected"][-1] == "oracle"
     check(world)

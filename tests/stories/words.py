@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import looptime
 
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow
 from orchestrator.simulate.world import World, submission, until_over
 
+T = TypeVar("T")
 FINISHED_BELOW = 130e6
 """Microseconds."""
 
@@ -25,3 +30,22 @@ async def ran(world: World, **spec: Any) -> JobRow:
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(**spec))
         return await until_over(server, row.job)
+
+
+def on_virtual_time(story: Coroutine[Any, Any, T]) -> T:
+    """Run a story on a loop of its own, and leave nothing of it behind."""
+    loop = looptime.patch_event_loop(asyncio.new_event_loop())
+    try:
+        return loop.run_until_complete(_to_the_end(story))
+    finally:
+        loop.close()
+
+
+async def _to_the_end(story: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await story
+    finally:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

@@ -1,0 +1,109 @@
+"""One ledger that holds every kind of event, and which sentence notices each forgery of each: a golden table.
+
+Regenerate with `python -m tests.audit.test_golden_mutations` and read the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+
+from orchestrator.cli.audit import StoredDocuments, audit
+from orchestrator.core.audit.export import assemble, lines
+from orchestrator.core.audit.mutate import mutate
+from orchestrator.model import event as ev
+from orchestrator.model.offer import OfferOut
+from orchestrator.simulate.world import Server, World, first_right, submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.ledgers import MemoryLedger
+from orchestrator.testing.scripts import Script
+from tests.stories.words import on_virtual_time
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "mutations.txt"
+
+AZURE = Script(
+    offers=[
+        do.Declines(for_s=10), do.Accepts(after_s=60.5), do.Declines(for_s=10), do.Silent(), do.Declines(for_s=5),
+        do.Declines(for_s=5), do.Declines(for_s=5),
+    ],
+    faults=[do.Loses(verb="withdraw", nth=1)],
+)  # fmt: skip
+
+
+def nobody_evaluates(offer: OfferOut, _: int) -> do.Say:
+    return do.Declines(for_s=300) if offer.workload == "evaluation" else do.Accepts()
+
+
+COREWEAVE = Script(offers=nobody_evaluates, stops_ignored=3)
+ORACLE = Script(offers=nobody_evaluates)
+
+
+async def every_kind(world: World) -> None:
+    coreweave, azure = world.providers["coreweave"], world.providers["azure"]
+    async with world.server() as server:
+        job = await submitted(server, ceilingUsdPerGpuHour=3)
+        await asyncio.sleep(6)
+        coreweave.play(do.Unreachable(when=do.At(0), for_s=8))
+        await until_over(server, job)  # unknown, seen again, done
+        job = await submitted(server)
+        await asyncio.sleep(68)
+        coreweave.machines.kill()
+        await until_over(server, job)  # lapsed, late answer, fenced, offered again
+        job = await submitted(server, startBy="30s")
+        await until_over(server, job)  # withdrawn, failed
+        held = await submitted(server, workers={"gpus": 1, "accelerator": ["TPU"]})
+        await server.desk.resume(held, "me")
+        await server.desk.cancel(held, "me")
+        job = await submitted(server)
+    await asyncio.sleep(100)
+    async with world.server() as server:  # absent
+        await until_over(server, job)
+    async with world.server() as server:  # swept
+        await asyncio.sleep(100)
+        await submitted(server, **{"class": "evaluation"})  # everybody refuses: its round ends
+        azure.play(do.Unreachable(when=do.At(0), for_s=70))
+        await asyncio.sleep(10)
+        job = await submitted(server)  # delivery fails
+        await until_over(server, job)  # and the refused one still waits
+
+
+async def submitted(server: Server, **spec: object) -> str:
+    row, _ = await server.desk.submit(submission(**spec))  # type: ignore[arg-type]
+    return row.job
+
+
+def told() -> World:
+    world = World({"azure": AZURE, "coreweave": COREWEAVE, "oracle": ORACLE}, first_right("azure", window="60s"),
+                  work=Work(steps=20))  # fmt: skip
+    on_virtual_time(every_kind(world))
+    return world
+
+
+def table(world: World) -> str:
+    export = assemble(lines(MemoryLedger(world.disk).snapshot()))
+    rows = [f"{o.kind:18} {o.forgery:10} {o.words}" for o in mutate(export, StoredDocuments())]
+    return "\n".join(rows) + "\n"
+
+
+def test_the_story_holds_every_kind_of_event_and_no_violation() -> None:
+    world = told()
+    assert set(ev.KINDS) - {e.kind for e in world.disk.events} == set()
+    report = audit(MemoryLedger(world.disk).snapshot())
+    assert (report.findings, report.unjudged) == ((), ())
+
+
+def test_every_kind_of_forgery_is_noticed_by_the_sentences_of_the_golden_table_or_says_why_not() -> None:
+    rows = table(told())
+    assert rows == GOLDEN.read_text()
+    noticed: dict[str, list[str]] = defaultdict(list)
+    for line in rows.splitlines():
+        kind, _, words = line.split(None, 2)
+        noticed[kind].append(words)
+    blind = {kind: w for kind, w in noticed.items() if not any(set(x.split(", ")) - {"17"} for x in w)}
+    assert blind == {}
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(table(told()))
