@@ -46,7 +46,7 @@ def head_for(cluster: Cluster, config: CloudConfig) -> Head:
     folder = Path(tempfile.mkdtemp(prefix="oc-", dir="/tmp"))
     python = config.python or sys.executable
     token = secrets.token_hex(16)
-    ports = free_ports(5)
+    ports = free_ports(6)
     address = f"http://127.0.0.1:{ports[0]}"
     if config.machines is Machines.RAY:
         argv = _ray(python, cluster, folder, ports)
@@ -81,7 +81,7 @@ def _ray(python: str, cluster: Cluster, folder: Path, ports: list[int]) -> tuple
         "dashboard-port": ports[0],
         "dashboard-agent-listen-port": ports[1],
         "port": ports[2],
-        "ray-client-server-port": 0,
+        "ray-client-server-port": ports[5],
         "num-cpus": max(4, order.workers * (order.cpus or 1)),
         "num-gpus": order.all_gpus,
         "resources": json.dumps(resources),
