@@ -24,7 +24,7 @@ PHASES = {
 SHORT = os.environ.get("CLEANUP") == "short"
 BLOWS = [signal.SIGINT, signal.SIGKILL] if SHORT else [*[signal.SIGINT] * 4, signal.SIGKILL]
 GONE_S = 15.0
-DELAYS_S = (0.0, 0.3, 1.0, 2.5, 0.6)
+DELAYS_S = (2.0, 0.5, 0.0, 1.0, 4.0)
 """Blows fall at different moments of a phase."""
 
 
