@@ -1,0 +1,156 @@
+"""How long until a job is put to a cloud, and how long from a yes to the launch? Asked from outside, over HTTP.
+
+Called by `__main__`. Three processes on one machine, one steady clock: this one submits on a fixed schedule whatever
+the answers do (open loop: a slow reply delays no other request, and counts from when it should have been sent), the
+server is the product, the clouds are `remote`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from benchmarks import world
+from benchmarks.machine import Unfit, file_system, load
+from benchmarks.remote import Record
+from orchestrator.api.admission import CANONICAL_TYPE
+
+SHAPES = 20
+LOST_S, LOOK_S = 5.0, 0.25
+"""From the last submission until what has not arrived counts as lost."""
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Milliseconds."""
+
+    count: int
+    p50: float
+    p99: float
+    most: float
+
+
+class Latencies(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen from outside."""
+
+    rate: float
+    seconds: float
+    submitted: int
+    refused: int
+    never_offered: int
+    never_launched: int
+    load: str
+    file_system: str
+    to_reply: Spread
+    to_offer: Spread
+    to_launch: Spread
+
+
+def spread(nanoseconds: Sequence[int]) -> Spread:
+    """Of at least one."""
+    found = sorted(nanoseconds)
+    p50, p99 = (found[min(len(found) - 1, int(len(found) * share))] / 1e6 for share in (0.50, 0.99))
+    return Spread(len(found), p50, p99, found[-1] / 1e6)
+
+
+async def measure(folder: Path, rate: float, seconds: float, warm_up: float) -> Latencies:
+    """Submit `rate` jobs a second for `warm_up` + `seconds`; only the latter count."""
+    with started("benchmarks.remote") as clouds, started("benchmarks.served", str(folder), clouds) as server:
+        token = json.loads((folder / "tokens.json").read_text())["tokens"][0]["token"]
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": CANONICAL_TYPE}
+        async with httpx.AsyncClient(base_url=server, headers=headers, limits=limits, timeout=30) as http:
+            await submit(http, rate, int(rate * warm_up), 0)
+            busy = load()
+            sent = await submit(http, rate, int(rate * seconds), int(rate * warm_up))
+            record = await arrived(http, clouds, {one.job for one in sent if one.job})
+        about = {"rate": rate, "seconds": seconds, "load": busy, "file_system": file_system(folder)}
+        return _figures(sent, record, about)
+
+
+async def arrived(http: httpx.AsyncClient, clouds: str, jobs: set[str]) -> Record:
+    """What the clouds have seen once all these jobs were launched, or after `LOST_S`."""
+    for _ in range(int(LOST_S / LOOK_S)):
+        record = msgspec.json.decode((await http.get(f"{clouds}/record")).content, type=Record)
+        if jobs <= record.launched.keys():
+            break
+        await asyncio.sleep(LOOK_S)
+    return record
+
+
+class Sent(msgspec.Struct):
+    """One submission: when it should have been sent, when answered, and which job it made; "" if refused."""
+
+    at: int
+    answered: int = 0
+    job: str = ""
+
+
+async def submit(http: httpx.AsyncClient, rate: float, count: int, first: int) -> list[Sent]:
+    """`count` jobs on schedule."""
+    templates = world.unpackaged(SHAPES)
+    begin, found, tasks = time.monotonic_ns() + 10_000_000, [], []
+    for number in range(count):
+        due = begin + int(number / rate * 1e9)
+        await asyncio.sleep(max(0.0, (due - time.monotonic_ns()) / 1e9))
+        one = Sent(due)
+        found.append(one)
+        body = world.numbered(templates[number % SHAPES], first + number)
+        tasks.append(asyncio.create_task(_submit(http, one, body)))
+    await asyncio.gather(*tasks)
+    return found
+
+
+async def _submit(http: httpx.AsyncClient, one: Sent, body: bytes) -> None:
+    reply = await http.post("/v1/jobs", content=body)
+    one.answered = time.monotonic_ns()
+    if reply.status_code == httpx.codes.CREATED:
+        one.job = reply.json()["id"]
+    else:
+        print(reply.text, file=sys.stderr)
+
+
+def _figures(sent: Sequence[Sent], record: Record, about: dict[str, Any]) -> Latencies:
+    made = [one for one in sent if one.job]
+    offered = _between({one.job: one.at for one in made}, record.offered)
+    agreed = {one.job: record.accepted[one.job] for one in made if one.job in record.accepted}
+    launched = _between(agreed, record.launched)
+    if not offered or not launched:
+        raise Unfit("nothing arrived at the clouds; see what the server said above")
+    return Latencies(
+        **about, submitted=len(sent), refused=len(sent) - len(made), never_offered=len(made) - len(offered),
+        never_launched=len(made) - len(launched), to_reply=spread([one.answered - one.at for one in made]),
+        to_offer=spread(offered), to_launch=spread(launched),
+    )  # fmt: skip
+
+
+def _between(begin: Mapping[str, int], end: Mapping[str, int]) -> list[int]:
+    return [end[job] - at for job, at in begin.items() if job in end]
+
+
+@contextmanager
+def started(module: str, *words: str) -> Iterator[str]:
+    """A part as a process of its own, which ends with us however we end; gives its address."""
+    line = [sys.executable, "-m", module, *words]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None, "both were asked for"
+        try:
+            address = process.stdout.readline().strip()
+            if not address:
+                raise Unfit(f"{module} did not start; see what it said above")
+            yield address
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()

@@ -1,0 +1,111 @@
+"""How are figures shown? As tables with their targets; a target is met, or it is said that it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+import msgspec
+
+from benchmarks.drain import Figures
+from benchmarks.latency import Latencies
+from benchmarks.lives import Lives
+from benchmarks.machine import machine, rows
+
+RATE, RATIO, EVENT_US, EVENTS, EVENT_KIB = 1_000.0, 0.9, 60.0, 8.0, 3.0
+P50_MS, P99_MS = 10.0, 50.0
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """A figure and what it should be."""
+
+    name: str
+    value: float
+    limit: float
+    least: bool
+    """The limit is a floor; else a ceiling."""
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether it is reached."""
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+    def words(self) -> str:
+        """One line."""
+        sign, verdict = ("≥" if self.least else "≤"), ("met" if self.met else "MISSED")
+        return f"{self.value:,.2f}{self.unit} (target {sign} {self.limit:,.2f}{self.unit}: {verdict})"
+
+
+def drained(long: Sequence[Figures], short: Sequence[Figures], lives: Lives) -> tuple[str, list[Goal]]:
+    """The whole report of `drain`; `long[i]` and `short[i]` were measured one after the other."""
+    first, pairs = long[0], [a.per_second / b.per_second for a, b in zip(long, short, strict=True)]
+    goals = [
+        Goal("placements per second", median(f.per_second for f in long), RATE, least=True),
+        Goal("rate behind a long backlog / a short one", median(pairs), RATIO, least=True),
+        Goal("CPU per event", median(f.cpu_us_per_event for f in long), EVENT_US, least=False, unit=" µs"),
+        Goal("events of a happy life", lives.events, EVENTS, least=False),
+        Goal("bytes of its events", lives.event_bytes / 1024, EVENT_KIB, least=False, unit=" KiB"),
+        Goal("violations", float(first.violations or 0), 0, least=False),
+    ]
+    world = {
+        **machine(),
+        "ledger": f"SQLite on {first.file_system}, journal {first.journal}, synchronous {first.synchronous}",
+        "jobs": f"{first.jobs:,} of {first.shapes} shapes, each with a document of its own",
+        "offers": f"{first.declined:.1%} declined, {first.silent:.1%} silent for 500 ms, the rest accepted",
+    }
+    more = {
+        "events per placement": f"{median(f.events_per_placement for f in long):.2f} (with its refusals)",
+        "memory per queued job": f"{median(f.memory_per_queued_job for f in long) / 1024:.2f} KiB",
+        "row and document of a happy life": f"{(lives.row_bytes + lives.document_bytes) / 1024:.2f} KiB",
+        "submissions per second": f"{median(f.submitted_per_second for f in long):,.0f}",
+        "audit": f"{first.audited or 0:,} events, {first.violations} violations; "
+        f"nothing to judge for sentences {', '.join(map(str, first.unjudged)) or 'none'}",
+    }
+    text = [
+        rows("drain", world),
+        _runs(long, short),
+        rows("medians", {goal.name: goal.words() for goal in goals} | more),
+    ]
+    return "\n\n".join(text), goals
+
+
+def _runs(long: Sequence[Figures], short: Sequence[Figures]) -> str:
+    names = ("behind", "placed/s", "first 99%", "seconds", "CPU/wall", "µs/event")
+    title = "  " + " ".join(f"{name:>9}" for name in names) + "  load before"
+    lines = ["runs, in order", title]
+    for pair in zip(long, short, strict=True):
+        lines += [
+            f"  {f.behind:>9,} {f.per_second:>9,.0f} {f.per_second_99:>9,.0f} {f.seconds:>9.1f} {f.cpu_share:>9.2f} "
+            f"{f.cpu_us_per_event:>9.1f}  {f.load}"
+            for f in pair
+        ]
+    return "\n".join(lines)
+
+
+def delayed(seen: Latencies) -> tuple[str, list[Goal]]:
+    """The whole report of `latency`."""
+    goals = [
+        Goal("submit → offer's arrival, p50", seen.to_offer.p50, P50_MS, least=False, unit=" ms"),
+        Goal("submit → offer's arrival, p99", seen.to_offer.p99, P99_MS, least=False, unit=" ms"),
+        Goal("acceptance → launch's arrival, p50", seen.to_launch.p50, P50_MS, least=False, unit=" ms"),
+        Goal("acceptance → launch's arrival, p99", seen.to_launch.p99, P99_MS, least=False, unit=" ms"),
+        Goal("jobs lost on the way", seen.refused + seen.never_offered + seen.never_launched, 0, least=False),
+    ]
+    world = {
+        **machine(),
+        "ledger": f"SQLite on {seen.file_system}, synchronous full",
+        "load before": seen.load,
+        "schedule": f"{seen.rate:.0f} jobs/s for {seen.seconds:.0f} s, open loop: {seen.submitted:,} jobs",
+    }
+    more = {
+        "submit → reply": f"p50 {seen.to_reply.p50:.2f} ms, p99 {seen.to_reply.p99:.2f} ms",
+        "longest": f"offer {seen.to_offer.most:.1f} ms, launch {seen.to_launch.most:.1f} ms",
+    }
+    figures = {goal.name: goal.words() for goal in goals} | more
+    return "\n\n".join([rows("latency", world), rows("seen from outside", figures)]), goals
+
+
+def missed(goals: Sequence[Goal]) -> list[str]:
+    """Names of what was not reached."""
+    return [goal.name for goal in goals if not goal.met]
