@@ -214,7 +214,7 @@ def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:
     until = f"until {clock(e.until)}" if e.until else ""
     covers = f"whole {e.scope}" if e.scope else ""
     plain = f"{provider} declined: {why(e.reason)}"
-    return _say(line, plain, _join(e.detail, covers, until), provider=provider, tone=Tone.WARN)
+    return _say(line, plain, _join(e.detail.rstrip("."), covers, until), provider=provider, tone=Tone.WARN)
 
 
 def _late(scene: Scene, e: ev.LateAnswer, line: Line) -> Line:

@@ -182,10 +182,12 @@ class Cloud:
 
     def _no(self, no: Refusal, policy: Policy) -> dict[str, Any]:
         words = self.profile.errors[no.situation]
+        region, kinds = next(iter(self.stock.capacity.items()), ("", {}))
+        told = words.message.replace("{region}", region).replace("{accelerator}", next(iter(kinds), ""))
         return {
             "accepted": False,
             "code": words.code,
-            "message": f"{words.message} {no.detail}".strip(),
+            "message": told.replace("{detail}", no.detail).strip(),
             "holdOffMs": policy.hold_off,
         }
 
