@@ -74,9 +74,9 @@ def latency(
     """Submit over HTTP on a fixed schedule: how long to the offer's arrival, and from a yes to the launch's?
 
     Three processes on loopback with one steady clock: the server (real composition root, front and listener, ledger on
-    disk), six clouds, and this one, which submits whether or not replies have come. A submission counts from the
-    moment at which it was due. Every offer is accepted 5 ms after its arrival; two classes of five are behind a first
-    right.
+    disk), six clouds (which it reaches by framed JSON: no client library of theirs is measured), and this one, which
+    submits whether or not replies have come. A submission counts from the moment at which it was due. Every offer is
+    accepted 5 ms after its arrival; two classes of five are behind a first right.
     """
     _prepare(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".benchmark-") as home:

@@ -1,4 +1,4 @@
-"""How long until a job is put to a cloud, and how long from a yes to the launch? Asked from outside, over HTTP.
+"""How long until a job is put to a cloud, and how long from a yes to the launch? Submitted from outside, over HTTP.
 
 Called by `__main__`. Three processes on one machine, one steady clock: this one submits on a fixed schedule whatever
 the answers do (open loop: a slow reply delays no other request, and counts from when it should have been sent), the
@@ -16,16 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from benchmarks import world
+from benchmarks.framed import Line
 from benchmarks.machine import Unfit, file_system, load
-from benchmarks.remote import Record
+from benchmarks.remote import Call, Record
 from orchestrator.api.admission import CANONICAL_TYPE
 
 SHAPES = 20
+CREATED = 201
 LOST_S, LOOK_S = 5.0, 0.25
 """From the last submission until what has not arrived counts as lost."""
 
@@ -66,24 +68,24 @@ async def measure(folder: Path, rate: float, seconds: float, warm_up: float) -> 
     """Submit `rate` jobs a second for `warm_up` + `seconds`; only the latter count."""
     with started("benchmarks.remote") as clouds, started("benchmarks.served", str(folder), clouds) as server:
         token = json.loads((folder / "tokens.json").read_text())["tokens"][0]["token"]
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": CANONICAL_TYPE}
-        async with httpx.AsyncClient(base_url=server, headers=headers, limits=limits, timeout=30) as http:
+        async with Posts(server, token) as http:
             await submit(http, rate, int(rate * warm_up), 0)
             busy = load()
             sent = await submit(http, rate, int(rate * seconds), int(rate * warm_up))
-            record = await arrived(http, clouds, {one.job for one in sent if one.job})
+            record = await arrived(clouds, {one.job for one in sent if one.job})
         about = {"rate": rate, "seconds": seconds, "load": busy, "file_system": file_system(folder)}
         return _figures(sent, record, about)
 
 
-async def arrived(http: httpx.AsyncClient, clouds: str, jobs: set[str]) -> Record:
+async def arrived(clouds: str, jobs: set[str]) -> Record:
     """What the clouds have seen once all these jobs were launched, or after `LOST_S`."""
+    line = Line(clouds)
     for _ in range(int(LOST_S / LOOK_S)):
-        record = msgspec.json.decode((await http.get(f"{clouds}/record")).content, type=Record)
+        record = msgspec.json.decode(await line.ask(msgspec.json.encode(Call("record"))), type=Record)
         if jobs <= record.launched.keys():
             break
         await asyncio.sleep(LOOK_S)
+    line.close()
     return record
 
 
@@ -95,7 +97,7 @@ class Sent(msgspec.Struct):
     job: str = ""
 
 
-async def submit(http: httpx.AsyncClient, rate: float, count: int, first: int) -> list[Sent]:
+async def submit(http: Posts, rate: float, count: int, first: int) -> list[Sent]:
     """`count` jobs on schedule."""
     templates = world.unpackaged(SHAPES)
     begin, found, tasks = time.monotonic_ns() + 10_000_000, [], []
@@ -110,13 +112,46 @@ async def submit(http: httpx.AsyncClient, rate: float, count: int, first: int) -
     return found
 
 
-async def _submit(http: httpx.AsyncClient, one: Sent, body: bytes) -> None:
-    reply = await http.post("/v1/jobs", content=body)
+async def _submit(http: Posts, one: Sent, body: bytes) -> None:
+    status, reply = await http.post(body)
     one.answered = time.monotonic_ns()
-    if reply.status_code == httpx.codes.CREATED:
-        one.job = reply.json()["id"]
+    if status == CREATED:
+        one.job = json.loads(reply)["id"]
     else:
-        print(reply.text, file=sys.stderr)
+        print(reply.decode(), file=sys.stderr)
+
+
+class Posts:
+    """Submissions over HTTP/1.1 on kept connections, as many as are needed at a time; nothing but that, so that the
+    measuring process has time to keep its schedule."""
+
+    def __init__(self, server: str, token: str) -> None:
+        self._where = urlsplit(server)
+        self._head = (
+            f"POST /v1/jobs HTTP/1.1\r\nHost: {self._where.netloc}\r\nAuthorization: Bearer {token}\r\n"
+            f"Content-Type: {CANONICAL_TYPE}\r\nContent-Length: "
+        ).encode()
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def post(self, body: bytes) -> tuple[int, bytes]:
+        """(status, body) of the reply."""
+        if self._idle:
+            reader, writer = self._idle.pop()
+        else:
+            reader, writer = await asyncio.open_connection(self._where.hostname, self._where.port)
+        writer.write(self._head + b"%d\r\n\r\n" % len(body) + body)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = int(head.partition("content-length:")[2].split("\r\n")[0])
+        reply = await reader.readexactly(length)
+        self._idle.append((reader, writer))
+        return int(head.split()[1]), reply
+
+    async def __aenter__(self) -> Posts:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        for _, writer in self._idle:
+            writer.close()
 
 
 def _figures(sent: Sequence[Sent], record: Record, about: dict[str, Any]) -> Latencies:

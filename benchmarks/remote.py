@@ -1,4 +1,4 @@
-"""Clouds in a process of their own, over HTTP on loopback: when did an offer arrive, when a launch?
+"""Clouds in a process of their own: when did an offer arrive, when a launch?
 
 `python -m benchmarks.remote` serves all six of them and notes arrivals by the machine's steady clock, which all its
 processes share. `RemoteCloud` is the adapter that the server under test talks to them with.
@@ -12,14 +12,9 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import httpx
 import msgspec
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from orchestrator.api.server import bind, serve, url_of
+from benchmarks.framed import Line, answer
 from orchestrator.model.offer import (
     Answer,
     Capabilities,
@@ -109,46 +104,39 @@ def job_of(offer: str) -> str:
     return offer.rpartition("-o")[0]
 
 
-def clouds_app(clouds: dict[str, Cloud]) -> Starlette:
-    """All clouds behind one address: `/<name>/<verb>`; each is made when first named."""
-    record = Record()
+class Call(msgspec.Struct, frozen=True):
+    """One request: at which cloud, what."""
 
-    def cloud(request: Request) -> Cloud:
-        return clouds.setdefault(request.path_params["name"], Cloud(record))
+    verb: str
+    cloud: str = ""
+    offers: tuple[OfferOut, ...] = ()
+    orders: tuple[LaunchOrder, ...] = ()
+    after: int = 0
+    wait_s: float = 0.0
 
-    async def offers(request: Request) -> Response:
+
+class Clouds:
+    """All of them; each is made when first named."""
+
+    def __init__(self) -> None:
+        self.record = Record()
+        self._clouds: dict[str, Cloud] = {}
+
+    async def handle(self, body: bytes) -> Any:
+        """One call."""
         at = time.monotonic_ns()
-        found = msgspec.json.decode(await request.body(), type=list[OfferOut])
-        return _reply(cloud(request).offer(found, at))
-
-    async def launch(request: Request) -> Response:
-        at = time.monotonic_ns()
-        found = msgspec.json.decode(await request.body(), type=list[LaunchOrder])
-        return _reply(cloud(request).launch(found, at))
-
-    async def feed(request: Request) -> Response:
-        query = request.query_params
-        return _reply(await cloud(request).observe(int(query["after"]), float(query["wait"])))
-
-    async def ours(request: Request) -> Response:
-        return _reply(list(cloud(request).launched.values()))
-
-    async def arrivals(_: Request) -> Response:
-        return _reply(record)
-
-    return Starlette(
-        routes=[
-            Route("/record", arrivals),
-            Route("/{name}/offers", offers, methods=["POST"]),
-            Route("/{name}/launch", launch, methods=["POST"]),
-            Route("/{name}/feed", feed),
-            Route("/{name}/ours", ours),
-        ]
-    )
-
-
-def _reply(value: Any) -> Response:
-    return Response(_json.encode(value), media_type="application/json")
+        call = msgspec.json.decode(body, type=Call)
+        cloud = self._clouds.setdefault(call.cloud, Cloud(self.record))
+        match call.verb:
+            case "offers":
+                return cloud.offer(call.offers, at)
+            case "launch":
+                return cloud.launch(call.orders, at)
+            case "feed":
+                return await cloud.observe(call.after, call.wait_s)
+            case "ours":
+                return list(cloud.launched.values())
+        return self.record
 
 
 # ---- the adapter -----------------------------------------------------------------------------------------------------
@@ -157,20 +145,17 @@ def _reply(value: Any) -> Response:
 class RemoteCloud:
     """`ports.provider.Provider` over HTTP."""
 
-    def __init__(self, name: str, url: str, tools: Tools) -> None:
+    def __init__(self, name: str, address: str, tools: Tools) -> None:
         self.name = name
         self._tools = tools
-        self._http = httpx.AsyncClient(base_url=f"{url}/{name}", timeout=TIMEOUT_S)
+        self._lines = {verb: Line(address) for verb in ("offers", "launch", "feed", "ours")}
 
-    async def _ask(self, verb: str, kind: Any, body: Any = None, **query: Any) -> Any:
+    async def _ask(self, verb: str, kind: Any, **said: Any) -> Any:
         try:
-            if body is None:
-                reply = await self._http.get(verb, params=query)
-            else:
-                reply = await self._http.post(verb, content=_json.encode(body))
-            return msgspec.json.decode(reply.raise_for_status().content, type=kind)
-        except httpx.HTTPError as error:
+            reply = await self._lines[verb].ask(_json.encode(Call(verb, self.name, **said)))
+        except (OSError, asyncio.IncompleteReadError) as error:
             raise Unreachable(f"{self.name} gave no reply to {verb}: {error!r}; is its process alive?") from error
+        return msgspec.json.decode(reply, type=kind)
 
     async def capabilities(self) -> Capabilities:
         """See Provider."""
@@ -178,12 +163,12 @@ class RemoteCloud:
 
     async def place_offers(self, offers: Sequence[OfferOut]) -> Sequence[Receipt | Undelivered]:
         """See Provider."""
-        found: list[Receipt] = await self._ask("/offers", list[Receipt], offers)
+        found: list[Receipt] = await self._ask("offers", list[Receipt], offers=tuple(offers))
         return found
 
     async def launch(self, orders: Sequence[LaunchOrder]) -> Sequence[LaunchReply]:
         """See Provider."""
-        found: list[Confirmed] = await self._ask("/launch", list[Confirmed], orders)
+        found: list[Confirmed] = await self._ask("launch", list[Confirmed], orders=tuple(orders))
         return found
 
     async def stop(self, keys: Sequence[str]) -> Sequence[StopReply]:
@@ -196,13 +181,13 @@ class RemoteCloud:
 
     async def observe(self, cursor: str | None, wait_us: int) -> Observation:
         """See Provider."""
-        query = {"after": cursor or 0, "wait": wait_us / 1e6}
-        position, answers = await self._ask("/feed", tuple[int, tuple[Answer, ...]], **query)
+        said = {"after": int(cursor or 0), "wait_s": wait_us / 1e6}
+        position, answers = await self._ask("feed", tuple[int, tuple[Answer, ...]], **said)
         return Observation(str(position), self._tools.clock.now_us(), answers=answers)
 
     async def list_ours(self) -> Listing:
         """See Provider."""
-        found = await self._ask("/ours", tuple[Sighting, ...])
+        found = await self._ask("ours", tuple[Sighting, ...])
         return Listing(self._tools.clock.now_us(), found)
 
     async def logs(self, key: str) -> AsyncIterator[bytes]:
@@ -217,7 +202,8 @@ class RemoteCloud:
 
     async def aclose(self) -> None:
         """See Provider."""
-        await self._http.aclose()
+        for line in self._lines.values():
+            line.close()
 
 
 def factory(name: str, connection: Mapping[str, Any], tools: Tools) -> RemoteCloud:
@@ -228,18 +214,8 @@ def factory(name: str, connection: Mapping[str, Any], tools: Tools) -> RemoteClo
 async def main() -> None:
     """Serve the clouds until standard input ends; the address is the one line of output."""
     stop = asyncio.Event()
-    clouds: dict[str, Cloud] = {}
-
-    async def end() -> None:
-        await asyncio.to_thread(sys.stdin.read)
-        stop.set()
-        for cloud in clouds.values():
-            cloud.some.set()
-
-    ending = asyncio.create_task(end())
-    with bind("127.0.0.1", 0) as sock:
-        await serve(clouds_app(clouds), sock, stop, lambda: print(url_of(sock), flush=True))
-    await ending
+    asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: stop.set())
+    await answer(Clouds().handle, lambda address: print(address, flush=True), stop)
 
 
 if __name__ == "__main__":
