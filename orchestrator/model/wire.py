@@ -260,9 +260,7 @@ class AttemptEnv:
 
     def to_json(self) -> str:
         """The text of ORCHESTRATOR_ATTEMPT."""
-        doc = {"v": VERSION, **_plain(self)}
-        doc["store"], doc["isolation"] = _plain(self.store), _plain(self.isolation)
-        return _dump(doc).decode()
+        return _dump({"v": VERSION, **_plain(self)}).decode()
 
     @classmethod
     def from_json(cls, text: str) -> AttemptEnv:
@@ -318,14 +316,15 @@ def _build(cls: type[_T], doc: Mapping[str, Any]) -> _T:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    doc = {name: getattr(value, name) for name in value.__dataclass_fields__}
-    return {
-        name: inner if isinstance(inner, str | int | tuple) or not isinstance(inner, Mapping) else dict(inner)
-        for name, inner in doc.items()
-    }
+    """A part's fields; what is no JSON by itself (parts, mappings other than dict) the encoder asks `_inner` for."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _inner(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else _plain(value)
+
+
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_inner)
 
 
 def _dump(doc: Mapping[str, Any]) -> bytes:
