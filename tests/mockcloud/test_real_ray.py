@@ -49,12 +49,13 @@ def cloud(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-async def wait_for(probe: Any) -> Any:
+async def wait_for(probe: Any, folder: Path) -> Any:
     for _ in range(400):
         if found := await probe():
             return found
         await asyncio.sleep(0.5)
-    raise AssertionError("nothing in 200 s")
+    said = [f"{path.name}:\n{path.read_text()[-3000:]}" for path in (*folder.glob("*.log"), *folder.glob("*.jsonl"))]
+    raise AssertionError("nothing in 200 s; what was written meanwhile:\n" + "\n".join(said))
 
 
 async def test_a_real_head_runs_the_agent_and_dies_with_its_cloud(
@@ -77,9 +78,9 @@ async def test_a_real_head_runs_the_agent_and_dies_with_its_cloud(
         text = b"".join([chunk async for chunk in provider.logs(order.key)]).decode()
         return text if "workers:" in text else ""
 
-    await wait_for(listens)
+    await wait_for(listens, tmp_path)
     await provider.launch([order])
-    assert f"[('{order.job}', 4), ('{order.job}', 4)]" in await wait_for(output)
+    assert f"[('{order.job}', 4), ('{order.job}', 4)]" in await wait_for(output, tmp_path)
     [sighting] = (await provider.list_ours()).sightings
     assert sighting.state is SightingState.RUNNING
     cluster = sighting.machines[0].rpartition("-")[0]
@@ -89,5 +90,5 @@ async def test_a_real_head_runs_the_agent_and_dies_with_its_cloud(
     async def gone() -> bool:
         return not members(cluster)
 
-    assert await wait_for(gone)
+    assert await wait_for(gone, tmp_path)
     await provider.aclose()
