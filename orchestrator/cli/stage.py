@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 
-from orchestrator.mockcloud.heads import free_ports
+from orchestrator.rayhead.plan import free_ports
 from orchestrator.model.documents import job_from
 from orchestrator.model.documents.text import plain
 from orchestrator.sdk import Client, Job

@@ -12,17 +12,16 @@ import hmac
 import math
 import time
 from collections.abc import Awaitable, Callable
-from importlib import metadata
 from typing import Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from packaging.requirements import InvalidRequirement, Requirement
 
 from orchestrator.mockcloud.cloud import Cloud, description
 from orchestrator.mockcloud.config import CloudConfig
 from orchestrator.mockcloud.records import ClusterOrder, OfferIn, Refusal
+from orchestrator.rayhead.packages import missing
 
 LONGEST_WAIT = 30_000
 """Milliseconds that GET /v1/events may be asked to wait."""
@@ -197,21 +196,6 @@ class Face:
         message = words.message.replace("{detail}", detail).replace("{accelerator}", detail).replace("{region}", detail)
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         return JSONResponse({"error": {"code": words.code, "message": message}}, words.status, headers)
-
-
-def missing(requirements: tuple[str, ...]) -> list[str]:
-    """Those that this environment does not satisfy, or that are no requirements."""
-    return [text for text in requirements if not _satisfied(text)]
-
-
-def _satisfied(text: str) -> bool:
-    try:
-        wanted = Requirement(text)
-        if wanted.marker is not None and not wanted.marker.evaluate():
-            return True
-        return wanted.specifier.contains(metadata.version(wanted.name), prereleases=True)
-    except (InvalidRequirement, metadata.PackageNotFoundError):
-        return False
 
 
 def _now() -> int:

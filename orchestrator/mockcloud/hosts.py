@@ -86,7 +86,9 @@ class HeadHost:
     async def strike(self, cluster: Cluster) -> int:
         """SIGKILL to everything now, as a power cut would; how many processes were there."""
         self._cloud.journal.write("killed", key=cluster.order.key, cluster=cluster.id)
-        return await asyncio.to_thread(kill_all, cluster.id)
+        hit = len(await asyncio.to_thread(members, cluster.id))
+        await asyncio.to_thread(kill_all, cluster.id)
+        return hit
 
     def freeze(self, cluster: Cluster, pattern: str, *, thaw: bool = False) -> list[int]:
         """SIGSTOP (SIGCONT) to its processes whose command line matches; which ones."""
@@ -159,8 +161,8 @@ class HeadHost:
                 *supervisor,
                 str(head.folder),
                 "--",
-                *head.argv,
-                env=head.environment | {MARKER: cluster.id},
+                *head.plan.argv,
+                env=head.plan.environment | {MARKER: cluster.id},
                 cwd=head.folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -172,10 +174,10 @@ class HeadHost:
         until = time.monotonic() + READY_WITHIN
         async with httpx.AsyncClient(headers=_bearer(head), timeout=2.0, trust_env=False) as client:
             while time.monotonic() < until and process.returncode is None and self._wanted(cluster):
-                if all([await _answers(client, url) for url in head.health]):
+                if all([await _answers(client, url) for url in head.plan.health]):
                     gpus, key = cluster.gpus, cluster.order.key
                     self._cloud.journal.write("started", key=key, cluster=cluster.id, gpus=gpus, pid=process.pid)
-                    self._cloud.came_up(cluster, head.address, head.token, _now())
+                    self._cloud.came_up(cluster, head.plan.address, head.plan.token, _now())
                     return True
                 await asyncio.sleep(POLL)
         return False
@@ -213,7 +215,7 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
 
 async def _jobs(client: httpx.AsyncClient, head: Head) -> dict[str, str]:
     try:
-        reply = await client.get(f"{head.address}/api/jobs/")
+        reply = await client.get(f"{head.plan.address}/api/jobs/")
         rows = reply.json() if reply.status_code == 200 else []
     except (httpx.HTTPError, ValueError):
         return {}
@@ -221,7 +223,7 @@ async def _jobs(client: httpx.AsyncClient, head: Head) -> dict[str, str]:
 
 
 def _bearer(head: Head) -> dict[str, str]:
-    return {"Authorization": f"Bearer {head.token}"}
+    return {"Authorization": f"Bearer {head.plan.token}"}
 
 
 def _locked(file: IO[str]) -> bool:

@@ -1,7 +1,7 @@
-"""Which processes belong to a cluster, and how do all of them end? By their marker, never by name.
+"""Which processes are a cluster's, and whose is a connection? Clusters are known by the marker of `rayhead`.
 
-Called by the supervisor and the hosts. A cluster's processes carry `MARKER=<cluster>` in their environment, which
-they inherit from their head; whatever dropped it is found as a descendant of one that did not. Standard library only.
+Called by the supervisor, the hosts and the forwarder. A cluster's processes carry `MARKER=<cluster>` in their
+environment, which they inherit from their head. Standard library only.
 """
 
 from __future__ import annotations
@@ -9,40 +9,28 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.rayhead import processes
+
 MARKER = "ORCHESTRATOR_MOCK_CLUSTER"
-ROUNDS = 200
-"""Scans after which killing gives up: forks faster than that are nobody's training job."""
 
 
-def members(cluster: str, roots: Iterable[int] = ()) -> set[int]:
-    """Live pids that carry the marker, descend from one that does, or from `roots`; never our own."""
-    needle = f"{MARKER}={cluster}\0".encode()
-    parents = {pid: _parent(pid) for pid in _pids()}
-    found = {pid for pid in parents if needle in _environment(pid)} | set(roots)
-    grown = True
-    while grown:
-        more = {pid for pid, parent in parents.items() if parent in found and pid not in found}
-        found |= more
-        grown = bool(more)
-    return {pid for pid in found if pid in parents and pid != os.getpid()}
+def members(cluster: str) -> set[int]:
+    """Live pids of a cluster; never our own."""
+    return processes.members(f"{MARKER}={cluster}")
 
 
-def kill_all(cluster: str, spare: int = 0) -> int:
-    """SIGKILL every member until none is left, for at most 10 s; how many were hit. `spare`: one that stays."""
-    hit: set[int] = set()
-    for _ in range(ROUNDS):
-        left = members(cluster, [os.getpid()] if spare == os.getpid() else []) - {spare}
-        if not left:
-            break
-        for pid in left:
-            send(pid, signal.SIGKILL)
-        hit |= left
-        time.sleep(0.05)
-    return len(hit)
+def kill_all(cluster: str, spare: int = 0) -> bool:
+    """SIGKILL every member until none is left, for at most 10 s; whether none is. `spare`: one that stays."""
+    return processes.end_all(f"{MARKER}={cluster}", spare)
+
+
+def cluster_of(pid: int) -> str:
+    """The cluster that a process belongs to; empty: none."""
+    return processes.marker_of(pid, MARKER)
 
 
 def send(pid: int, sig: signal.Signals) -> bool:
@@ -56,15 +44,7 @@ def send(pid: int, sig: signal.Signals) -> bool:
 
 def named(pids: Iterable[int], pattern: str) -> set[int]:
     """Those whose command line matches."""
-    return {
-        pid for pid in pids if re.search(pattern, _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace"))
-    }
-
-
-def cluster_of(pid: int) -> str:
-    """The cluster that a process belongs to; empty: none."""
-    match = re.search(rb"(?:^|\0)" + MARKER.encode() + rb"=([^\0]+)\0", _environment(pid))
-    return match[1].decode() if match else ""
+    return {pid for pid in pids if re.search(pattern, _command(pid))}
 
 
 def owner_of(port: int) -> int | None:
@@ -73,7 +53,8 @@ def owner_of(port: int) -> int | None:
     if inode is None:
         return None
     target = f"socket:[{inode}]"
-    return next((pid for pid in _pids() if target in _sockets(pid)), None)
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return next((pid for pid in pids if target in _sockets(pid)), None)
 
 
 def _inode(port: int) -> str | None:
@@ -86,35 +67,15 @@ def _inode(port: int) -> str | None:
 
 
 def _sockets(pid: int) -> set[str]:
-    found = set()
-    try:
+    found: set[str] = set()
+    with suppress(OSError):  # gone meanwhile, or not ours
         for entry in os.scandir(f"/proc/{pid}/fd"):
             found.add(os.readlink(entry.path))
-    except OSError:  # gone meanwhile, or not ours
-        return found
     return found
 
 
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _environment(pid: int) -> bytes:
-    return _read(pid, "environ") + b"\0"
-
-
 def _command(pid: int) -> str:
-    return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")
-
-
-def _parent(pid: int) -> int:
-    stat = _read(pid, "stat")
-    fields = stat[stat.rfind(b")") + 2 :].split()
-    return int(fields[1]) if len(fields) > 1 and fields[0] != b"Z" else 0
-
-
-def _read(pid: int, name: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:  # gone meanwhile, or not ours
-        return b""
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:  # gone meanwhile
+        return ""

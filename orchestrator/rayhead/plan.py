@@ -96,7 +96,7 @@ def _ray(wish: Wish, ports: list[int]) -> tuple[str, ...]:
     }
     start = "from ray.scripts.scripts import main; main()"
     flags = [f"--{name}={value}" for name, value in options.items()]
-    return (wish.python, "-c", start, "start", "--head", "--block", "--disable-usage-stats", *flags)
+    return (wish.python, "-c", start, "start", "--head", "--block", "--disable-usage-stats", "--no-monitor", *flags)
 
 
 def _environment(wish: Wish, token: str, outer: Mapping[str, str], ports: list[int]) -> dict[str, str]:
@@ -113,4 +113,6 @@ def _environment(wish: Wish, token: str, outer: Mapping[str, str], ports: list[i
         "RAY_JOB_STOP_WAIT_TIME_S": str(wish.stop_wait_s),
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(DRAIN_S),
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        "RAY_prestart_worker_first_driver": "0",  # idle workers cost a small machine more than they save
+        "SPT_NOENV": "1",  # a process that retitles itself must not overwrite the environment we know it by
     }

@@ -45,6 +45,15 @@ def end_all(marker: str, spare: int = 0, *, gently_s: float = 0.0, within_s: flo
     return False
 
 
+def marker_of(pid: int, name: str) -> str:
+    """The value of variable `name` in a process's environment; empty: it has none, or is not ours to read."""
+    for entry in _read(pid, "environ").split(b"\0"):
+        key, _, value = entry.partition(b"=")
+        if key.decode(errors="replace") == name:
+            return value.decode(errors="replace")
+    return ""
+
+
 def _wait_gone(marker: str, spare: int, within_s: float) -> None:
     deadline = time.monotonic() + within_s
     while members(marker, spare) and time.monotonic() < deadline:

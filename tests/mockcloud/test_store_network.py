@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.mockcloud.heads import free_ports
+from orchestrator.rayhead.plan import free_ports
 from tests.mockcloud.conftest import Web
 
 pytestmark = pytest.mark.s3

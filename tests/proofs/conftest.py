@@ -18,8 +18,8 @@ import pytest
 
 from orchestrator.cli.stage import PYTHON, Part, Stage
 from orchestrator.guardian import PR_SET_CHILD_SUBREAPER, _prctl, descendants, end_descendants
-from orchestrator.mockcloud.heads import free_ports
 from orchestrator.model.wire import StoreRef
+from orchestrator.rayhead.plan import free_ports
 
 MARKS = (pytest.mark.proof, pytest.mark.heavy, pytest.mark.ray, pytest.mark.timeout(1800))
 
