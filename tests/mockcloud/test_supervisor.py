@@ -53,12 +53,15 @@ def test_strays_end_with_their_head(tmp_path: Path) -> None:
 
 
 def test_one_cluster_is_killed_whole_and_no_other(tmp_path: Path) -> None:
-    clouds = [start(name, tmp_path / name, 600) for name in ("t-one", "t-two")]
-    assert len(until("t-one", 3)) == len(until("t-two", 3)) == 3
-    assert {cluster_of(pid) for pid in members("t-one")} == {"t-one"}
-    assert kill_all("t-one")
-    assert (len(members("t-one")), len(members("t-two"))) == (0, 3)
-    for cloud in clouds:
-        cloud.send_signal(signal.SIGKILL)
-        cloud.wait()
-    assert until("t-two", 0) == set()
+    one, two = f"t-one-{os.getpid()}", f"t-two-{os.getpid()}"
+    clouds = [start(name, tmp_path / name, 600) for name in (one, two)]
+    try:
+        assert len(until(one, 3)) == len(until(two, 3)) == 3
+        assert {cluster_of(pid) for pid in members(one)} == {one}
+        assert kill_all(one)
+        assert (len(members(one)), len(members(two))) == (0, 3)
+    finally:
+        for cloud in clouds:
+            cloud.send_signal(signal.SIGKILL)
+            cloud.wait()
+    assert until(two, 0) == set()
