@@ -23,9 +23,9 @@ from typing import Any
 
 import httpx
 
-from orchestrator.rayhead.plan import free_ports
 from orchestrator.model.documents import job_from
 from orchestrator.model.documents.text import plain
+from orchestrator.rayhead.plan import free_ports
 from orchestrator.sdk import Client, Job
 
 START_S = 60.0
