@@ -113,7 +113,11 @@ async def submit(http: Posts, rate: float, count: int, first: int) -> list[Sent]
 
 
 async def _submit(http: Posts, one: Sent, body: bytes) -> None:
-    status, reply = await http.post(body)
+    try:
+        status, reply = await http.post(body)
+    except (OSError, asyncio.IncompleteReadError) as error:
+        print(f"a submission got no reply: {error!r}", file=sys.stderr)
+        return
     one.answered = time.monotonic_ns()
     if status == CREATED:
         one.job = json.loads(reply)["id"]
@@ -135,16 +139,22 @@ class Posts:
 
     async def post(self, body: bytes) -> tuple[int, bytes]:
         """(status, body) of the reply."""
-        if self._idle:
-            reader, writer = self._idle.pop()
-        else:
-            reader, writer = await asyncio.open_connection(self._where.hostname, self._where.port)
+        reader, writer = await self._connection()
         writer.write(self._head + b"%d\r\n\r\n" % len(body) + body)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         length = int(head.partition("content-length:")[2].split("\r\n")[0])
         reply = await reader.readexactly(length)
         self._idle.append((reader, writer))
         return int(head.split()[1]), reply
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A kept one that the server has not closed meanwhile (it does so after 5 idle seconds), or a new one."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self._where.hostname, self._where.port)
 
     async def __aenter__(self) -> Posts:
         return self
