@@ -292,13 +292,16 @@ class Book:
         elif before is not None and before.wait_until is not None:
             self.shape_of(before).waiting.discard(after.job)
             self.early.discard(after.job)
-        due = due_at(after)
-        if self._due.get(after.job, NEVER) != due:
-            if due == NEVER:
-                self._due.pop(after.job, None)
-            else:
-                self._due[after.job] = due
-                heapq.heappush(self.timers, (due, after.job))
+        self._arm(after.job, due_at(after))
+
+    def _arm(self, job: str, due: int) -> None:
+        if self._due.get(job, NEVER) == due:
+            return
+        if due == NEVER:
+            self._due.pop(job, None)
+        else:
+            self._due[job] = due
+            heapq.heappush(self.timers, (due, job))
 
     def enqueue(self, row: JobRow) -> None:
         """Put a queued job where its shape will find it: in the queue, or among those between two rounds."""
@@ -313,8 +316,9 @@ class Book:
         if last is not None and last.until is not None and not last.clause:
             self.park(shape, last.provider, last.until)
 
-    def next_round(self, row: JobRow) -> None:
-        """A job's time between two rounds is over."""
+    def next_round(self, row: JobRow, now: int) -> None:
+        """A job's time between two rounds is over; its other timers run on."""
+        self._arm(row.job, due_at(row, now))
         shape = self.shape_of(row)
         heapq.heappush(shape.queue, (row.submitted_at, row.job))
         self.woken.add(shape.key)

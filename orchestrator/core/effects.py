@@ -39,7 +39,7 @@ def effects_of(row: JobRow) -> tuple[Effect, ...]:
     offer = open_offer(row)
     if offer is not None and offer.state is OfferState.OPENED:
         found.append(Effect(Act.DELIVER, offer.provider, row.job, offer.n))
-    if row.fence > row.fenced:
+    if row.fence > row.fenced and row.ended_at is None:
         found.append(Effect(Act.FENCE, "", row.job, row.fence))
     found.extend(_of_attempt(row))
     return tuple(found)

@@ -148,6 +148,20 @@ class BeatSilent(Struct, frozen=True):
     epoch: int
 
 
+class Unstarted(Struct, frozen=True):
+    """The run log was read, and holds no start of this epoch although one is overdue."""
+
+    job: str
+    epoch: int
+
+
+class GoneSeen(Struct, frozen=True):
+    """Listings confirm the end of everything that ran under this epoch's key."""
+
+    job: str
+    epoch: int
+
+
 class FencePlaced(Struct, frozen=True):
     """The fence stands in the run log. `ran_ms`: user-code time of the epoch below, to its last beat."""
 
@@ -193,5 +207,5 @@ class Billed(Struct, frozen=True):
 Fact: TypeAlias = (
     Wish | CancelWish | ResumeWish | Due | Delivery | Polled | PollFailed | Launched | Sighted | ProviderDown
     | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced
-    | StopPlaced | Priced | Stray | Billed
+    | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip

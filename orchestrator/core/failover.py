@@ -9,7 +9,14 @@ from __future__ import annotations
 from orchestrator.core import facts as f
 from orchestrator.core.lifecycle import active, open_offer
 from orchestrator.core.turn import Turn
-from orchestrator.core.windows import LOSS_MEMORY, cancel_overdue_at, launch_overdue_at, stop_overdue_at
+from orchestrator.core.windows import (
+    LOSS_MEMORY,
+    cancel_overdue_at,
+    missed_start_at,
+    must_start_by,
+    stop_overdue_at,
+    unconfirmed_at,
+)
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState
@@ -22,8 +29,8 @@ SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped"})
 def on_launch_reply(turn: Turn, row: JobRow, fact: f.Launched) -> None:
     """The provider's word on a launch."""
     attempt = active(row)
-    if attempt is None or attempt.started_at is not None:
-        return
+    if attempt is None or attempt.started_at is not None or row.fence > attempt.epoch:
+        return  # behind an intended fence only the run log counts
     match fact.reply:
         case Confirmed() if attempt.state in (AttemptState.INTENDED, AttemptState.UNKNOWN):
             turn.emit(row.job, ev.LaunchConfirmed(attempt.epoch))
@@ -150,6 +157,16 @@ def on_silence(turn: Turn, row: JobRow, fact: f.BeatSilent) -> None:
     fence(turn, row, "beat_silent")
 
 
+def on_unstarted(turn: Turn, row: JobRow, fact: f.Unstarted) -> None:
+    """A start is overdue and the run log holds none: leave it behind a fence."""
+    attempt = active(row)
+    if attempt is None or attempt.epoch != fact.epoch or attempt.started_at is not None or row.fence > attempt.epoch:
+        return
+    if attempt.state is not AttemptState.UNKNOWN:
+        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "never_started"))
+    fence(turn, row, "never_started")
+
+
 def fence(turn: Turn, row: JobRow, why: str) -> JobRow:
     """Mean to fence everything so far; the loop then puts the fence, which reads the log first."""
     epoch = row.attempts[-1].epoch + 1
@@ -158,17 +175,34 @@ def fence(turn: Turn, row: JobRow, why: str) -> JobRow:
 
 def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
     """The fence stands: what is below can append nothing any more."""
-    if row.fence != fact.epoch or row.fenced >= fact.epoch:
+    if row.ended_at is not None or row.fence != fact.epoch or row.fenced >= fact.epoch:
         return
     row = turn.emit(row.job, ev.Fenced(fact.epoch))
     attempt = active(row)
     if attempt is not None and attempt.epoch < fact.epoch:
-        fails = "max_attempts" if row.state is not JobState.STOPPING and row.started >= row.max_attempts else ""
         row = turn.emit(row.job, ev.Ended(
             epoch=attempt.epoch, how="gone" if fact.unclaimed else "fenced", why=attempt.why or "never_started",
-            ran_ms=fact.ran_ms, avoid_scope=Scope.PROVIDER.value, avoid_until=turn.now + LOSS_MEMORY, fails=fails,
+            ran_ms=fact.ran_ms, avoid_scope=Scope.PROVIDER.value, avoid_until=turn.now + LOSS_MEMORY,
+            fails=_fails_behind_fence(row, attempt, turn.now), refused=_failed_its_acceptance(row, attempt),
         ))  # fmt: skip
     finish_stop(turn, row)
+
+
+def _fails_behind_fence(row: JobRow, attempt: AttemptRow, now: int) -> str:
+    """Why the loss of this attempt is the end of the job; empty: it is not."""
+    if row.state is JobState.STOPPING:
+        return ""
+    if attempt.started_at is None and now >= must_start_by(row):
+        return "start_by_passed"
+    return "max_attempts" if row.started >= row.max_attempts else ""
+
+
+def _failed_its_acceptance(row: JobRow, attempt: AttemptRow) -> bool:
+    """Whether a launch that the provider held inside its TTL never started: a refusal by deed."""
+    offer = row.offer
+    if attempt.started_at is not None or attempt.confirmed_at is None or offer is None or offer.answered_at is None:
+        return False
+    return offer.ttl is None or attempt.confirmed_at <= offer.answered_at + offer.ttl
 
 
 def on_stop_placed(turn: Turn, row: JobRow, fact: f.StopPlaced) -> None:
@@ -193,30 +227,31 @@ def on_cancel(turn: Turn, row: JobRow, by: str) -> None:
     finish_stop(turn, row)
 
 
-def finish_stop(turn: Turn, row: JobRow) -> None:
-    """A stopping job is cancelled once its last attempt cannot run any more."""
+def finish_stop(turn: Turn, row: JobRow, *, gone: bool = False) -> None:
+    """A stopping job is cancelled once its last attempt cannot run any more; `gone`: it is confirmed gone."""
     if row.state is not JobState.STOPPING or active(row) is not None:
         return
     last = row.attempts[-1] if row.attempts else None
-    if last is not None and last.how == "fenced" and turn.now < cancel_overdue_at(row):
+    if last is not None and last.how == "fenced" and not gone and turn.now < cancel_overdue_at(row):
         return
     turn.emit(row.job, ev.Cancelled())
 
 
-def on_due(turn: Turn, row: JobRow, start_by: int, undeliverable: int) -> None:
-    """A timer of the job has come; `start_by` and `undeliverable` are those moments (NEVER: none)."""
+def on_gone(turn: Turn, row: JobRow, fact: f.GoneSeen) -> None:
+    """What a fence left behind is gone: a cancelled job need not wait for its limit."""
+    if row.attempts and row.attempts[-1].epoch == fact.epoch:
+        finish_stop(turn, row, gone=True)
+
+
+def on_due(turn: Turn, row: JobRow) -> None:
+    """A timer of the job has come."""
     now = turn.now
-    if row.state in (JobState.QUEUED, JobState.OFFERING) and now >= start_by:
+    if now >= missed_start_at(row):
         _missed_start(turn, row)
-        return
-    offer = open_offer(row)
-    if offer is not None and now >= undeliverable:
-        turn.emit(row.job, ev.OfferLapsed(offer.n, "undeliverable", undeliverable, now))
-        turn.released.append((offer.provider, offer_id(row.job, offer.n)))
     elif row.state is JobState.QUEUED and row.wait_until is not None and now >= row.wait_until:
-        turn.book.next_round(row)
-    elif now >= launch_overdue_at(row) and row.fence <= row.attempts[-1].epoch:
-        _never_started(turn, row)
+        turn.book.next_round(row, now)
+    elif now >= unconfirmed_at(row):
+        turn.emit(row.job, ev.WentUnknown(row.attempts[-1].epoch, "never_started"))
     elif now >= stop_overdue_at(row):
         fence(turn, row, "unreachable")
     elif row.state is JobState.STOPPING and now >= cancel_overdue_at(row):
@@ -227,15 +262,11 @@ def on_due(turn: Turn, row: JobRow, start_by: int, undeliverable: int) -> None:
 
 
 def _missed_start(turn: Turn, row: JobRow) -> None:
+    if active(row) is not None:
+        fence(turn, row, "start_by_passed")
+        return
     offer = open_offer(row)
     if offer is not None:
         row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "start_by_passed"))
         turn.released.append((offer.provider, offer_id(row.job, offer.n)))
     turn.emit(row.job, ev.Failed("start_by_passed"))
-
-
-def _never_started(turn: Turn, row: JobRow) -> None:
-    attempt = active(row)
-    if attempt is not None and attempt.state is not AttemptState.UNKNOWN:
-        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "never_started"))
-    fence(turn, row, "never_started")

@@ -51,6 +51,7 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
         "Fencing": (J.RECOVERING,), "Fenced": (J.RECOVERING, J.QUEUED), "WentUnknown": (J.RECOVERING,),
         "SeenAgain": (J.RECOVERING,), "Started": (J.RECOVERING,),
         "Ended": (J.QUEUED, J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
+        "Failed": (J.FAILED,),
     },
     J.STOPPING: {
         "OfferWithdrawn": (J.STOPPING,), "Confirmed": (J.STOPPING,), "WentUnknown": (J.STOPPING,),
@@ -263,7 +264,8 @@ def _put(row: JobRow, attempt: AttemptRow, **more: Any) -> JobRow:
 
 
 def _confirmed(row: JobRow, at: int, e: ev.LaunchConfirmed) -> JobRow:
-    return _put(row, replace(_attempt(row, "Confirmed", e.epoch), state=A.CONFIRMED, unknown_at=None))
+    attempt = _attempt(row, "Confirmed", e.epoch)
+    return _put(row, replace(attempt, state=A.CONFIRMED, unknown_at=None, confirmed_at=attempt.confirmed_at or at))
 
 
 def _unknown(row: JobRow, at: int, e: ev.WentUnknown) -> JobRow:
@@ -317,22 +319,18 @@ def _ended(row: JobRow, at: int, e: ev.Ended) -> JobRow:
 
 
 def _goes_on(row: JobRow, at: int, e: ev.Ended, ran: bool) -> JobRow:
-    """After an end that is not the job's: the same episode if user code never ran, a new one if it did."""
-    if e.how == "rejected" and row.offer is not None:
-        row = _rejected(row, row.offer, at, e.late)
+    """After an end that is not the job's: the same episode if user code never ran, a new one if it did.
+
+    A launch that they failed is a refusal by deed; where we were late it is our fault, and the next round asks them.
+    """
+    if row.offer is not None and (e.refused or (e.how == "rejected" and not e.late)):
+        row = replace(row, refusals=_refuse(row, row.offer, at, "accept_failed"))
     if row.state is J.STOPPING:
         return row
     if ran:
         row = replace(row, episode=row.episode + 1, episode_at=at, round=1, asked=(), wait_until=None)
     free = e.how == "rejected" or row.fenced > e.epoch
     return replace(row, state=J.QUEUED if free else J.RECOVERING)
-
-
-def _rejected(row: JobRow, offer: OfferRow, at: int, late: bool) -> JobRow:
-    """A refusal by deed where they failed; where we were late it is our fault and they are asked again."""
-    if late:
-        return replace(row, asked=tuple(p for p in row.asked if p != offer.provider))
-    return replace(row, refusals=_refuse(row, offer, at, "accept_failed"))
 
 
 def _cancel_asked(row: JobRow, at: int, e: ev.CancelAsked) -> JobRow:

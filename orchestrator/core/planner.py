@@ -14,7 +14,7 @@ from orchestrator.core import failover
 from orchestrator.core.lifecycle import open_offer
 from orchestrator.core.offering import on_answer, place
 from orchestrator.core.turn import Turn
-from orchestrator.core.windows import NEVER, must_start_by, undeliverable_at
+from orchestrator.core.windows import undeliverable_at
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id, parse_launch_key, parse_offer_id
 from orchestrator.model.job import JobRow, JobState
@@ -61,8 +61,7 @@ def _on_job_fact(turn: Turn, fact: f.Fact) -> None:
 
 
 def _due(turn: Turn, row: JobRow, fact: f.Due) -> None:
-    offer = open_offer(row)
-    failover.on_due(turn, row, must_start_by(row), undeliverable_at(offer) if offer else NEVER)
+    failover.on_due(turn, row)
 
 
 def _resume(turn: Turn, row: JobRow, fact: f.ResumeWish) -> None:
@@ -113,9 +112,17 @@ def _delivery(turn: Turn, fact: f.Delivery) -> None:
 
 
 def _undelivered(turn: Turn, row: JobRow, why: str, others_answer: bool) -> None:
+    """One more try failed. While others answer us it is not our network: the first starts a clock, the one after its
+    end is a refusal."""
     offer = open_offer(row)
-    if offer is not None and offer.failed_at is None and others_answer:
+    if offer is None or not others_answer:
+        return
+    limit = undeliverable_at(offer, turn.book.ledger.absences)
+    if offer.failed_at is None:
         turn.emit(row.job, ev.DeliveryFailed(offer.n, why[:200]))
+    elif turn.now >= limit:
+        turn.emit(row.job, ev.OfferLapsed(offer.n, "undeliverable", limit, turn.now))
+        turn.released.append((offer.provider, offer_id(row.job, offer.n)))
 
 
 def _polled(turn: Turn, fact: f.Polled) -> None:
@@ -160,5 +167,5 @@ _ON_JOB: dict[type, Callable[[Turn, JobRow, Any], None]] = {
     f.Due: _due, f.CancelWish: _cancel, f.ResumeWish: _resume, f.StartSeen: failover.on_start,
     f.DoneSeen: failover.on_done, f.ReleaseSeen: failover.on_release, f.BeatSeen: failover.on_beat,
     f.BeatSilent: failover.on_silence, f.FencePlaced: failover.on_fence, f.StopPlaced: failover.on_stop_placed,
-    f.Billed: _billed,
+    f.Unstarted: failover.on_unstarted, f.GoneSeen: failover.on_gone, f.Billed: _billed,
 }  # fmt: skip

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.core.lifecycle import active, open_offer
-from orchestrator.model.job import JobRow, JobState, OfferRow
+from orchestrator.core.lifecycle import active
+from orchestrator.model.job import AttemptState, JobRow, JobState, OfferRow
 
 SECOND = 1_000_000
 NEVER = 1 << 62
@@ -25,20 +25,22 @@ CANCEL_PATIENCE = 5 * SECOND
 
 def deadline(offer: OfferRow, absences: Sequence[tuple[int, int]]) -> int:
     """The moment at which our presence since delivery adds up to the window; NEVER before delivery."""
-    if offer.delivered_at is None:
-        return NEVER
-    end = offer.delivered_at + offer.window
-    for since, until in absences:
-        if until > offer.delivered_at and since < end:
-            end += until - max(since, offer.delivered_at)
-    return end
+    return NEVER if offer.delivered_at is None else _present_for(offer.window, offer.delivered_at, absences)
 
 
-def undeliverable_at(offer: OfferRow) -> int:
-    """When failed delivery becomes a refusal; NEVER where it does not."""
+def undeliverable_at(offer: OfferRow, absences: Sequence[tuple[int, int]]) -> int:
+    """From when on one more failed try is a refusal; NEVER where none is. Nobody tried while we were away."""
     if offer.failed_at is None or offer.undeliverable is None:
         return NEVER
-    return offer.failed_at + offer.undeliverable
+    return _present_for(offer.undeliverable, offer.failed_at, absences)
+
+
+def _present_for(length: int, begin: int, absences: Sequence[tuple[int, int]]) -> int:
+    end = begin + length
+    for since, until in absences:
+        if until > begin and since < end:
+            end += until - max(since, begin)
+    return end
 
 
 def backoff(round_: int) -> int:
@@ -63,8 +65,28 @@ def must_start_by(row: JobRow) -> int:
     return row.episode_at + row.start_by_ms * 1000
 
 
+def missed_start_at(row: JobRow) -> int:
+    """When the job fails for want of a start; an attempt under way gets the time to have its start read."""
+    attempt = active(row)
+    if row.ended_at is not None or row.state is JobState.STOPPING:
+        return NEVER
+    if attempt is None or row.start_by_ms is None:
+        return must_start_by(row)
+    if attempt.started_at is not None or row.fence > attempt.epoch:
+        return NEVER
+    return must_start_by(row) + 2 * row.check_ms * 1000
+
+
+def unconfirmed_at(row: JobRow) -> int:
+    """When an attempt that its provider never confirmed counts as unknown, so that its run log is read; else NEVER."""
+    attempt = active(row)
+    if attempt is None or attempt.state is not AttemptState.INTENDED:
+        return NEVER
+    return attempt.intended_at + START_ALLOWANCE + (take_over_wait(row, attempt.epoch) or 0)
+
+
 def launch_overdue_at(row: JobRow) -> int:
-    """When an attempt without a start counts as never started; NEVER where none is under way."""
+    """From when on a run log without a start means never started; NEVER where no start is awaited, or only a clear."""
     attempt = active(row)
     if attempt is None or attempt.started_at is not None:
         return NEVER
@@ -95,16 +117,14 @@ def stop_overdue_at(row: JobRow) -> int:
     return (attempt.unknown_at or 0) + row.limit_ms * 1000 if unreachable else NEVER
 
 
-def due_at(row: JobRow) -> int:
-    """The next moment at which this row needs attention although nothing happened; NEVER: none."""
+def due_at(row: JobRow, since: int = -1) -> int:
+    """The next moment at which this row needs attention although nothing happened; NEVER: none.
+
+    `since`: rounds that were due by then have begun.
+    """
     if row.ended_at is not None:
         return NEVER
-    due = min(launch_overdue_at(row), cancel_overdue_at(row), stop_overdue_at(row))
-    if row.state is JobState.QUEUED and row.wait_until is not None:
+    due = min(unconfirmed_at(row), cancel_overdue_at(row), stop_overdue_at(row), missed_start_at(row))
+    if row.state is JobState.QUEUED and row.wait_until is not None and row.wait_until > since:
         due = min(due, row.wait_until)
-    if row.state in (JobState.QUEUED, JobState.OFFERING):
-        due = min(due, must_start_by(row))
-    offer = open_offer(row)
-    if offer is not None:
-        due = min(due, undeliverable_at(offer))
     return due

@@ -26,7 +26,7 @@ from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.ids import launch_key
-from orchestrator.model.job import TERMINAL, JobRow
+from orchestrator.model.job import TERMINAL, JobRow, JobState
 from orchestrator.ports.desk import Busy
 from orchestrator.ports.ledger import IdempotencyKey
 
@@ -222,12 +222,18 @@ class Engine:
             log.error("no such provider any more", provider=effect.provider, job=effect.job, act=effect.act.value)
 
     def _confirm(self, row: JobRow) -> None:
-        attempt = active(row)
-        if attempt is not None and attempt.epoch > 1 and attempt.started_at is None and row.fenced >= attempt.epoch:
+        """Whoever waits for an end that only listings can confirm: a newcomer, or a cancelled job behind its fence."""
+        attempt, ended = active(row), row.attempts
+        if row.state is JobState.STOPPING and attempt is None and ended[-1].how == "fenced":
+            self.keeper.confirm_last(row)
+        elif attempt is not None and attempt.epoch > 1 and attempt.started_at is None and row.fenced >= attempt.epoch:
             self.keeper.confirm_below(row)
-            for earlier in row.attempts[:-1]:
-                if earlier.provider in self._sweepers:
-                    self._sweepers[earlier.provider].soon()
+            ended = row.attempts[:-1]
+        else:
+            return
+        for earlier in ended:
+            if earlier.provider in self._sweepers:
+                self._sweepers[earlier.provider].soon()
 
     def _retire(self, row: JobRow) -> None:
         self._over.append(row.job)

@@ -14,10 +14,11 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator.core.effects import Act, Effect
-from orchestrator.core.facts import BeatSeen, BeatSilent, FencePlaced, StopPlaced
+from orchestrator.core.facts import BeatSeen, BeatSilent, Fact, FencePlaced, GoneSeen, StopPlaced, Unstarted
 from orchestrator.core.lifecycle import active
 from orchestrator.core.liveness import Pulse, after_failure, after_read
 from orchestrator.core.sweep import Ending
+from orchestrator.core.windows import NEVER, START_ALLOWANCE, launch_overdue_at
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.logfacts import facts_of, ran_ms
 from orchestrator.engine.orders import store_of
@@ -50,6 +51,9 @@ class Keeper:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._endings: dict[str, Ending] = {}
+        self._clearing: set[str] = set()
+        self._cleared: dict[tuple[str, int], int] = {}
+        """(job, epoch) → when we first saw its clear."""
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the error of a piece of work that failed for a reason nobody foresaw: the engine must end."""
 
@@ -87,10 +91,11 @@ class Keeper:
             await self._tell_log(row.job)
             return result.refusal.reason is RefusalReason.FINISHED
         unclaimed = below is None or below.epoch not in result.state.claims
+        said = self._said(row.job)  # what the log said before our entry counts first: a start, an end
         if effect.act is Act.FENCE:
-            await self._core.told([FencePlaced(row.job, effect.n, unclaimed, ran)])
+            await self._core.told([*said, FencePlaced(row.job, effect.n, unclaimed, ran)])
         else:
-            await self._core.told([StopPlaced(row.job, effect.n, effect.n not in result.state.claims)])
+            await self._core.told([*said, StopPlaced(row.job, effect.n, effect.n not in result.state.claims)])
         return True
 
     def _entry(self, effect: Effect, row: JobRow) -> ControllerEntry:
@@ -138,12 +143,15 @@ class Keeper:
             return state
 
     async def _tell_log(self, job: str) -> None:
-        row, state = self._core.row(job), self._states.get(job, EMPTY)
+        await self._core.told(self._said(job))
+
+    def _said(self, job: str) -> list[Fact]:
+        """What the log, as far as it was read, says about the job's attempt."""
+        row = self._core.row(job)
         attempt = active(row) if row is not None else None
-        if row is None or attempt is None:
-            return
-        bill = self._bill(attempt.provider, launch_key(job, attempt.epoch))
-        await self._core.told(facts_of(job, attempt, state, bill))
+        if attempt is None:
+            return []
+        return facts_of(job, attempt, self.state(job), self._bill(attempt.provider, launch_key(job, attempt.epoch)))
 
     def state(self, job: str) -> RunLog:
         """The job's run log as far as we have read it."""
@@ -158,9 +166,12 @@ class Keeper:
             self._next.pop(row.job, None)
             for earlier in row.attempts:
                 self._pulses.pop((row.job, earlier.epoch), None)
+                self._cleared.pop((row.job, earlier.epoch), None)
             if row.ended_at is not None:
                 self._states.pop(row.job, None)
                 self._locks.pop(row.job, None)
+                for earlier in row.attempts:
+                    self._endings.pop(launch_key(row.job, earlier.epoch), None)
             return
         if attempt.state is AttemptState.INTENDED:
             return
@@ -213,28 +224,42 @@ class Keeper:
                 after = Pulse(after.beat, after.read_at, 0)
             self._pulses[key] = after
             await self._tell_log(job)
-            await self._judge(row, attempt, pulse, after)
+            await self._judge(job, attempt.epoch, pulse, after)
         current = self._core.row(job)
         if current is not None:
             self.follow(current)
 
-    async def _judge(self, row: JobRow, attempt: AttemptRow, before: Pulse, after: Pulse) -> None:
-        if attempt.started_at is None:
+    async def _judge(self, job: str, epoch: int, before: Pulse, after: Pulse) -> None:
+        row = self._core.row(job)
+        attempt = active(row) if row is not None else None
+        if row is None or attempt is None or attempt.epoch != epoch:
             return
-        if after.beat != before.beat and after.beat is not None:
+        if attempt.started_at is None:
+            if self._core.now >= self._overdue_at(row, attempt):
+                await self._core.told([Unstarted(job, epoch)])
+        elif after.beat != before.beat and after.beat is not None:
             await self._core.told([BeatSeen(row.job, attempt.epoch)])
         elif row.limit_ms is not None and after.silent >= row.limit_ms * 1000:
             await self._core.told([BeatSilent(row.job, attempt.epoch)])
+
+    def _overdue_at(self, row: JobRow, attempt: AttemptRow) -> int:
+        """When a start is overdue; where only a clear lets it start, counted from when we first saw that clear."""
+        due = launch_overdue_at(row)
+        if due == NEVER and attempt.epoch in self.state(row.job).clears:
+            due = self._cleared.setdefault((row.job, attempt.epoch), self._core.now) + START_ALLOWANCE
+        return due
 
     # ---- ends to be confirmed ----
 
     def confirm_below(self, row: JobRow) -> None:
         """A newcomer waits: find out what must be confirmed gone for its `clear`, and write it when it is."""
-        attempt = active(row)
-        if attempt is None or attempt.started_at is not None or attempt.epoch == 1:
-            return
-        if row.fenced >= attempt.epoch:
+        if row.job not in self._clearing:
             self._spawn(self._clear(row.job))
+
+    def confirm_last(self, row: JobRow) -> None:
+        """A cancelled job waits for what its fence left behind: find out when it is gone."""
+        last = row.attempts[-1]  # it had claimed, else its end would need no confirmation: so it existed
+        self._endings.setdefault(launch_key(row.job, last.epoch), Ending(last.provider, sighted=True))
 
     def endings_at(self, provider: str) -> dict[str, Ending]:
         """Keys at a provider whose end a newcomer waits for."""
@@ -245,36 +270,59 @@ class Keeper:
         if key in self._endings:
             self._endings[key] = ending
             if ending.gone:
-                await self._clear(parse_launch_key(key)[0])
+                job, epoch = parse_launch_key(key)
+                await self._core.told([GoneSeen(job, epoch)])
+                await self._clear(job)
 
     async def _clear(self, job: str) -> None:
-        row, state = self._core.row(job), await self._read(job)
+        """Write the newcomer's clear if nothing is missing for it; a store that does not answer is asked again."""
+        if job in self._clearing:
+            return
+        self._clearing.add(job)
+        try:
+            pause = self._core.wiring.pace.retry
+            while not await self._clear_once(job):
+                await asyncio.sleep(pause / 1e6)
+                pause = min(pause * 2, self._core.wiring.pace.retry_most)
+        finally:
+            self._clearing.discard(job)
+
+    async def _clear_once(self, job: str) -> bool:
+        """False: the store did not answer, and the newcomer still waits."""
+        state = await self._read(job)
+        row = self._core.row(job)
         attempt = active(row) if row is not None else None
-        if row is None or state is None or attempt is None or attempt.epoch in state.clears:
-            return
-        missing = self._missing(row, attempt, state)
-        if missing or attempt.started_at is not None:
-            return
+        if row is None or attempt is None or attempt.started_at is not None or row.fenced < attempt.epoch:
+            return True
+        if state is None:
+            return False
+        if attempt.epoch in state.clears or self._missing(row, attempt, state):
+            return True
         entry = Clear(epoch=attempt.epoch, id=self._core.wiring.clock.entropy(8).hex(), term=self._core.term)
-        async with self._locks[job], self._room:
-            try:
+        try:
+            async with self._locks[job], self._room:
                 result = await self._io(append_controller, self._log(row), self._states.get(job, EMPTY), entry)
                 self._states[job] = result.state
-            except StoreUnavailable as error:
-                log.info("clear put off", job=job, why=str(error))
+        except StoreUnavailable as error:
+            log.info("clear put off", job=job, why=str(error))
+            return False
         for epoch in range(1, attempt.epoch):
             self._endings.pop(launch_key(job, epoch), None)
+        return True
 
     def _missing(self, row: JobRow, attempt: AttemptRow, state: RunLog) -> list[str]:
-        """Keys below the attempt whose end is not confirmed yet; each is watched from now on."""
-        launched = {a.epoch: a for a in row.attempts if a.how != "rejected"}
+        """Keys below the attempt whose end is not confirmed yet; each is watched from now on.
+
+        Behind the fence all of them have claimed, whatever a provider said of its launch. A claim of an epoch that the
+        ledger does not know has nobody who could confirm its end: the newcomer waits it out.
+        """
+        providers = {a.epoch: a.provider for a in row.attempts}
         missing = []
         for epoch in to_confirm(state, attempt.epoch):
-            if epoch not in launched:
-                continue
             key = launch_key(row.job, epoch)
-            ending = self._endings.setdefault(key, Ending(launched[epoch].provider, sighted=epoch in state.claims))
-            if not ending.gone:
+            if epoch in providers:
+                self._endings.setdefault(key, Ending(providers[epoch], sighted=epoch in state.claims))
+            if key not in self._endings or not self._endings[key].gone:
                 missing.append(key)
         return missing
 

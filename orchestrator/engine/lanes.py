@@ -14,6 +14,8 @@ import msgspec
 
 from orchestrator.core.effects import Act, Effect
 from orchestrator.core.facts import Delivery, Fact, Launched
+from orchestrator.core.lifecycle import open_offer
+from orchestrator.core.windows import undeliverable_at
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.orders import order_for
 from orchestrator.model.ids import launch_key, offer_id
@@ -52,9 +54,16 @@ class Lane:
             failures = failures + 1 if again else 0
             if again:
                 pace = self._core.wiring.pace
-                await asyncio.sleep(min(pace.retry << min(failures - 1, 6), pace.retry_most) / 1e6)
+                pause = min(pace.retry << min(failures - 1, 6), pace.retry_most)
+                await asyncio.sleep(min([pause, *self._sooner(again)]) / 1e6)
                 for effect in again:
                     self.want(effect)
+
+    def _sooner(self, again: list[Effect]) -> list[int]:
+        """Microseconds until a try that fails would settle an offer, where that is still to come."""
+        offers = [o for e in again if e.act is Act.DELIVER and (o := open_offer(self._core.book.jobs[e.job]))]
+        limits = (undeliverable_at(offer, self._core.book.ledger.absences) for offer in offers)
+        return [limit - self._core.now for limit in limits if limit > self._core.now]
 
     def _wanted(self, effect: Effect) -> bool:
         if self._core.wanted(effect):

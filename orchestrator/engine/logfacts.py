@@ -15,7 +15,7 @@ def facts_of(job: str, attempt: AttemptRow, state: RunLog, bill: tuple[int, int]
     start = state.starts.get(epoch)
     if start is not None and attempt.started_at is None:
         found.append(_start(job, epoch, state, start.waited))
-    if state.done is not None and state.done.epoch == epoch:
+    if state.done is not None and state.done.epoch <= epoch:  # whoever did it, the job is complete
         return [*found, DoneSeen(job, epoch, state.done.exit, state.done.ran_ms, bill)]
     release = state.releases.get(epoch)
     if release is not None:

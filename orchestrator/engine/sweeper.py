@@ -37,8 +37,10 @@ class Sweeper:
             if not self._core.book.providers[self._provider.name].up:
                 continue
             try:
+                stopped = frozenset(self._lanes.acknowledged)  # before the listing is asked for
                 listing = await self._provider.list_ours()
                 await self._look(listing)
+                await self._confirm(listing, stopped)
             except ProviderError as error:
                 log.info("sweep put off", provider=self._provider.name, why=str(error))
 
@@ -57,16 +59,16 @@ class Sweeper:
         mine = [s for s in listing.sightings if s.key in owned and s.ledger == core.ledger_id]
         core.tell(*(Sighted(name, s) for s in mine))
         found = strays(listing.sightings, core.ledger_id, owned)
-        if found:
-            core.tell(*(Stray(name, s.key, s.gpus) for s in found if s.key not in self._lanes.acknowledged))
-            replies = await self._provider.stop([s.key for s in found])
+        core.tell(*(Stray(name, s.key, s.gpus) for s in found if s.key not in self._lanes.acknowledged))
+        unasked = self._keeper.endings_at(name).keys() - self._lanes.acknowledged  # by an earlier server, if at all
+        keys = {s.key for s in found} | unasked
+        if keys:
+            replies = await self._provider.stop(sorted(keys))
             self._lanes.acknowledged |= {r.key for r in replies if r.acknowledged}
-        await self._confirm(listing)
 
-    async def _confirm(self, listing: Listing) -> None:
+    async def _confirm(self, listing: Listing, stopped: frozenset[str]) -> None:
+        """What a listing, asked for after these stops were acknowledged, says of the ends that somebody waits for."""
         lag = self._core.book.providers[self._provider.name].capabilities.list_lag_us
         for key, ending in self._keeper.endings_at(self._provider.name).items():
-            known = Ending(
-                ending.provider, key in self._lanes.acknowledged, ending.sighted, ending.absent_at, ending.gone
-            )
+            known = Ending(ending.provider, key in stopped, ending.sighted, ending.absent_at, ending.gone)
             await self._keeper.ending(key, after_listing(known, key, listing.sightings, listing.as_of, lag))

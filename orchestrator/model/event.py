@@ -267,6 +267,8 @@ class Ended(Event, frozen=True, tag="Ended", kw_only=True):
     avoid_until: int = 0
     late: bool = False
     """Rejected only after the earmark's TTL: our fault (acceptance_unused)."""
+    refused: bool = False
+    """Never started, although the provider held the launch inside the earmark's TTL: a refusal (accept_failed)."""
     fails: str = ""
     """Reason for which this end also fails the job; empty: the job goes on (or succeeds, how=done exit 0)."""
 

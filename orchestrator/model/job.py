@@ -110,6 +110,8 @@ class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False
     hold: int | None = None
     intended_at: int
     state: AttemptState = AttemptState.INTENDED
+    confirmed_at: int | None = None
+    """When the provider first said that it holds the launch."""
     started_at: int | None = None
     unknown_at: int | None = None
     ended_at: int | None = None

@@ -63,7 +63,7 @@ async def every_kind(world: World) -> None:
     async with world.server() as server:  # swept
         await asyncio.sleep(100)
         await submitted(server, **{"class": "evaluation"})  # everybody refuses: its round ends
-        azure.play(do.Unreachable(when=do.At(0), for_s=70))
+        azure.play(do.Unreachable(when=do.At(0), for_s=90))
         await asyncio.sleep(10)
         job = await submitted(server)  # delivery fails
         await until_over(server, job)  # and the refused one still waits

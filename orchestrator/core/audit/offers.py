@@ -25,7 +25,11 @@ def nothing_lapses_early(life: Life, history: History, judge: Judge) -> None:
         found = life.opened(lapse.n)
         if found is None:
             continue  # sentence 12 says so
-        early = _silence(life, history, seen, lapse) if lapse.how == "silence" else _undeliverable(life, seen, lapse)
+        early = (
+            _silence(life, history, seen, lapse)
+            if lapse.how == "silence"
+            else _undeliverable(life, history, seen, lapse)
+        )
         judge(early is None, life.job, seen.seq, f"offer {lapse.n} to {found[1].provider}: {early}")
 
 
@@ -41,7 +45,7 @@ def _silence(life: Life, history: History, seen: Seen, lapse: ev.OfferLapsed) ->
     return None if present >= window else f"we were present for {present} µs of a window of {window} µs"
 
 
-def _undeliverable(life: Life, seen: Seen, lapse: ev.OfferLapsed) -> str | None:
+def _undeliverable(life: Life, history: History, seen: Seen, lapse: ev.OfferLapsed) -> str | None:
     found = life.opened(lapse.n)
     limit = found[1].undeliverable if found else None
     if limit is None:
@@ -51,7 +55,8 @@ def _undeliverable(life: Life, seen: Seen, lapse: ev.OfferLapsed) -> str | None:
     failed = next(failures, None)
     if failed is None:
         return "no delivery of it had failed"
-    return None if seen.at - failed.at >= limit else f"undeliverable for {seen.at - failed.at} µs of {limit} µs"
+    tried = seen.at - failed.at - history.absent(seen.seq, failed.at, seen.at)
+    return None if tried >= limit else f"undeliverable for {tried} µs of {limit} µs"
 
 
 @of_job(3, "At most one open offer per job, beside one that a bridge leaves open.")

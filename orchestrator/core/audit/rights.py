@@ -38,11 +38,24 @@ def noes(life: Life) -> Iterator[No]:
             case ev.Ended(epoch=epoch, how="rejected", late=False):
                 intended = life.intended(epoch)
                 how, n = "accept_failed", intended[1].offer if intended else 0
+            case ev.Ended(epoch=epoch, refused=True) if held_in_time(life, epoch):
+                intended = life.intended(epoch)
+                how, n = "accept_failed", intended[1].offer if intended else 0
             case _:
                 continue
         found = life.opened(n)
         if found is not None:
             yield No(seen.seq, seen.at, how, found[1])
+
+
+def held_in_time(life: Life, epoch: int) -> bool:
+    """Whether the provider held this launch inside its earmark's TTL, and user code never ran."""
+    intended = life.intended(epoch)
+    held = next((s.at for s, e in life.of(ev.LaunchConfirmed) if e.epoch == epoch), None)
+    if intended is None or held is None or any(e.epoch == epoch for _, e in life.of(ev.Started)):
+        return False
+    yes = next(((s.at, e.ttl) for s, e in life.of_offer(intended[1].offer, ev.OfferAnswered) if e.accepted), None)
+    return yes is not None and (yes[1] is None or held <= yes[0] + yes[1])
 
 
 def stands(no: No, gate: Gate, seen: Seen, episode: int) -> bool:

@@ -1,0 +1,150 @@
+"""Ends that come late, twice or out of order: what is over stays over, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestrator.model.job import JobState
+from orchestrator.model.offer import Reason
+from orchestrator.runlog.results import StoreUnavailable
+from orchestrator.simulate.world import World, first_right, submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.scripts import Script
+from tests.stories.words import attempts, kinds, ran
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+
+class ReadOnly:
+    """The server's own way to the store, on which its puts can be made to fail; attempts keep theirs."""
+
+    def __init__(self, world: World) -> None:
+        self._store, self.mute = world.store, False
+        world.store = self  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        if self.mute and name == "create":
+            raise StoreUnavailable("nothing can be put")
+        return getattr(self._store, name)
+
+
+def slow_launches(world: World, provider: str, seconds: float) -> None:
+    async def wait(verb: str) -> None:
+        if verb == "launch":
+            await asyncio.sleep(seconds)
+
+    world.providers[provider].before_call = wait
+
+
+async def test_a_server_away_since_the_launch_finds_the_job_running_and_leaves_it_alone(a_world) -> None:
+    """Our server may be down for a week and no running job stops: the log is read before a start is missed."""
+    world = a_world({"azure": Script(), "oracle": Script()}, work=Work(steps=3000))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(1)
+    await asyncio.sleep(1500)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "done")]
+
+
+@pytest.mark.parametrize("launched", [(), (do.Rejects(reason=Reason.CAPACITY),)])
+async def test_a_launch_reply_behind_an_intended_fence_changes_nothing(a_world, launched: tuple[do.Do, ...]) -> None:
+    world = a_world({"azure": Script(launches=launched), "oracle": Script()})
+    slow_launches(world, "azure", 700)
+    ours = ReadOnly(world)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(590)
+        ours.mute = True  # the fence is meant, and cannot be put
+        await asyncio.sleep(200)
+        ours.mute = False
+        row = await until_over(server, row.job)
+    assert [a.provider for a in row.attempts] == ["azure", "oracle"]
+    assert row.state is JobState.SUCCEEDED
+
+
+async def test_a_release_that_overtakes_a_fence_ends_a_cancelled_job(a_world) -> None:
+    world = a_world({"azure": Script()}, work=Work(steps=1000))
+    ours = ReadOnly(world)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+        world.providers["azure"].play(do.Freezes(when=do.At(0), for_s=35))
+        world.providers["azure"].go_unreachable()
+        await server.desk.cancel(row.job, "me")
+        await asyncio.sleep(1)
+        ours.mute = True  # the stop stands; our patience ends, and the fence cannot be put
+        await asyncio.sleep(60)
+        ours.mute = False
+        row = await until_over(server, row.job, 300)
+        await asyncio.sleep(60)
+        assert server.engine.failed is None
+    assert row.state is JobState.CANCELLED
+
+
+async def test_a_holder_whose_launch_never_starts_has_refused_by_deed(a_world) -> None:
+    """accept_failed (R11): else its gate would stay closed for ever, ten minutes a round."""
+    world = a_world({"azure": Script(launches=[do.NeverStarts()] * 9), "oracle": Script()}, first_right("azure"))
+    row = await ran(world)
+    assert attempts(row) == [("azure", "gone"), ("oracle", "done")]
+    assert [r.how for r in row.refusals] == ["accept_failed"]
+
+
+async def test_a_holder_that_we_launch_at_too_late_is_asked_again_and_not_at_once(a_world) -> None:
+    """acceptance_unused (R11): our fault; a new round asks again, so that it never spins."""
+    late = Script(offers=[do.Accepts(ttl_s=-1.0)], launches=[do.Rejects(detail="the earmark is gone")])
+    world = a_world({"azure": late, "oracle": Script()}, first_right("azure"))
+    slow = world.providers["azure"]
+
+    async def wait(verb: str) -> None:
+        await asyncio.sleep(2 if verb == "place_offers" else 0)
+
+    slow.after_call = wait
+    row = await ran(world)
+    assert [a.provider for a in row.attempts] == ["azure", "azure"]
+    assert not row.refusals
+
+
+@pytest.mark.parametrize(
+    ("script", "spec"),
+    [
+        (Script(launches=[do.NeverStarts()]), {}),
+        (Script(offers=[do.Declines(for_s=5000)] * 50), {}),
+        (Script(), {"ceilingUsdPerGpuHour": "1.00"}),
+    ],
+)
+async def test_a_start_that_is_missed_fails_the_job_in_every_state(a_world, script: Script, spec: Any) -> None:
+    """Launching, between rounds that ask nobody, held."""
+    world = a_world({"azure": script})
+    async with world.server() as server:
+        await asyncio.sleep(1)
+        row, _ = await server.desk.submit(submission(startBy="5m", **spec))
+        row = await until_over(server, row.job, 400)
+    assert (row.state, row.reason) == (JobState.FAILED, "start_by_passed")
+    assert 300e6 <= (row.ended_at or 0) - row.submitted_at < 320e6
+
+
+async def test_time_in_which_nobody_tried_does_not_make_an_offer_undeliverable(a_world) -> None:
+    away = Script(scenes=[do.Unreachable(when=do.At(0), for_s=1800)])
+    world = a_world({"azure": away, "oracle": Script()}, first_right("azure"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(60)
+    await asyncio.sleep(1800)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "done")]
+
+
+async def test_an_offer_is_not_undeliverable_while_our_own_network_is_gone(a_world) -> None:
+    dead = [do.Unreachable(when=do.At(0), for_s=1800)]
+    later = [do.Unreachable(when=do.At(100), for_s=1690)]
+    world = a_world({"azure": Script(scenes=dead), "oracle": Script(scenes=later)}, first_right("azure"))
+    row = await ran(world)
+    assert attempts(row) == [("azure", "done")]
+    assert "OfferLapsed" not in kinds(world, row.job)
