@@ -12,6 +12,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from orchestrator.sdk.errors import NoServer
 
@@ -30,6 +31,10 @@ def find(url: str | None = None, token: str | None = None) -> Address:
     """The server to talk to. Raises NoServer."""
     url = url or os.environ.get("ORCHESTRATOR_URL") or None
     token = token or os.environ.get("ORCHESTRATOR_TOKEN") or None
+    if url:
+        _check_url(url)
+    if token and not (token.isascii() and token.isprintable()):
+        raise NoServer("the token holds characters that no token has; copy it again from the server's tokens file")
     if url and token:
         return Address(url.rstrip("/"), token)
     home = Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser()
@@ -48,10 +53,20 @@ def project() -> str:
     return os.environ.get("ORCHESTRATOR_PROJECT") or "default"
 
 
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:  # a port that is no number
+        fits = False
+    if not fits or not url.isprintable():
+        raise NoServer(f"{url!r} is no address of a server; write it as http://127.0.0.1:7380")
+
+
 def _served(home: Path) -> str | None:
     try:
         return str(json.loads((home / "server.json").read_text())["url"]).rstrip("/")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NoServer(f"{home}/server.json cannot be read: {error}; {START}") from error

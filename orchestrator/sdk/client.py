@@ -92,7 +92,7 @@ class Client:
 
         Raises Invalid with every problem, Conflict for another body under the key, PackageError.
         """
-        return Job(self, self._do(op.submit(job, key or new_key(), self._notify, self._patience())))
+        return Job(self, self._do(op.submit(job, new_key() if key is None else key, self._notify, self._patience())))
 
     def upload(self, folder: Path, project: str = "default") -> str:
         """Pack a folder of code and upload it, unless it is there; its sha256. Raises PackageError."""

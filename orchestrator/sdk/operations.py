@@ -6,6 +6,7 @@ asynchronous client differ only in how they send and sleep. Every call may be re
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,11 +27,14 @@ from orchestrator.model.documents.views import (
     ProviderView,
     View,
 )
-from orchestrator.sdk.errors import BY_STATUS, JobFailed, Refused, Timeout, Unreachable
+from orchestrator.model.ids import is_job_id
+from orchestrator.sdk.errors import BY_STATUS, Invalid, JobFailed, NotFound, Refused, Timeout, Unreachable
 from orchestrator.sdk.pack import pack
 
 JOB_TYPE = "application/vnd.orchestrator.job+json"
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STREAM_PAUSE_S = 0.1, 2.0, 1.0
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+"""An idempotency key, as a header carries it."""
 Param = str | int | bool
 
 
@@ -128,10 +132,30 @@ def refusal(reply: Reply) -> Refused:
         problem = ProblemView.model_validate_json(reply.content)
     except ValidationError:
         said = reply.content[:200].decode(errors="replace")
-        kind = "urn:orchestrator:problem:not-ours"
-        remedy = "is this address an orchestrator server?"
-        problem = ProblemView(type=kind, title="no problem details", status=reply.status, detail=said, remedy=remedy)
+        detail = f"the answer is not ours (status {reply.status}): {said or 'empty'}"
+        problem = _problem("not-ours", reply.status, detail, "is this address an orchestrator server?")
     return BY_STATUS.get(reply.status, Refused)(problem)
+
+
+def _of(job: str, rest: str = "") -> str:
+    """The path of a job. Raises NotFound for what is no id, so that it cannot lead to another route."""
+    if not is_job_id(job):
+        raise NotFound(_problem("unknown-job", 404, f"{job!r} is no job id", "`orchestrator jobs` lists what there is"))
+    return f"/v1/jobs/{job}{rest}"
+
+
+def _checked(key: str) -> str:
+    if not KEY.fullmatch(key):
+        remedy = "use 1 to 255 printable ASCII characters without spaces"
+        raise Invalid(_problem("invalid-key", 422, f"the idempotency key {key[:40]!r} cannot be sent", remedy))
+    return key
+
+
+def _problem(kind: str, status: int, detail: str, remedy: str) -> ProblemView:
+    title = kind.replace("-", " ")
+    return ProblemView(
+        type=f"urn:orchestrator:problem:{kind}", title=title, status=status, detail=detail, remedy=remedy
+    )
 
 
 def _ask(kind: type[ViewT], call: Call, patience: Patience) -> Steps[ViewT]:
@@ -144,11 +168,11 @@ def _ask(kind: type[ViewT], call: Call, patience: Patience) -> Steps[ViewT]:
 
 def submit(job: TrainingJob, key: str, notify: Notify, patience: Patience) -> Steps[JobView]:
     """Pack and upload the code if it is a folder, then submit under `key`."""
+    headers = {"Content-Type": JOB_TYPE, "Idempotency-Key": _checked(key)}
     package = job.spec.run.package
     if package is not None and package.dir is not None:
         digest = yield from upload(Path(package.dir), job.metadata.project, notify, patience)
         job = with_package(job, f"sha256:{digest}")
-    headers = {"Content-Type": JOB_TYPE, "Idempotency-Key": key}
     return (yield from _ask(JobView, Call("POST", "/v1/jobs", {}, headers, job_bytes(job)), patience))
 
 
@@ -167,7 +191,7 @@ def upload(folder: Path, project: str, notify: Notify, patience: Patience) -> St
 
 def job(job: str, patience: Patience) -> Steps[JobView]:
     """Where a job stands."""
-    return (yield from _ask(JobView, Call("GET", f"/v1/jobs/{job}"), patience))
+    return (yield from _ask(JobView, Call("GET", _of(job)), patience))
 
 
 def jobs(
@@ -181,17 +205,17 @@ def jobs(
 
 def wish(job: str, verb: str, patience: Patience) -> Steps[JobView]:
     """`cancel` or `resume` a job."""
-    return (yield from _ask(JobView, Call("POST", f"/v1/jobs/{job}/{verb}"), patience))
+    return (yield from _ask(JobView, Call("POST", _of(job, f"/{verb}")), patience))
 
 
 def explain(job: str, patience: Patience) -> Steps[ExplainView]:
     """A job's life in sentences."""
-    return (yield from _ask(ExplainView, Call("GET", f"/v1/jobs/{job}/explain"), patience))
+    return (yield from _ask(ExplainView, Call("GET", _of(job, "/explain")), patience))
 
 
 def offers(job: str, patience: Patience) -> Steps[Page[OfferView]]:
     """Every offer of a job."""
-    return (yield from _ask(Page[OfferView], Call("GET", f"/v1/jobs/{job}/offers"), patience))
+    return (yield from _ask(Page[OfferView], Call("GET", _of(job, "/offers")), patience))
 
 
 def providers(patience: Patience) -> Steps[Page[ProviderView]]:
@@ -213,7 +237,7 @@ def complete(job: str | None, follow: bool, patience: Patience) -> Steps[bool]:
     """Whether a stream (job None: of everything) that ended has brought all there will be."""
     if not follow or job is None:
         return not follow
-    view = yield from _ask(JobView, Call("GET", f"/v1/jobs/{job}"), patience)
+    view = yield from _ask(JobView, Call("GET", _of(job)), patience)
     return view.ended
 
 
@@ -222,7 +246,7 @@ def wait(job: str, timeout_s: float | None, check: bool, patience_s: float) -> S
     end = None if timeout_s is None else time.monotonic() + timeout_s
     pause_s = FIRST_PAUSE_S
     while True:
-        view = yield from _ask(JobView, Call("GET", f"/v1/jobs/{job}"), Patience(patience_s))
+        view = yield from _ask(JobView, Call("GET", _of(job)), Patience(patience_s))
         if view.ended:
             break
         if end is not None and time.monotonic() + pause_s > end:

@@ -181,3 +181,28 @@ def test_a_token_is_never_shown(client: Client) -> None:
     from orchestrator.sdk.address import find
 
     assert TOKEN not in repr(find()) + repr(vars(client)["_http"])
+
+
+@pytest.mark.parametrize("job", ["", "..", "../x", "a\nb/ü", "01K9Z3M5W2T8Q4N6R7VXYBCD0E/cancel"])
+def test_what_is_no_job_id_is_never_sent(client: Client, job: str) -> None:
+    with pytest.raises(NotFound, match="no job id"):
+        client.job(job)
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a\nb", "ü", "x" * 256])
+def test_a_key_that_no_header_carries_is_refused(client: Client, key: str) -> None:
+    with pytest.raises(Invalid, match="idempotency key"):
+        client.submit(least(), key=key)
+
+
+@pytest.mark.parametrize(
+    "url", ["banana", "127.0.0.1:7380", "ftp://127.0.0.1", "http://", "http://h:port", "http://a\nb"]
+)
+def test_an_address_that_is_none_is_named(url: str) -> None:
+    with pytest.raises(NoServer, match="no address of a server"):
+        Client(url, TOKEN)
+
+
+def test_a_token_that_no_header_carries_is_refused() -> None:
+    with pytest.raises(NoServer, match="token"):
+        Client("http://127.0.0.1:7380", "tökén")
