@@ -6,6 +6,7 @@ not enforce, opens ledger and stores, makes providers by their entry points, and
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -106,11 +107,13 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
     )
     compiled = compile_contracts(contracts) if contracts else None
     provider_set = compile_providers(operators)
+    with DocumentError.named(str(settings.providers or "the environment")):
+        made = make_providers(operators, tools, factories or {})
     engine = Engine(
         Wiring(
             ledger=ledger,
             clock=clock,
-            providers=make_providers(operators, tools, factories or {}),
+            providers=made,
             contracts=compiled,
             contract_document=canonical_bytes(contracts) if contracts else b"",
             provider_set=provider_set,
@@ -129,24 +132,34 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
 
 
 def load_documents(settings: Settings) -> tuple[ContractSet | None, ProviderSet]:
-    """The operator's documents; `DocumentError` with every problem at once."""
-    contracts = load_contracts(settings.contracts.read_bytes()) if settings.contracts else None
-    if settings.providers is None:
-        operators = this_machine(settings)
-    else:
-        operators = load_providers(settings.providers.read_bytes())
-    problems = disagreements(contracts, operators) if contracts else []
-    for path, what in unenforced(contracts) if contracts else []:
-        problems.append(Problem(path, f"{what} is not enforced by this version yet", "Leave it out", "not_enforced"))
-    if problems:
-        raise DocumentError(problems)
+    """The operator's documents; `DocumentError` with every problem of the first that is refused."""
+    with DocumentError.named(str(settings.providers or "the environment")):
+        operators = load_providers(_read(settings.providers)) if settings.providers else this_machine(settings)
+    if settings.contracts is None:
+        return None, operators
+    with DocumentError.named(str(settings.contracts)):
+        contracts = load_contracts(_read(settings.contracts))
+        problems = disagreements(contracts, operators)
+        for path, what in unenforced(contracts):
+            remedy = "Leave it out"
+            problems.append(Problem(path, f"{what} is not enforced by this version yet", remedy, "not_enforced"))
+        if problems:
+            raise DocumentError(problems)
     return contracts, operators
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        problem = Problem("(document)", f"it cannot be read: {error.strerror}", "Name a file that can", "no_file")
+        raise DocumentError([problem]) from error
 
 
 def this_machine(settings: Settings) -> ProviderSet:
     """The provider set of a server that was given none: this machine alone, under the settings' policy."""
     policy = settings.policy
-    place = settings.store_jurisdiction or "local"
+    place = json.dumps(settings.store_jurisdiction or "local")
     document = f"""
 apiVersion: orchestrator.dev/v1alpha1
 kind: ProviderSet
@@ -155,7 +168,7 @@ spec:
   providers:
     local:
       adapter: local
-      connection: {{folder: "{settings.folder / "local"}"}}
+      connection: {{folder: {json.dumps(str(settings.folder / "local"))}}}
       regions: {{{_region()}: {place}}}
       operatorJurisdiction: {place}
       seal: 4
@@ -229,5 +242,5 @@ def ledger_path(settings: Settings) -> Path:
         problem = Problem(
             "ORCHESTRATOR_DATABASE_URL", f"{scheme} is not served by this version", "Use sqlite:///path", ""
         )
-        raise DocumentError([problem])
+        raise DocumentError([problem], "the environment")
     return Path(rest)

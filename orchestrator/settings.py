@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     @property
     def ledger_url(self) -> str:
         """Where the ledger lies."""
-        return self.database_url or f"sqlite:///{self.folder / 'ledger.db'}"
+        return self.database_url or f"sqlite://{self.folder / 'ledger.db'}"
 
     @property
     def store_url(self) -> str:
@@ -143,7 +143,10 @@ def load(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [f"  {_variable(item['loc'])}: {item['msg']}" for item in error.errors(include_url=False)]
+        lines = [
+            f"  {_variable(item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_url=False)
+        ]
         raise BadSettings("the settings make no sense:\n" + "\n".join(lines)) from error
 
 

@@ -6,6 +6,7 @@ Called by `orchestrator serve`, the demo and tests. The caller owns signals and 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from starlette.types import ASGIApp
 
 DRAIN_S = 3
 """Open streams are cut after so long; their readers go on where they were."""
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "end the other program, or choose another ORCHESTRATOR_PORT",
+    errno.EACCES: "choose an ORCHESTRATOR_PORT of 1024 or more",
+}
 
 
 class PortTaken(Exception):
@@ -31,7 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        remedy = "end the other program, or choose another ORCHESTRATOR_PORT"
+        remedy = _REMEDIES.get(error.errno or 0, "let ORCHESTRATOR_HOST be an address of this machine")
         raise PortTaken(f"cannot listen on {host} port {port}: {error.strerror or error}; {remedy}") from error
     sock.listen(2048)
     return sock

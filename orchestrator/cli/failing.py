@@ -26,10 +26,14 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     (DocumentError, Exit.REFUSED),
 )
 
+_NOT_YET = ("not_enforced", "not_honoured")
+
 
 def told(error: BaseException) -> Exit | None:
     """Say it on stderr; the exit code, or None for what we do not know."""
     code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    if isinstance(error, DocumentError) and all(problem.code in _NOT_YET for problem in error.problems):
+        code = Exit.NOT_ENFORCED
     if code is None:
         code = _server_side(error)
     if code is not None:
@@ -42,9 +46,9 @@ def told(error: BaseException) -> Exit | None:
 def _server_side(error: BaseException) -> Exit | None:
     """Errors of `serve`, whose parts are imported only there."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {"LedgerLocked", "LedgerError", "PortTaken", "TokensError", "StoreUnavailable", "SettingsError"}:
+    if names & {"HomeUnusable", "LedgerLocked", "LedgerError", "PortTaken", "TokensError", "StoreUnavailable"}:
         return Exit.FAILED
-    return Exit.USAGE if type(error).__name__ == "BadSettings" else None
+    return Exit.USAGE if names & {"BadSettings", "BadStore"} else None
 
 
 def say(text: str) -> None:

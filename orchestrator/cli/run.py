@@ -23,7 +23,7 @@ from orchestrator.cli.jobs import PATIENCE_S, outcome
 from orchestrator.cli.output import AsJson, clean, print_json
 from orchestrator.core.explain import Scene, tell
 from orchestrator.model import event as kinds
-from orchestrator.model.documents import TrainingJob, load_job, unhonoured
+from orchestrator.model.documents import DocumentError, TrainingJob, load_job, unhonoured
 from orchestrator.model.documents.text import plain
 from orchestrator.sdk import Client, Job, command_job
 from orchestrator.sdk.address import project as own_project
@@ -108,7 +108,7 @@ def submit(
 
     Example: `orchestrator submit -f job.yaml --follow`
     """
-    job = load_job(file.read_bytes())
+    job = _load(file)
     package = job.spec.run.package
     if package is not None and package.dir is not None:
         there = package.model_copy(update={"dir": str(file.parent / package.dir)})
@@ -121,7 +121,7 @@ def pack(
     file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="The job; YAML 1.2 or JSON.")],
 ) -> None:
     """Upload a job's folder of code and print the job with its digest, for `kubectl apply` or another submitter."""
-    job = load_job(file.read_bytes())
+    job = _load(file)
     package = job.spec.run.package
     if package is None or package.dir is None:
         raise typer.BadParameter("it names no folder (spec.run.package.dir)", param_hint="--file")
@@ -130,6 +130,11 @@ def pack(
     document, _ = plain(file.read_bytes())
     document["spec"]["run"]["package"] = {"digest": f"sha256:{digest}"}
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=float))
+
+
+def _load(file: Path) -> TrainingJob:
+    with DocumentError.named(str(file)):
+        return load_job(file.read_bytes())
 
 
 def _notice(text: str) -> None:

@@ -65,7 +65,7 @@ Settings come from the environment; options win over them.
 
 
 async def run(settings: Settings) -> None:
-    """The server of these settings, until a signal. Raises PortTaken, DocumentError, LedgerLocked, TokensError."""
+    """The server of these settings, until a signal. Raises what `failing` tells of."""
     from orchestrator.bootstrap import build
 
     prepare(settings)
@@ -113,12 +113,23 @@ def front(settings: Settings, tokens: TokensFile, app: Any) -> Front:
     )
 
 
+class HomeUnusable(Exception):
+    """The home folder cannot be made or written. The operator's to mend."""
+
+
 def prepare(settings: Settings) -> None:
-    """The home folder (0700) and, at the first time, the tokens file (0600) with one token of every scope."""
-    settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """The home folder (0700) and, at the first time, the tokens file (0600) with one token of every scope.
+
+    Raises HomeUnusable.
+    """
     token = {"name": "owner", "token": secrets.token_urlsafe(32), "scopes": [scope.value for scope in Scope]}
-    with contextlib.suppress(FileExistsError):
-        write_private(settings.tokens_file, json.dumps({"tokens": [token]}, indent=2) + "\n", os.O_EXCL)
+    try:
+        settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            write_private(settings.tokens_file, json.dumps({"tokens": [token]}, indent=2) + "\n", os.O_EXCL)
+    except OSError as error:
+        what = f"the home folder {settings.folder} cannot be used: {error.strerror or error}"
+        raise HomeUnusable(f"{what}; mend that, or choose another ORCHESTRATOR_HOME") from error
 
 
 def write_private(path: Path, text: str, flags: int = os.O_TRUNC) -> None:

@@ -25,7 +25,10 @@ class LocalDirectory:
     def __init__(self, root: Path, *, create: bool = False) -> None:
         """Raises StoreUnavailable where `root` is no folder."""
         if create:
-            root.mkdir(parents=True, exist_ok=True)
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreUnavailable(f"the store's folder {root} cannot be made: {error}") from error
         self._root = root
         self._identity = self._identify()
 

@@ -25,6 +25,7 @@ from orchestrator.runlog.local import LocalDirectory
 from orchestrator.runlog.results import Exists, Put, Stored, StoreUnavailable, Unknown
 
 __all__ = [
+    "BadStore",
     "CloudStore",
     "Exists",
     "Put",
@@ -35,6 +36,10 @@ __all__ = [
     "Unknown",
     "open_store",
 ]
+
+
+class BadStore(ValueError):
+    """What names the store is wrong (url, option, a secret that is not there): its author's to mend."""
 
 
 class Store(Protocol):
@@ -83,20 +88,21 @@ class Timeouts:
 def open_store(ref: StoreRef, timeouts: Timeouts | None = None, *, create: bool = False) -> Store:
     """The store that `ref` names. `create`: make a local folder that is not there (the operator's side only).
 
-    Raises StoreUnavailable where a local folder is absent, and ValueError where the reference itself is
-    wrong.
+    Raises StoreUnavailable where a local folder is absent, and BadStore where the reference itself is wrong.
     """
     timeouts = timeouts or Timeouts()
     parts = urlsplit(ref.url)
     if parts.scheme == "file":
+        if parts.netloc or not parts.path.startswith("/"):
+            raise BadStore(f"store {ref.name!r} ({ref.url}) names no folder; write file:///and/the/whole/path")
         return LocalDirectory(Path(unquote(parts.path)), create=create)
     options = {**ref.options, **{name: _secret(name, at) for name, at in ref.secrets.items()}}
     try:
         small = _client(ref.url, options, timeouts.connect_ms, timeouts.request_ms)
         bulk = _client(ref.url, options, timeouts.connect_ms, timeouts.bulk_ms)
     except (BaseError, ValueError) as error:
-        raise ValueError(
-            f"store {ref.name!r} ({ref.url}) cannot be opened: {error}; check its url and options"
+        raise BadStore(
+            f"store {ref.name!r} ({ref.url}) cannot be opened: {_first_line(error)}; check its url and options"
         ) from error
     return CloudStore(ref.name, small, bulk)
 
@@ -113,14 +119,19 @@ def open_patiently(ref: StoreRef, check_ms: int, within_ms: int) -> Store:
         time.sleep(check_ms / 1000)
 
 
+def _first_line(error: Exception) -> str:
+    """Without the library's own debugging text below."""
+    return str(error).partition("\n")[0]
+
+
 def _secret(name: str, at: str) -> str:
-    """A secret by reference: env:NAME or file:/path. Raises ValueError where it is absent."""
+    """A secret by reference: env:NAME or file:/path. Raises BadStore where it is absent."""
     kind, _, where = at.partition(":")
     if kind == "env" and where in os.environ:
         return os.environ[where]
     if kind == "file" and Path(where).is_file():
         return Path(where).read_text().strip()
-    raise ValueError(f"the store's setting {name!r} should be at {at!r}, and is not there")
+    raise BadStore(f"the store's setting {name!r} should be at {at!r}, and is not there")
 
 
 def _client(url: str, options: Mapping[str, str], connect_ms: int, request_ms: int) -> Any:

@@ -164,3 +164,43 @@ def test_a_follower_outlives_a_server_that_was_killed(tmp_path: Path, monkeypatc
             second.terminate()
             second.communicate()
     assert seen[0] == "Submitted" and seen[-1] == "Cancelled" and len(seen) == len(set(seen))
+
+
+def test_a_home_that_cannot_be_used_is_named(cli: Run, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = cli("serve", "--port", "0", "--home", str(tmp_path / "file"))
+    assert ran.exit_code == 1 and f"home folder {tmp_path / 'file'} cannot be used" in ran.stderr
+
+
+def test_a_host_that_is_not_ours_is_named(cli: Run, home: Path) -> None:
+    ran = cli("serve", "--port", "0", "--host", "host.invalid")
+    assert ran.exit_code == 1 and "let ORCHESTRATOR_HOST be an address of this machine" in ran.stderr
+
+
+@pytest.mark.parametrize("store", ["banana", "s3://", "file://relative", "file:///proc/none/such"])
+@pytest.mark.parametrize("command", [["serve", "--port", "0", "--store"], ["doctor", "store", "--url"]])
+def test_a_store_that_makes_no_sense_is_named(cli: Run, home: Path, store: str, command: list[str]) -> None:
+    ran = cli(*command, store)
+    assert ran.exit_code in (1, 2) and "store" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_a_clause_that_is_not_enforced_yet_has_its_own_exit_code(cli: Run, home: Path, tmp_path: Path) -> None:
+    contracts = tmp_path / "contracts.yaml"
+    clause = "{id: z, type: exclusive}"
+    contracts.write_text(
+        "apiVersion: orchestrator.dev/v1alpha1\nkind: ContractSet\nmetadata: {name: mine}\nspec: {contracts: ["
+        f"{{id: a, holder: local, term: {{from: 2026-01-01, to: 2027-12-31}}, clauses: [{clause}]}}]}}\n"
+    )
+    ran = cli("serve", "--port", "0", "--contracts", str(contracts))
+    assert ran.exit_code == 3 and f"{contracts} is refused" in ran.stderr
+    assert "spec.contracts[0].clauses[0]: an exclusive class is not enforced" in ran.stderr
+
+
+def test_a_home_with_odd_characters_is_a_home(tmp_path: Path) -> None:
+    home = tmp_path / 'a "b" c\\d'
+    process = start(home)
+    try:
+        assert wait_up(home, process)
+    finally:
+        process.kill()
+        process.communicate()

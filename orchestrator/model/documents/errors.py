@@ -6,7 +6,8 @@ that could be found, each with its path; nothing half-done remains behind it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -34,10 +35,24 @@ class Notice(NamedTuple):
 class DocumentError(ValueError):
     """The document is refused, for all of `problems`. Always its author's to mend."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, problems: Sequence[Problem], name: str = "the document") -> None:
+        """`name`: what its author calls the document, as a file's name."""
+        self.problems, self.name = tuple(problems), name
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"the document is refused, {count}:\n" + "\n".join(f"  {p}" for p in self.problems))
+        return f"{self.name} is refused, {count}:\n" + "\n".join(f"  {p}" for p in self.problems)
+
+    @classmethod
+    @contextmanager
+    def named(cls, name: str) -> Iterator[None]:
+        """Refusals from here are of the document called `name`."""
+        try:
+            yield
+        except cls as error:
+            error.name = name
+            raise
 
 
 def path_of(steps: Sequence[str | int]) -> str:

@@ -93,7 +93,7 @@ def identity(engine: Engine) -> str:
 def unavailable(doing: str, broken: exc.DBAPIError | OverflowError) -> LedgerUnavailable:
     """What the database says, as an error that names the remedy."""
     what = broken.orig if isinstance(broken, exc.DBAPIError) else broken
-    return LedgerUnavailable(
-        f"The database failed while {doing}: {what}. Nothing of it was kept. Free disk space or repair the disk "
-        f"that holds the ledger; it may simply be tried again."
-    )
+    remedy = "Free disk space or repair the disk that holds the ledger; it may simply be tried again."
+    if "not a database" in str(what) or "unable to open" in str(what):
+        remedy = "Name the ledger's own file, in a folder that can be written."
+    return LedgerUnavailable(f"The database failed while {doing}: {what}. Nothing of it was kept. {remedy}")
