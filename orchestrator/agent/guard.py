@@ -98,6 +98,8 @@ class Guard:
                     preexec_fn=die_with_guard,
                 )
         except OSError as error:
+            with contextlib.suppress(OSError), open(task.output, "a") as output_text:
+                output_text.write(f"orchestrator: the command cannot be started: {error}\n")
             write_line(1, {"exit": None, "error": str(error)})
             return None
         write_line(1, {"pid": child.pid})

@@ -44,6 +44,8 @@ def test_the_users_own_failure_completes_the_job(world: World) -> None:
 def test_a_command_that_cannot_start_is_the_users_failure(world: World) -> None:
     assert world.launch(command=("no-such-program",)).wait() == 127
     assert isinstance(world.last, Done) and "no-such-program" in (world.last.result or "")
+    said = read_chunks(world.log.store, out("default", JOB, 1))[0]
+    assert b"cannot be started" in said and b"no-such-program" in said
 
 
 def test_killed_by_somebody_else_is_a_release(world: World) -> None:

@@ -90,6 +90,8 @@ def test_python_and_yaml_say_the_same() -> None:
         ({"maxRuntime": "400d"}, "maxRuntime", "less_than_equal"),
         ({"priority": True}, "priority", "int_type"),
         ({"run": {"command": []}}, "run.command", "too_short"),
+        ({"run": {"command": ["", "a"]}}, "run", "command"),
+        ({"run": {"command": ["a"], "requirements": ["--index-url=x"]}}, "run.requirements[0]", "requirement"),
         ({"run": {}}, "run", "run"),
         ({"run": {"command": ["a"], "environment": {"ORCHESTRATOR_X": "1"}}}, "run", "reserved"),
         ({"run": {"command": ["a"], "environment": {"A": 1}}}, "run.environment.A", "string_type"),
@@ -141,3 +143,20 @@ def test_a_hostile_body_is_refused_quickly() -> None:
     with pytest.raises(DocumentError) as caught:
         job_from({**LEAST, **{f"k{n}": n for n in range(5_000)}})
     assert len(caught.value.problems) == 5_000
+
+
+def test_what_a_ledger_kept_is_not_judged_by_later_rules() -> None:
+    kept = job_bytes(job(run={"command": ["a"], "requirements": ["a==1"]})).replace(b"a==1", b"-r a")
+    assert job_from_bytes(kept).spec.run.requirements == ("-r a",)
+
+
+def test_another_kind_of_document_is_said_so_alone() -> None:
+    with pytest.raises(DocumentError) as caught:
+        job_from({"kind": "ContractSet", "spec": {"contracts": []}})
+    assert [problem.path for problem in caught.value.problems] == ["kind"]
+    assert "it is 'ContractSet', and 'TrainingJob' belongs here" in str(caught.value)
+
+
+def test_names_are_told_their_own_rule() -> None:
+    with pytest.raises(DocumentError, match=r"lower-case letters, digits and dashes, dots"):
+        job_from({**LEAST, "metadata": {"name": "Digits"}})

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
@@ -36,7 +36,6 @@ _REMEDIES = {
     "list_type": "Write a list, as in [a, b]",
     "dict_type": "Write keys and values",
     "model_type": "Write keys and values",
-    "string_pattern_mismatch": "Use letters, digits, dots and dashes, 63 at most, no space",
     "literal_error": "Write one of those",
     "enum": "Write one of those",
     "union_tag_invalid": "Write one of those",
@@ -79,6 +78,8 @@ def load_text(kind: type[AnyDocument], text: str | bytes) -> AnyDocument:
 def load_data(kind: type[AnyDocument], data: Any, problems: Sequence[Problem] = ()) -> AnyDocument:
     """A document from plain values; earlier `problems` are listed first."""
     found = list(problems)
+    if other := _other_kind(kind, data):
+        raise DocumentError([other])
     try:
         value = kind.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -87,6 +88,16 @@ def load_data(kind: type[AnyDocument], data: Any, problems: Sequence[Problem] = 
     if found:
         raise DocumentError(_distinct(found))
     return value
+
+
+def _other_kind(kind: type[Document], data: Any) -> Problem | None:
+    """A document that says that it is another kind; what else it says is judged as that kind."""
+    wanted = get_args(field.annotation) if (field := kind.model_fields.get("kind")) else ()
+    said = data.get("kind") if isinstance(data, dict) else None
+    if not wanted or not isinstance(said, str) or said in wanted:
+        return None
+    remedy = "Name the right file, or mend its kind"
+    return Problem("kind", f"it is {said[:64]!r}, and {wanted[0]!r} belongs here", remedy, "other_kind")
 
 
 def load_canonical(kind: type[AnyDocument], data: bytes) -> AnyDocument:
@@ -149,12 +160,21 @@ def _problem(item: ErrorDetails, data: Any, suggest: bool) -> Problem:
     steps = _steps(item["loc"], data, kind)
     last = steps[-1] if steps else ""
     remedy = str(context.get("remedy") or _REMEDIES.get(kind) or "Write a value that fits")
+    remedy = _name_rule(str(context["pattern"])) if kind == "string_pattern_mismatch" else remedy
     reason = item["msg"]
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(last)[:64], sorted(_KEYS), 1, 0.75) if suggest else []
+        near = difflib.get_close_matches(str(last)[:64], sorted(_KEYS), 1, 0.85) if suggest else []
         reason = "the field is not known"
         remedy = f"Did you mean {near[0]}?" if near and near[0] != last else "Remove it; it does not belong here"
     return Problem(path_of(steps), reason.rstrip("."), remedy.rstrip("."), kind)
+
+
+def _name_rule(pattern: str) -> str:
+    """The pattern of a name in words; other patterns are short enough to be read."""
+    if "{0,61}" not in pattern:
+        return "Write what the pattern allows"
+    letters = "letters" if "A-Z" in pattern else "lower-case letters"
+    return f"Use {letters}, digits and dashes{', dots' if '.' in pattern else ''}, 63 at most, no space"
 
 
 def _only_emptied(item: ErrorDetails, every: Sequence[ErrorDetails]) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, ValidationInfo, model_validator
 
 from orchestrator.model.contract import Trigger
 from orchestrator.model.documents.base import (
@@ -32,6 +33,7 @@ from orchestrator.model.documents.units import (
     Size,
     Text,
     Word,
+    is_canonical,
     refuse,
 )
 from orchestrator.model.placement import Shape
@@ -76,6 +78,16 @@ class Package(Document):
         return self
 
 
+def _requirement(text: str, info: ValidationInfo) -> str:
+    """What a ledger kept is not judged again."""
+    try:
+        Requirement("kept" if is_canonical(info) else text)
+    except InvalidRequirement:
+        remedy = "Write a name and versions, as in numpy==2.4.6"
+        raise refuse("requirement", f"{text[:64]!r} is no requirement", remedy) from None
+    return text
+
+
 class Run(Document):
     """What is run, with what around it."""
 
@@ -86,14 +98,16 @@ class Run(Document):
     package: Package | None = None
     environment: dict[VariableName, Argument] = Field(default_factory=dict)
     secrets: dict[VariableName, Word] = Field(default_factory=dict)
-    requirements: tuple[Text, ...] = ()
+    requirements: tuple[Annotated[Text, AfterValidator(_requirement)], ...] = ()
     image: Text | None = None
 
     @model_validator(mode="after")
-    def _one_entry(self) -> Run:
+    def _one_entry(self, info: ValidationInfo) -> Run:
         if (self.command is None) == (self.function is None):
             remedy = "Give a command, as in [python, train.py]"
             raise refuse("run", "it has not exactly one of command and function", remedy)
+        if self.command and not self.command[0].strip() and not is_canonical(info):
+            raise refuse("command", "the program, its command's first word, is empty", "Name a program, as in python")
         if any("\0" in text for text in (*(self.command or ()), *self.environment.values())):
             raise refuse("nul", "a text holds a NUL character, which no process can be given", "Remove it")
         ours = [name for name in (*self.environment, *self.secrets) if name.startswith("ORCHESTRATOR_")]
