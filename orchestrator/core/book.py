@@ -48,6 +48,10 @@ class ShapeBook:
     """provider → when it may be asked again by this shape in the open market."""
     waiting: set[str] = field(default_factory=set)
     """Jobs between two rounds."""
+    held: set[str] = field(default_factory=set)
+    """Jobs that wait for a person or a change."""
+    lift_at: int = 0
+    """The end of a term for which its held jobs are set to be looked at again."""
     rules: Rules | None = None
     placement: Placement | None = None
     """For a job without refusals, at `prices`."""
@@ -61,6 +65,8 @@ class ProviderBook:
     name: str
     capabilities: Capabilities
     market_window: int
+    stated: bool = True
+    """False: it has not told its capabilities yet, these are guesses."""
     up: bool = True
     since: int = 0
     open_offers: int = 0
@@ -71,7 +77,7 @@ class ProviderBook:
     waiters: set[ShapeKey] = field(default_factory=set)
     """Shapes that wait for room among its open offers."""
     parked: set[ShapeKey] = field(default_factory=set)
-    """Shapes that are parked here."""
+    """Shapes that a release of capacity here wakes: parked, refused, or passed over."""
 
 
 class Book:
@@ -90,6 +96,7 @@ class Book:
         self.woken: set[ShapeKey] = set()
         self.timers: list[tuple[int, str]] = []
         self.sleepers: list[tuple[int, ShapeKey]] = []
+        self.held_shapes: set[ShapeKey] = set()
         self.early: set[str] = set()
         self._due: dict[str, int] = {}
 
@@ -154,9 +161,14 @@ class Book:
 
     # ---- what happens ----
 
-    def add_provider(self, name: str, capabilities: Capabilities, market_window: int) -> None:
-        """Make a provider known, in the order of the file."""
-        self.providers[name] = ProviderBook(name, capabilities, market_window)
+    def add_provider(self, name: str, capabilities: Capabilities | None, market_window: int) -> None:
+        """Make a provider known, in the order of the file; None: it has not told its capabilities."""
+        stated = capabilities is not None
+        self.providers[name] = ProviderBook(name, capabilities or Capabilities(), market_window, stated)
+
+    def state_capabilities(self, name: str, capabilities: Capabilities) -> None:
+        """A provider tells its capabilities, at first contact and after each time it was away."""
+        self.providers[name].capabilities, self.providers[name].stated = capabilities, True
 
     def load(self, rows: Iterable[JobRow], shapes: Mapping[str, Shape], terms: Mapping[str, Terms]) -> None:
         """Take in the live rows of a restart."""
@@ -186,20 +198,24 @@ class Book:
         if self.quotes.get(provider) != rows:
             self.quotes[provider] = dict(rows)
             self.prices_version += 1
+            self.woken |= self.held_shapes
 
     def mark(self, provider: str, *, up: bool, now: int) -> None:
         """Whether a provider answers us."""
         state = self.providers[provider]
         state.up, state.since = up, now
 
-    def wake(self, provider: str) -> None:
-        """Capacity may be free at a provider: its most urgent parked shapes may ask again, and waiting jobs too."""
+    def wake(self, provider: str, probes: int | None = PROBES) -> None:
+        """Capacity may be free at a provider: its most urgent parked shapes may ask again, and waiting jobs too.
+
+        `probes` None: all of them, because the provider is back.
+        """
         state = self.providers[provider]
-        found = heapq.nsmallest(PROBES, (self.shapes[k] for k in state.parked), key=urgency)
-        for shape in found:
+        known = [self.shapes[k] for k in state.parked]
+        for shape in known if probes is None else heapq.nsmallest(probes, known, key=urgency):
             state.parked.discard(shape.key)
             shape.parked.pop(provider, None)
-            for job in shape.waiting:
+            for job in shape.waiting - self.early:
                 self.early.add(job)
                 heapq.heappush(shape.queue, (self.jobs[job].submitted_at, job))
             self.woken.add(shape.key)
@@ -208,6 +224,12 @@ class Book:
         """This shape does not ask there in the open market before `until` or a release of capacity."""
         shape.parked[provider] = max(shape.parked.get(provider, 0), until)
         self.providers[provider].parked.add(shape.key)
+
+    def listen(self, shape: ShapeBook, providers: Iterable[str]) -> None:
+        """A release of capacity at any of these wakes the shape."""
+        for name in providers:
+            if name in self.providers:
+                self.providers[name].parked.add(shape.key)
 
     def sleep(self, shape: ShapeBook, until: int) -> None:
         """Nobody can serve this shape before `until`: it costs nothing until then."""
@@ -292,7 +314,20 @@ class Book:
         elif before is not None and before.wait_until is not None:
             self.shape_of(before).waiting.discard(after.job)
             self.early.discard(after.job)
+        if after.state is JobState.HELD or (before is not None and before.state is JobState.HELD):
+            self._index_held(after)
         self._arm(after.job, due_at(after))
+
+    def _index_held(self, row: JobRow) -> None:
+        shape = self.shape_of(row)
+        if row.state is JobState.HELD:
+            shape.held.add(row.job)
+            self.held_shapes.add(shape.key)
+            self.woken.add(shape.key)
+            return
+        shape.held.discard(row.job)
+        if not shape.held:
+            self.held_shapes.discard(shape.key)
 
     def _arm(self, job: str, due: int) -> None:
         if self._due.get(job, NEVER) == due:

@@ -149,7 +149,7 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
 MAX_ABSENCES = 256
 """Windows last hours and absences are at least 15 s long, so older ones can no longer touch an open window."""
 MAX_LATE = 16
-"""Only to note a late answer once when a provider's feed repeats it."""
+"""Only to note a late answer once when a provider's feed starts over, and none that came in time."""
 MAX_SWEPT = 1024
 """Only to say a key once; forgetting one says it again."""
 
@@ -205,6 +205,7 @@ def _delivery_failed(row: JobRow, at: int, e: ev.DeliveryFailed) -> JobRow:
 
 def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:
     offer = _offer(row, "OfferAnswered", e.n)
+    row = replace(row, answered=(*row.answered, e.n)[-MAX_LATE:])
     if e.accepted:
         return replace(row, offer=replace(offer, state=F.ACCEPTED, answered_at=at, ttl=e.ttl))
     refusals = _refuse(row, offer, at, "declined", scope=e.scope, until=e.until, reason=e.reason)

@@ -10,7 +10,7 @@ import heapq
 from dataclasses import dataclass
 
 from orchestrator.core.book import GATED_WIDTH, Book, ShapeBook, urgency
-from orchestrator.core.lifecycle import last_epoch, open_offer
+from orchestrator.core.lifecycle import MAX_LATE, last_epoch, open_offer
 from orchestrator.core.ranking import covers
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
@@ -19,10 +19,14 @@ from orchestrator.model.contract import OnOutage
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow, RefusalRow
 from orchestrator.model.offer import Answer, Reason
-from orchestrator.model.placement import HOUR_MS, Gate, How, Placement, Refused, Rules, Terms
+from orchestrator.model.placement import HOUR_MS, Gate, Held, How, Placement, Refused, Rules, Terms
 
 DEFAULT_UNTIL = 30_000_000
 """How long a shape is parked at a provider that declined for capacity and named no end (microseconds)."""
+
+
+LIFTED = frozenset(Held)
+"""Reasons of held jobs that prices and terms may lift by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class EndRound:
     until: int
     skipped: tuple[ev.Skip, ...]
     quiet: bool
-    """Nobody was asked in this round: the shape sleeps, and nothing is written."""
+    """Nobody was asked, for reasons that hold for the whole shape: it sleeps, and nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ def _market_step(
         if shape.asking.get(provider, 0) >= shape.widths.get(provider, 1) or not _room(book, provider):
             return WaitFor(provider)
         return Ask(provider, None, tuple(skipped))
-    return EndRound(soonest, tuple(skipped), quiet=not row.asked)
+    alike = not placement.refused and all(s.reason != "loss" for s in skipped)
+    return EndRound(soonest, tuple(skipped), quiet=alike and not row.asked)
 
 
 def _passed_over(row: JobRow, provider: str, shape: ShapeBook, book: Book, now: int) -> ev.Skip | None:
@@ -181,17 +186,12 @@ def _counter(answer: Answer, digest: str, terms: Terms | None) -> Reason | None:
 
 def _late(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> None:
     """Evidence, once; a feed that starts over repeats answers which were folded in long ago."""
-    if row.offer is None or n > row.offer.n or n in row.late or _was_answered(row, n):
+    if row.offer is None or n > row.offer.n:
         return
-    turn.emit(row.job, ev.LateAnswer(n, answer.accepted, answer.reason or "", answer.provider_at))
-    if answer.accepted:
-        turn.released.append((provider, offer_id(row.job, n)))
-
-
-def _was_answered(row: JobRow, n: int) -> bool:
-    if row.offer is not None and row.offer.n == n and row.offer.answered_at is not None:
-        return True
-    return any(a.offer == n for a in row.attempts) or any(r.n == n and r.how == "declined" for r in row.refusals)
+    if answer.accepted and not any(a.offer == n for a in row.attempts):
+        turn.released.append((provider, offer_id(row.job, n)))  # each time: an earlier server may not have come to it
+    if n not in row.late and n not in row.answered and n > row.offer.n - MAX_LATE:
+        turn.emit(row.job, ev.LateAnswer(n, answer.accepted, answer.reason or "", answer.provider_at))
 
 
 def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> None:
@@ -277,8 +277,26 @@ def place(turn: Turn) -> None:
     woken = sorted((book.shapes[k] for k in book.woken), key=urgency)
     book.woken.clear()
     for shape in woken:
+        if shape.held:
+            _lift(turn, shape)
         while (row := _head(book, shape, turn.now)) is not None and _place_one(turn, shape, row):
             pass
+
+
+def _lift(turn: Turn, shape: ShapeBook) -> None:
+    """Let held jobs go on whose reason is gone: prices have changed, or a term has begun or ended."""
+    book = turn.book
+    for job in sorted(shape.held):
+        row = book.jobs[job]
+        rules, placement = book.placement(row, turn.now)
+        if row.reason not in LIFTED:
+            continue
+        if placement.held is not None:  # and so are all others: they are decided alike
+            if rules.expires_us is not None and rules.expires_us != shape.lift_at:
+                shape.lift_at = rules.expires_us
+                book.sleep(shape, rules.expires_us)
+            return
+        turn.emit(job, ev.Resumed("change"))
 
 
 def _head(book: Book, shape: ShapeBook, now: int) -> JobRow | None:
@@ -301,10 +319,12 @@ def _place_one(turn: Turn, shape: ShapeBook, row: JobRow) -> bool:
         case Hold(reason, skipped):
             turn.emit(row.job, ev.Held(reason, skipped))
             return True
-        case EndRound(until, _, quiet=True):
+        case EndRound(until, skipped, quiet=True):
+            turn.book.listen(shape, (skip.provider for skip in skipped))
             turn.book.sleep(shape, until)
             return False
         case EndRound(until, skipped):
+            turn.book.listen(shape, (*row.asked, *(skip.provider for skip in skipped)))
             turn.emit(row.job, ev.RoundEnded(row.round, until, skipped))
             return True
         case WaitFor(provider):

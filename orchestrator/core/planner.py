@@ -36,7 +36,7 @@ def on_fact(turn: Turn, fact: f.Fact) -> None:
             failover.on_provider_down(turn, provider)
         case f.ProviderUp(provider):
             turn.book.mark(provider, up=True, now=turn.now)
-            turn.book.wake(provider)
+            turn.book.wake(provider, probes=None)
         case f.CapacityReleased(provider):
             turn.book.wake(provider)
         case f.Launched():

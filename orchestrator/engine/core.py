@@ -76,12 +76,16 @@ class Core:
                 found.add(launch_key(job, attempt.epoch))
         return found
 
-    async def recall(self, job: str) -> None:
-        """Take a job that is over back into the book: its provider still has something to say, a bill."""
-        if job not in self.book.jobs:
-            stored = await self.wiring.ledger.row(job)
-            if stored is not None:
-                self.book.jobs.setdefault(job, job_row(stored.body))
+    async def recall(self, job: str) -> bool:
+        """Take a job that is over back into the book: its provider still has something to say, a bill.
+
+        True if it was taken back, for the caller to let it go again.
+        """
+        stored = None if job in self.book.jobs else await self.wiring.ledger.row(job)
+        if stored is None or job in self.book.jobs:
+            return False
+        self.book.jobs[job] = job_row(stored.body)
+        return True
 
     def row(self, job: str) -> JobRow | None:
         """The job's row, if the book has it."""

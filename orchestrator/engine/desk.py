@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -42,7 +43,7 @@ class EngineDesk:
     def __init__(self, engine: Engine) -> None:
         """Over an engine that is started."""
         self._engine = engine
-        self._keys: dict[tuple[str, str], tuple[str, str, asyncio.Future[None]]] = {}
+        self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._last_id = (0, b"")
         self._progress: dict[tuple[str, int], tuple[int, Progress]] = {}
 
@@ -52,16 +53,18 @@ class EngineDesk:
         """Take a job in; (row, created)."""
         self._engine.check_room()
         digest = hashlib.sha256(wish.document).hexdigest()
-        if wish.key:
+        if not wish.key:
+            return await self._new(wish, digest), True
+        async with self._keys.setdefault((wish.project, wish.key), asyncio.Lock()):  # one at a time, to durability
             known = await self._known(wish, digest)
             if known is not None:
                 return await self.job(known), False
+            return await self._new(wish, digest), True
+
+    async def _new(self, wish: Submission, digest: str) -> JobRow:
         job, told = self._take_in(wish, digest)
-        try:
-            await self._engine.or_failed(told)
-        finally:
-            self._keys.pop((wish.project, wish.key), None)
-        return await self.job(job), True
+        await self._engine.or_failed(told)
+        return await self.job(job)
 
     def _take_in(self, wish: Submission, digest: str) -> tuple[str, asyncio.Future[None]]:
         engine, now = self._engine, self._engine.core.now
@@ -70,10 +73,9 @@ class EngineDesk:
         key = IdempotencyKey(wish.project, wish.key, digest, job, now + KEY_LIFE) if wish.key else None
         event = replace(incoming.event, by=wish.by) if wish.by else incoming.event
         documents = {digest: wish.document, event.shape: incoming.shape_document}
-        told = engine.take_in(Wish(job=job, project=wish.project, event=event, shape=incoming.shape), documents, key)
-        if key is not None:
-            self._keys[(wish.project, wish.key)] = (digest, job, told)
-        return job, told
+        return job, engine.take_in(
+            Wish(job=job, project=wish.project, event=event, shape=incoming.shape), documents, key
+        )
 
     def _new_id(self, now: int) -> str:
         """A ULID above every earlier one of this process, so that jobs of one moment keep their order."""
@@ -88,17 +90,11 @@ class EngineDesk:
     async def _known(self, wish: Submission, digest: str) -> str | None:
         """The job that this key already made; `Conflict` if it was made of something else."""
         found = await self._engine.wiring.ledger.find_key(wish.project, wish.key)
-        under_way = self._keys.get((wish.project, wish.key))
-        if under_way is not None:
-            body, job, told = under_way
-            await asyncio.shield(told)
-        elif found is None or found.expires <= self._engine.core.now:
+        if found is None or found.expires <= self._engine.core.now:
             return None
-        else:
-            body, job = found.body_digest, found.job
-        if body != digest:
-            raise Conflict(f"the key {wish.key!r} made job {job} from another document; use another key")
-        return job
+        if found.body_digest != digest:
+            raise Conflict(f"the key {wish.key!r} made job {found.job} from another document; use another key")
+        return found.job
 
     async def cancel(self, job: str, by: str) -> JobRow:
         """Ask for the job's end; idempotent."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 
 from orchestrator.core.effects import Act, Effect, effects_of
-from orchestrator.core.facts import Delivery, Fact, Wish
+from orchestrator.core.facts import Billed, Delivery, Fact, Wish
 from orchestrator.core.lifecycle import active
 from orchestrator.core.planner import finish, on_fact
 from orchestrator.core.turn import Turn
@@ -98,10 +98,17 @@ class Engine:
                 self.failed = error
                 log.error("the engine stops", why=f"{type(error).__name__}: {error}", exc_info=error)
             self._stopping.set()
-            self.core.arrived.set()
+            await self._let_go()  # the book may be ahead of the ledger: nothing may follow from it
             async with self.committed:
                 self.committed.notify_all()
             raise
+
+    async def _let_go(self) -> None:
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        if hasattr(self, "keeper"):
+            await self.keeper.close()
 
     @property
     def leads(self) -> bool:
@@ -117,11 +124,8 @@ class Engine:
     async def stop(self) -> None:
         """Let go: nothing of the jobs is touched, what is decided is in the ledger."""
         self._stopping.set()
-        for task in self._tasks:
-            task.cancel()
+        await self._let_go()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if hasattr(self, "keeper"):
-            await self.keeper.close()
 
     # ---- turns ----
 
@@ -210,6 +214,7 @@ class Engine:
         self.keeper.follow(row)
         if row.attempts:
             self._confirm(row)
+            self._settle(row)
         if row.state in TERMINAL:
             self._retire(row)
 
@@ -234,6 +239,14 @@ class Engine:
         for earlier in ended:
             if earlier.provider in self._sweepers:
                 self._sweepers[earlier.provider].soon()
+
+    def _settle(self, row: JobRow) -> None:
+        """The final bill may have come before the end was known."""
+        last = row.attempts[-1]
+        feed = self._feeds.get(last.provider)
+        bill = feed.final_bill(launch_key(row.job, last.epoch)) if feed and last.ended_at is not None else None
+        if bill is not None and bill[0] != last.charge:
+            self.core.tell(Billed(row.job, last.epoch, *bill))
 
     def _retire(self, row: JobRow) -> None:
         self._over.append(row.job)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from orchestrator.core.facts import (
     Billed,
     CapacityReleased,
@@ -21,7 +23,7 @@ from orchestrator.core.facts import (
 )
 from orchestrator.core.windows import NEVER
 from orchestrator.engine.core import Core, log
-from orchestrator.model.ids import parse_launch_key
+from orchestrator.model.ids import is_launch_key, is_offer_id, parse_launch_key
 from orchestrator.model.offer import Charge, Observation, Sighting
 from orchestrator.ports.provider import Provider, ProviderError, Throttled
 
@@ -53,7 +55,9 @@ class Feed:
         while True:
             sent_at = self._core.now
             try:
-                observation = await self._poll(sent_at)
+                await self._get_to_know()
+                sent_at = self._core.now
+                observation = _readable(await self._poll(sent_at), self._name)
             except ProviderError as error:
                 await self._failed(sent_at, error)
                 continue
@@ -62,9 +66,17 @@ class Feed:
             self._failing_since, self._failures = None, 0
             self._core.answered_at[self._name] = self._core.now
             self._cursor = observation.cursor
-            for charge in observation.charges:
-                await self._core.recall(parse_launch_key(charge.key)[0])
+            billed = [parse_launch_key(charge.key)[0] for charge in observation.charges]
+            recalled = [job for job in billed if await self._core.recall(job)]
             await self._core.told(self._facts(observation, sent_at))
+            for job in recalled:
+                self._core.book.forget(job)
+
+    async def _get_to_know(self) -> None:
+        """Ask for its capabilities where it never told them, or was away since."""
+        state = self._core.book.providers[self._name]
+        if not (state.stated and state.up):
+            self._core.book.state_capabilities(self._name, await self._provider.capabilities())
 
     async def _poll(self, sent_at: int) -> Observation | None:
         """One call; None when it was given up because a nearer deadline needs a call of its own."""
@@ -101,21 +113,26 @@ class Feed:
 
     async def _failed(self, sent_at: int, error: ProviderError) -> None:
         now = self._core.now
+        facts: list[Fact] = []
+        if self._core.book.next_deadline(self._name) <= sent_at:
+            facts.append(PollFailed(self._name, sent_at, self._core.others_answer(self._name)))
         if isinstance(error, Throttled):
+            await self._core.told(facts)
             await asyncio.sleep(error.retry_after_us / 1e6)
             return
         if self._failing_since is None:
             self._failing_since = sent_at
             log.info("provider does not answer", provider=self._name, why=str(error))
-        facts: list[Fact] = []
-        if self._core.book.next_deadline(self._name) <= sent_at:
-            facts.append(PollFailed(self._name, sent_at, self._core.others_answer(self._name)))
         lasting = now - self._failing_since >= self._core.wiring.pace.down_after
         if lasting and self._core.book.providers[self._name].up:
             facts.append(ProviderDown(self._name))
         await self._core.told(facts)
         await asyncio.sleep(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
         self._failures += 1
+
+    def final_bill(self, key: str) -> tuple[int, int] | None:
+        """The same once the provider has called it final; None: not yet."""
+        return self.bill(key) if any(c.final for c in self.bills.get(key, {}).values()) else None
 
     def bill(self, key: str) -> tuple[int, int] | None:
         """(micro-dollars, GPU-seconds) that the provider charges for a key so far; None: it has not said."""
@@ -129,3 +146,18 @@ def _bill(feed: Feed, key: str) -> Billed:
     job, epoch = parse_launch_key(key)
     microdollars, gpu_seconds = feed.bill(key) or (0, 0)
     return Billed(job, epoch, microdollars, gpu_seconds)
+
+
+def _readable(observation: Observation | None, provider: str) -> Observation | None:
+    """Without what names nothing of ours: it must not stop the server, however often it comes."""
+    if observation is None:
+        return None
+    made = replace(
+        observation,
+        answers=tuple(a for a in observation.answers if is_offer_id(a.offer)),
+        sightings=tuple(s for s in observation.sightings if is_launch_key(s.key)),
+        charges=tuple(c for c in observation.charges if is_launch_key(c.key)),
+    )
+    if made != observation:
+        log.warning("the feed names what is none of ours", provider=provider)
+    return made

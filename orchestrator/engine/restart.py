@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from orchestrator.core.book import Book
+from orchestrator.core.failover import on_provider_down
+from orchestrator.core.lifecycle import active, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
@@ -35,16 +37,25 @@ async def load_book(wiring: Wiring) -> Book:
     for (name, _), capabilities in zip(wiring.providers.items(), stated, strict=True):
         book.add_provider(name, capabilities, windows.get(name, 60_000_000))
     jobs = [job_row(r.body) for r in rows if r.job]
+    for name in sorted({n for row in jobs for n in _in_touch_with(row)} - wiring.providers.keys()):
+        book.add_provider(name, None, 0)
+        book.mark(name, up=False, now=wiring.clock.now_us())
     book.load(jobs, await _shapes(wiring, jobs), await _terms(wiring, jobs))
     return book
 
 
-async def _capabilities(provider: Provider) -> Capabilities:
+def _in_touch_with(row: JobRow) -> list[str]:
+    """Providers at which something of the job is open or may run."""
+    attempt, offer = active(row), open_offer(row)
+    return [x.provider for x in (attempt, offer) if x is not None]
+
+
+async def _capabilities(provider: Provider) -> Capabilities | None:
     try:
         async with asyncio.timeout(PATIENCE_S):
             return await provider.capabilities()
     except (ProviderError, TimeoutError):
-        return Capabilities()
+        return None
 
 
 async def _shapes(wiring: Wiring, rows: Iterable[JobRow]) -> Mapping[str, Shape]:
@@ -87,7 +98,18 @@ def first_turn(turn: Turn, wiring: Wiring, term: int, presence: int | None) -> d
         turn.emit_ledger(ev.ProvidersInForce(own.providers + 1, wiring.provider_set.digest))
         documents[wiring.provider_set.digest] = wiring.provider_document
         changed = True
+    for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):
+        _let_go(turn, name)
     if changed:
         for row in [r for r in turn.book.jobs.values() if r.state is JobState.HELD]:
             turn.emit(row.job, ev.Resumed("change"))
     return {digest: body for digest, body in documents.items() if digest}
+
+
+def _let_go(turn: Turn, provider: str) -> None:
+    """The operator removed this provider: its offers are taken back; what runs there is unknown, and left alone."""
+    for row in list(turn.book.jobs.values()):
+        offer = open_offer(row)
+        if offer is not None and offer.provider == provider:
+            turn.emit(row.job, ev.OfferWithdrawn(offer.n, "provider_removed"))
+    on_provider_down(turn, provider)

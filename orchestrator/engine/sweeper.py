@@ -40,7 +40,8 @@ class Sweeper:
                 stopped = frozenset(self._lanes.acknowledged)  # before the listing is asked for
                 listing = await self._provider.list_ours()
                 await self._look(listing)
-                await self._confirm(listing, stopped)
+                if self._core.book.providers[self._provider.name].stated:  # else its lag is not known
+                    await self._confirm(listing, stopped)
             except ProviderError as error:
                 log.info("sweep put off", provider=self._provider.name, why=str(error))
 

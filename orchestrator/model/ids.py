@@ -47,6 +47,16 @@ def parse_offer_id(text: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
+def is_offer_id(text: str) -> bool:
+    """Whether `text` is an offer id."""
+    return _OFFER.fullmatch(text) is not None
+
+
+def is_launch_key(text: str) -> bool:
+    """Whether `text` is a launch key."""
+    return _LAUNCH.fullmatch(text) is not None
+
+
 def launch_key(job: str, epoch: int) -> str:
     """The key that names one launch everywhere: `<job in lower case>-e<epoch>`.
 

@@ -150,6 +150,8 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     offer: OfferRow | None = None
     refusals: tuple[RefusalRow, ...] = ()
     """The latest no of each provider under each clause."""
+    answered: tuple[int, ...] = ()
+    """Offers that were answered in time (the newest few)."""
     late: tuple[int, ...] = ()
     """Offers whose late answers were noted (the newest few)."""
     avoid: tuple[AvoidRow, ...] = ()

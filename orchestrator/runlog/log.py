@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.model.wire import AttemptEntry, Beat, ControllerEntry, Entry, WireError, decode, encode
+from orchestrator.model.wire import AttemptEntry, Beat, ControllerEntry, Done, Entry, Release, WireError, decode, encode
 from orchestrator.runlog import paths
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.results import Stored, StoreUnavailable
@@ -22,6 +22,7 @@ from orchestrator.runlog.rules import (
     fold,
     may_append_attempt,
     may_append_controller,
+    overruled,
     verdict_for,
 )
 from orchestrator.runlog.store import Store
@@ -105,9 +106,15 @@ def append_attempt(
 ) -> Appended | Refused:
     """Append an entry of attempt `epoch`, whose nonce it carries; after an error, again with the same entry.
 
+    Refused also where the entry stands, found when it was read back, and something behind it has overruled the attempt.
     Raises like `read`; then the entry may or may not be in the log, or appear later.
     """
-    return _append(log, state, entry, lambda seen: may_append_attempt(seen, epoch, entry.nonce, entry), clock)
+    result = _append(log, state, entry, lambda seen: may_append_attempt(seen, epoch, entry.nonce, entry), clock)
+    if isinstance(result, Appended) and not isinstance(entry, Done | Release):
+        against = overruled(result.state, epoch, entry.nonce)  # put behind it before we could read it back
+        if against is not None:
+            return Refused(result.state, against)
+    return result
 
 
 def append_controller(

@@ -180,7 +180,7 @@ class Verdict:
 
 def verdict_for(state: RunLog, epoch: int, nonce: str) -> Verdict | None:
     """Why the attempt `epoch` of `nonce` must end, or None: it may go on."""
-    against = _overruled(state, epoch, nonce)
+    against = overruled(state, epoch, nonce)
     if against is not None:
         return Verdict(VerdictWhy(against.reason.value), against.by or epoch)
     if epoch in state.releases:
@@ -190,7 +190,7 @@ def verdict_for(state: RunLog, epoch: int, nonce: str) -> Verdict | None:
     return None
 
 
-def _overruled(state: RunLog, epoch: int, nonce: str) -> Refusal | None:
+def overruled(state: RunLog, epoch: int, nonce: str) -> Refusal | None:
     """What ends an attempt for good: a done, a higher epoch, another process with the same epoch."""
     if state.done is not None:
         return Refusal(RefusalReason.FINISHED, state.done.epoch)
@@ -207,7 +207,7 @@ def may_append_attempt(state: RunLog, epoch: int, nonce: str, entry: AttemptEntr
     """Whether the attempt may append `entry` next: None, or why not."""
     if entry.epoch != epoch or entry.nonce != nonce:
         return Refusal(RefusalReason.FOREIGN, entry.epoch)
-    against = _overruled(state, epoch, nonce)
+    against = overruled(state, epoch, nonce)
     if against is not None:
         return against
     if epoch > 1 and epoch not in state.fences:

@@ -73,7 +73,7 @@ class Site:
         self.runs: list[Run] = []
         self.agents: list[SimulatedAgent] = []
         self._work = work or Work()
-        self._random = random.Random(0)
+        self._random = random.Random("agents")  # never the sequence of a server's clock: ids must differ
 
     def begin(self, order: LaunchOrder, machine: str, ground: Ground) -> SimulatedAgent:
         """An attempt starts on this machine, now; see `pretend.machines.Crew`."""

@@ -107,3 +107,12 @@ def test_a_store_that_is_down_is_no_answer(log: JobLog) -> None:
     log.store.faults.down = True
     with pytest.raises(StoreUnavailable):
         read(log)
+
+
+def test_an_entry_found_in_the_log_with_a_fence_behind_it_lets_nobody_run(log: JobLog) -> None:
+    """Its answer was lost, it was read back only after the fence: no good read, and no start of user code."""
+    append_attempt(log, EMPTY, 1, claim(), clock)
+    append_attempt(log, EMPTY, 1, start(), clock)  # stored, and the agent never learned it
+    append_controller(log, EMPTY, Fence(epoch=2, id="f", term=1), clock)
+    again = append_attempt(log, EMPTY, 1, start(), clock)
+    assert isinstance(again, Refused) and again.refusal.reason is RefusalReason.FENCED

@@ -1,0 +1,150 @@
+"""Who waits, for what, and what wakes them; what survives that the other side changes or talks nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from orchestrator.model.documents.base import canonical_bytes
+from orchestrator.model.documents.compile import compile_providers
+from orchestrator.model.documents.providers import load_providers
+from orchestrator.model.job import JobState
+from orchestrator.model.offer import Answer, Charge, Sighting, SightingState
+from orchestrator.ports.ledger import LedgerUnavailable
+from orchestrator.simulate.world import World, first_right, provider_document, submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.scripts import Script
+from tests.stories.words import attempts, ran
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+
+def without(world: World, provider: str) -> None:
+    """The operator takes a provider out of providers.yaml; the cloud itself lives on."""
+    world.providers = {name: p for name, p in world.providers.items() if name != provider}
+    left = load_providers(json.dumps(provider_document(list(world.providers))))
+    world._provider_set, world._provider_document = compile_providers(left), canonical_bytes(left)
+
+
+@pytest.mark.parametrize("lived", [0.1, 1.0, 10.0])
+async def test_a_provider_that_the_operator_removed_is_out_of_reach_and_its_job_left_alone(a_world, lived) -> None:
+    """Offered, launched, running: an offer is taken back, an attempt goes on and is found done at its store."""
+    world = a_world({"azure": Script(offers=[do.Accepts(after_s=0.5)]), "oracle": Script()}, work=Work(steps=60))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(lived)
+    without(world, "azure")
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert attempts(row) == ([("oracle", "done")] if lived < 0.5 else [("azure", "done")])
+
+
+async def test_a_holder_that_frees_capacity_wakes_whoever_it_refused(a_world) -> None:
+    """Gated refusals park nobody, but the round is woken all the same: not after 15 minutes."""
+    holder = Script(offers=[do.Declines(for_s=4000)] * 5, scenes=[do.Frees(when=do.At(500), gpus=8)])
+    world = a_world({"azure": holder}, first_right("azure", tail="1s"))
+    row = await ran(world)
+    assert 500e6 <= (row.ended_at or 0) - row.submitted_at < 540e6
+
+
+async def test_a_provider_that_is_back_wakes_whoever_passed_it_over(a_world) -> None:
+    part = Script(offers=[do.Declines()] * 6, scenes=[do.Unreachable(when=do.At(940), for_s=500)])
+    world = a_world({"azure": part})
+    row = await ran(world)
+    assert 1440e6 <= (row.ended_at or 0) - row.submitted_at < 1480e6
+
+
+async def test_a_job_that_avoids_everybody_holds_up_nobody_behind_it(a_world) -> None:
+    """Both lost their machines, each at another provider; the first one's memory is not the second one's."""
+    azure = Script(offers=[do.Accepts(), do.Declines(for_s=5)], scenes=[do.Kills(when=do.At(12))])
+    oracle = Script(scenes=[do.Unreachable(when=do.At(10)), do.DataCut(when=do.At(10))])
+    world = a_world({"azure": azure, "oracle": oracle}, work=Work(steps=40))
+    async with world.server() as server:
+        first, _ = await server.desk.submit(submission())
+        second, _ = await server.desk.submit(submission())
+        second = await until_over(server, second.job, 300)
+        first = await until_over(server, first.job)
+    assert attempts(second) == [("oracle", "fenced"), ("azure", "done")]
+    assert attempts(first) == [("azure", "fenced"), ("azure", "done")]
+
+
+async def test_a_price_below_the_ceiling_lets_a_held_job_go_on(a_world) -> None:
+    world = a_world({"azure": Script()})
+    async with world.server() as server:
+        await asyncio.sleep(1)
+        row, _ = await server.desk.submit(submission(ceilingUsdPerGpuHour="1.00"))
+        assert (row.state, row.reason) == (JobState.HELD, "over_ceiling")
+        world.providers["azure"].stage.set_price("H100", 900_000)
+        row = await until_over(server, row.job, 60)
+    assert row.state is JobState.SUCCEEDED
+
+
+async def test_a_feed_that_names_nonsense_stops_nobody(a_world) -> None:
+    world = a_world({"azure": Script()})
+    stage = world.providers["azure"].stage
+    for item in (Answer(offer="nonsense", accepted=True), Charge("x", "nonsense", 1, 1, True),
+                 Sighting("nonsense", SightingState.GONE, 1)):  # fmt: skip
+        stage.tell(item)
+    assert (await ran(world)).state is JobState.SUCCEEDED
+
+
+async def test_the_final_bill_of_machines_that_died_is_kept_although_it_came_before_the_fence(a_world) -> None:
+    world = a_world({"azure": Script(scenes=[do.Kills(when=do.AtStep(7))]), "oracle": Script()})
+    row = await ran(world)
+    assert row.attempts[0].charge == 8 * 7 * 2_000_000 // 3600
+
+
+async def test_a_provider_that_was_away_at_the_start_is_asked_for_its_promises_when_it_is_back(a_world) -> None:
+    """Guesses about listings must never confirm an end."""
+    world = a_world({"azure": Script()})
+    world.providers["azure"].go_unreachable()
+    async with world.server() as server:
+        assert not server.engine.core.book.providers["azure"].stated
+        world.providers["azure"].go_unreachable(False)
+        await asyncio.sleep(10)
+        assert server.engine.core.book.providers["azure"].stated
+
+
+async def test_an_engine_that_cannot_commit_does_nothing_more(a_world) -> None:
+    """Its book is ahead of the ledger: what follows from it must not reach anybody."""
+    world = a_world({"azure": Script(offers=[do.Accepts(after_s=5)])})
+
+    def full(_: object) -> None:
+        raise LedgerUnavailable("the disk is full")
+
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(2)
+        server.engine.wiring.ledger.on_commit = full  # type: ignore[attr-defined]
+        await asyncio.sleep(10)
+        assert isinstance(server.engine.failed, LedgerUnavailable)
+        calls = dict(world.providers["azure"].calls)
+        await asyncio.sleep(60)
+        assert world.providers["azure"].calls == calls
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert row.state is JobState.SUCCEEDED
+
+
+async def test_two_submissions_of_one_key_at_the_same_time_are_one_job(a_world) -> None:
+    world = a_world({"azure": Script()})
+    async with world.server() as server:
+        made = await asyncio.gather(*(server.desk.submit(submission("k")) for _ in range(5)))
+        await until_over(server, made[0][0].job)
+    assert len({row.job for row, _ in made}) == 1
+    assert sum(created for _, created in made) == 1
+
+
+async def test_a_withdrawal_that_a_crash_forgot_is_made_when_the_yes_comes_up_again(a_world) -> None:
+    azure = Script(offers=[do.Accepts(after_s=905)], faults=[do.Loses(verb="withdraw", nth=n) for n in (1, 2, 3)])
+    world = a_world({"azure": azure, "oracle": Script()}, first_right("azure"), work=Work(steps=300))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(906)
+    withdrawn = world.providers["azure"].calls["withdraw"]
+    async with world.server() as server:
+        await until_over(server, row.job)
+    assert world.providers["azure"].calls["withdraw"] > withdrawn
