@@ -110,6 +110,17 @@ class Recount:
     def led(self, job: str, at: int, body: dict[str, Any]) -> None:
         self.add("leads_total")
 
+    def controllerabsent(self, job: str, at: int, body: dict[str, Any]) -> None:
+        self.add("absent_seconds_total", (body["until"] - body["since"]) / 1e6)
+
+    def lateanswer(self, job: str, at: int, body: dict[str, Any]) -> None:
+        self.add("late_answers_total", answer="accepted" if body["accepted"] else "declined")
+
+    def offerwithdrawn(self, job: str, at: int, body: dict[str, Any]) -> None:
+        provider, _ = self.offers[job, body["n"]]
+        self.add("offers_total", provider=provider, answer="withdrawn", reason=body["why"])
+        self.enter(job, at, "queued")
+
     def swept(self, job: str, at: int, body: dict[str, Any]) -> None:
         self.add("swept_launches_total", provider=body["provider"])
         self.add("swept_gpus_total", body["gpus"], provider=body["provider"])
