@@ -132,7 +132,7 @@ class AccessMiddleware:
         except TokensError as error:
             raise Denied(503, "no-tokens", str(error), fault="operator", remedy="mend the tokens file") from error
         if caller is None:
-            remedy = "send `Authorization: Bearer <token>` with a token of the server's tokens file"
+            remedy = "send one of its tokens file: ORCHESTRATOR_TOKEN, or the header `Authorization: Bearer <token>`"
             challenge = {"WWW-Authenticate": 'Bearer realm="orchestrator"'}
             raise Denied(401, "unauthenticated", "no token, or an unknown one", remedy=remedy, headers=challenge)
         return caller

@@ -65,7 +65,7 @@ def of_desk(error: DeskError) -> Denied:
             remedy = "nothing was kept: send the same request again after Retry-After seconds"
             return Denied(503, "busy", str(error) or "too much at once", remedy=remedy, fault="server", headers=after)
         case Refused():
-            return Denied(409, "refused", str(error), remedy="see the detail; `orchestrator explain JOB` says more")
+            return Denied(409, "refused", str(error), remedy="`orchestrator explain JOB` says why it stands there")
         case _:
             return Denied(500, "internal", str(error), remedy="see the server's log", fault="server")
 

@@ -100,7 +100,7 @@ def provider_view(status: ProviderStatus) -> ProviderView:
     return ProviderView(
         name=status.name,
         reachable=status.reachable,
-        since=moment(status.since),
+        since=maybe(status.since or None),
         open_offers=status.open_offers,
         active_attempts=status.active_attempts,
         detail=status.detail,

@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.adapters.ledger.sql import reading
+from orchestrator.bootstrap import ledger_path
 from orchestrator.cli.exits import EXIT_CODES, Exit
 from orchestrator.cli.witnesses import NoWitness, gather
 from orchestrator.core.audit.export import Export, NotAnExport, Source, assemble, export, lines, parse
@@ -29,6 +30,7 @@ from orchestrator.model.documents.compile import compile_contracts, compile_prov
 from orchestrator.model.documents.contracts import ContractSet
 from orchestrator.model.documents.providers import ProviderSet
 from orchestrator.ports.ledger import LedgerError
+from orchestrator.settings import load
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,7 +67,9 @@ def audit(source: Source, witnesses: World | None = None) -> Report:
 
 @app.command("export")
 def export_command(
-    ledger: Annotated[Path, typer.Option("--ledger", help="The ledger's file, as the server was started with.")],
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", help="The ledger's file; default: where `serve` keeps it.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: standard output.")] = None,
 ) -> None:
     """Write the whole ledger as JSON lines: events with their bodies and chain, documents they cite, rows, counters.
@@ -73,7 +77,7 @@ def export_command(
     A standard-library program can check the chain. The server need not stop.
     """
     try:
-        with reading(ledger) as snapshot:
+        with reading(ledger or ledger_path(load())) as snapshot:
             if out is None:
                 _write(export(snapshot))
             else:
@@ -81,6 +85,8 @@ def export_command(
                     file.writelines(export(snapshot))
     except LedgerError as wrong:
         _refuse(str(wrong))
+    except OSError as wrong:
+        _refuse(f"{out or 'standard output'} cannot be written: {wrong.strerror}; the export is not whole")
 
 
 @app.command("verify")

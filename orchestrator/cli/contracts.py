@@ -204,6 +204,10 @@ def _load_failure(case: Case, got: Any) -> Outcome:
 def _set_and_providers(file: Path, providers: Path | None, as_json: bool) -> tuple[ContractSet, Providers]:
     try:
         document = load_contracts(file.read_bytes())
+        if providers is None and not document.spec.providers:
+            raise typer.BadParameter(
+                f"{file} describes no providers; name the operator's file", param_hint="--providers"
+            )
         if providers is None:
             return document, stated_providers(document)
         operators = load_providers(providers.read_bytes())

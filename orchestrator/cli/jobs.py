@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.failing import say
-from orchestrator.cli.output import AsJson, JobArgument, age, clean, dollars, print_json, sentence, state, table
+from orchestrator.cli.output import AsJson, JobArgument, age, clean, dollars, life, lines, print_json, state, table
 from orchestrator.model.documents.views import AttemptView, JobView, OfferView
+from orchestrator.model.job import JobState
 from orchestrator.sdk import Client
 
 PATIENCE_S = 3.0
@@ -22,7 +23,7 @@ PATIENCE_S = 3.0
 
 def jobs(
     project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
-    states: Annotated[list[str] | None, typer.Option("--state", help="Only in this state; repeatable.")] = None,
+    states: Annotated[list[JobState] | None, typer.Option("--state", help="Only in this state; repeatable.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +37,10 @@ def jobs(
         print_json(views)
         return
     headings = ("job", "name", "project", "state", "where", "try", "age", "why")
-    table(headings, (_row(view) for view in views), "no jobs; `orchestrator run -- python train.py` makes one")
+    nothing = "no such jobs" if project or states else "no jobs; `orchestrator run -- python train.py` makes one"
+    table(headings, (_row(view) for view in views), nothing)
+    if len(views) == limit:
+        say(f"[dim]the newest {limit}; --limit shows more[/]")
 
 
 def _row(view: JobView) -> tuple[str | Text, ...]:
@@ -69,9 +73,10 @@ def job(
 
 
 def _show(view: JobView, why: str) -> None:
-    console = Console(highlight=False)
+    console = lines()
     console.print(Text.assemble((view.id, "bold"), f"  {clean(view.name)}  ", state(view.state)))
     console.print(Text(clean(why)))
+    console.print(Text(clean(_asked(view)), style="dim"))
     if view.progress is not None:
         parts = (
             ("step", view.progress.step),
@@ -83,6 +88,16 @@ def _show(view: JobView, why: str) -> None:
         table(
             ("try", "provider", "region", "state", "why", "ran", "price/h", "charged"), map(_attempt, view.attempts), ""
         )
+
+
+def _asked(view: JobView) -> str:
+    """What was submitted, in one line."""
+    spec = (view.document or {}).get("spec", {})
+    workers = spec.get("workers", {})
+    kinds = " or ".join(workers.get("accelerator", ())) or "GPU"
+    gpus = f" x {workers['gpus']} {kinds}" if workers.get("gpus") else ""
+    command = shlex.join(spec.get("run", {}).get("command", ()))
+    return f"{workers.get('count', 1)} worker(s){gpus}: {command}"
 
 
 def _attempt(view: AttemptView) -> tuple[str, ...]:
@@ -112,9 +127,9 @@ def explain(job: JobArgument, as_json: AsJson = False) -> None:
     if as_json:
         print_json(told)
         return
-    console = Console(highlight=False)
-    for line in told.lines:
-        console.print(sentence(line))
+    console = lines()
+    for line in life(told.lines):
+        console.print(line)
     console.print(Text.assemble(("now: ", "bold"), clean(told.why)))
 
 

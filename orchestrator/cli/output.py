@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -21,6 +21,8 @@ from orchestrator.model.documents.views import LineView, View
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one document, for programs.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `orchestrator jobs` shows it.")]
 TONES = {"good": "green", "warn": "yellow", "bad": "red", "plain": ""}
+UNFOLDED = 10_000
+"""Columns where nobody sees them: longer than any row of ours."""
 STATES = {"succeeded": "green", "failed": "red", "held": "yellow", "cancelled": "yellow", "running": "cyan"}
 
 
@@ -41,18 +43,32 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], nothing
     """Rows under headings; `nothing` where there are none."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        drawn.add_column(heading, overflow="fold", no_wrap=heading == "job")
+        drawn.add_column(heading, overflow="fold", no_wrap=heading in ("job", "state"))
     count = 0
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
         count += 1
+    lines().print(drawn if count else Text(nothing, style="dim"))
+
+
+def lines() -> Console:
+    """Standard output; into a pipe nothing is folded, so that a row stays a line for grep and awk."""
     console = Console(highlight=False)
-    console.print(drawn if count else Text(nothing, style="dim"))
+    return console if console.is_terminal else Console(highlight=False, width=UNFOLDED)
 
 
 def state(text: str) -> Text:
     """A job's state, coloured."""
     return Text(text, style=STATES.get(text, ""))
+
+
+def life(told: Sequence[LineView]) -> Iterator[Text]:
+    """Lines of a job's life, each day under its date: jobs live for days."""
+    day = ""
+    for line in told:
+        if day != (day := f"{line.at:%Y-%m-%d} UTC"):
+            yield Text(day, "dim")
+        yield sentence(line)
 
 
 def sentence(line: LineView) -> Text:

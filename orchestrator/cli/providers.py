@@ -36,7 +36,7 @@ def listing(as_json: AsJson = False) -> None:
         (
             view.name,
             Text("reachable", style="green") if view.reachable else Text("unreachable", style="red"),
-            age(view.since),
+            age(view.since) if view.since else "",
             str(view.open_offers),
             str(view.active_attempts),
             view.detail,

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.cli.audit import app
-from orchestrator.core.audit.export import assemble, parse
+from orchestrator.core.audit.export import Export, assemble, parse
 from orchestrator.ports.ledger import Batch, LiveRow, Record
 from tests.audit import told
 from tests.audit.told import export_of
@@ -21,9 +21,14 @@ RUN = CliRunner()
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> Path:
-    """The story of a lost job, written to a file by another ledger."""
-    story = export_of(told.lost)
+def story() -> Export:
+    """The story of a lost job; told on a loop of its own, so before the test's."""
+    return export_of(told.lost)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path, story: Export) -> Path:
+    """The story, written to a file by another ledger."""
     kept = await SqlLedger.open(tmp_path / "l.db")
     records = [Record(e.at, e.kind, e.project, e.job, (e.body or "").encode()) for e in story.events]
     rows = [LiveRow(r.job, r.project, r.state, r.body.encode(), r.live) for r in story.rows]
@@ -44,6 +49,20 @@ def test_an_honest_ledger_passes(exported: Path) -> None:
     assert told_us.exit_code == 0
     assert told_us.output.splitlines()[-1] == "audit: 27 events, 0 violations"
     assert "not judged, for want of anything to judge: 2, 15" in told_us.output
+
+
+def test_the_ledger_of_the_home_folder_is_exported_unless_another_is_named(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(ledger.parent))
+    assert "There is no ledger at" in RUN.invoke(app, ["export"]).output
+    ledger.rename(ledger.with_name("ledger.db"))
+    assert RUN.invoke(app, ["export"]).exit_code == 0
+
+
+def test_an_export_that_cannot_be_written_is_named(ledger: Path) -> None:
+    told_us = RUN.invoke(app, ["export", "--ledger", str(ledger), "--out", "/nowhere/out.jsonl"])
+    assert told_us.exit_code == 2 and "/nowhere/out.jsonl cannot be written" in told_us.output
 
 
 def test_sentences_that_were_not_judged_fail_on_demand(exported: Path) -> None:

@@ -122,6 +122,27 @@ def test_listings_are_tables_and_json(cli: Run, server: Served) -> None:
         assert json.loads(cli(*command, "--json").stdout)
 
 
+def test_into_a_pipe_a_row_is_a_line(cli: Run, lively: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    name = "a-name-as-long-as-a-whole-terminal-is-wide-or-nearly-so-one-day"
+    job = cli("run", "-d", "--name", name, "--", "python", "train.py").stdout.strip()
+    assert re.search(rf"{job} +{name} +default ", cli("jobs").stdout)
+    assert re.search(r"offered to azure.*\n.*azure declined.*\n", cli("explain", job).stdout)
+
+
+def test_a_life_has_dates_and_a_job_its_command(cli: Run, lively: Served) -> None:
+    job = cli("run", "-d", "--gpus", "4", "--accelerator", "H100", "--", "python", "train.py", "a b").stdout.strip()
+    assert re.match(r"\d{4}-\d\d-\d\d UTC\n\d\d:\d\d:\d\d  submitted", cli("explain", job).stdout)
+    assert "1 worker(s) x 4 H100: python train.py 'a b'" in cli("job", job).stdout
+
+
+def test_a_listing_that_was_cut_says_so(cli: Run, server: Served) -> None:
+    submitted(cli)
+    assert "the newest 1; --limit shows more" in cli("jobs", "--limit", "1").stderr
+    assert cli("jobs", "--state", "banana").exit_code == 2
+    assert "no such jobs" in cli("jobs", "--state", "held").stdout
+
+
 def test_names_from_outside_cannot_move_the_terminal(cli: Run, server: Served) -> None:
     job = submitted(cli)
     evil = kinds.OfferAnswered(n=1, accepted=False, reason="error", detail="\x1b[2J[bold]gone")

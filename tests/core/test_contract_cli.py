@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli.contracts import app
-from tests.core.contract_worlds import contract, contract_set
+from tests.core.contract_worlds import PROVIDERS, contract, contract_set
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "contracts"
 JOB = "kind: TrainingJob\nspec: {run: {command: [a]}, workers: {gpus: 8, accelerator: [H100]}, residency: eu}\n"
@@ -37,6 +37,17 @@ def test_the_example_agrees_with_its_providers() -> None:
     assert run("check", EXAMPLES / "first-right.yaml", "--providers", EXAMPLES / "providers.yaml")[0] == 0
     code, said = run("check", EXAMPLES / "budget.yaml", "--providers", EXAMPLES / "providers.yaml")
     assert code == 4 and "lambda is none of the operator's providers" in said
+
+
+def test_the_example_comes_with_cases() -> None:
+    assert run("test", EXAMPLES / "first-right.cases.yaml", "--strict")[0] == 0
+
+
+def test_explain_needs_providers(tmp_path: Path) -> None:
+    (tmp_path / "set.yaml").write_text(contract_set(contract("type: first_right, window: 15m")).replace(PROVIDERS, ""))
+    (tmp_path / "job.yaml").write_text(JOB)
+    said = run("explain", tmp_path / "set.yaml", "--job", tmp_path / "job.yaml", "--at", "2026-06-01")
+    assert said[0] == 2 and "describes no providers" in said[1]
 
 
 def test_check_refuses_what_is_not_enforced_yet(tmp_path: Path) -> None:

@@ -205,7 +205,8 @@ class ProviderView(View):
 
     name: str
     reachable: bool
-    since: datetime
+    since: datetime | None
+    """None: ever since this ledger knows it."""
     open_offers: int
     active_attempts: int
     detail: str = ""

@@ -21,6 +21,7 @@ from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 AGAIN = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 """Worth a second try at once; a timeout has cost enough."""
+GIVE = "give url and token (file:/path or env:NAME), or file: the cloud's connection.json"
 RETRY_AFTER_S = 1.0
 """Where a cloud that throttles does not say."""
 
@@ -57,11 +58,10 @@ class Connection:
             if "file" in doc:
                 doc |= json.loads(Path(str(doc["file"])).read_text())
             self.url, self.token = str(doc["url"]).rstrip("/"), _by_reference(str(doc["token"]))
-        except (OSError, ValueError, KeyError) as error:
-            raise Misconfigured(
-                f"provider {self._name}: its connection cannot be read ({error!r}); "
-                "give url and token (file:/path or env:NAME), or file: the cloud's connection.json"
-            ) from error
+        except KeyError as error:
+            raise Misconfigured(f"provider {self._name}: its connection has no {error.args[0]}; {GIVE}") from error
+        except (OSError, ValueError) as error:
+            raise Misconfigured(f"provider {self._name}: its connection cannot be read ({error}); {GIVE}") from error
 
 
 class CloudClient:
@@ -162,6 +162,8 @@ def _by_reference(secret: str) -> str:
     kind, _, where = secret.partition(":")
     if kind == "file":
         return Path(where).read_text().strip()
+    if kind == "env" and where not in os.environ:
+        raise ValueError(f"{where} is not set")
     return os.environ[where] if kind == "env" else secret
 
 
