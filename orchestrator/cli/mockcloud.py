@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.failing import say
@@ -63,7 +64,8 @@ def mock_cloud(
         settled = CloudConfig.model_validate(read)
     except ValidationError as error:
         for one in error.errors():
-            say(f"[red]error:[/] {'.'.join(map(str, one['loc'])) or 'cloud'}: {one['msg']}")
+            where = ".".join(map(str, one["loc"])) or str(config or "the options")
+            say(f"[red]error:[/] {escape(where)}: {escape(one['msg'].removeprefix('Value error, '))}")
         say("name a cloud (`orchestrator mock-cloud azure`) or a file (`--config cloud.json`)")
         raise typer.Exit(Exit.REFUSED) from None
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -153,6 +154,14 @@ class Machines(StrEnum):
     """Nothing: a record that ends after `paper_run`."""
 
 
+def _http_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
+
+
 class CloudConfig(Document):
     """One cloud, as its file says."""
 
@@ -204,4 +213,6 @@ class CloudConfig(Document):
         unknown = sorted(wanted - set(known))
         if unknown:
             raise ValueError(f"no such situation: {', '.join(unknown)}; known: {', '.join(known)}")
+        if self.store is not None and not _http_host(self.store):
+            raise ValueError(f"the store's address must be http://host[:port], not {self.store!r}")
         return self

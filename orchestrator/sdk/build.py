@@ -22,7 +22,8 @@ def command_job(
     `spec` holds further fields as in a job file: `workers={"count": 2, "gpus": 4}`, `maxRuntime="12h"`, …; what is
     None or empty is left out. Raises DocumentError with every problem.
     """
-    run = {"command": list(command), **spec.pop("run", {})}
+    words = command if isinstance(command, str) else list(command)  # text is refused, not taken for its letters
+    run = {"command": words, **spec.pop("run", {})}
     if folder is not None:
         run["package"] = {"dir": str(folder)}
     metadata = {"project": project} | ({"name": name} if name else {})

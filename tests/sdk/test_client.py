@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from orchestrator import AsyncClient, Client, TrainingJob, command_job
+from orchestrator.model.documents import DocumentError
 from orchestrator.sdk.errors import (
     Busy,
     Conflict,
@@ -206,3 +207,8 @@ def test_an_address_that_is_none_is_named(url: str) -> None:
 def test_a_token_that_no_header_carries_is_refused() -> None:
     with pytest.raises(NoServer, match="token"):
         Client("http://127.0.0.1:7380", "tökén")
+
+
+def test_a_command_is_words_not_letters() -> None:
+    with pytest.raises(DocumentError, match="Write a list"):
+        command_job("python train.py")
