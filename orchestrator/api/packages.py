@@ -61,7 +61,7 @@ class Packages:
         bad = await asyncio.to_thread(complaints, file, self._unpacked_limit)
         if bad:
             errors = [
-                FieldError(field=name, reason=why, remedy="`orchestrator submit` packs safely") for name, why in bad
+                FieldError(field=name, reason=why, remedy="`orchestrator pack` makes packages that are taken") for name, why in bad
             ]
             raise Denied(422, "unsafe-package", "the package would not unpack safely; nothing kept", errors=errors[:20])
         await asyncio.to_thread(self._files.upload, paths.package(project, digest), file)

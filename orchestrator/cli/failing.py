@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.cli.exits import Exit
+from orchestrator.cli.output import clean
 from orchestrator.model.documents import DocumentError
 from orchestrator.sdk import errors as sdk
 
@@ -39,7 +40,8 @@ def told(error: BaseException) -> Exit | None:
     if code is not None:
         fault = error.problem.fault if isinstance(error, sdk.Refused) else "caller"
         whose = {"server": "the server cannot: ", "operator": "the operator must act: "}.get(fault, "")
-        say(f"[red]error:[/] {whose}{escape(str(error))}")
+        said = "\n".join(clean(line) for line in str(error).split("\n"))
+        say(f"[red]error:[/] {whose}{escape(said)}")
     return code
 
 

@@ -103,7 +103,8 @@ def _asked(view: JobView) -> str:
 def _attempt(view: AttemptView) -> tuple[str, ...]:
     where = (str(view.epoch), view.provider, view.region, view.how or view.state)
     why = view.why.replace("_", " ")
-    return (*where, why, f"{view.ran_ms / 1000:.0f}s", dollars(view.price_microusd), dollars(view.charge_microusd))
+    ran = age(view.started_at) if view.started_at and not view.ended_at else f"{view.ran_ms / 1000:.0f}s"
+    return (*where, why, ran, dollars(view.price_microusd), dollars(view.charge_microusd))
 
 
 def logs(

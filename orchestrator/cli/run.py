@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from orchestrator.cli.exits import Exit
@@ -138,7 +139,7 @@ def _load(file: Path) -> TrainingJob:
 
 
 def _notice(text: str) -> None:
-    Console(stderr=True, highlight=False).print(Text(f"note: {clean(text)}", style="yellow"))
+    say(f"[yellow]note:[/] {escape(clean(text))}")
 
 
 def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> None:

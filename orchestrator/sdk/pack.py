@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from pathspec import GitIgnoreSpec
 from orchestrator.sdk.errors import PackageError
 
 LIMIT = 64 * 1024**2
+MAX_FILES = 20_000
+"""As many as a server takes; more are data, or somebody's home folder."""
+KEEP_OUT = "name data and outputs in .orchestratorignore, or keep them out of the folder"
 IGNORE_FILES = (".gitignore", ".orchestratorignore")
 SILENT = GitIgnoreSpec.from_lines([".git/", ".hg/", ".svn/", "__pycache__/", "*.py[cod]", ".venv/", ".DS_Store"])
 _KEYS = ["*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "id_rsa*", "id_ecdsa*", "id_ed25519*"]
@@ -48,18 +52,41 @@ def pack(folder: Path | str, limit: int = LIMIT) -> Packed:
     notices: list[str] = []
     buffer, count = io.BytesIO(), 0
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, path in sorted(_walk(root, notices)):
+        for name, path in sorted(_few(_walk(root, notices), folder)):
+            _check_name(name)
+            if buffer.tell() + _size(path) > limit:
+                raise PackageError(f"the code in {folder} packs to more than {limit} bytes (at {name}); {KEEP_OUT}")
             _add(archive, name, path)
             count += 1
-            if buffer.tell() > limit:
-                raise PackageError(
-                    f"the code in {folder} packs to more than {limit} bytes (at {name}); name data and outputs "
-                    "in .orchestratorignore, or keep them out of the folder"
-                )
     if not count:
         raise PackageError(f"{folder} holds no file to pack; check its ignore rules")
     data = buffer.getvalue()
     return Packed(data, hashlib.sha256(data).hexdigest(), count, tuple(notices))
+
+
+def _few(found: Iterator[tuple[str, Path]], folder: Path | str) -> Iterator[tuple[str, Path]]:
+    for count, one in enumerate(found, 1):
+        if count > MAX_FILES:
+            raise PackageError(f"{folder} holds more than {MAX_FILES} files; {KEEP_OUT}")
+        yield one
+
+
+def _check_name(name: str) -> None:
+    """Names that a server refuses, because not every machine can unpack them."""
+    odd = any(unicodedata.category(char).startswith("C") for char in name)
+    if odd or "\\" in name or ":" in name.split("/")[0]:
+        raise PackageError(f"{name!r} is no name that every machine can unpack; rename it, or ignore it")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> PackageError:
+    return PackageError(f"{error.filename} cannot be read: {error.strerror}; make it readable or ignore it")
 
 
 def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
@@ -70,13 +97,17 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
     try:
         archive.writestr(info, path.read_bytes())
     except OSError as error:
-        raise PackageError(f"{path} cannot be read: {error}; make it readable or ignore it") from error
+        raise _unreadable(error) from error
 
 
 def _walk(root: Path, notices: list[str]) -> Iterator[tuple[str, Path]]:
     """(name in the zip, file) of everything that is not ignored."""
     rules: list[tuple[str, GitIgnoreSpec]] = []
-    for here, folders, files in os.walk(root):
+
+    def fail(error: OSError) -> None:
+        raise _unreadable(error)
+
+    for here, folders, files in os.walk(root, onerror=fail):
         inside = PurePosixPath(Path(here).relative_to(root).as_posix())
         rules = [rule for rule in rules if _below(rule[0], str(inside))]
         rules += _rules(Path(here), str(inside))
@@ -107,13 +138,20 @@ def _kept(
     if _ignored(name, end, rules):
         return False
     path = root / name
-    if path.is_symlink() and not path.resolve().is_relative_to(root):
-        notices.append(f"left out {shown}: it is a link to outside of the folder")
+    if path.is_symlink() and not _leads_inside(path, root):
+        notices.append(f"left out {shown}: it is a link to outside of the folder, or to nowhere")
         return False
     if path.is_symlink() and end:
         notices.append(f"left out {shown}: it is a link to a folder; name the folder itself")
         return False
     return bool(end) or path.is_file()
+
+
+def _leads_inside(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):  # to nowhere, to itself, to where we may not look
+        return False
 
 
 def _ignored(name: PurePosixPath, end: str, rules: list[tuple[str, GitIgnoreSpec]]) -> bool:

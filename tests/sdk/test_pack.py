@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import orchestrator.sdk.pack as sdk_pack
+from orchestrator.api import zips
 from orchestrator.api.zips import complaints
 from orchestrator.sdk.errors import PackageError
 from orchestrator.sdk.pack import Packed, pack
@@ -101,3 +103,31 @@ def test_nothing_to_pack_is_an_error(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(PackageError):
         pack(tmp_path / folder)
+
+
+@pytest.mark.parametrize("name", ["a\nb.py", "a\\b.py", "c:d.py", os.fsdecode(b"a\xff.py")])
+def test_a_name_that_no_server_takes_is_said_at_home(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(PackageError, match="rename it, or ignore it"):
+        pack(tmp_path)
+
+
+def test_links_to_nowhere_and_to_themselves_are_told(tmp_path: Path) -> None:
+    write(tmp_path, **{"train.py": ""})
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "self").symlink_to("self")
+    assert len(pack(tmp_path).notices) == 2
+
+
+def test_a_file_over_the_limit_is_never_read(tmp_path: Path) -> None:
+    with (tmp_path / "data.bin").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(PackageError, match=r"data.bin.*orchestratorignore"):
+        pack(tmp_path)
+
+
+def test_more_files_than_a_server_takes_are_refused_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sdk_pack.MAX_FILES == zips.MAX_FILES
+    monkeypatch.setattr(sdk_pack, "MAX_FILES", 2)
+    with pytest.raises(PackageError, match="more than 2 files"):
+        pack(write(tmp_path, a="", b="", c=""))
