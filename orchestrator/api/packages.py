@@ -60,9 +60,8 @@ class Packages:
         """Check a received zip and keep it. Raises Denied where it is unsafe."""
         bad = await asyncio.to_thread(complaints, file, self._unpacked_limit)
         if bad:
-            errors = [
-                FieldError(field=name, reason=why, remedy="`orchestrator pack` makes packages that are taken") for name, why in bad
-            ]
+            remedy = "`orchestrator pack` makes packages that are taken"
+            errors = [FieldError(field=name, reason=why, remedy=remedy) for name, why in bad]
             raise Denied(422, "unsafe-package", "the package would not unpack safely; nothing kept", errors=errors[:20])
         await asyncio.to_thread(self._files.upload, paths.package(project, digest), file)
         self._known.add(paths.package(project, digest))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.text import Text
 
 from orchestrator.cli.exits import Exit
@@ -64,8 +65,13 @@ def job(
     if timeline is not None:
         from orchestrator.cli.timeline import draw_view
 
-        timeline.write_text(draw_view(explained))
-        say(f"drawn: {timeline}")
+        try:
+            timeline.write_text(draw_view(explained))
+        except OSError as error:
+            raise typer.BadParameter(
+                f"{timeline} cannot be written: {error.strerror}", param_hint="--timeline"
+            ) from error
+        say(f"drawn: {escape(str(timeline))}")
     if as_json:
         print_json(found.view)
         return

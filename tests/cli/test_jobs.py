@@ -136,6 +136,11 @@ def test_a_life_has_dates_and_a_job_its_command(cli: Run, lively: Served) -> Non
     assert "1 worker(s) x 4 H100: python train.py 'a b'" in cli("job", job).stdout
 
 
+def test_a_picture_that_cannot_be_written_is_named(cli: Run, lively: Served) -> None:
+    ran = cli("job", submitted(cli), "--timeline", "/nowhere/life.svg")
+    assert ran.exit_code == 2 and "/nowhere/life.svg cannot be written" in ran.stderr
+
+
 def test_a_listing_that_was_cut_says_so(cli: Run, server: Served) -> None:
     submitted(cli)
     assert "the newest 1; --limit shows more" in cli("jobs", "--limit", "1").stderr
