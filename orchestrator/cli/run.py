@@ -36,6 +36,10 @@ Key = Annotated[
 ]
 
 
+WAITED_FOR = ("Intended",)
+"""Told although a life passes over it: machines and Ray take their time, and somebody is looking."""
+
+
 def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, after `--`.")],
     gpus: Annotated[int, typer.Option(min=0, help="GPUs per worker.")] = 0,
@@ -161,6 +165,8 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
             raise
     if as_json:
         print_json(view)
+    if outcome(view) is not Exit.OK:
+        say(f"job {made.id} {view.state}; `orchestrator explain {made.id}` tells its life")
     raise typer.Exit(outcome(view))
 
 
@@ -185,7 +191,7 @@ def _tell(job: str) -> None:
                 if event.body is None:
                     continue
                 scene, lines = tell(scene, 0, kinds.decode(json.dumps(event.body).encode()))
-                for line in (line for line in lines if not line.quiet):
+                for line in (line for line in lines if not line.quiet or event.kind in WAITED_FOR):
                     console.print(Text(f"· {clean(line.text)}", style="dim"))
     except OrchestratorError:
         return  # the thread that follows the output says what is wrong

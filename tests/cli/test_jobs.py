@@ -33,7 +33,7 @@ def submitted(cli: Run) -> str:
 def test_run_follows_a_command_to_its_end(cli: Run, lively: Served) -> None:
     ran = cli("run", "--", "python", "train.py", "--epochs", "3")
     assert (ran.exit_code, ran.stdout) == (0, "step 1 loss 0.5\n")
-    assert "submitted" in ran.stderr and "done at oracle" in ran.stderr
+    assert "submitted" in ran.stderr and "launching at oracle" in ran.stderr and "done at oracle" in ran.stderr
     document = json.loads(cli("jobs", "--json").stdout)[0]
     shown = json.loads(cli("job", document["id"], "--json").stdout)["document"]
     assert shown["spec"]["run"]["command"] == ["python", "train.py", "--epochs", "3"]
