@@ -283,6 +283,12 @@ def place(turn: Turn) -> None:
             pass
 
 
+def _worth_waiting_for(row: JobRow, skipped: tuple[ev.Skip, ...]) -> set[str]:
+    """Where the shape is not parked, and yet capacity that comes free would change the answer."""
+    full = {r.provider for r in row.refusals if r.clause and r.reason == Reason.CAPACITY}
+    return full | {skip.provider for skip in skipped if skip.reason == "unreachable"}
+
+
 def _lift(turn: Turn, shape: ShapeBook) -> None:
     """Let held jobs go on whose reason is gone: prices have changed, or a term has begun or ended."""
     book = turn.book
@@ -320,11 +326,11 @@ def _place_one(turn: Turn, shape: ShapeBook, row: JobRow) -> bool:
             turn.emit(row.job, ev.Held(reason, skipped))
             return True
         case EndRound(until, skipped, quiet=True):
-            turn.book.listen(shape, (skip.provider for skip in skipped))
+            turn.book.listen(shape, _worth_waiting_for(row, skipped))
             turn.book.sleep(shape, until)
             return False
         case EndRound(until, skipped):
-            turn.book.listen(shape, (*row.asked, *(skip.provider for skip in skipped)))
+            turn.book.listen(shape, _worth_waiting_for(row, skipped))
             turn.emit(row.job, ev.RoundEnded(row.round, until, skipped))
             return True
         case WaitFor(provider):
