@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,6 +28,7 @@ from orchestrator.model.documents.compile import compile_contracts, compile_prov
 from orchestrator.model.documents.contracts import ContractSet, load_contracts
 from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.documents.providers import ProviderSet, load_providers
+from orchestrator.model.documents.warnings import warnings
 from orchestrator.model.wire import StoreRef
 from orchestrator.ports.provider import Provider
 from orchestrator.ports.runtime import Tools
@@ -128,7 +129,18 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
     )
     engine_term.append(engine)
     files = next(iter(stores.values())).store
-    return App(settings, engine, EngineDesk(engine), files, _closers=[runtime.aclose, ledger.close])
+    told = tuple(notices(settings, contracts, operators))
+    return App(settings, engine, EngineDesk(engine), files, told, _closers=[runtime.aclose, ledger.close])
+
+
+def notices(settings: Settings, contracts: ContractSet | None, operators: ProviderSet) -> Iterator[str]:
+    """Warnings of the contract set, and settings that were given although the providers file has the say."""
+    for notice in warnings(contracts) if contracts else ():
+        yield f"{settings.contracts}: {notice.what} ({notice.path})"
+    if settings.providers is not None and "policy" in settings.model_fields_set:
+        yield f"ORCHESTRATOR_POLICY__… is not read beside {settings.providers}; write it there, in spec.policies"
+    if operators.spec.stores and settings.store:
+        yield f"ORCHESTRATOR_STORE is not read: {settings.providers} names its own, in spec.stores"
 
 
 def load_documents(settings: Settings) -> tuple[ContractSet | None, ProviderSet]:

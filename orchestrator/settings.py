@@ -9,7 +9,7 @@ Must never hold a secret of a cloud: those are named in the providers file by re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -148,6 +148,16 @@ def load(**given: Any) -> Settings:
             for item in error.errors(include_url=False)
         ]
         raise BadSettings("the settings make no sense:\n" + "\n".join(lines)) from error
+
+
+_OTHERS = ("URL", "TOKEN", "PROJECT")
+"""Variables of clients, which a server may well have around it."""
+
+
+def overlooked(variables: Iterable[str]) -> list[str]:
+    """Names with our prefix that nothing of a server reads: most are misspelt, and a rule is missing."""
+    known = {name for name, _, _ in describe()} | {f"ORCHESTRATOR_{name}" for name in _OTHERS}
+    return sorted(name for name in variables if name.startswith("ORCHESTRATOR_") and name.upper() not in known)
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

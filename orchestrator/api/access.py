@@ -56,6 +56,8 @@ def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
     try:
         rows = json.loads(text)["tokens"]
         pairs = [(row["token"], Caller(row["name"], frozenset(map(Scope, row["scopes"])))) for row in rows]
+        if odd := {key for row in rows for key in row} - {"name", "token", "scopes"}:
+            raise ValueError(f"{min(odd)!r} is not known, and would limit nothing")
     except (ValueError, KeyError, TypeError) as error:
         shape = '{"tokens": [{"name": …, "token": …, "scopes": […]}]}'
         raise TokensError(f"{where} does not look like {shape}: {error}; scopes are {', '.join(Scope)}") from error

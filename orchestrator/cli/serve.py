@@ -30,7 +30,7 @@ from orchestrator.api.server import serve as listen
 from orchestrator.cli.exits import EXIT_CODES
 from orchestrator.cli.failing import say
 from orchestrator.cli.main import installed
-from orchestrator.settings import Settings, describe, load
+from orchestrator.settings import Settings, describe, load, overlooked
 
 SETTINGS = "\n".join(
     f"- `{name}` {f'[{default}] ' if default else ''}{meaning}" for name, default, meaning in describe()
@@ -75,7 +75,8 @@ async def run(settings: Settings) -> None:
     with bind(settings.host, settings.port) as sock:
         tokens = TokensFile(settings.tokens_file)
         app = await build(settings)
-        for notice in app.notices:
+        unknown = [f"nothing reads {name}; is it misspelt?" for name in overlooked(os.environ)]
+        for notice in (*unknown, *app.notices):
             say(f"[yellow]note:[/] {escape(notice)}")
         try:
             await app.start()

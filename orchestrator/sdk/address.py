@@ -65,11 +65,13 @@ def _check_url(url: str) -> None:
 
 def _served(home: Path) -> str | None:
     try:
-        return str(json.loads((home / "server.json").read_text())["url"]).rstrip("/")
+        url = str(json.loads((home / "server.json").read_text())["url"]).rstrip("/")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NoServer(f"{home}/server.json cannot be read: {error}; {START}") from error
+    _check_url(url)
+    return url
 
 
 def _own_token(home: Path) -> str:

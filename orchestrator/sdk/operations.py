@@ -131,7 +131,7 @@ def refusal(reply: Reply) -> Refused:
     try:
         problem = ProblemView.model_validate_json(reply.content)
     except ValidationError:
-        said = reply.content[:200].decode(errors="replace")
+        said = " ".join(reply.content[:200].decode(errors="replace").split())
         detail = f"the answer is not ours (status {reply.status}): {said or 'empty'}"
         problem = _problem("not-ours", reply.status, detail, "is this address an orchestrator server?")
     return BY_STATUS.get(reply.status, Refused)(problem)

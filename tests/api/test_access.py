@@ -93,7 +93,8 @@ def test_a_tokens_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"tokens": [{"name": "a"}]}', '{"tokens": [{"name": "a", "token": "short", "scopes": []}]}',
-     '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": ["root"]}]}'],
+     '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": ["root"]}]}',
+     '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": [], "projects": ["p"]}]}'],
 )  # fmt: skip
 def test_a_tokens_file_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokens.json").write_text(text)

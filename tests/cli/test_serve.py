@@ -17,8 +17,12 @@ import httpx
 import pytest
 
 from orchestrator import Client, command_job
+from orchestrator.bootstrap import notices, this_machine
+from orchestrator.model.documents import load_contracts
 from orchestrator.sdk.errors import Invalid
+from orchestrator.settings import load
 from tests.cli.conftest import Run
+from tests.core.contract_worlds import contract, contract_set
 
 UP_S = 40.0
 
@@ -204,3 +208,27 @@ def test_a_home_with_odd_characters_is_a_home(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_settings_that_decide_nothing_are_told(tmp_path: Path) -> None:
+    """A misspelt ORCHESTRATOR_CONTRACTS would serve without a contract."""
+    (tmp_path / "providers.yaml").write_text(
+        "apiVersion: orchestrator.dev/v1alpha1\nkind: ProviderSet\nmetadata: {name: mine}\nspec: {providers: "
+        "{here: {adapter: local, regions: {x: US}, operatorJurisdiction: US, seal: 1}}}\n"
+    )
+    given = {"ORCHESTRATOR_CONTRACT": "c.yaml", "ORCHESTRATOR_POLICY__GRACE": "9s", "ORCHESTRATOR_TOKEN": "x"}
+    process = start(tmp_path / "home", "--providers", str(tmp_path / "providers.yaml"), **given)
+    try:
+        wait_up(tmp_path / "home", process)
+    finally:
+        process.terminate()
+    said = process.communicate(timeout=UP_S)[1]
+    assert "nothing reads ORCHESTRATOR_CONTRACT; is it misspelt?" in said and "ORCHESTRATOR_TOKEN" not in said
+    assert "ORCHESTRATOR_POLICY__… is not read beside" in said
+
+
+def test_warnings_of_the_contract_set_are_told(tmp_path: Path) -> None:
+    settings = load(contracts=tmp_path / "c.yaml", home=tmp_path)
+    contracts = load_contracts(contract_set(contract("type: exclusive, select: {class: [api]}")))
+    told = list(notices(settings, contracts, this_machine(settings)))
+    assert any("work of class api is left with azure" in line for line in told)
