@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from orchestrator.core.facts import CancelWish, ResumeWish, Wish
+from orchestrator.core.lifecycle import active
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.orders import store_of
 from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
@@ -180,7 +181,8 @@ class EngineDesk:
         if data:
             known = _latest(epoch, data) or known
             self._progress[(job, epoch)] = (last, known)
-        saved = resume_point(self._engine.keeper.state(job))
+        seen = await self._engine.keeper.read(job) if active(row) else None  # somebody watches
+        saved = resume_point(seen or self._engine.keeper.state(job))
         if row.state in TERMINAL:
             self._progress.pop((job, epoch), None)
         return replace(known, checkpoint_step=saved.step) if saved else known

@@ -125,10 +125,11 @@ class Keeper:
         self._spawn(self._look(job))
 
     async def _look(self, job: str) -> None:
-        if await self._read(job) is not None:
+        if await self.read(job) is not None:
             await self._tell_log(job)
 
-    async def _read(self, job: str) -> RunLog | None:
+    async def read(self, job: str) -> RunLog | None:
+        """The job's log, read on to its end; None where that failed, or the book does not have the job."""
         row = self._core.row(job)
         if row is None:
             return None
@@ -210,7 +211,7 @@ class Keeper:
         key, at = (job, attempt.epoch), self._core.now
         pulse = self._pulses.get(key, Pulse())
         before = self.state(job).position
-        state = await self._read(job)
+        state = await self.read(job)
         try:
             beat: Beat | None = await self._io(read_beat, self._log(row), attempt.epoch)
         except (StoreUnavailable, WireError):
@@ -289,7 +290,7 @@ class Keeper:
 
     async def _clear_once(self, job: str) -> bool:
         """False: the store did not answer, and the newcomer still waits."""
-        state = await self._read(job)
+        state = await self.read(job)
         row = self._core.row(job)
         attempt = active(row) if row is not None else None
         if row is None or attempt is None or attempt.started_at is not None or row.fenced < attempt.epoch:

@@ -70,9 +70,7 @@ class MemorySnapshot:
 class MemoryLedger:
     """One server's hold on a `MemoryDisk`; `LedgerLocked` while another one has it."""
 
-    def __init__(
-        self, disk: MemoryDisk | None = None, on_commit: Callable[[Committed], None] | None = None
-    ) -> None:
+    def __init__(self, disk: MemoryDisk | None = None, on_commit: Callable[[Committed], None] | None = None) -> None:
         self.disk = disk or MemoryDisk()
         if self.disk.holder is not None:
             raise LedgerLocked("Another server of this story keeps the ledger. Let it crash or close first.")

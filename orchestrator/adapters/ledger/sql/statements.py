@@ -51,9 +51,7 @@ def put(connection: Connection, statement: Insert, rows: Sequence[tuple[Any, ...
     most = _MOST_VALUES // len(statement.table.c)
     for start in range(0, len(rows), most):
         some = rows[start : start + most]
-        connection.exec_driver_sql(
-            f"{head}{', '.join([marks] * len(some))}{tail}", tuple(chain.from_iterable(some))
-        )
+        connection.exec_driver_sql(f"{head}{', '.join([marks] * len(some))}{tail}", tuple(chain.from_iterable(some)))
 
 
 @cache
