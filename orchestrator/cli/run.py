@@ -192,6 +192,6 @@ def _tell(job: str) -> None:
                     continue
                 scene, lines = tell(scene, 0, kinds.decode(json.dumps(event.body).encode()))
                 for line in (line for line in lines if not line.quiet or event.kind in WAITED_FOR):
-                    console.print(Text(f"· {clean(line.text)}", style="dim"))
+                    console.print(Text(f"· {clean(line.text)}", style="dim"), soft_wrap=True)
     except OrchestratorError:
         return  # the thread that follows the output says what is wrong
