@@ -6,12 +6,14 @@ run and its need is printed with the remedy. `REQUIRE=ray,s3` in the environment
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections import Counter
 from importlib.util import find_spec
 
 import pytest
+import structlog
 
 NEEDS = {
     "ray": (lambda: find_spec("ray"), "pip install 'first-refusal[ray]'"),
@@ -20,6 +22,13 @@ NEEDS = {
 }
 MODES = {"heavy": "--heavy", "crash": "--crash-at"}
 ABSENT = "not run: "
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own() -> None:
+    """No test writes to the streams that an earlier one set up, and nobody pays for drawing tracebacks."""
+    structlog.reset_defaults()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

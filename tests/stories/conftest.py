@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
-import structlog
 
 from orchestrator.cli.audit import audit
 from orchestrator.core.lifecycle import fold_job, fold_ledger
@@ -55,9 +54,3 @@ def a_world() -> Iterator[Callable[..., World]]:
     yield make
     for world in made:
         check(world)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _quiet() -> None:
-    """Stories judge what happened, not what was logged; drawing tracebacks costs more than the stories."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
