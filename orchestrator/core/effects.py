@@ -52,11 +52,14 @@ def _of_attempt(row: JobRow) -> list[Effect]:
     if active(row) is None:
         gone = attempt.how == "rejected"
         return [] if gone else [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
-    if row.state is JobState.STOPPING or row.fence > attempt.epoch:
-        stop = [Effect(Act.STOP, "", row.job, attempt.epoch)] if row.state is JobState.STOPPING else []
-        return [*stop, Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
-    if stops_when_unreachable(row, attempt):
-        return [Effect(Act.STOP, "", row.job, attempt.epoch)]
+    if row.fence > attempt.epoch:
+        return [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
+    if row.state is JobState.STOPPING or stops_when_unreachable(row, attempt):
+        # At the run log first, so that user code has its grace; its machines end when the attempt has. Without a
+        # limit nothing else would ever confirm that end, so the provider is asked at once.
+        stop = Effect(Act.STOP, "", row.job, attempt.epoch)
+        endless = row.limit_ms is None and row.state is JobState.STOPPING
+        return [stop, Effect(Act.END, attempt.provider, row.job, attempt.epoch)] if endless else [stop]
     unsure = attempt.state is AttemptState.UNKNOWN and attempt.why == "no_reply"
     fenced = attempt.epoch == 1 or row.fenced >= attempt.epoch
     if fenced and (attempt.state is AttemptState.INTENDED or unsure):

@@ -72,7 +72,7 @@ class Core:
         for job in self.book.providers[provider].jobs:
             row = self.book.jobs[job]
             attempt = active(row)
-            if attempt is not None and row.fence <= attempt.epoch and not row.cancel_asked:
+            if attempt is not None and row.fence <= attempt.epoch:
                 found.add(launch_key(job, attempt.epoch))
         return found
 

@@ -180,3 +180,14 @@ async def test_confirmed_stop_only_never_moves_a_job_on_suspicion(a_world) -> No
     world = a_world({"azure": Script(scenes=scenes), "oracle": Script()}, work=Work(steps=30), providers=providers)
     row = await ran(world)
     assert attempts(row) == [("azure", "done")]
+
+
+async def test_a_cancelled_job_has_its_grace_before_its_machines_are_ended(a_world) -> None:
+    """User code that needs 2 of its 3 seconds to say goodbye is not cut off by us."""
+    world = a_world({"azure": Script()}, work=Work(steps=1000, dies_after_s=2.0))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+        await server.desk.cancel(row.job, "me")
+        row = await until_over(server, row.job, 60)
+    assert (row.state, attempts(row)) == (JobState.CANCELLED, [("azure", "released")])
