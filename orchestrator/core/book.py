@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.lifecycle import active, fold_job, fold_ledger, open_offer
 from orchestrator.core.ranking import order
+from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, urgency
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger
@@ -22,62 +22,8 @@ from orchestrator.model.job import JobRow, JobState, LedgerRow, OfferState, Refu
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import How, Placement, Refused, Rules, Shape, Terms
 
-GATED_WIDTH = 256
-"""Jobs of one shape that may wait for a holder at a time."""
 PROBES = 8
 """Parked shapes that one release of capacity wakes: enough to find one that fits, few enough to cost nothing."""
-
-ShapeKey = tuple[str, Trigger]
-"""A shape's digest and why capacity is needed: a job that lost its machines is decided with trigger replace."""
-
-
-@dataclass(slots=True)
-class ShapeBook:
-    """One queue of jobs that are decided alike, and what is remembered for all of them."""
-
-    key: ShapeKey
-    shape: Shape
-    queue: list[tuple[int, str]] = field(default_factory=list)
-    """Heap of (submitted_at, job); stale entries are dropped when met."""
-    offering: int = 0
-    widths: dict[str, int] = field(default_factory=dict)
-    """provider → jobs of this shape that may ask it in the open market at a time."""
-    asking: dict[str, int] = field(default_factory=dict)
-    """provider → jobs of this shape with an open offer there."""
-    parked: dict[str, int] = field(default_factory=dict)
-    """provider → when it may be asked again by this shape in the open market."""
-    waiting: set[str] = field(default_factory=set)
-    """Jobs between two rounds."""
-    held: set[str] = field(default_factory=set)
-    """Jobs that wait for a person or a change."""
-    lift_at: int = 0
-    """The end of a term for which its held jobs are set to be looked at again."""
-    rules: Rules | None = None
-    placement: Placement | None = None
-    """For a job without refusals, at `prices`."""
-    prices: int = -1
-
-
-@dataclass(slots=True)
-class ProviderBook:
-    """What is remembered of one provider."""
-
-    name: str
-    capabilities: Capabilities
-    market_window: int
-    stated: bool = True
-    """False: it has not told its capabilities yet, these are guesses."""
-    up: bool = True
-    since: int = 0
-    open_offers: int = 0
-    deadlines: list[tuple[int, str, int]] = field(default_factory=list)
-    """Heap of (deadline, job, offer) of delivered offers; stale entries are dropped when met."""
-    jobs: set[str] = field(default_factory=set)
-    """Jobs with an active attempt here."""
-    waiters: set[ShapeKey] = field(default_factory=set)
-    """Shapes that wait for room among its open offers."""
-    parked: set[ShapeKey] = field(default_factory=set)
-    """Shapes that a release of capacity here wakes: parked, refused, or passed over."""
 
 
 class Book:
@@ -355,8 +301,14 @@ class Book:
         """A job's time between two rounds is over; its other timers run on."""
         self._arm(row.job, due_at(row, now))
         shape = self.shape_of(row)
+        shape.waiting.discard(row.job)
         heapq.heappush(shape.queue, (row.submitted_at, row.job))
         self.woken.add(shape.key)
+
+    def set_aside(self, shape: ShapeBook, entry: tuple[int, str]) -> None:
+        """This job waits, at no cost, for whoever is the first of those set aside to find somebody."""
+        shape.waiting.discard(entry[1])
+        heapq.heappush(shape.aside, entry)
 
     def _index_offer(self, before: JobRow | None, after: JobRow) -> None:
         was = open_offer(before) if before is not None else None
@@ -392,8 +344,3 @@ class Book:
 
 def _all_terms(rules: Rules) -> list[tuple[Terms, str]]:
     return [(g.terms, g.terms_hash) for g in rules.gates] + [(c.terms, c.terms_hash) for c in rules.candidates]
-
-
-def urgency(shape: ShapeBook) -> tuple[int, int]:
-    """By priority, then age of the head."""
-    return (-shape.shape.priority, shape.queue[0][0] if shape.queue else NEVER)

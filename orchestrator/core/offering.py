@@ -9,9 +9,10 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from orchestrator.core.book import GATED_WIDTH, Book, ShapeBook, urgency
+from orchestrator.core.book import Book
 from orchestrator.core.lifecycle import MAX_LATE, last_epoch, open_offer
 from orchestrator.core.ranking import covers
+from orchestrator.core.shapebook import GATED_WIDTH, Queue, ShapeBook, urgency
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
 from orchestrator.model import event as ev
@@ -52,7 +53,9 @@ class EndRound:
     until: int
     skipped: tuple[ev.Skip, ...]
     quiet: bool
-    """Nobody was asked, for reasons that hold for the whole shape: it sleeps, and nothing is written."""
+    """Nobody was asked, for reasons that hold for all jobs like this one: they sleep, and nothing is written."""
+    passed: bool = False
+    """And like this one are only those whose gates are passed: others of the shape have still to ask the holder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ def _market_step(
         if shape.asking.get(provider, 0) >= shape.widths.get(provider, 1) or not _room(book, provider):
             return WaitFor(provider)
         return Ask(provider, None, tuple(skipped))
-    alike = not placement.refused and all(s.reason != "loss" for s in skipped)
-    return EndRound(soonest, tuple(skipped), quiet=alike and not row.asked)
+    alike = all(s.reason != "loss" for s in skipped)
+    return EndRound(soonest, tuple(skipped), quiet=alike and not row.asked, passed=bool(placement.refused))
 
 
 def _passed_over(row: JobRow, provider: str, shape: ShapeBook, book: Book, now: int) -> ev.Skip | None:
@@ -279,8 +282,9 @@ def place(turn: Turn) -> None:
     for shape in woken:
         if shape.held:
             _lift(turn, shape)
-        while (row := _head(book, shape, turn.now)) is not None and _place_one(turn, shape, row):
-            pass
+        for queue in (shape.queue, shape.aside):
+            while (row := _head(book, shape, queue, turn.now)) is not None and _place_one(turn, shape, queue, row):
+                pass
 
 
 def _worth_waiting_for(row: JobRow, skipped: tuple[ev.Skip, ...]) -> set[str]:
@@ -305,18 +309,18 @@ def _lift(turn: Turn, shape: ShapeBook) -> None:
         turn.emit(job, ev.Resumed("change"))
 
 
-def _head(book: Book, shape: ShapeBook, now: int) -> JobRow | None:
-    """The oldest job of the shape that may be decided now; stale entries go."""
-    while shape.queue:
-        row = book.jobs.get(shape.queue[0][1])
+def _head(book: Book, shape: ShapeBook, queue: Queue, now: int) -> JobRow | None:
+    """The oldest job in this queue of the shape that may be decided now; stale entries go."""
+    while queue:
+        row = book.jobs.get(queue[0][1])
         if row is not None and book.may_decide(row, now) and book.shape_of(row) is shape:
             return row
-        heapq.heappop(shape.queue)
+        heapq.heappop(queue)
     return None
 
 
-def _place_one(turn: Turn, shape: ShapeBook, row: JobRow) -> bool:
-    """Take one step for the head; False: the shape has to wait."""
+def _place_one(turn: Turn, shape: ShapeBook, queue: Queue, row: JobRow) -> bool:
+    """Take one step for the head; False: all in this queue have to wait."""
     rules, placement = turn.book.placement(row, turn.now)
     match next_step(row, placement, shape, turn.book, turn.now):
         case Ask() as ask:
@@ -325,10 +329,13 @@ def _place_one(turn: Turn, shape: ShapeBook, row: JobRow) -> bool:
         case Hold(reason, skipped):
             turn.emit(row.job, ev.Held(reason, skipped))
             return True
-        case EndRound(until, skipped, quiet=True):
+        case EndRound(until, skipped, quiet=True, passed=passed):
             turn.book.listen(shape, _worth_waiting_for(row, skipped))
             turn.book.sleep(shape, until)
-            return False
+            if not passed or queue is shape.aside:
+                return False
+            turn.book.set_aside(shape, heapq.heappop(queue))
+            return True
         case EndRound(until, skipped):
             turn.book.listen(shape, _worth_waiting_for(row, skipped))
             turn.emit(row.job, ev.RoundEnded(row.round, until, skipped))

@@ -222,7 +222,7 @@ class EngineDesk:
         book = self._engine.core.book
         queued: dict[str, int] = {}
         for shape in book.shapes.values():
-            waiting = len(shape.queue) + len(shape.waiting)
+            waiting = len(shape.queue) + len(shape.waiting) + len(shape.aside)
             queued[shape.shape.job_class] = queued.get(shape.shape.job_class, 0) + waiting
         return Live(
             queued=queued,

@@ -17,7 +17,7 @@ from orchestrator.simulate.world import World, first_right, provider_document, s
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
-from tests.stories.words import attempts, ran
+from tests.stories.words import attempts, kinds, ran
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -48,6 +48,18 @@ async def test_a_holder_that_frees_capacity_wakes_whoever_it_refused(a_world) ->
     world = a_world({"azure": holder}, first_right("azure", tail="1s"))
     row = await ran(world)
     assert 500e6 <= (row.ended_at or 0) - row.submitted_at < 540e6
+
+
+async def test_a_queue_behind_a_full_market_writes_only_what_somebody_answered(a_world) -> None:
+    """The holder has refused each of twelve alike, by contract one by one; from then on one asks for all of them."""
+    full = [do.Declines(for_s=290)] * 8
+    world = a_world({"azure": Script(offers=[do.Declines(for_s=9000)] * 99), "oracle": Script(offers=full)},
+                    first_right("azure"), work=Work(steps=5))  # fmt: skip
+    async with world.server() as server:
+        made = [(await server.desk.submit(submission()))[0].job for _ in range(12)]
+        rows = [await until_over(server, job, 9000) for job in made]
+    assert all(row.state is JobState.SUCCEEDED for row in rows)
+    assert sum(kinds(world, job).count("RoundEnded") for job in made) <= len(made) + len(full)
 
 
 async def test_a_provider_that_is_back_wakes_whoever_passed_it_over(a_world) -> None:

@@ -1,0 +1,78 @@
+"""What is remembered of a shape's queue, and of a provider?
+
+Held by the book, which alone changes them together with the rows; the placement pass reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator.core.windows import NEVER
+from orchestrator.model.contract import Trigger
+from orchestrator.model.offer import Capabilities
+from orchestrator.model.placement import Placement, Rules, Shape
+
+GATED_WIDTH = 256
+"""Jobs of one shape that may wait for a holder at a time."""
+
+ShapeKey = tuple[str, Trigger]
+"""A shape's digest and why capacity is needed: a job that lost its machines is decided with trigger replace."""
+
+Queue = list[tuple[int, str]]
+"""Heap of (submitted_at, job); stale entries are dropped when met."""
+
+
+@dataclass(slots=True)
+class ShapeBook:
+    """One queue of jobs that are decided alike, and what is remembered for all of them."""
+
+    key: ShapeKey
+    shape: Shape
+    queue: Queue = field(default_factory=list)
+    """Jobs that may be decided now."""
+    offering: int = 0
+    widths: dict[str, int] = field(default_factory=dict)
+    """provider → jobs of this shape that may ask it in the open market at a time."""
+    asking: dict[str, int] = field(default_factory=dict)
+    """provider → jobs of this shape with an open offer there."""
+    parked: dict[str, int] = field(default_factory=dict)
+    """provider → when it may be asked again by this shape in the open market."""
+    waiting: set[str] = field(default_factory=set)
+    """Jobs between two rounds."""
+    aside: Queue = field(default_factory=list)
+    """Jobs whose gates are passed while nobody may be asked: the first speaks for all of them."""
+    held: set[str] = field(default_factory=set)
+    """Jobs that wait for a person or a change."""
+    lift_at: int = 0
+    """The end of a term for which its held jobs are set to be looked at again."""
+    rules: Rules | None = None
+    placement: Placement | None = None
+    """For a job without refusals, at `prices`."""
+    prices: int = -1
+
+
+@dataclass(slots=True)
+class ProviderBook:
+    """What is remembered of one provider."""
+
+    name: str
+    capabilities: Capabilities
+    market_window: int
+    stated: bool = True
+    """False: it has not told its capabilities yet, these are guesses."""
+    up: bool = True
+    since: int = 0
+    open_offers: int = 0
+    deadlines: list[tuple[int, str, int]] = field(default_factory=list)
+    """Heap of (deadline, job, offer) of delivered offers; stale entries are dropped when met."""
+    jobs: set[str] = field(default_factory=set)
+    """Jobs with an active attempt here."""
+    waiters: set[ShapeKey] = field(default_factory=set)
+    """Shapes that wait for room among its open offers."""
+    parked: set[ShapeKey] = field(default_factory=set)
+    """Shapes that a release of capacity here wakes: parked, refused, or passed over."""
+
+
+def urgency(shape: ShapeBook) -> tuple[int, int]:
+    """By priority, then age of the head."""
+    return (-shape.shape.priority, min(heap[0][0] if heap else NEVER for heap in (shape.queue, shape.aside)))
