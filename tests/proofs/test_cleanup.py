@@ -45,9 +45,9 @@ def strike(phase: str, blow: signal.Signals, delay_s: float, folder: Path) -> tu
     most = len(descendants(os.getpid()))
     demo.send_signal(blow)
     began = time.monotonic()
-    demo.wait(GONE_S)
-    while descendants(os.getpid()):
-        assert time.monotonic() - began < GONE_S, f"still alive: {named(descendants(os.getpid()))}"
+    while demo.poll() is None or descendants(os.getpid()):
+        left, said = named(descendants(os.getpid())), Path(out.name).read_text(errors="replace")[-2000:]
+        assert time.monotonic() - began < GONE_S, f"still alive: {left}\n{said}"
         time.sleep(0.05)
     return most, time.monotonic() - began
 
@@ -63,7 +63,8 @@ def named(pids: list[int]) -> list[str]:
     found = []
     for pid in pids:
         try:
-            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")[:120].decode(errors="replace"))
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")[:120].decode(errors="replace")
+            found.append(f"{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]} {line}")
         except OSError:
             continue
     return found
