@@ -6,6 +6,7 @@ not enforce, opens ledger and stores, makes providers by their entry points, and
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
 from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.intake import intake, launch_spec
+from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, threaded
 from orchestrator.model.documents.base import canonical_bytes
 from orchestrator.model.documents.compile import compile_contracts, compile_providers, disagreements, unenforced
@@ -66,11 +68,15 @@ class App:
     """Where packages are kept."""
     notices: tuple[str, ...] = ()
     """What the operator should know although it refuses nothing."""
+    watch: StoreWatch | None = None
     _closers: list[Callable[[], Any]] = field(default_factory=list)
+    _watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Lead."""
         await self.engine.start()
+        if self.watch is not None:
+            self._watching = asyncio.create_task(self.watch.run())
 
     async def run(self) -> None:
         """Until stopped; raises what made the engine fail."""
@@ -79,6 +85,8 @@ class App:
     async def stop(self) -> None:
         """Let go of everything; no job is touched."""
         await self.engine.stop()
+        if self._watching is not None:
+            self._watching.cancel()
         for provider in self.engine.wiring.providers.values():
             await provider.aclose()
         for close in self._closers:
@@ -130,7 +138,9 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
     engine_term.append(engine)
     files = next(iter(stores.values())).store
     told = tuple(notices(settings, contracts, operators))
-    return App(settings, engine, EngineDesk(engine), files, told, _closers=[runtime.aclose, ledger.close])
+    watch = StoreWatch(engine.wiring)
+    closers = [runtime.aclose, ledger.close]
+    return App(settings, engine, EngineDesk(engine, watch), files, told, watch, _closers=closers)
 
 
 def notices(settings: Settings, contracts: ContractSet | None, operators: ProviderSet) -> Iterator[str]:

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
         description="further names by which the server may be addressed (Host header), comma-separated",
     )
     database_url: str = Field(default="", description="the ledger; empty: SQLite, ledger.db in the home folder")
+    tokens: Path | None = Field(
+        default=None, description="tokens file, e.g. a mounted secret; none: tokens.json in the home folder, made by us"
+    )
     contracts: Path | None = Field(
         default=None, description="contract set (YAML); none: no gate, order of the providers file"
     )
@@ -126,7 +129,7 @@ class Settings(BaseSettings):
     @property
     def tokens_file(self) -> Path:
         """Named, scoped tokens of this server, 0600."""
-        return self.folder / "tokens.json"
+        return self.tokens or self.folder / "tokens.json"
 
     @property
     def address_file(self) -> Path:

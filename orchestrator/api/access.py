@@ -2,13 +2,15 @@
 
 `AccessMiddleware` stands before every route but the health checks, on loopback too; a route states the scope that
 it needs with `needs`. Tokens live in one 0600 file, read again when it changes, so that a token is revoked by
-editing it. Never logs or repeats a token.
+editing it; a file of another owner, a mounted secret, reaches us through our group and may be 0640. Never logs or
+repeats a token.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
+import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -66,6 +68,11 @@ def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
     return {sha256(token.encode()).digest(): caller for token, caller in pairs}
 
 
+def too_open(mode: int, *, ours: bool) -> bool:
+    """Whether a tokens file of this mode says too much. One that is not `ours` can only reach us through our group."""
+    return bool(stat.S_IMODE(mode) & (0o077 if ours else 0o037))
+
+
 class TokensFile:
     """The tokens of one server."""
 
@@ -91,7 +98,7 @@ class TokensFile:
             now = self._path.stat()
             if self._seen == (now.st_ino, now.st_mtime_ns, now.st_size):
                 return
-            if stat.S_IMODE(now.st_mode) & 0o077:
+            if too_open(now.st_mode, ours=now.st_uid == os.geteuid()):
                 raise TokensError(f"{self._path} may be read by others; `chmod 600 {self._path}`")
             self._callers = parse_tokens(self._path.read_text(), str(self._path))
         except OSError as error:

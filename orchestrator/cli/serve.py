@@ -121,11 +121,14 @@ class HomeUnusable(Exception):
 def prepare(settings: Settings) -> None:
     """The home folder (0700) and, at the first time, the tokens file (0600) with one token of every scope.
 
+    A tokens file that the operator names is the operator's.
     Raises HomeUnusable.
     """
     token = {"name": "owner", "token": secrets.token_urlsafe(32), "scopes": [scope.value for scope in Scope]}
     try:
         settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if settings.tokens is not None:
+            return
         with contextlib.suppress(FileExistsError):
             write_private(settings.tokens_file, json.dumps({"tokens": [token]}, indent=2) + "\n", os.O_EXCL)
     except OSError as error:

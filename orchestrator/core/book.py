@@ -18,7 +18,7 @@ from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, urgen
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger
-from orchestrator.model.job import JobRow, JobState, LedgerRow, OfferState, RefusalRow
+from orchestrator.model.job import AttemptState, JobRow, JobState, LedgerRow, OfferState, RefusalRow
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import How, Placement, Refused, Rules, Shape, Terms
 
@@ -335,6 +335,9 @@ class Book:
     def _index_attempt(self, before: JobRow | None, after: JobRow) -> None:
         was = active(before) if before is not None else None
         now = active(after)
+        for attempt, by in ((was, -1), (now, +1)):
+            if attempt is not None and attempt.state is AttemptState.UNKNOWN:
+                self.providers[attempt.provider].unknown += by
         if was is not None and now is None:
             self.providers[was.provider].jobs.discard(after.job)
             self.wake(was.provider)

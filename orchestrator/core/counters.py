@@ -8,7 +8,7 @@ Pure; labels come from closed sets and from providers' names, so their number st
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -43,6 +43,11 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "orchestrator_unknowns_total", "counter", "Times that an attempt's state became unknown, by provider and why."
     ),
+    Family(
+        "orchestrator_accept_failed_total",
+        "counter",
+        "Accepted offers whose launch, sent in time, was rejected or never started, by provider.",
+    ),
     Family("orchestrator_fences_total", "counter", "Fences that stand in run logs."),
     Family("orchestrator_swept_launches_total", "counter", "Launches ended because nobody owned them, by provider."),
     Family("orchestrator_swept_gpus_total", "counter", "GPUs released by the sweep, by provider."),
@@ -54,6 +59,17 @@ ANSWER_BUCKETS_US: tuple[int, ...] = tuple(
     int(seconds * 1_000_000) for seconds in (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 86_400)
 )
 """Upper bounds: from an API call to the longest window that people agree on; beyond is +Inf."""
+
+
+def zeros(providers: Iterable[str]) -> dict[str, int]:
+    """Counters that alerts watch, from nought: without them nobody sees the first one come."""
+    found: dict[str, int] = {}
+    for provider in providers:
+        found[key("orchestrator_accept_failed_total", provider=provider)] = 0
+        found[key("orchestrator_offers_total", provider=provider, answer="lapsed", reason="silence")] = 0
+        found[key("orchestrator_swept_gpus_total", provider=provider)] = 0
+        found[key("orchestrator_swept_launches_total", provider=provider)] = 0
+    return found
 
 
 def count(event: ev.AnyEvent, at: int, before: JobRow | None, after: JobRow | None) -> dict[str, int]:
@@ -143,7 +159,11 @@ def _started(e: ev.Started, at: int, before: JobRow, after: JobRow) -> Counts:
 
 
 def _ended(e: ev.Ended, at: int, before: JobRow, after: JobRow) -> Counts:
-    return {key("orchestrator_attempts_ended_total", provider=_at(before, e.epoch), how=e.how): 1}
+    provider = _at(before, e.epoch)
+    added = {key("orchestrator_attempts_ended_total", provider=provider, how=e.how): 1}
+    if e.refused or (e.how == "rejected" and not e.late):
+        added[key("orchestrator_accept_failed_total", provider=provider)] = 1
+    return added
 
 
 def _unknown(e: ev.WentUnknown, at: int, before: JobRow, after: JobRow) -> Counts:

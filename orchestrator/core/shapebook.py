@@ -67,6 +67,8 @@ class ProviderBook:
     """Heap of (deadline, job, offer) of delivered offers; stale entries are dropped when met."""
     jobs: set[str] = field(default_factory=set)
     """Jobs with an active attempt here."""
+    unknown: int = 0
+    """How many of these attempts are in the state unknown."""
     waiters: set[ShapeKey] = field(default_factory=set)
     """Shapes that wait for room among its open offers."""
     parked: set[ShapeKey] = field(default_factory=set)

@@ -19,6 +19,7 @@ from orchestrator.core.facts import CancelWish, ResumeWish, Wish
 from orchestrator.core.lifecycle import active
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.orders import store_of
+from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row
 from orchestrator.ports.desk import Conflict, Progress, ProviderStatus, Refused, Submission, UnknownJob
@@ -41,9 +42,9 @@ CHUNKS = 64
 class EngineDesk:
     """The engine as its fronts see it."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Over an engine that is started."""
-        self._engine = engine
+    def __init__(self, engine: Engine, stores: StoreWatch | None = None) -> None:
+        """Over an engine that is started; `stores` knows when each was last read."""
+        self._engine, self._stores = engine, stores
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._last_id = (0, b"")
         self._progress: dict[tuple[str, int], tuple[int, Progress]] = {}
@@ -229,6 +230,11 @@ class EngineDesk:
             providers_up={p.name: p.up for p in book.providers.values()},
             open_offers={p.name: p.open_offers for p in book.providers.values()},
             active_attempts={p.name: len(p.jobs) for p in book.providers.values()},
+            unknown_attempts={p.name: p.unknown for p in book.providers.values()},
+            store_unread=self._stores.unread() if self._stores else {},
+            store_limit=self._stores.limits if self._stores else {},
+            ledger_behind=max(0, self._engine.core.now - self._engine.durable_at) / 1e6,
+            facts_waiting=len(self._engine.core.inbox),
         )
 
     def metrics(self) -> bytes:

@@ -111,6 +111,11 @@ class Engine:
             await self.keeper.close()
 
     @property
+    def durable_at(self) -> int:
+        """When the ledger last took in that we are here, microseconds UTC; every commit that is due says so."""
+        return self._presence
+
+    @property
     def leads(self) -> bool:
         """Whether wishes are taken in."""
         return bool(self._tasks) and self.failed is None and not self._stopping.is_set()

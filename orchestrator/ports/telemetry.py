@@ -23,6 +23,16 @@ class Live(Struct, frozen=True, kw_only=True):
     """By provider."""
     active_attempts: Mapping[str, int] = field(default_factory=dict)
     """By provider."""
+    unknown_attempts: Mapping[str, int] = field(default_factory=dict)
+    """By provider: attempts of which we do not know whether they run."""
+    store_unread: Mapping[str, float] = field(default_factory=dict)
+    """By store: seconds since this server last read it."""
+    store_limit: Mapping[str, float] = field(default_factory=dict)
+    """By store: seconds without a read after which jobs of some policy stop by themselves."""
+    ledger_behind: float | None = None
+    """Seconds since the ledger last took something in; None: no server leads here."""
+    facts_waiting: int = 0
+    """What arrived and is in no commit yet."""
 
 
 class Page(Struct, frozen=True):

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from orchestrator.api.access import OPEN_PATHS, TokensError, TokensFile
+from orchestrator.api.access import OPEN_PATHS, TokensError, TokensFile, too_open
 from tests.api.conftest import token_of, write_tokens
 
 VERBS = {"get", "put", "post", "head", "delete", "patch"}
@@ -88,6 +88,14 @@ def test_a_tokens_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokens.json").chmod(0o644)
     with pytest.raises(TokensError, match="chmod 600"):
         TokensFile(tmp_path / "tokens.json")
+
+
+@pytest.mark.parametrize(("mode", "ours", "open_"), [
+    (0o600, True, False), (0o640, True, True), (0o604, True, True),
+    (0o440, False, False), (0o640, False, False), (0o660, False, True), (0o444, False, True),
+])  # fmt: skip
+def test_a_mounted_secret_may_be_read_by_our_group(mode: int, ours: bool, open_: bool) -> None:
+    assert too_open(mode, ours=ours) is open_
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,8 @@ class Recount:
 
     def ended(self, job: str, at: int, body: dict[str, Any]) -> None:
         self.add("attempts_ended_total", provider=self.epochs[job, body["epoch"]], how=body["how"])
+        if body.get("refused") or (body["how"] == "rejected" and not body.get("late")):
+            self.add("accept_failed_total", provider=self.epochs[job, body["epoch"]])
         if body["how"] == "done":
             self.enter(job, at, "")
             self.add("jobs_finished_total", state="failed" if body.get("fails") else "succeeded")
@@ -130,7 +132,7 @@ def shown(counters: dict[str, int]) -> dict[str, float]:
     """What the page says of the ledger, without histogram buckets, live values and this process's own durations."""
     page = PrometheusTelemetry().page(counters, Live()).body.decode().splitlines()
     values = dict(line.rsplit(" ", 1) for line in page if not line.startswith("#"))
-    own = ("_bucket", "orchestrator_turn", "orchestrator_commit", "_created")
+    own = ("_bucket", "orchestrator_turn", "orchestrator_commit", "orchestrator_facts", "_created")
     return {name: float(value) for name, value in values.items() if not any(part in name for part in own)}
 
 

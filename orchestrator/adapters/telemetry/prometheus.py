@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from orchestrator.core.counters import ANSWER_BUCKETS_US, FAMILIES, Family
+from orchestrator.core.counters import ANSWER_BUCKETS_US, FAMILIES, Family, zeros
 from orchestrator.ports.telemetry import Live, Page
 
 DURATION_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -48,7 +48,8 @@ class PrometheusTelemetry:
     def page(self, counters: Mapping[str, int], live: Live) -> Page:
         """Everything in Prometheus' text format."""
         scrape = CollectorRegistry()
-        scrape.register(_Fixed([*_ledger(counters), *_live(live), *self._registry.collect()]))
+        known = {**zeros(live.providers_up), **counters}
+        scrape.register(_Fixed([*_ledger(known), *_live(live), *self._registry.collect()]))
         return Page(CONTENT_TYPE_PLAIN_0_0_4, generate_latest(scrape))
 
 
@@ -117,9 +118,22 @@ def _live(live: Live) -> Iterator[Metric]:
     yield _gauge("orchestrator_provider_up", "Whether a provider answers us.", "provider", live.providers_up)
     yield _gauge("orchestrator_open_offers", "Offers that wait for an answer.", "provider", live.open_offers)
     yield _gauge("orchestrator_active_attempts", "Attempts that are not over.", "provider", live.active_attempts)
+    yield _gauge(
+        "orchestrator_unknown_attempts", "Attempts that may or may not run.", "provider", live.unknown_attempts
+    )
+    yield _gauge(
+        "orchestrator_store_unread_seconds", "Since this server last read the store.", "store", live.store_unread
+    )
+    yield _gauge(
+        "orchestrator_store_limit_seconds", "Unread for so long, jobs stop by themselves.", "store", live.store_limit
+    )
+    yield GaugeMetricFamily("orchestrator_facts_waiting", "Facts in no commit yet.", value=live.facts_waiting)
+    if live.ledger_behind is not None:
+        text = "Since the ledger last took something in."
+        yield GaugeMetricFamily("orchestrator_ledger_behind_seconds", text, value=live.ledger_behind)
 
 
-def _gauge(name: str, text: str, label: str, values: Mapping[str, int | bool]) -> Metric:
+def _gauge(name: str, text: str, label: str, values: Mapping[str, int | bool] | Mapping[str, float]) -> Metric:
     metric = GaugeMetricFamily(name, text, labels=[label])
     for value, number in sorted(values.items()):
         metric.add_metric([value], float(number))
