@@ -1,0 +1,58 @@
+"""How is a launch an indexed `Job` with a headless Service, where there is no KubeRay?
+
+Called by `objects`. Pure. Every pod runs `orchestrator.rayhead.gang`: the one with index 0 is the Ray head and runs our
+agent, the others join it. The Job never tries again: no retries, and no new pod for one that is being deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.adapters.providers.kubernetes.connection import Connection
+from orchestrator.adapters.providers.kubernetes.pods import RAY_BYTES, Need, template
+
+Doc = dict[str, Any]
+
+TTL_S = 3600
+"""How long a finished Job of ours stays when nobody deletes it."""
+PODS = "main"
+"""The pod set's name at Kueue."""
+_JOB, _INDEX = "batch.kubernetes.io/job-name", "batch.kubernetes.io/job-completion-index"
+
+
+def spec(need: Need, connection: Connection, key: str) -> Doc:
+    """The Job's spec, but for its deadline. `key`: the launch key, and the Service's name."""
+    pod = workers(need, connection)
+    return {
+        "completionMode": "Indexed",
+        "completions": need.workers,
+        "parallelism": need.workers,
+        "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        "successPolicy": {"rules": [{"succeededIndexes": "0"}]},
+        "ttlSecondsAfterFinished": TTL_S,
+        "template": pod | {"spec": pod["spec"] | {"subdomain": key}},
+    }
+
+
+def workers(need: Need, connection: Connection) -> Doc:
+    """The pod template of all of them."""
+    env = [
+        _field("GANG_JOB", f"metadata.labels['{_JOB}']"),
+        _field("GANG_INDEX", f"metadata.labels['{_INDEX}']"),
+        _field("GANG_ADDRESS", "status.podIP"),
+        {"name": "GANG_SIZE", "value": str(need.workers)},
+        {"name": "GANG_CPUS", "value": str(need.cpus)},
+        {"name": "GANG_GPUS", "value": str(need.gpus)},
+    ]
+    command = ["python3", "-m", "orchestrator.rayhead.gang"]
+    return template(need, connection, {"command": command, "env": env}, RAY_BYTES)
+
+
+def service_spec(key: str) -> Doc:
+    """The headless Service by which the pods know the head, ready or not."""
+    return {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {_JOB: key}}
+
+
+def _field(name: str, path: str) -> Doc:
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}

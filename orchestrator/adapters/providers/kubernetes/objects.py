@@ -1,0 +1,144 @@
+"""Which objects is one launch, and what would Kueue be asked to reserve for it?
+
+Called by the provider before it offers and when it launches. Pure: the same order gives the same objects. The first
+object is the launch itself, named by its key; whoever creates the others makes it their owner, so that they go with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
+
+from orchestrator.adapters.providers.kubernetes import indexed, kuberay
+from orchestrator.adapters.providers.kubernetes.connection import OVERRIDABLE, Connection
+from orchestrator.adapters.providers.kubernetes.pods import (
+    ATTEMPT_KEY,
+    TOKEN_KEY,
+    Need,
+    merge,
+    need_of_order,
+    need_of_terms,
+)
+from orchestrator.model.offer import LaunchOrder
+from orchestrator.model.placement import Terms
+from orchestrator.model.wire import AttemptEnv
+
+Doc = dict[str, Any]
+Runtime: TypeAlias = Literal["kuberay", "job"]
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+OURS = "orchestrator"
+KEY, JOB, EPOCH, LEDGER = (f"orchestrator.dev/{name}" for name in ("key", "job", "epoch", "ledger"))
+QUEUE, WORKLOAD = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/prebuilt-workload-name"
+START_S = 600
+"""A launch that has not formed by then ends itself: as long as the engine waits for a start."""
+GRACE_SLACK_S = 5
+"""Beyond the attempt's own grace, until a pod that is being deleted is killed."""
+
+
+class NotOverridable(ValueError):
+    """A job asks for something of its pods that the operator has not left to jobs."""
+
+
+def manifests(
+    order: LaunchOrder,
+    connection: Connection,
+    runtime: Runtime,
+    ledger: str,
+    *,
+    workload: str | None,
+    token: str,
+    overrides: Mapping[str, Any] | None = None,
+) -> tuple[Doc, ...]:
+    """The objects of a launch: the RayJob or Job, then its Secret, then (for a Job) its Service.
+
+    `workload`: the Kueue Workload that was made for the offer; None: none. `token`: Ray's, drawn afresh by the caller.
+    `overrides`: fields of the pods' spec that the job sets itself. Raises `NotOverridable`.
+    """
+    need, labels = need_of_order(order), _labels(order, ledger)
+    main = _main(order, connection, runtime, need)
+    _mark_pods(main, labels, _pod_spec(order, connection, overrides or {}))
+    meta: Doc = {"name": order.key, "namespace": connection.namespace, "labels": dict(labels)}
+    if connection.queue:
+        meta["labels"][QUEUE] = connection.queue
+        main["spec"]["suspend"] = True
+        if workload:
+            meta["labels"][WORKLOAD] = workload
+    if runtime == "kuberay":
+        meta["annotations"] = dict(kuberay.ANNOTATIONS)
+    main["metadata"] = meta
+    beside = {"namespace": connection.namespace, "labels": labels}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": need.secret} | beside,
+        "type": "Opaque",
+        "data": {ATTEMPT_KEY: _base64(_attempt(order)), TOKEN_KEY: _base64(token)},
+    }
+    if runtime == "kuberay":
+        return main, secret
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": order.key} | beside}
+    return main, secret, service | {"spec": indexed.service_spec(order.key)}
+
+
+def pod_sets(offer: str, terms: Terms, accelerator: str, connection: Connection, runtime: Runtime) -> tuple[Doc, ...]:
+    """What Kueue is asked for before the launch is known: `name`, `count` and `template` of each kind of pod.
+
+    `accelerator`: the one that the answer would name ("": none).
+    """
+    need = need_of_terms(offer, terms, accelerator)
+    if runtime == "job":
+        return ({"name": indexed.PODS, "count": need.workers, "template": indexed.workers(need, connection)},)
+    head = {"name": "head", "count": 1, "template": kuberay.head(need, connection)}
+    if need.workers == 1:
+        return (head,)
+    others = {"name": kuberay.WORKERS, "count": need.workers - 1, "template": kuberay.worker(need, connection)}
+    return head, others
+
+
+def _main(order: LaunchOrder, connection: Connection, runtime: Runtime, need: Need) -> Doc:
+    deadline = {"activeDeadlineSeconds": -(-order.delete_after_ms // 1000)}
+    if runtime == "job":
+        return {"apiVersion": "batch/v1", "kind": "Job", "spec": indexed.spec(need, connection, order.key) | deadline}
+    spec = kuberay.spec(need, connection, order.key) | deadline | {"preRunningDeadlineSeconds": START_S}
+    return {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": spec}
+
+
+def _mark_pods(main: Doc, labels: Doc, spec: Doc) -> None:
+    """Our labels, and what only the launch knows, on every pod template in there."""
+    cluster = main["spec"].get("rayClusterSpec")
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]] if cluster else [main["spec"]]
+    for group in groups:
+        group["template"] = merge(group["template"], {"metadata": {"labels": labels}, "spec": spec})
+    if cluster:
+        cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": dict(labels)}}
+
+
+def _pod_spec(order: LaunchOrder, connection: Connection, overrides: Mapping[str, Any]) -> Doc:
+    for field in overrides:
+        if field not in connection.overridable or field not in OVERRIDABLE:
+            left = ", ".join(connection.overridable) or "none"
+            raise NotOverridable(f"the pods' {field} is not left to jobs here (left: {left}); leave it out")
+    grace_s = -(-AttemptEnv.from_json(order.attempt).isolation.grace_ms // 1000)
+    return dict(overrides) | {"terminationGracePeriodSeconds": grace_s + GRACE_SLACK_S}
+
+
+def _attempt(order: LaunchOrder) -> str:
+    """What the agent is told; over several pods it cannot see the end of all processes."""
+    return replace(AttemptEnv.from_json(order.attempt), nodes=order.workers).to_json()
+
+
+def _labels(order: LaunchOrder, ledger: str) -> dict[str, str]:
+    return {MANAGED_BY: OURS, KEY: order.key, JOB: order.job, EPOCH: str(order.epoch), LEDGER: ledger}
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def as_yaml(documents: tuple[Doc, ...]) -> str:
+    """The objects as `kubectl apply -f -` takes them (JSON is YAML)."""
+    return "\n---\n".join(json.dumps(document, indent=2, sort_keys=True) for document in documents) + "\n"
