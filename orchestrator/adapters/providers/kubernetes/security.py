@@ -14,8 +14,10 @@ Profile: TypeAlias = Literal["restricted", "baseline", "privileged"]
 UID = 1000
 """Who runs in a pod whose template says nothing: a number, since a name in an image cannot be verified."""
 _BASELINE_CAPABILITIES = frozenset(
-    ("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP")
-    + ("SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
+    {
+        *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP"),
+        *("SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+    }
 )
 _RESTRICTED_VOLUMES = frozenset(
     (
