@@ -1,11 +1,12 @@
 """How do the pods of one gang become a Ray cluster by themselves? `python3 -m orchestrator.rayhead.gang` in each.
 
-Run as the first process of a container, where nothing else forms clusters. Index 0 starts the Ray head, waits until all
-the others have joined, and runs our agent, whose exit is its own. The others join the head and stay until Ray ends: what
-became of the attempt is never theirs to say. Every wait is bounded. Standard library only: it runs in the user's image.
+Run as the first process of a container, where nothing else forms clusters. Index 0 starts the Ray head, waits until
+all the others have joined, and runs our agent, whose exit is its own. The others join the head and stay until Ray ends:
+what became of the attempt is never theirs to say. Every wait is bounded. Standard library only: it runs in the user's
+image.
 
-Environment: GANG_JOB (also the headless Service's name), GANG_INDEX, GANG_SIZE, GANG_CPUS, GANG_GPUS, GANG_ADDRESS (this
-pod's), RAY_AUTH_TOKEN. Exit codes: the agent's at index 0, 0 at the others; 79 the gang did not form.
+Environment: GANG_JOB (also the headless Service's name), GANG_INDEX, GANG_SIZE, GANG_CPUS, GANG_GPUS, GANG_ADDRESS
+(this pod's), RAY_AUTH_TOKEN. Exit codes: the agent's at index 0, 0 at the others; 79 the gang did not form.
 """
 
 from __future__ import annotations
@@ -131,16 +132,24 @@ def follow(gang: Gang, children: Children, until: float) -> int:
     """Any other index: join once the head is there, stay until Ray ends. Raises NotFormed."""
     while True:
         _until(until, lambda: _listens(gang.head), lambda: f"no head at {gang.head}:{PORT}")
-        began = time.monotonic()
-        code = children.wait(children.start(ray_command(gang)))
-        if time.monotonic() >= min(until, began + READY_S):
+        ray = children.start(ray_command(gang))
+        try:
+            _until(min(until, time.monotonic() + READY_S), _healthy, lambda: "Ray does not start here", ray)
+        except NotFormed as why:
+            _say(f"{why}; trying again")
+            ray.kill()
+            ray.wait()
+        else:
+            children.wait(ray)
             return 0
-        _say(f"Ray ended with {code} soon after its start; trying again")
-        time.sleep(POLL_S)
 
 
 def _ready() -> bool:
-    return _ask(DASHBOARD, "/api/version") is not None and _ask(HEALTH, "/api/local_raylet_healthz") is not None
+    return _ask(DASHBOARD, "/api/version") is not None and _healthy()
+
+
+def _healthy() -> bool:
+    return _ask(HEALTH, "/api/local_raylet_healthz") is not None
 
 
 def _alive() -> int:

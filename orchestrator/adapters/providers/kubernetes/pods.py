@@ -84,7 +84,7 @@ def template(need: Need, connection: Connection, container: Doc, extra_bytes: in
     """A pod template. `container`: what the form adds to the user's container; `extra_bytes`: memory for Ray itself."""
     kind = connection.accelerator(need.accelerator) or Accelerator()
     base: Doc = {"metadata": {}, "spec": _offered(need, connection, kind, extra_bytes)}
-    merged = merge(merge(base, connection.pod_template), {"spec": _ours(need, connection, container)})
+    merged: Doc = merge(merge(base, connection.pod_template), {"spec": _ours(need, connection, container)})
     for one in merged["spec"]["containers"] + merged["spec"]["initContainers"]:
         resources = one.get("resources", {})
         if "limits" in resources:  # as the API server would
