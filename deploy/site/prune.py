@@ -18,11 +18,6 @@ ROOTS = (
     "orchestrator.training",
     "orchestrator.rayhead.gang",
 )
-    "orchestrator.agent.__main__",
-    "orchestrator.agent.guard",
-    "orchestrator.training",
-    "orchestrator.rayhead.gang",
-)
 
 
 def needed(site: Path) -> set[Path]:
