@@ -15,9 +15,13 @@ from importlib.util import find_spec
 import pytest
 import structlog
 
+from tests.kubernetes import cluster
+
 NEEDS = {
     "ray": (lambda: find_spec("ray"), "pip install 'first-refusal[ray]'"),
     "s3": (lambda: find_spec("moto"), "pip install 'first-refusal[dev]'"),
+    "kubernetes": (cluster.how, f"no cluster: {cluster.REMEDY}"),
+    "pods": (cluster.runs_pods, "no cluster that runs pods: see tests/kubernetes/cluster.py"),
     "promtool": (lambda: shutil.which("promtool"), "install Prometheus (Debian: apt-get install prometheus)"),
 }
 MODES = {"heavy": "--heavy", "crash": "--crash-at"}
