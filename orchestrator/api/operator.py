@@ -61,7 +61,7 @@ def _figures(routes: APIRouter, desk: Desk, metrics: Metrics) -> None:
     @routes.get("/v1/contracts", tags=["operator"])
     async def contracts(_: Caller = needs(Scope.VIEWER)) -> InForceView:
         """Which contract set and provider set decide now."""
-        row = await desk.in_force()
+        head, row = await desk.head(), await desk.in_force()
         return InForceView(
             contract=row.contract,
             contract_digest=row.contract_digest,
@@ -69,6 +69,7 @@ def _figures(routes: APIRouter, desk: Desk, metrics: Metrics) -> None:
             providers=row.providers,
             providers_digest=row.providers_digest,
             providers_document=await _document(desk, row.providers_digest),
+            head=head,
         )
 
 

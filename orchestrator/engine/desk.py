@@ -135,6 +135,10 @@ class EngineDesk:
         """The ledger's own row."""
         return self._engine.core.book.ledger
 
+    async def head(self) -> int:
+        """Sequence number of the newest event."""
+        return (await self._engine.wiring.ledger.head())[0]
+
     async def document(self, digest: str) -> bytes | None:
         """A document cited by an event or row."""
         return await self._engine.wiring.ledger.spec(digest)

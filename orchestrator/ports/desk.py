@@ -100,6 +100,10 @@ class Desk(Protocol):
         """The ledger's own row: which contract set and provider set decide now, who leads, absences."""
         ...
 
+    async def head(self) -> int:
+        """Sequence number of the newest event; 0: nothing happened yet."""
+        ...
+
     async def document(self, digest: str) -> bytes | None:
         """A document cited by an event or row: job, contract set, provider set, terms, shape."""
         ...

@@ -171,6 +171,10 @@ class FakeDesk:
         """See Desk."""
         return self.force
 
+    async def head(self) -> int:
+        """See Desk."""
+        return len(self._happened)
+
     async def document(self, digest: str) -> bytes | None:
         """See Desk."""
         return self._documents.get(digest)

@@ -228,6 +228,7 @@ class InForceView(View):
     providers: int
     providers_digest: str
     providers_document: Any = None
+    head: int = Field(default=0, description="sequence number of the newest event: where to begin to follow them")
 
 
 class PackageView(View):
