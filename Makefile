@@ -11,7 +11,7 @@ else
   INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: demo test lint types heavy prove-cleanup prove-resume prove-zombie prove-absence clean help
+.PHONY: demo test lint types crds heavy prove-cleanup prove-resume prove-zombie prove-absence clean help
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -26,6 +26,9 @@ lint: .venv/.dev       ## style, types and floors
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+crds: .venv/.dev       ## the custom resources, from the documents' models
+	@$(BIN)/python -m orchestrator.controller.crds deploy/crds
 
 heavy: .venv/.dev      ## what takes minutes, with a real Ray
 	@REQUIRE=ray $(BIN)/python -m pytest -q --heavy -m heavy

@@ -39,6 +39,7 @@ COMMANDS = {
     "audit": Place("orchestrator.cli.audit", "app"),
     "doctor": Place("orchestrator.cli.doctor", "app"),
     "pack": Place("orchestrator.cli.run", "pack"),
+    "controller": Place("orchestrator.cli.controller", "controller"),
     "mock-cloud": Place("orchestrator.cli.mockcloud", "app"),
     "demo": Place("orchestrator.cli.demo", "demo"),
 }

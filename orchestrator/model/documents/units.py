@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, Strict, StringConstraints, ValidationInfo
+from pydantic import BeforeValidator, Field, Strict, StringConstraints, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 MAX_DURATION_MS = 100 * 366 * 86_400_000
@@ -97,16 +97,27 @@ def _show(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def written(schema: dict[str, Any], pattern: str = "", *, zero: bool = False) -> WithJsonSchema:
+    """How a value is written, for schemas: text of a pattern (or the number 0), or what `schema` says."""
+    text = {"type": "string", "pattern": pattern} if pattern else {}
+    return WithJsonSchema(schema | ({"anyOf": [{"type": "integer"}, text]} if zero else text))
+
+
+_AMOUNT = r"^\d{1,15}(\.\d{1,9})?"
+_SPAN, _BULK = _AMOUNT + "(ms|s|m|h|d)$", _AMOUNT + "(Ki|Mi|Gi|Ti|k|M|G|T)$"
+_PRICE = {"type": "number", "exclusiveMinimum": 0, "maximum": 10**6}  # dollars
+_PERCENT = {"type": "number", "minimum": 0, "maximum": 100}
+
 Integer = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, StringConstraints(strict=True, max_length=4096)]
-Duration = Annotated[int, Field(ge=0, le=MAX_DURATION_MS), BeforeValidator(duration_ms)]
-Period = Annotated[int, Field(gt=0, le=MAX_DURATION_MS), BeforeValidator(duration_ms)]
-Size = Annotated[int, BeforeValidator(size_bytes)]
-Money = Annotated[int, Field(ge=0), BeforeValidator(micro_dollars)]
-Price = Annotated[int, Field(gt=0, le=10**12), BeforeValidator(micro_dollars)]
-Number = Annotated[Decimal, Field(ge=0), BeforeValidator(number)]
-Percent = Annotated[Decimal, Field(ge=0, le=100), BeforeValidator(number)]
-Day = Annotated[date, BeforeValidator(day)]
+Duration = Annotated[int, Field(ge=0, le=MAX_DURATION_MS), BeforeValidator(duration_ms), written({}, _SPAN, zero=True)]
+Period = Annotated[int, Field(gt=0, le=MAX_DURATION_MS), BeforeValidator(duration_ms), written({}, _SPAN)]
+Size = Annotated[int, BeforeValidator(size_bytes), written({}, _BULK)]
+Money = Annotated[int, Field(ge=0), BeforeValidator(micro_dollars), written({"type": "number", "minimum": 0})]
+Price = Annotated[int, Field(gt=0, le=10**12), BeforeValidator(micro_dollars), written(_PRICE)]
+Number = Annotated[Decimal, Field(ge=0), BeforeValidator(number), written({"type": "number", "minimum": 0})]
+Percent = Annotated[Decimal, Field(ge=0, le=100), BeforeValidator(number), written(_PERCENT)]
+Day = Annotated[date, BeforeValidator(day), written({"format": "date"}, r"^\d{4}-\d{2}-\d{2}$")]
 Id = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
 Word = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]

@@ -1,0 +1,80 @@
+"""Which document does a Kubernetes object stand for, and what is wrong with it? Pure; the same judgement as the CLI's.
+
+Called by admission and by whoever submits. An object's namespace is the job's project; its labels are the job's labels.
+What an object has for Kubernetes' own sake (uid, managed fields, annotations) is no part of any document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.model.documents import (
+    ContractSet,
+    DocumentError,
+    Problem,
+    TrainingJob,
+    job_from,
+    refuse_unhonoured,
+    unenforced,
+)
+from orchestrator.model.documents.contracts import contracts_from
+
+GROUP, VERSION = "orchestrator.dev", "v1alpha1"
+GROUP_LABEL = f"{GROUP}/group"
+"""Stands for `metadata.group`, which Kubernetes' metadata has no room for."""
+PACK = "Upload it with `orchestrator pack DIR --project NAMESPACE` and give the digest that it prints"
+Object = Mapping[str, Any]
+
+
+def job_of(body: Object) -> TrainingJob:
+    """The job that a TrainingJob object describes. Raises `DocumentError` with every problem."""
+    meta = body["metadata"]
+    labels = dict(meta.get("labels") or {})
+    group = labels.pop(GROUP_LABEL, None)
+    metadata = {"name": meta.get("name") or _generated(meta), "project": meta["namespace"]}
+    metadata |= {"group": group} if group else {}
+    metadata |= {"labels": labels} if labels else {}
+    job = job_from({"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]})
+    try:
+        refuse_unhonoured(job)
+    except DocumentError as error:
+        problems = [_with_remedy(problem, meta["namespace"]) for problem in error.problems]
+        raise DocumentError(problems) from error
+    return job
+
+
+def _generated(meta: Object) -> str:
+    """A name before the API server has made it, for `kubectl create` with generateName."""
+    return f"{meta.get('generateName', '')}x"
+
+
+def _with_remedy(problem: Problem, namespace: str) -> Problem:
+    """A folder is on the author's machine; say how its code comes here."""
+    remedy = PACK.replace("NAMESPACE", namespace)
+    return problem._replace(remedy=remedy) if problem.code == "unpacked" else problem
+
+
+def contracts_of(body: Object) -> ContractSet:
+    """The contract set that a ContractSet object holds. Raises `DocumentError` with every problem.
+
+    Labels with a prefix are of tools that deploy objects, and no part of the document; so its digest is that of the
+    file that it was applied from.
+    """
+    meta = body["metadata"]
+    labels = {key: value for key, value in (meta.get("labels") or {}).items() if "/" not in key}
+    metadata = {"name": meta.get("name") or _generated(meta)} | ({"labels": labels} if labels else {})
+    plain = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]}
+    found = contracts_from(plain)
+    if missing := unenforced(found):
+        raise DocumentError([_not_enforced(path, what) for path, what in missing])
+    return found
+
+
+def _not_enforced(path: str, what: str) -> Problem:
+    return Problem(path, f"{what} is not enforced by this version yet", "Leave it out", "not_enforced")
+
+
+def refusal(problems: Sequence[Problem]) -> str:
+    """Every problem of an object, for whoever applied it: path, reason and remedy, a line each."""
+    return "\n".join(str(problem) for problem in problems)

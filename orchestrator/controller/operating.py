@@ -1,0 +1,119 @@
+"""How does the controller run? Kopf's operator with our handlers and our habits, beside one stream from the server.
+
+Called by `orchestrator controller` and by tests. Kubernetes' credentials are found by Kopf (service account or
+kubeconfig) and found again when they are refused; the server's by the SDK.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from orchestrator.controller.admission import Endpoint, Judge
+from orchestrator.controller.handlers import register
+from orchestrator.controller.objects import GROUP
+from orchestrator.controller.server import Server
+from orchestrator.sdk import AsyncClient
+
+PATIENCE_S = 10.0
+"""A server that is away for less is not worth a word on every object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What an operator chooses."""
+
+    namespaces: tuple[str, ...] = ()
+    """None: all."""
+    webhook: Endpoint | None = None
+    """None: no admission of our own."""
+    configuration: str = GROUP
+    """Name of the ValidatingWebhookConfiguration that is kept up to date; empty: somebody else does."""
+    liveness: str | None = None
+    """URL to answer at, as http://0.0.0.0:8080/healthz."""
+
+
+class Backoffs:
+    """Seconds between tries of a request to the API server: growing, and without an end."""
+
+    def __iter__(self) -> Iterator[float]:
+        seconds = 1.0
+        while True:
+            yield seconds
+            seconds = min(seconds * 2, 30.0)
+
+
+class Nothing(kopf.DiffBaseStorage):
+    """Keeps no copy of an object on the object: every look begins anew, nobody asks what changed."""
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """There is none."""
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nowhere."""
+
+
+def connect() -> AsyncClient:
+    """A client of the server. Raises NoServer."""
+    return AsyncClient(patience_s=PATIENCE_S, waiting_patience_s=PATIENCE_S)
+
+
+def settings_of(choices: Choices) -> kopf.OperatorSettings:
+    """Kopf's settings."""
+    found = kopf.OperatorSettings()
+    found.peering.standalone = True
+    found.persistence.finalizer = f"{GROUP}/job"
+    found.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    found.persistence.diffbase_storage = Nothing()
+    found.networking.error_backoffs = Backoffs()
+    found.background.instant_exit_timeout = 0.1
+    found.background.cancellation_polling = 1.0
+    found.execution.default_backoff = 10.0
+    found.posting.reporting_component = "orchestrator"
+    found.posting.event_name_prefix = "orchestrator-"
+    if choices.webhook is not None:
+        found.admission.server = Judge(choices.webhook)
+        found.admission.managed = choices.configuration or None
+    return found
+
+
+async def operate(
+    choices: Choices,
+    *,
+    connect: Callable[[], AsyncClient] = connect,
+    stop: asyncio.Event | None = None,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Serve the objects of a cluster until `stop`, or a signal."""
+    registry, server = kopf.OperatorRegistry(), Server(connect)
+    register(registry, server, judging=choices.webhook is not None)
+    login(registry)
+    hearing = asyncio.create_task(server.run(), name="server's events")
+    operating: Any = kopf.operator(
+        registry=registry,
+        settings=settings_of(choices),
+        clusterwide=not choices.namespaces,
+        namespaces=choices.namespaces,
+        liveness_endpoint=choices.liveness,
+        stop_flag=stop,
+        ready_flag=ready,
+    )
+    try:
+        await operating
+    finally:
+        hearing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await hearing
+
+
+def login(registry: kopf.OperatorRegistry) -> None:
+    """Credentials of the cluster: asked for at the start, and again whenever they are refused."""
+
+    @kopf.on.login(registry=registry, retries=3, backoff=1.0)
+    def credentials(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_via_client(**kwargs)

@@ -1,0 +1,180 @@
+"""What is to be done about one TrainingJob object now? One look at it: submit its job, mirror it, or end it.
+
+Called by `handlers` whenever the object's flag is raised. Each look begins anew from the object's status and the
+server's answer, so that it does not matter who crashed in between. The intention to submit stands in the status before
+the server is asked, the object's UID is the idempotency key: no object ever makes two jobs. It knows nothing of Kopf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from orchestrator.controller.mirror import (
+    FALSE,
+    TRUE,
+    UNKNOWN,
+    Fact,
+    Status,
+    changed,
+    condition,
+    conditions,
+    job_facts,
+    job_status,
+    progress_status,
+    untold,
+)
+from orchestrator.controller.objects import job_of, refusal
+from orchestrator.controller.server import SAFETY_S, Server, Watch
+from orchestrator.model.documents import DocumentError
+from orchestrator.model.documents.views import ExplainView, LineView
+from orchestrator.sdk import AsyncJob
+from orchestrator.sdk.errors import (
+    Busy,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    OrchestratorError,
+    Unauthenticated,
+    Unreachable,
+)
+
+SOON_S, LATER_S = 5.0, 60.0
+KEY_LIFE = timedelta(days=7) - timedelta(hours=1)
+"""How long the server surely remembers a key."""
+_REASONS: tuple[tuple[type[OrchestratorError], str], ...] = (
+    (Busy, "server_busy"),
+    (Unreachable, "server_unreachable"),
+    (Unauthenticated, "token_unknown"),
+    (Forbidden, "token_lacks_scope"),
+    (NotFound, "unknown_job"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a look came to."""
+
+    status: Status = field(default_factory=dict)
+    """What changes in the status."""
+    lines: tuple[LineView, ...] = ()
+    """What is to be told as Kubernetes events."""
+    over: bool = False
+    """Nothing will happen to this job any more."""
+
+
+async def look(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:
+    """Submit the job of this object, or mirror it."""
+    watch.pause_s = SAFETY_S
+    try:
+        if "job" in watch.status:
+            return await _mirrored(server, watch, body, now)
+        return await _submitted(server, watch, body, now)
+    except DocumentError as error:
+        return _not_taken(watch, body, now, "invalid", refusal(error.problems))
+    except Invalid as error:
+        return _not_taken(watch, body, now, "invalid", str(error))
+    except Conflict as error:
+        return _not_taken(watch, body, now, "conflict", str(error))
+    except OrchestratorError as error:
+        return _unsure(watch, body, now, error)
+
+
+async def end(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:
+    """The object is being deleted: cancel its job and see it to its end."""
+    watch.pause_s = SAFETY_S
+    if "job" not in watch.status and not intended(watch.status):
+        return Turn(over=True)  # the server never heard of it
+    try:
+        async with server.asked() as client:
+            job = await _job(client, watch, body)
+            if not job.view.ended and not job.view.cancel_asked:
+                await job.cancel()
+            server.follow(job.id, body["metadata"]["uid"])
+            return _told(watch, body, now, await job.explain(), {})
+    except (DocumentError, Invalid, NotFound):
+        return Turn(over=True)  # there is no such job
+    except OrchestratorError as error:
+        return _unsure(watch, body, now, error)
+
+
+def intended(status: Mapping[str, Any]) -> bool:
+    """Whether the server may have heard of this object."""
+    return condition(status, "Submitted").get("status") in (TRUE, UNKNOWN)
+
+
+async def _job(client: Any, watch: Watch, body: Mapping[str, Any]) -> AsyncJob:
+    """The job of this object: by its id, or by its key where the answer to its submission was lost."""
+    if "job" in watch.status:
+        found: AsyncJob = await client.job(watch.status["job"])
+    else:
+        found = await client.submit(job_of(body), key=body["metadata"]["uid"])
+    return found
+
+
+async def _submitted(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:
+    job_of(body)
+    if server.away:
+        raise Unreachable(server.away)
+    if not intended(watch.status):
+        watch.flag.set()
+        fact = Fact("Submitted", UNKNOWN, "Submitting", "the server is being asked to take it in")
+        return _turn(watch, body, now, {"state": "pending", "reason": None}, [fact])
+    if now - datetime.fromisoformat(condition(watch.status, "Submitted")["lastTransitionTime"]) > KEY_LIFE:
+        remedy = "look for it by `orchestrator jobs`; to run it (again), delete this object and apply it anew"
+        why = f"whether it was submitted is not known, and the server keeps keys for 7 days only; {remedy}"
+        return _turn(watch, body, now, {"state": "refused", "reason": "key_expired", "message": why}, [])
+    async with server.asked() as client:
+        job = await _job(client, watch, body)
+        server.follow(job.id, body["metadata"]["uid"])
+        return _told(watch, body, now, await job.explain(), {})
+
+
+async def _mirrored(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:
+    job_id = watch.status["job"]
+    server.follow(job_id, body["metadata"]["uid"])
+    async with server.asked() as client:
+        job = await client.job(job_id)
+        told = await job.explain()
+    if told.job.state == "running":
+        watch.pause_s = server.progress_pace()
+    return _told(watch, body, now, told, progress_status(job.view))
+
+
+def _told(watch: Watch, body: Mapping[str, Any], now: datetime, told: ExplainView, progress: Status) -> Turn:
+    lines = untold(watch.status, told.lines)
+    turn = _turn(watch, body, now, job_status(told) | progress, job_facts(told))
+    return Turn(turn.status, tuple(lines), told.job.ended)
+
+
+def _not_taken(watch: Watch, body: Mapping[str, Any], now: datetime, reason: str, why: str) -> Turn:
+    """The job is refused: nothing of it is at the server."""
+    fields = {"state": "refused", "reason": reason, "message": why.split("\n")[0]}
+    return _turn(watch, body, now, fields, [Fact("Submitted", FALSE, reason.capitalize(), why)])
+
+
+def _unsure(watch: Watch, body: Mapping[str, Any], now: datetime, error: OrchestratorError) -> Turn:
+    """The server does not say: what stands here may be old, and what is to be done is done later."""
+    reason = next((name for kind, name in _REASONS if isinstance(error, kind)), "refused")
+    watch.pause_s = SOON_S if reason in ("server_busy", "server_unreachable") else LATER_S
+    name = "".join(word.capitalize() for word in reason.split("_"))
+    facts = [Fact("Synced", FALSE, name, str(error))]
+    fields: Status = {}
+    if "job" not in watch.status:
+        fields = {"state": "pending", "reason": reason, "message": str(error).split("\n")[0]}
+        if not intended(watch.status):
+            facts.append(Fact("Submitted", FALSE, name, "not submitted yet; tried again until the server answers"))
+    return _turn(watch, body, now, fields, facts)
+
+
+def _turn(watch: Watch, body: Mapping[str, Any], now: datetime, fields: Status, facts: list[Fact]) -> Turn:
+    """The change of the status that these fields and facts make; remembered as done."""
+    generation = int(body["metadata"].get("generation", 1))
+    new = fields | {"observedGeneration": generation}
+    new["conditions"] = conditions(watch.status.get("conditions") or (), facts, now, generation)
+    change = changed(watch.status, new)
+    watch.status = {key: value for key, value in (watch.status | new).items() if value is not None}
+    return Turn(change)
