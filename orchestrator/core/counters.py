@@ -61,9 +61,17 @@ ANSWER_BUCKETS_US: tuple[int, ...] = tuple(
 """Upper bounds: from an API call to the longest window that people agree on; beyond is +Inf."""
 
 
+_UNLABELLED = (
+    "orchestrator_absent_seconds_total",
+    "orchestrator_fences_total",
+    "orchestrator_jobs_submitted_total",
+    "orchestrator_leads_total",
+)
+
+
 def zeros(providers: Iterable[str]) -> dict[str, int]:
-    """Counters that alerts watch, from nought: without them nobody sees the first one come."""
-    found: dict[str, int] = {}
+    """Counters from nought, of what people watch: without them nobody sees the first one come."""
+    found = dict.fromkeys(_UNLABELLED, 0)
     for provider in providers:
         found[key("orchestrator_accept_failed_total", provider=provider)] = 0
         found[key("orchestrator_offers_total", provider=provider, answer="lapsed", reason="silence")] = 0
