@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters.providers.local.access import LocalAccess
 from orchestrator.adapters.providers.local.feed import Feed
 from orchestrator.adapters.providers.local.launches import Held, Launches
 from orchestrator.adapters.providers.local.room import Room, Size, machine
@@ -48,8 +49,8 @@ STOP_SLACK_S = 5
 """Beyond `grace`, what Ray waits before it kills a job that it was asked to stop."""
 
 
-class LocalProvider:
-    """`ports.provider.Provider` on this machine.
+class LocalProvider(LocalAccess):
+    """`ports.provider.Provider` on this machine, and `ports.access.Access`.
 
     `connection`: `folder` (state; default: below $XDG_STATE_HOME), `cpus`, `gpus` (default: what is found), `python`
     (the head's and jobs' interpreter; default: ours), `head` (`ray`, or `stand_in` for tests).
