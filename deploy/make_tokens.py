@@ -1,4 +1,4 @@
-"""Which tokens does a fresh deployment have? Prints a Secret with new ones: `python deploy/make_tokens.py | kubectl apply -f -`
+"""Which tokens does a fresh deployment have? Prints a Secret with new ones, for `kubectl apply -f -`.
 
 It holds the tokens file of the server, and beside it each token by its name for whoever mounts or reads just one.
 Called by people, once; the standard library only. Printed nowhere else, and kept nowhere.
