@@ -253,6 +253,8 @@ class Book:
         return deadline(offer, self.ledger.absences)
 
     def _index(self, before: JobRow | None, after: JobRow) -> None:
+        if before is not None and before.shape != after.shape:
+            self._move(before, after)
         self._index_offer(before, after)
         self._index_attempt(before, after)
         if after.state is JobState.QUEUED:
@@ -263,6 +265,19 @@ class Book:
         if after.state is JobState.HELD or (before is not None and before.state is JobState.HELD):
             self._index_held(after)
         self._arm(after.job, due_at(after))
+
+    def _move(self, before: JobRow, after: JobRow) -> None:
+        """Take a job out of its shape; what it waits for is noted at the new one."""
+        old = self.shape_of(before)
+        for waiters in (old.waiting, old.held, self.early):
+            waiters.discard(after.job)
+        if not old.held:
+            self.held_shapes.discard(old.key)
+        offer = open_offer(before)
+        if offer is not None:
+            old.asking[offer.provider] -= 1
+            asking = self.shape_of(after).asking
+            asking[offer.provider] = asking.get(offer.provider, 0) + 1
 
     def _index_held(self, row: JobRow) -> None:
         shape = self.shape_of(row)

@@ -338,6 +338,7 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "Cancelled": lambda s, e, line: _say(line, "cancelled", tone=Tone.BAD),
     "Failed": lambda s, e, line: _say(line, f"failed: {why(e.reason)}", tone=Tone.BAD),
     "Resumed": lambda s, e, line: _say(line, f"goes on: {why(e.by)}", tone=Tone.GOOD),
+    "Reshaped": lambda s, e, line: _say(line, "seen otherwise by the contracts in force", quiet=True),
     "Led": lambda s, e, line: _say(line, "a server took the lead", f"term {e.term}", quiet=True),
     "ContractInForce": lambda s, e, line: _say(line, "contracts in force", f"version {e.n}", quiet=True),
     "ProvidersInForce": lambda s, e, line: _say(line, "providers in force", f"version {e.n}", quiet=True),

@@ -62,6 +62,8 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
     J.SUCCEEDED: {}, J.FAILED: {}, J.CANCELLED: {},
 }  # fmt: skip
 """state → event kind → states it may lead to."""
+for _state in (J.QUEUED, J.OFFERING, J.LAUNCHING, J.RUNNING, J.RECOVERING, J.HELD):
+    JOB_MOVES[_state]["Reshaped"] = (_state,)  # whatever else is going on
 
 EVIDENCE = frozenset({"LateAnswer", "Charged"})
 """Kinds that change no state and may follow a terminal one."""
@@ -356,10 +358,15 @@ def _resumed(row: JobRow, at: int, e: ev.Resumed) -> JobRow:
     return replace(row, state=J.QUEUED, reason="", asked=(), wait_until=None)
 
 
+def _reshaped(row: JobRow, at: int, e: ev.Reshaped) -> JobRow:
+    return replace(row, shape=e.shape)
+
+
 _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
     "OfferOpened": _opened, "OfferDelivered": _delivered, "DeliveryFailed": _delivery_failed,
     "OfferAnswered": _answered, "OfferLapsed": _lapsed, "OfferWithdrawn": _withdrawn, "RoundEnded": _round_ended,
     "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
     "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended, "CancelAsked": _cancel_asked,
     "Cancelled": _cancelled, "Failed": _failed, "Held": _held, "Resumed": _resumed,
+    "Reshaped": _reshaped,
 }  # fmt: skip

@@ -21,7 +21,7 @@ from orchestrator.engine.core import Core, log
 from orchestrator.engine.feed import Feed
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import ProviderLanes
-from orchestrator.engine.restart import first_turn, load_book
+from orchestrator.engine.restart import first_turn, load_book, reshaped
 from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
@@ -73,7 +73,8 @@ class Engine:
         self.keeper = Keeper(core, self._bill)
         self._sweepers = {n: Sweeper(core, p, self._lanes[n], self.keeper) for n, p in wiring.providers.items()}
         turn = Turn(book, core.now)
-        self._batcher.documents.update(first_turn(turn, wiring, core.term, presence))
+        shapes = await reshaped(wiring, book)
+        self._batcher.documents.update(first_turn(turn, wiring, core.term, presence, shapes))
         finish(turn)
         await self._commit(turn)
         for row in list(book.jobs.values()):

@@ -6,21 +6,24 @@ Called once at start-up. Whatever was decided and not done is found again from t
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, Mapping
 
 from orchestrator.core.book import Book
 from orchestrator.core.failover import on_provider_down
-from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.core.lifecycle import JOB_MOVES, active, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, JobState, LedgerRow, job_row, ledger_row
 from orchestrator.model.offer import Capabilities
-from orchestrator.model.placement import Shape, Terms, parse_shape, parse_terms
+from orchestrator.model.placement import Shape, Terms, parse_shape, parse_terms, shape_bytes
 from orchestrator.ports.provider import Provider, ProviderError
 
 PATIENCE_S = 5.0
 """How long a provider may take to state its capabilities before it counts as unreachable for now."""
+
+RESHAPED = frozenset(state for state, moves in JOB_MOVES.items() if "Reshaped" in moves)
 
 
 class Inconsistent(Exception):
@@ -81,8 +84,25 @@ async def _document(wiring: Wiring, digest: str) -> bytes:
     return body
 
 
-def first_turn(turn: Turn, wiring: Wiring, term: int, presence: int | None) -> dict[str, bytes]:
-    """Say who leads, how long nobody did, and what is in force; returns the documents to keep."""
+async def reshaped(wiring: Wiring, book: Book) -> Mapping[str, Shape]:
+    """job → its shape, where another contract set came into force that selects on other labels of it."""
+    contracts = wiring.contracts
+    if (contracts.digest if contracts else "") == book.ledger.contract_digest:
+        return {}
+    selected = contracts.labels if contracts else frozenset()
+    found = {}
+    for row in book.jobs.values():
+        shape = book.known_shapes[row.shape]
+        seen = shape.labelled(await _document(wiring, row.spec), selected)
+        if seen != shape and row.state in RESHAPED:
+            found[row.job] = seen
+    return found
+
+
+def first_turn(
+    turn: Turn, wiring: Wiring, term: int, presence: int | None, shapes: Mapping[str, Shape]
+) -> dict[str, bytes]:
+    """Say who leads, how long nobody did, what is in force and who is seen otherwise; gives the documents to keep."""
     own = turn.book.ledger
     documents = {}
     if presence is not None and turn.now - presence > wiring.pace.absent_after:
@@ -98,6 +118,12 @@ def first_turn(turn: Turn, wiring: Wiring, term: int, presence: int | None) -> d
         turn.emit_ledger(ev.ProvidersInForce(own.providers + 1, wiring.provider_set.digest))
         documents[wiring.provider_set.digest] = wiring.provider_document
         changed = True
+    for job, shape in shapes.items():
+        body = shape_bytes(shape)
+        digest = hashlib.sha256(body).hexdigest()
+        documents[digest] = body
+        turn.book.known_shapes[digest] = shape
+        turn.emit(job, ev.Reshaped(digest))
     for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):
         _let_go(turn, name)
     if changed:

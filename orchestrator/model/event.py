@@ -310,11 +310,17 @@ class Resumed(Event, frozen=True, tag="Resumed"):
     by: str
 
 
+class Reshaped(Event, frozen=True, tag="Reshaped"):
+    """From here on the job is decided as another shape: the contract set in force selects on other labels."""
+
+    shape: str
+
+
 AnyEvent: TypeAlias = (
     Led | ControllerAbsent | ContractInForce | ProvidersInForce | Swept
     | Submitted | OfferOpened | OfferDelivered | DeliveryFailed | OfferAnswered | LateAnswer | OfferLapsed
     | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed | WentUnknown | SeenAgain | Started | Fencing | Fenced
-    | Ended | Charged | CancelAsked | Cancelled | Failed | Held | Resumed
+    | Ended | Charged | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped
 )  # fmt: skip
 
 _TAGS: dict[type, str] = {k: str(k.__struct_config__.tag) for k in get_args(AnyEvent)}

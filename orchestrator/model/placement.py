@@ -10,6 +10,7 @@ Money is micro-dollars per GPU-hour, moments are microseconds UTC.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -83,6 +84,29 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     def gpu_ms(self) -> int:
         """GPU-milliseconds if it runs for all of maxRuntime."""
         return self.gpus * self.max_runtime_ms
+
+    def labelled(self, document: bytes, selected: Collection[str]) -> Shape:
+        """This shape with the labels of a job's document that are `selected`: as another contract set sees the job."""
+        metadata = _documents.decode(document).metadata
+        return msgspec.structs.replace(self, labels=select_labels(metadata.labels or {}, selected))
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    labels: dict[str, str] | None = None
+
+
+class _Document(msgspec.Struct, frozen=True):
+    """The one part of a job's document that contracts select on and that was not told beforehand."""
+
+    metadata: _Metadata = _Metadata()
+
+
+_documents = msgspec.json.Decoder(_Document)
+
+
+def select_labels(labels: Mapping[str, str], selected: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Those labels that contracts select on, sorted."""
+    return tuple(sorted((key, value) for key, value in labels.items() if key in selected))
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -119,15 +119,19 @@ class World:
             name: ScriptedProvider(name, script, clock=self.clock, crew=self.site, capabilities=capabilities)
             for name, script in scripts.items()
         }
-        document = contracts_from(self._stated(contracts, scripts)) if contracts else None
+        self.agree(contracts)
         operators = load_providers(json.dumps(providers or provider_document(list(scripts))))
-        self._contracts = compile_contracts(document) if document else None
-        self._contract_document = canonical_bytes(document) if document else b""
         self._provider_set, self._provider_document = compile_providers(operators), canonical_bytes(operators)
         self._pace = pace or Pace()
         self.store: Store = self.site.store
         """The server's own access to the store; attempts use the site's."""
         self.on_commit: Callable[[Committed], None] | None = None
+
+    def agree(self, contracts: Mapping[str, Any] | None) -> None:
+        """The contract set of the next server's life."""
+        document = contracts_from(self._stated(contracts, self.providers)) if contracts else None
+        self._contracts = compile_contracts(document) if document else None
+        self._contract_document = canonical_bytes(document) if document else b""
 
     @staticmethod
     def _stated(contracts: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -174,9 +178,10 @@ class World:
         return [ev.decode(e.body) for e in self.disk.events if e.body is not None and job in (None, e.job)]
 
 
-def submission(key: str = "", **spec: Any) -> Submission:
+def submission(key: str = "", labels: Mapping[str, str] | None = None, **spec: Any) -> Submission:
     """A job as the desk takes it in."""
-    return Submission(project="default", document=job_bytes(job_from(job_document(**spec))), key=key)
+    document = {**job_document(**spec), "metadata": {"labels": dict(labels or {})}}
+    return Submission(project="default", document=job_bytes(job_from(document)), key=key)
 
 
 async def until_over(server: Server, job: str, seconds: float = 7200.0) -> JobRow:

@@ -10,7 +10,7 @@ from orchestrator.model.event import KINDS
 from tests.audit import told
 from tests.audit.told import STORIES, export_of
 
-UNHEARD = {"Charged", "Swept"}
+UNHEARD = {"Reshaped", "Charged", "Swept"}
 """Kinds that none of the stories holds."""
 
 

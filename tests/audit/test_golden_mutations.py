@@ -67,10 +67,13 @@ async def every_kind(world: World) -> None:
         await asyncio.sleep(10)
         job = await submitted(server)  # delivery fails
         await until_over(server, job)  # and the refused one still waits
+    world.agree(first_right("azure", window="60s", select={"labels": {"team": ["vision"]}}))
+    async with world.server():  # reshaped
+        await asyncio.sleep(10)
 
 
 async def submitted(server: Server, **spec: object) -> str:
-    row, _ = await server.desk.submit(submission(**spec))  # type: ignore[arg-type]
+    row, _ = await server.desk.submit(submission(labels={"team": "vision"}, **spec))  # type: ignore[arg-type]
     return row.job
 
 

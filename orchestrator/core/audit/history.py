@@ -117,7 +117,7 @@ class History:
         self.lapsed_clauses = self._lapsed()
         """Clause → the event by which an offer under it first lapsed."""
         self.ended_at = export.events[-1].at if export.events else 0
-        self._rules: dict[tuple[str, str, int, int], list[tuple[int, Rules]]] = {}
+        self._rules: dict[tuple[object, ...], list[tuple[int, Rules]]] = {}
         self._compiled: dict[str, Contracts | Providers] = {}
         self._shapes: dict[str, Shape] = {}
         self._terms: dict[str, Terms] = {}
@@ -221,6 +221,19 @@ class History:
                 raise Unreadable(f"the shape {submitted.shape[:12]} cannot be read: {wrong}") from wrong
         return found
 
+    def _seen_by(self, contracts: Contracts | None, life: Life) -> Shape:
+        """The job as a contract set sees it: with the labels of its own document that this set selects on."""
+        shape = self.shape(life)
+        selected = contracts.labels if contracts else frozenset[str]()
+        if not selected:
+            return msgspec.structs.replace(shape, labels=()) if shape.labels else shape
+        assert life.submitted is not None, "a shape was found"
+        spec = life.submitted.spec
+        try:
+            return shape.labelled(self.document(spec), selected)
+        except msgspec.DecodeError as wrong:
+            raise Unreadable(f"the job's document {spec[:12]} cannot be read: {wrong}") from wrong
+
     def terms(self, digest: str) -> Terms:
         """Terms by their hash."""
         found = self._terms.get(digest)
@@ -233,17 +246,18 @@ class History:
 
     def rules(self, life: Life, opened: ev.OfferOpened, at: int) -> Rules:
         """What contracts and law said about the job when this offer was opened at `at`, by the versions it cites."""
-        shape = self.shape(life)
+        contracts = self.contracts(opened.contract)
+        shape = self._seen_by(contracts, life)
         trigger = Trigger.REPLACE if opened.episode > 1 else shape.trigger
         submitted = life.submitted
         assert submitted is not None, "a shape was found"
-        key = (submitted.shape, trigger.value, opened.contract, opened.providers)
+        key = (submitted.shape, shape.labels, trigger.value, opened.contract, opened.providers)
         known = self._rules.setdefault(key, [])
         for since, rules in reversed(known):
             if since <= at and (rules.expires_us is None or at < rules.expires_us):
                 return rules
         if trigger is not shape.trigger:
             shape = msgspec.structs.replace(shape, trigger=trigger)
-        made = compile_rules(self.contracts(opened.contract), self.providers(opened.providers), shape, at)
+        made = compile_rules(contracts, self.providers(opened.providers), shape, at)
         known.append((at, made))
         return made

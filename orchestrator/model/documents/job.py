@@ -36,7 +36,7 @@ from orchestrator.model.documents.units import (
     is_canonical,
     refuse,
 )
-from orchestrator.model.placement import Shape
+from orchestrator.model.placement import Shape, select_labels
 
 DEFAULT_MAX_RUNTIME_MS = 86_400_000  # where neither the job nor its policy names one
 MAX_GPUS = 1_000_000  # more than any cloud has; beyond it a job is a mistake
@@ -301,5 +301,5 @@ def shape_of(
         project=job.metadata.project,
         priority=spec.priority,
         trigger=trigger,
-        labels=tuple(sorted((key, value) for key, value in labels.items() if key in selected)),
+        labels=select_labels(labels, selected),
     )
