@@ -29,14 +29,18 @@ LASTS = datetime.timedelta(days=3650)
 def register(registry: kopf.OperatorRegistry, jobs: Resource, sets: Resource) -> None:
     """The two judges. They stay in the cluster when the controller ends: nothing comes in unjudged."""
 
-    @kopf.on.validate(*jobs, id="trainingjobs", operations=["CREATE", "UPDATE"], persistent=True, registry=registry)
+    @kopf.on.validate(
+        *jobs, id="trainingjobs.admission", operations=["CREATE", "UPDATE"], persistent=True, registry=registry
+    )
     def job(body: kopf.Body, warnings: list[str], old: Body | None = None, **_: Any) -> None:
         if old is None or old.get("spec") != body.get("spec"):
             judge(lambda: job_of(body))
         elif old["metadata"].get("labels") != body["metadata"].get("labels"):
             warnings.append("labels are read when the job is submitted; its contracts do not see this change")
 
-    @kopf.on.validate(*sets, id="contractsets", operations=["CREATE", "UPDATE"], persistent=True, registry=registry)
+    @kopf.on.validate(
+        *sets, id="contractsets.admission", operations=["CREATE", "UPDATE"], persistent=True, registry=registry
+    )
     def contracts(body: kopf.Body, warnings: list[str], old: Body | None = None, **_: Any) -> None:
         if old is None or old.get("spec") != body.get("spec"):
             warnings += judge(lambda: _noticed(body))

@@ -36,6 +36,8 @@ class Kind:
     about: str
     spec: type[BaseModel]
     status: type[BaseModel]
+    most: int
+    """Items of a list that names no maximum."""
     columns: tuple[tuple[str, str, str, int], ...]
     """(heading, type, path, priority): 1 is shown by `-o wide` only."""
 
@@ -49,6 +51,7 @@ KINDS = (
         "A training job, placed across providers by contract. Its namespace is the job's project.",
         JobSpec,
         JobStatus,
+        4096,
         (
             ("State", "string", ".status.state", 0),
             ("Provider", "string", ".status.provider", 0),
@@ -68,6 +71,7 @@ KINDS = (
         "All agreements of one buyer with its suppliers: who is asked first, at what price, where work may run.",
         ContractSetSpec,
         ContractSetStatus,
+        256,
         (
             ("In force", "string", ".status.inForce", 0),
             ("Version", "integer", ".status.version", 0),
@@ -134,8 +138,8 @@ def _version(kind: Kind) -> dict[str, Any]:
         {"name": name, "type": of, "jsonPath": path} | ({"priority": priority} if priority else {})
         for name, of, path, priority in kind.columns
     ]
-    spec = structural(kind.spec, RULES)
-    status = structural(kind.status, {})
+    spec = structural(kind.spec, RULES, kind.most)
+    status = structural(kind.status, {}, kind.most)
     conditions = status["properties"]["conditions"]
     conditions |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     whole = {

@@ -1,8 +1,8 @@
 """How does a pydantic document look as a structural schema, the kind that Kubernetes takes in CRDs? Pure.
 
 Called by `crds`. What JSON schema can say and a structural schema cannot (unions, tuples, keys by pattern) is left to
-admission, which asks the documents themselves: the schema may let more in, never less. There are no defaults in it,
-because digests are of the fields that an author set.
+admission, which asks the documents themselves: the schema lets more in, and less only where a list is absurdly long.
+There are no defaults in it, because digests are of the fields that an author set.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ Schema = dict[str, Any]
 ANY: Schema = {"x-kubernetes-preserve-unknown-fields": True}
 _KEPT = ("type", "description", "enum", "format", "pattern", "minLength", "maxLength", "minItems", "maxItems")
 _NUMBERS = ("minimum", "maximum")
-_LISTS = 512  # items of a list that names no maximum: the cost of rules is reckoned from it
+_DEEPEST = 2  # lists around a rule; deeper, the API server finds any rule too dear, and admission alone judges
 
 
-def structural(kind: type[BaseModel], rules: Mapping[str, Sequence[Schema]]) -> Schema:
-    """The schema of a model and its parts; `rules` are CEL validations by the name of the part."""
+def structural(kind: type[BaseModel], rules: Mapping[str, Sequence[Schema]], most: int) -> Schema:
+    """The schema of a model and its parts; `rules` are CEL validations by the name of the part.
+
+    `most`: items of a list that names no maximum, because the cost of rules is reckoned from it.
+    """
     whole = kind.model_json_schema(by_alias=True)
-    return _Walk(whole.get("$defs", {}), rules).of(whole | {"title": kind.__name__})
+    return _Walk(whole.get("$defs", {}), rules, most).of(whole | {"title": kind.__name__})
 
 
 class _Walk:
     """One walk through a schema and what it refers to."""
 
-    def __init__(self, parts: Mapping[str, Schema], rules: Mapping[str, Sequence[Schema]]) -> None:
-        self._parts, self._rules = parts, rules
+    def __init__(self, parts: Mapping[str, Schema], rules: Mapping[str, Sequence[Schema]], most: int) -> None:
+        self._parts, self._rules, self._most = parts, rules, most
+        self._depth = 0
 
     def of(self, schema: Schema) -> Schema:
         schema = self._resolved(schema)
@@ -47,7 +51,7 @@ class _Walk:
             found |= self._array(schema)
         if found.get("type") == "object":
             found |= self._object(schema)
-        if rules := self._rules.get(schema.get("title", "")):
+        if (rules := self._rules.get(schema.get("title", ""))) and self._depth <= _DEEPEST:
             found["x-kubernetes-validations"] = list(rules)
         return found if "type" in found else ANY | found
 
@@ -60,8 +64,10 @@ class _Walk:
         return {**self._parts[name], "title": name, **beside}
 
     def _array(self, schema: Schema) -> Schema:
+        self._depth += 1
         items = self.of(schema["items"]) if isinstance(schema.get("items"), dict) else dict(ANY)
-        return {"items": items, "maxItems": schema.get("maxItems", _LISTS)}
+        self._depth -= 1
+        return {"items": items, "maxItems": schema.get("maxItems", self._most)}
 
     def _object(self, schema: Schema) -> Schema:
         if properties := schema.get("properties"):
@@ -70,7 +76,7 @@ class _Walk:
         values = next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties"))
         if not isinstance(values, dict) or not values:
             return dict(ANY)
-        most = {"maxProperties": schema.get("maxProperties", _LISTS)}
+        most = {"maxProperties": schema.get("maxProperties", self._most)}
         return {"additionalProperties": self.of(values), **most}
 
     def _union(self, options: Sequence[Schema], schema: Schema) -> Schema:
