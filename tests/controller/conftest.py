@@ -50,7 +50,9 @@ class Space:
     def refused(self, document: Doc) -> str:
         """What kubectl says of an object that does not come in."""
         command = [self.cluster.kubectl_program, f"--kubeconfig={self.cluster.kubeconfig}", f"--namespace={self.name}"]
-        done = subprocess.run([*command, "apply", "-f", "-"], input=json.dumps(document), capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "apply", "-f", "-"], input=json.dumps(document), capture_output=True, text=True
+        )
         assert done.returncode, f"it came in: {done.stdout}"
         return done.stderr
 
@@ -113,7 +115,12 @@ class Controller:
         """Whether the webhook of this very process answers: a bad object is refused by it."""
         assert self.process is not None and self.process.poll() is None, (self.home / "controller.log").read_text()
         bad = training_job("probe", {}, {"maxRuntime": "1d", "divisible": True})
-        command = [self.cluster.kubectl_program, f"--kubeconfig={self.cluster.kubeconfig}", "create", "--dry-run=server"]
+        command = [
+            self.cluster.kubectl_program,
+            f"--kubeconfig={self.cluster.kubeconfig}",
+            "create",
+            "--dry-run=server",
+        ]
         done = subprocess.run([*command, "-f", "-"], input=json.dumps(bad), capture_output=True, text=True)
         return "is not honoured" in done.stderr
 
