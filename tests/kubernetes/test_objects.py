@@ -76,7 +76,7 @@ def test_a_launch_is_rendered_as_it_was_read_over(runtime: Runtime, form: str, c
 @RUNTIMES
 def test_all_is_named_by_the_key_and_carries_our_labels(runtime: Runtime) -> None:
     main, *others = made(runtime)
-    assert main["metadata"]["name"] == an_order().key
+    assert main["metadata"]["name"] == f"run-{an_order().key}"
     labels = main["metadata"]["labels"]
     assert labels["orchestrator.dev/ledger"] == "ledger-1" and labels["app.kubernetes.io/managed-by"] == "orchestrator"
     assert all(other["metadata"]["labels"] == labels for other in others)

@@ -20,8 +20,8 @@ PODS = "main"
 _JOB, _INDEX = "batch.kubernetes.io/job-name", "batch.kubernetes.io/job-completion-index"
 
 
-def spec(need: Need, connection: Connection, key: str) -> Doc:
-    """The Job's spec, but for its deadline. `key`: the launch key, and the Service's name."""
+def spec(need: Need, connection: Connection, name: str) -> Doc:
+    """The Job's spec, but for its deadline. `name`: the Job's and the Service's."""
     pod = workers(need, connection)
     return {
         "completionMode": "Indexed",
@@ -31,7 +31,7 @@ def spec(need: Need, connection: Connection, key: str) -> Doc:
         "podReplacementPolicy": "Failed",
         "successPolicy": {"rules": [{"succeededIndexes": "0"}]},
         "ttlSecondsAfterFinished": TTL_S,
-        "template": pod | {"spec": pod["spec"] | {"subdomain": key}},
+        "template": pod | {"spec": pod["spec"] | {"subdomain": name}},
     }
 
 
@@ -49,9 +49,9 @@ def workers(need: Need, connection: Connection) -> Doc:
     return template(need, connection, {"command": command, "env": env}, RAY_BYTES)
 
 
-def service_spec(key: str) -> Doc:
+def service_spec(name: str) -> Doc:
     """The headless Service by which the pods know the head, ready or not."""
-    return {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {_JOB: key}}
+    return {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {_JOB: name}}
 
 
 def _field(name: str, path: str) -> Doc:

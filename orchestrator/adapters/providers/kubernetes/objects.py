@@ -1,7 +1,8 @@
 """Which objects is one launch, and what would Kueue be asked to reserve for it?
 
-Called by the provider before it offers and when it launches. Pure: the same order gives the same objects. The first
-object is the launch itself, named by its key; whoever creates the others makes it their owner, so that they go with it.
+Called by the provider before it offers and when it launches. Pure: the same order gives the same objects. The
+first object is the launch itself, named after its key (`name_of`); whoever creates the others makes it their owner, so
+that they go with it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ GRACE_SLACK_S = 5
 """Beyond the attempt's own grace, until a pod that is being deleted is killed."""
 
 
+def name_of(key: str) -> str:
+    """What the objects of a launch are called: its key after a letter, which KubeRay and Services ask for."""
+    return f"run-{key}"
+
+
 class NotOverridable(ValueError):
     """A job asks for something of its pods that the operator has not left to jobs."""
 
@@ -61,7 +67,7 @@ def manifests(
     need, labels = need_of_order(order), _labels(order, ledger)
     main = _main(order, connection, runtime, need)
     _mark_pods(main, labels, _pod_spec(order, connection, overrides or {}))
-    meta: Doc = {"name": order.key, "namespace": connection.namespace, "labels": dict(labels)}
+    meta: Doc = {"name": name_of(order.key), "namespace": connection.namespace, "labels": dict(labels)}
     if connection.queue:
         meta["labels"][QUEUE] = connection.queue
         main["spec"]["suspend"] = True
@@ -80,8 +86,8 @@ def manifests(
     }
     if runtime == "kuberay":
         return main, secret
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": order.key} | beside}
-    return main, secret, service | {"spec": indexed.service_spec(order.key)}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name_of(order.key)} | beside}
+    return main, secret, service | {"spec": indexed.service_spec(name_of(order.key))}
 
 
 def pod_sets(offer: str, terms: Terms, accelerator: str, connection: Connection, runtime: Runtime) -> tuple[Doc, ...]:
@@ -102,7 +108,11 @@ def pod_sets(offer: str, terms: Terms, accelerator: str, connection: Connection,
 def _main(order: LaunchOrder, connection: Connection, runtime: Runtime, need: Need) -> Doc:
     deadline = {"activeDeadlineSeconds": -(-order.delete_after_ms // 1000)}
     if runtime == "job":
-        return {"apiVersion": "batch/v1", "kind": "Job", "spec": indexed.spec(need, connection, order.key) | deadline}
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "spec": indexed.spec(need, connection, name_of(order.key)) | deadline,
+        }
     spec = kuberay.spec(need, connection, order.key) | deadline | {"preRunningDeadlineSeconds": START_S}
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": spec}
 
