@@ -82,8 +82,20 @@ def _service(text: str | None) -> tuple[str, str, int] | None:
     return namespace, name, int(port or 443)
 
 
+class Expected(logging.Filter):
+    """Drops what Kopf calls failures and is none: an object refused with its reasons, a deletion that waits."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is worth a line."""
+        text = str(record.msg)
+        return not (text.startswith(("Webhook ", "Handler 'release' failed temporarily: waits")))
+
+
 def log_as(level: str) -> None:
-    """Log to stderr; libraries only warn, Kopf says what concerns an object."""
+    """Log to stderr: ours from `level` on, libraries only what is wrong."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.WARNING)
-    for name in ("orchestrator", "kopf"):
-        logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("orchestrator").setLevel(level.upper())
+    if level.lower() == "debug":
+        logging.getLogger("kopf").setLevel(logging.INFO)
+    else:
+        logging.getLogger("kopf.objects").addFilter(Expected())
