@@ -26,6 +26,7 @@ SHORT = {
     "RoundEnded": "round over", "Started": "running", "WentUnknown": "unknown", "SeenAgain": "found",
     "Fenced": "fenced", "Ended": "ended", "DeliveryFailed": "undelivered", "CancelAsked": "cancel",
     "Cancelled": "cancelled", "Failed": "failed", "Held": "held", "Resumed": "goes on",
+    "Accessed": "looked at",
 }  # fmt: skip
 LOST = frozenset({"WentUnknown", "Fenced", "Ended"})
 STYLE = """

@@ -51,6 +51,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("orchestrator_fences_total", "counter", "Fences that stand in run logs."),
     Family("orchestrator_swept_launches_total", "counter", "Launches ended because nobody owned them, by provider."),
     Family("orchestrator_swept_gpus_total", "counter", "GPUs released by the sweep, by provider."),
+    Family("orchestrator_accesses_total", "counter", "Times that somebody was let in at a running job, by what for."),
     Family("orchestrator_leads_total", "counter", "Times that a server took the lead."),
     Family("orchestrator_absent_seconds_total", "counter", "Time in which nobody led.", True),
 )
@@ -189,6 +190,10 @@ def _swept(e: ev.Swept, at: int, before: JobRow | None, after: JobRow | None) ->
     }
 
 
+def _accessed(e: ev.Accessed, at: int, before: JobRow, after: JobRow) -> Counts:
+    return {key("orchestrator_accesses_total", what=e.what): 1}
+
+
 def _led(e: ev.Led, at: int, before: JobRow | None, after: JobRow | None) -> Counts:
     return {key("orchestrator_leads_total"): 1}
 
@@ -201,4 +206,5 @@ _COUNT: Mapping[str, Callable[[Any, int, Any, Any], Counts]] = {
     "Submitted": _submitted, "OfferOpened": _opened, "OfferAnswered": _answered, "OfferLapsed": _lapsed,
     "OfferWithdrawn": _withdrawn, "LateAnswer": _late, "Intended": _intended, "Started": _started, "Ended": _ended,
     "WentUnknown": _unknown, "Fenced": _fenced, "Swept": _swept, "Led": _led, "ControllerAbsent": _absent,
+    "Accessed": _accessed,
 }  # fmt: skip

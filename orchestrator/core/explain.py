@@ -311,6 +311,18 @@ def _charged(scene: Scene, e: ev.Charged, line: Line) -> Line:
     return _say(line, f"billed by {provider}", dollars(e.charge), provider=provider, quiet=True)
 
 
+def _accessed(scene: Scene, e: ev.Accessed, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    where = f"at {provider}" if e.rank is None else f"at rank {e.rank} of {provider}"
+    did = {
+        "exec": f"ran {e.name} {where}",
+        "logs": f"read the output {where}",
+        "dump": f"looked at the stacks {where}",
+        "forward": f"opened port {e.name} {where}",
+    }
+    return _say(line, f"{e.by or 'somebody'} {did.get(e.what, e.what)}", provider=provider)
+
+
 def _submitted(scene: Scene, e: ev.Submitted, line: Line) -> Line:
     return _say(line, "submitted", _join(e.name, f"by {e.by}" if e.by else ""))
 
@@ -333,7 +345,7 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "OfferAnswered": _answered, "LateAnswer": _late, "OfferLapsed": _lapsed, "OfferWithdrawn": _withdrawn,
     "RoundEnded": _round_ended, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown,
     "SeenAgain": _seen, "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended,
-    "Charged": _charged, "Held": _held, "Swept": _swept, "ControllerAbsent": _absent,
+    "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept, "ControllerAbsent": _absent,
     "CancelAsked": lambda s, e, line: _say(line, "cancel asked", f"by {e.by}" if e.by else "", tone=Tone.WARN),
     "Cancelled": lambda s, e, line: _say(line, "cancelled", tone=Tone.BAD),
     "Failed": lambda s, e, line: _say(line, f"failed: {why(e.reason)}", tone=Tone.BAD),

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from orchestrator.model.event import Submitted
+from orchestrator.model.event import Accessed, Submitted
 from orchestrator.model.offer import Answer, LaunchReply, PriceRow, Receipt, Sighting, Undelivered
 from orchestrator.model.placement import Shape
 
@@ -36,6 +36,13 @@ class ResumeWish(Struct, frozen=True):
 
     job: str
     by: str
+
+
+class VisitWish(Struct, frozen=True):
+    """Somebody wants to be let in at a running attempt."""
+
+    job: str
+    event: Accessed
 
 
 class Due(Struct, frozen=True):
@@ -205,7 +212,7 @@ class Billed(Struct, frozen=True):
 
 
 Fact: TypeAlias = (
-    Wish | CancelWish | ResumeWish | Due | Delivery | Polled | PollFailed | Launched | Sighted | ProviderDown
-    | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced
+    Wish | CancelWish | ResumeWish | VisitWish | Due | Delivery | Polled | PollFailed | Launched | Sighted
+    | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced
     | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip

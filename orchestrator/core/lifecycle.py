@@ -42,10 +42,11 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
         "Confirmed": (J.LAUNCHING,), "WentUnknown": (J.LAUNCHING,), "SeenAgain": (J.LAUNCHING,),
         "Started": (J.RUNNING,), "Fencing": (J.LAUNCHING, J.RECOVERING), "Fenced": (J.LAUNCHING,),
         "Ended": (J.QUEUED, J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
+        "Accessed": (J.LAUNCHING,),
     },
     J.RUNNING: {
         "WentUnknown": (J.RUNNING,), "SeenAgain": (J.RUNNING,), "Fencing": (J.RECOVERING,),
-        "Ended": (J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
+        "Ended": (J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,), "Accessed": (J.RUNNING,),
     },
     J.RECOVERING: {
         "Fencing": (J.RECOVERING,), "Fenced": (J.RECOVERING, J.QUEUED), "WentUnknown": (J.RECOVERING,),
@@ -84,6 +85,7 @@ ATTEMPT_MOVES: dict[str, tuple[tuple[AttemptState, ...], AttemptState | None]] =
     "SeenAgain": ((A.UNKNOWN,), None),
     "Started": ((A.CONFIRMED, A.UNKNOWN), A.RUNNING),
     "Ended": ((A.INTENDED, A.CONFIRMED, A.UNKNOWN, A.RUNNING), A.ENDED),
+    "Accessed": ((A.CONFIRMED, A.UNKNOWN, A.RUNNING), None),
 }
 """event kind → attempt states it is legal in, and where it leads."""
 
@@ -96,6 +98,12 @@ def active(row: JobRow) -> AttemptRow | None:
     """The attempt that is not over, if there is one (never more than one)."""
     last = row.attempts[-1] if row.attempts else None
     return last if last is not None and last.state is not A.ENDED else None
+
+
+def may_enter(row: JobRow, epoch: int) -> bool:
+    """Whether this attempt is one at which somebody may be let in: held by its provider, neither over nor ending."""
+    attempt = active(row) if "Accessed" in JOB_MOVES[row.state] else None
+    return attempt is not None and attempt.epoch == epoch and attempt.state in ATTEMPT_MOVES["Accessed"][0]
 
 
 def open_offer(row: JobRow) -> OfferRow | None:
@@ -336,6 +344,11 @@ def _goes_on(row: JobRow, at: int, e: ev.Ended, ran: bool) -> JobRow:
     return replace(row, state=J.QUEUED if free else J.RECOVERING)
 
 
+def _accessed(row: JobRow, at: int, e: ev.Accessed) -> JobRow:
+    _attempt(row, "Accessed", e.epoch)
+    return replace(row, accesses=row.accesses + 1)
+
+
 def _cancel_asked(row: JobRow, at: int, e: ev.CancelAsked) -> JobRow:
     return replace(row, state=J.STOPPING, cancel_asked=True, wait_until=None)
 
@@ -368,5 +381,5 @@ _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
     "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
     "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended, "CancelAsked": _cancel_asked,
     "Cancelled": _cancelled, "Failed": _failed, "Held": _held, "Resumed": _resumed,
-    "Reshaped": _reshaped,
+    "Reshaped": _reshaped, "Accessed": _accessed,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.core import facts as f
 from orchestrator.core import failover
-from orchestrator.core.lifecycle import open_offer
+from orchestrator.core.lifecycle import may_enter, open_offer
 from orchestrator.core.offering import on_answer, place
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import undeliverable_at
@@ -73,6 +73,11 @@ def _resume(turn: Turn, row: JobRow, fact: f.ResumeWish) -> None:
 
 def _cancel(turn: Turn, row: JobRow, fact: f.CancelWish) -> None:
     failover.on_cancel(turn, row, fact.by)
+
+
+def _visit(turn: Turn, row: JobRow, fact: f.VisitWish) -> None:
+    if may_enter(row, fact.event.epoch):
+        turn.emit(row.job, fact.event)
 
 
 def finish(turn: Turn) -> None:
@@ -167,5 +172,5 @@ _ON_JOB: dict[type, Callable[[Turn, JobRow, Any], None]] = {
     f.Due: _due, f.CancelWish: _cancel, f.ResumeWish: _resume, f.StartSeen: failover.on_start,
     f.DoneSeen: failover.on_done, f.ReleaseSeen: failover.on_release, f.BeatSeen: failover.on_beat,
     f.BeatSilent: failover.on_silence, f.FencePlaced: failover.on_fence, f.StopPlaced: failover.on_stop_placed,
-    f.Unstarted: failover.on_unstarted, f.GoneSeen: failover.on_gone, f.Billed: _billed,
+    f.VisitWish: _visit, f.Unstarted: failover.on_unstarted, f.GoneSeen: failover.on_gone, f.Billed: _billed,
 }  # fmt: skip

@@ -17,12 +17,13 @@ from msgspec.structs import replace
 
 from orchestrator.core.facts import CancelWish, ResumeWish, Wish
 from orchestrator.core.lifecycle import active
+from orchestrator.engine import visiting
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.orders import store_of
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row
-from orchestrator.ports.desk import Conflict, Progress, ProviderStatus, Refused, Submission, UnknownJob
+from orchestrator.ports.desk import Conflict, Entered, Progress, ProviderStatus, Refused, Submission, UnknownJob, Visit
 from orchestrator.ports.ledger import IdempotencyKey, StoredEvent
 from orchestrator.ports.provider import ProviderError
 from orchestrator.ports.telemetry import Live
@@ -111,6 +112,10 @@ class EngineDesk:
             raise Refused(f"job {job} is {row.state.value}, not held; only held jobs are resumed")
         await self._engine.wish(ResumeWish(job, by))
         return await self.job(job)
+
+    async def enter(self, visit: Visit) -> Entered:
+        """Write down who goes in where, then give the way."""
+        return await visiting.enter(self._engine, await self.job(visit.job), visit)
 
     # ---- reads ----
 

@@ -281,6 +281,20 @@ class Charged(Event, frozen=True, tag="Charged"):
     gpu_seconds: int
 
 
+class Accessed(Event, frozen=True, tag="Accessed", kw_only=True):
+    """Somebody is let in at a running attempt: written before the way is opened. Changes where nothing stands."""
+
+    epoch: int
+    what: str
+    """exec | logs | dump | forward"""
+    by: str
+    """Name of the token."""
+    rank: int | None = None
+    """None: every rank."""
+    name: str = ""
+    """Of an exec the command's name, never its arguments (they hold secrets); of a forward the port."""
+
+
 class CancelAsked(Event, frozen=True, tag="CancelAsked"):
     """Somebody asked for the end of the job."""
 
@@ -320,7 +334,7 @@ AnyEvent: TypeAlias = (
     Led | ControllerAbsent | ContractInForce | ProvidersInForce | Swept
     | Submitted | OfferOpened | OfferDelivered | DeliveryFailed | OfferAnswered | LateAnswer | OfferLapsed
     | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed | WentUnknown | SeenAgain | Started | Fencing | Fenced
-    | Ended | Charged | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped
+    | Ended | Charged | Accessed | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped
 )  # fmt: skip
 
 _TAGS: dict[type, str] = {k: str(k.__struct_config__.tag) for k in get_args(AnyEvent)}

@@ -168,6 +168,8 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Why held or failed."""
     exit: int | None = None
     cancel_asked: bool = False
+    accesses: int = 0
+    """How often somebody was let in at its attempts."""
     ended_at: int | None = None
     applied_at: int = 0
     """Time of the last event folded in."""

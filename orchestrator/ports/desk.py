@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from orchestrator.model.job import JobRow, LedgerRow
+from orchestrator.ports.access import Access
 from orchestrator.ports.ledger import StoredEvent
 
 
@@ -32,6 +33,14 @@ class Refused(DeskError):
     """The wish makes no sense now; the message says whose fault and what to do."""
 
 
+class NothingRuns(DeskError):
+    """No attempt of the job is held by a provider now: there is nothing to get at."""
+
+
+class NoShell(DeskError):
+    """The job's provider gives no way into what runs there."""
+
+
 class Busy(DeskError):
     """Too much at once; nothing was kept."""
 
@@ -47,6 +56,27 @@ class Submission(Struct, frozen=True, kw_only=True):
     key: str = ""
     """Idempotency key; empty: none."""
     by: str = ""
+
+
+class Visit(Struct, frozen=True, kw_only=True):
+    """Somebody wants to get at a running job. What is written down of it is here, and nothing else."""
+
+    job: str
+    by: str
+    what: str
+    """exec | logs | dump | forward"""
+    rank: int | None = None
+    """None: every rank."""
+    name: str = ""
+    """The command's name without its arguments, or the port."""
+
+
+class Entered(Struct, frozen=True):
+    """The way in, once it is written down who goes."""
+
+    access: Access
+    key: str
+    """The launch that runs."""
 
 
 class ProviderStatus(Struct, frozen=True, kw_only=True):
@@ -84,6 +114,10 @@ class Desk(Protocol):
 
     async def resume(self, job: str, by: str) -> JobRow:
         """Let a held job go on; `Refused` if it is not held."""
+        ...
+
+    async def enter(self, visit: Visit) -> Entered:
+        """Write down who goes in where, then give the way; `NothingRuns`, `NoShell`."""
         ...
 
     async def job(self, job: str) -> JobRow:

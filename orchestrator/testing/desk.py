@@ -12,20 +12,25 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 
-from orchestrator.core.lifecycle import fold_job
+from orchestrator.core.lifecycle import active, fold_job, may_enter
 from orchestrator.model import event as kinds
-from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
+from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.ports.desk import (
     Busy,
     Conflict,
+    Entered,
+    NoShell,
+    NothingRuns,
     Progress,
     ProviderStatus,
     Refused,
     Submission,
     UnknownJob,
+    Visit,
 )
 from orchestrator.ports.ledger import StoredEvent
+from orchestrator.testing.access import FakeAccess
 from orchestrator.testing.clock import STORY_BEGINS_US, FakeClock
 
 _HOUR_US = 3_600_000_000
@@ -50,6 +55,8 @@ class FakeDesk:
         """Why every submission is refused."""
         self.not_ready: str | None = None
         self.force = LedgerRow()
+        self.inside: FakeAccess | None = FakeAccess()
+        """How to get at what runs; None: the cloud gives no shell."""
         self.statuses: list[ProviderStatus] = [_status("azure"), _status("oracle")]
         self.missing: dict[str, Sequence[str]] = {"azure": (), "oracle": ("no credentials; set ORACLE_KEY",)}
 
@@ -81,6 +88,12 @@ class FakeDesk:
 
     def play(self, job: str, exit_code: int = 0) -> None:
         """A short life: offered to azure, declined; accepted by oracle; one line of output; ended."""
+        self.play_on(job)
+        fails = "" if exit_code == 0 else "user_failure"
+        self.tell(job, kinds.Ended(epoch=1, how="done", exit=exit_code, charge=1_300_000, ran_ms=1500, fails=fails))
+
+    def play_on(self, job: str) -> None:
+        """The same up to where it runs at oracle."""
         self.tell(job, _opened(1, "azure"), kinds.OfferDelivered(n=1, ref="r1", sent="0" * 64))
         self.tell(job, kinds.OfferAnswered(n=1, accepted=False, reason="capacity", scope="provider"))
         self.tell(job, _opened(2, "oracle"), kinds.OfferDelivered(n=2, ref="r2", sent="0" * 64))
@@ -88,8 +101,6 @@ class FakeDesk:
         self.tell(job, accepted, _intended(), kinds.LaunchConfirmed(epoch=1))
         self.tell(job, kinds.Started(epoch=1, waited_ms=0, cleared=True))
         self.say(job, b"step 1 loss 0.5\n")
-        fails = "" if exit_code == 0 else "user_failure"
-        self.tell(job, kinds.Ended(epoch=1, how="done", exit=exit_code, charge=1_300_000, ran_ms=1500, fails=fails))
 
     # ---- the desk ----------------------------------------------------------------------------------------------------
 
@@ -146,6 +157,18 @@ class FakeDesk:
         if row.state is not JobState.HELD:
             raise Refused(f"job {job} is {row.state}, not held: there is nothing to resume")
         return self.tell(job, kinds.Resumed(by=by))
+
+    async def enter(self, visit: Visit) -> Entered:
+        """See Desk. What is at `oracle` lets people in."""
+        row = await self.job(visit.job)
+        attempt = active(row)
+        if attempt is None or not may_enter(row, attempt.epoch):
+            raise NothingRuns(f"job {row.job} is {row.state}: none of its attempts runs now")
+        if self.inside is None:
+            raise NoShell(f"the cloud gives no shell: {attempt.provider} has no way into what runs there")
+        epoch, what = attempt.epoch, visit.what
+        self.tell(row.job, kinds.Accessed(epoch=epoch, what=what, by=visit.by, rank=visit.rank, name=visit.name))
+        return Entered(self.inside, launch_key(row.job, epoch))
 
     async def job(self, job: str) -> JobRow:
         """See Desk."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator.cli.audit import StoredDocuments, audit
 from orchestrator.core.audit.export import assemble, lines
 from orchestrator.core.audit.mutate import mutate
+from orchestrator.core.facts import VisitWish
 from orchestrator.model import event as ev
 from orchestrator.model.offer import OfferOut
 from orchestrator.simulate.world import Server, World, first_right, submission, until_over
@@ -45,6 +46,7 @@ async def every_kind(world: World) -> None:
     async with world.server() as server:
         job = await submitted(server, ceilingUsdPerGpuHour=3)
         await asyncio.sleep(6)
+        await server.engine.wish(VisitWish(job, ev.Accessed(epoch=1, what="exec", by="me", rank=0, name="bash")))
         coreweave.play(do.Unreachable(when=do.At(0), for_s=8))
         await until_over(server, job)  # unknown, seen again, done
         job = await submitted(server)

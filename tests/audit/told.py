@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from orchestrator.core.audit.export import EventLine, Export, assemble, lines
 from orchestrator.core.audit.mutate import rehash
 from orchestrator.core.chain import hash_body
+from orchestrator.core.facts import VisitWish
+from orchestrator.model.event import Accessed
 from orchestrator.simulate.world import World, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -62,11 +64,12 @@ async def priced() -> World:
 
 
 async def cancelled() -> World:
-    """Cancelled while it runs."""
+    """Looked at, then cancelled while it runs."""
     world = World({"azure": YES})
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
         await asyncio.sleep(20)
+        await server.engine.wish(VisitWish(row.job, Accessed(epoch=1, what="dump", by="me")))
         await server.desk.cancel(row.job, "test")
         await until_over(server, row.job)
     return world

@@ -109,6 +109,9 @@ class Recount:
     def fence_stands(self, job: str, epoch: int) -> bool:
         return self.fences.get(job, 0) > epoch
 
+    def accessed(self, job: str, at: int, body: dict[str, Any]) -> None:
+        self.add("accesses_total", what=body["what"])
+
     def led(self, job: str, at: int, body: dict[str, Any]) -> None:
         self.add("leads_total")
 

@@ -12,7 +12,9 @@ EVIDENCE = (ev.LateAnswer, ev.Charged)
 """What may follow an end."""
 OFTEN_RUNNING = frozenset({"fenced", "released", "done"})
 """Ends of attempts that had claimed their epoch, so that a newcomer waits for them or is cleared."""
-_OfEpoch: TypeAlias = ev.LaunchConfirmed | ev.WentUnknown | ev.SeenAgain | ev.Started | ev.Ended | ev.Charged
+_OfEpoch: TypeAlias = (
+    ev.LaunchConfirmed | ev.WentUnknown | ev.SeenAgain | ev.Started | ev.Ended | ev.Charged | ev.Accessed
+)
 _OfOffer: TypeAlias = (
     ev.OfferDelivered | ev.DeliveryFailed | ev.OfferAnswered | ev.LateAnswer | ev.OfferLapsed | ev.OfferWithdrawn
 )
