@@ -221,7 +221,7 @@ class Keeper:
         else:
             mark = (beat.nonce, beat.n) if beat else None
             after = after_read(pulse, mark, at, self._interval(row, attempt))
-            if state.position > before and after.silent:
+            if state.position > before or attempt.started_at is None:  # what has not started is late, never silent
                 after = Pulse(after.beat, after.read_at, 0)
             self._pulses[key] = after
             await self._tell_log(job)

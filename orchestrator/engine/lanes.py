@@ -17,10 +17,11 @@ from orchestrator.core.facts import Delivery, Fact, Launched
 from orchestrator.core.lifecycle import open_offer
 from orchestrator.core.windows import undeliverable_at
 from orchestrator.engine.core import Core, log
+from orchestrator.engine.forgetful import Memory
 from orchestrator.engine.orders import order_for
 from orchestrator.model.ids import launch_key, offer_id
 from orchestrator.model.job import JobRow
-from orchestrator.model.offer import LaunchOrder, OfferOut, OutcomeUnknown, Undelivered
+from orchestrator.model.offer import LaunchOrder, LaunchReply, OfferOut, OutcomeUnknown, Undelivered
 from orchestrator.model.placement import terms_bytes
 from orchestrator.ports.provider import Misconfigured, Provider, ProviderError, Throttled
 
@@ -83,6 +84,7 @@ class ProviderLanes:
             Act.LAUNCH: Lane(core, self._launch),
             Act.END: Lane(core, self._end),
         }
+        self._memory = Memory(core, provider)
         self._withdrawn: set[str] = set()
         self._some = asyncio.Event()
         self.acknowledged: set[str] = set()
@@ -121,7 +123,7 @@ class ProviderLanes:
         sent_at = self._core.now
         facts: list[Fact]
         try:
-            facts = [Launched(reply, sent_at) for reply in await self._provider.launch(orders)]
+            facts = [Launched(reply, sent_at) for reply in await self._launched(orders)]
         except (Throttled, Misconfigured) as error:
             log.warning("launch put off", provider=self._provider.name, why=_words(error))
             return batch
@@ -129,6 +131,15 @@ class ProviderLanes:
             facts = [Launched(OutcomeUnknown(order.key, _words(error)), sent_at) for order in orders]
         await self._core.told(facts)
         return self._settle(batch, [e for e in batch if self._core.wanted(e)])
+
+    async def _launched(self, orders: list[LaunchOrder]) -> Sequence[LaunchReply]:
+        if self._core.book.providers[self._provider.name].capabilities.idempotency:
+            return await self._provider.launch(orders)
+        new, there = await self._memory.sort(orders)
+        try:
+            return [*there, *(await self._provider.launch(new) if new else ())]
+        finally:
+            self._memory.sent(new, self._core.now)
 
     async def _orders(self, batch: list[Effect]) -> list[LaunchOrder]:
         """What is still wanted once the jobs' documents are read, all of them in one question."""

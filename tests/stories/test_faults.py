@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
-from orchestrator.model.offer import Reason
+from orchestrator.model.offer import Capabilities, Reason
 from orchestrator.simulate.world import first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -191,3 +191,36 @@ async def test_a_cancelled_job_has_its_grace_before_its_machines_are_ended(a_wor
         await server.desk.cancel(row.job, "me")
         row = await until_over(server, row.job, 60)
     assert (row.state, attempts(row)) == (JobState.CANCELLED, [("azure", "released")])
+
+
+async def test_an_attempt_that_was_long_in_coming_is_not_silent_from_its_first_moment(a_world) -> None:
+    """Its machines took longer than `limit`, under a server that was there all the time and one that came later."""
+    world = a_world({"azure": Script(launches=[do.Starts(after_s=60)])}, work=Work(steps=60))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(0.1)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "done")]
+
+
+@pytest.mark.parametrize("lag_s", [0, 20])
+async def test_a_provider_that_forgets_keys_is_looked_at_before_a_launch_is_repeated(a_world, lag_s) -> None:
+    """The reply is lost, then the server dies before it knows: each time a listing shows what is there already."""
+    forgetful = Capabilities(idempotency=False, list_lag_us=lag_s * 1_000_000)
+    azure = Script(launches=[do.Starts(reply_lost=True, after_s=60)])
+    world = a_world({"azure": azure}, work=Work(steps=60), capabilities=forgetful)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(0.1)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    made = [entry for entry in world.providers["azure"].journal if entry["kind"] == "created"]
+    assert (row.state, len(made)) == (JobState.SUCCEEDED, 1)
+
+
+async def test_a_launch_that_a_forgetful_provider_never_got_is_sent_again(a_world) -> None:
+    lost = Script(launches=[do.RequestLost()])
+    world = a_world({"azure": lost}, capabilities=Capabilities(idempotency=False, list_lag_us=5_000_000))
+    row = await ran(world)
+    assert row.state is JobState.SUCCEEDED and len(row.attempts) == 1

@@ -105,9 +105,11 @@ class Machines:
     # ---- launching -------------------------------------------------------------------------------------------------
 
     def launch(self, order: LaunchOrder) -> Confirmed | Rejected | OutcomeUnknown:
-        """Take an order; the same key again is the same launch and gives the same reply."""
+        """Take an order; the same key again is the same launch, unless `idempotency` is not among our promises."""
         known = self.launches.get(order.key)
         if known is not None:
+            if known.alive and not self._stage.capabilities.idempotency:
+                self._stage.note("created", order.key, gpus=known.gpus, ledger=order.ledger)
             return known.reply
         line = self._line(order.key)
         if isinstance(line, do.RequestLost):
