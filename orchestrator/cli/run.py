@@ -123,18 +123,43 @@ def submit(
 
 
 def pack(
-    file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="The job; YAML 1.2 or JSON.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The folder of code.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", exists=True, dir_okay=False, help="Or a job that names one; YAML 1.2 or JSON."),
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Whose package it is (kubectl: the namespace). Default: ORCHESTRATOR_PROJECT.")
+    ] = None,
 ) -> None:
-    """Upload a job's folder of code and print the job with its digest, for `kubectl apply` or another submitter."""
+    """Upload a folder of code and print its digest, or a job with its digest in it, for `kubectl apply`.
+
+    Examples: `orchestrator pack . --project team-a`, `orchestrator pack -f job.yaml | kubectl apply -f -`
+    """
+    if (folder is None) == (file is None):
+        raise typer.BadParameter("give either a folder or --file")
+    if folder is not None:
+        typer.echo(f"sha256:{_uploaded(folder, project or own_project())}")
+    elif file is not None:
+        _packed(file, project)
+
+
+def _packed(file: Path, project: str | None) -> None:
     job = _load(file)
     package = job.spec.run.package
     if package is None or package.dir is None:
         raise typer.BadParameter("it names no folder (spec.run.package.dir)", param_hint="--file")
-    with Client(patience_s=PATIENCE_S, notify=_notice) as client:
-        digest = client.upload(file.parent / package.dir, job.metadata.project)
+    digest = _uploaded(file.parent / package.dir, project or job.metadata.project)
     document, _ = plain(file.read_bytes())
     document["spec"]["run"]["package"] = {"digest": f"sha256:{digest}"}
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=float))
+
+
+def _uploaded(folder: Path, project: str) -> str:
+    with Client(patience_s=PATIENCE_S, notify=_notice) as client:
+        return client.upload(folder, project)
 
 
 def _load(file: Path) -> TrainingJob:
