@@ -24,6 +24,8 @@ from orchestrator.model.offer import Confirmed, OutcomeUnknown, Reason, Rejected
 
 SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped"})
 """Ends that say nothing against the provider."""
+DETAIL = 200
+"""Characters of a provider's own words that are kept."""
 
 
 def on_launch_reply(turn: Turn, row: JobRow, fact: f.Launched) -> None:
@@ -47,6 +49,7 @@ def _rejected(turn: Turn, row: JobRow, attempt: AttemptRow, no: Rejected, sent_a
         late = sent_at > offer.answered_at + offer.ttl
     row = turn.emit(row.job, ev.Ended(
         epoch=attempt.epoch, how="rejected", why=no.reason.value, charge=0, late=late,
+        detail=no.detail[:DETAIL],
     ))  # fmt: skip
     if no.reason is Reason.CAPACITY and not (offer and offer.clause):
         until = no.until or turn.now + 30_000_000

@@ -271,6 +271,8 @@ class Ended(Event, frozen=True, tag="Ended", kw_only=True):
     """Never started, although the provider held the launch inside the earmark's TTL: a refusal (accept_failed)."""
     fails: str = ""
     """Reason for which this end also fails the job; empty: the job goes on (or succeeds, how=done exit 0)."""
+    detail: str = ""
+    """The provider's own words, of a rejected launch."""
 
 
 class Charged(Event, frozen=True, tag="Charged"):

@@ -73,6 +73,12 @@ def test_numbers_are_in_the_detail() -> None:
     assert "step 120 of epoch 1, waited 24 s to be alone" in [line.detail for line in lines]
 
 
+def test_a_rejected_launch_says_what_was_missing() -> None:
+    no = ev.Ended(epoch=1, how="rejected", why="spec", charge=0, detail="numpy==9 is not in the environment.")
+    told = explain.timeline((0, event) for event in (*STORY[:6], no))
+    assert told[-1].text == "coreweave rejected the launch: spec · numpy==9 is not in the environment, $0.00"
+
+
 def test_who_is_passed_over_for_the_same_reason_is_said_once_in_an_episode() -> None:
     gone = (ev.Skip("gcp", "region"),)
     lines = explain.timeline((0, offer(n, f"p{n}", skipped=gone)) for n in (1, 2))
