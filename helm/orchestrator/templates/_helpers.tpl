@@ -1,0 +1,80 @@
+{{- define "orchestrator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "orchestrator.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains (include "orchestrator.name" .) .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "orchestrator.name" .) | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "orchestrator.selector" -}}
+app.kubernetes.io/name: {{ include "orchestrator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "orchestrator.labels" -}}
+{{ include "orchestrator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: orchestrator
+{{- end }}
+
+{{- define "orchestrator.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end }}
+{{- end }}
+
+{{- define "orchestrator.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "orchestrator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "orchestrator.url" -}}
+http://{{ include "orchestrator.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
+{{- end }}
+
+{{/* Names under which the server is called: the Service in all its lengths, the pod (probes and scrapers), loopback is always in. */}}
+{{- define "orchestrator.hosts" -}}
+{{- $name := include "orchestrator.fullname" . -}}
+{{- $long := printf "%s.$(POD_NAMESPACE)" $name -}}
+{{- concat (list "$(POD_IP)" "[$(POD_IP)]" $name $long (printf "%s.svc" $long) (printf "%s.svc.cluster.local" $long)) .Values.allowedHosts | join "," }}
+{{- end }}
+
+{{- define "orchestrator.namespaces" -}}
+{{- toJson (default (list .Release.Namespace) .Values.kubernetes.namespaces) }}
+{{- end }}
+
+{{/* What a render is refused for, with the remedy; the schema says what single values look like. */}}
+{{- define "orchestrator.check" -}}
+{{- if or .Values.database.url .Values.database.existingSecret }}
+{{- if not (hasPrefix "sqlite:" .Values.database.url) }}
+{{- fail "\n\ndatabase: PostgreSQL is not served by this version; it comes with high availability. Leave database.url and database.existingSecret empty: the ledger is SQLite on the volume (persistence)." }}
+{{- end }}
+{{- end }}
+{{- $given := 0 }}
+{{- range list .Values.providers.document .Values.providers.existingConfigMap }}{{ if . }}{{ $given = add1 $given }}{{ end }}{{ end }}
+{{- if ne (int $given) 1 }}
+{{- fail "\n\nproviders: the server needs a providers file. Give either providers.document (--set-file providers.document=providers.yaml) or providers.existingConfigMap." }}
+{{- end }}
+{{- $given = 0 }}
+{{- range list .Values.contracts.document .Values.contracts.existingConfigMap .Values.contracts.existingSecret }}{{ if . }}{{ $given = add1 $given }}{{ end }}{{ end }}
+{{- if gt (int $given) 1 }}
+{{- fail "\n\ncontracts: more than one contract set is named. Give one of contracts.document, contracts.existingConfigMap, contracts.existingSecret, or none." }}
+{{- end }}
+{{- if and .Values.controller.enabled (not .Values.tokens.existingSecret) }}
+{{- fail "\n\ncontroller: it needs a token of the server. Name a Secret in tokens.existingSecret with a tokens file and, under tokens.controllerKey, one of its tokens with the scopes viewer and submitter." }}
+{{- end }}
+{{- if and .Values.store.secretSettings (not .Values.store.existingSecret) }}
+{{- fail "\n\nstore: secretSettings names keys of a Secret, and store.existingSecret names none." }}
+{{- end }}
+{{- end }}

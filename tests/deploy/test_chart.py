@@ -1,0 +1,134 @@
+"""The chart renders what it should, refuses what it must, and every pod keeps to the restricted profile."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.adapters.providers.kubernetes.security import violations
+from orchestrator.settings import load
+from tests.deploy.helm import CHART, GOLDEN, MONITORING, ROOT, VALUES, helm, objects, one, pods, template
+
+pytestmark = pytest.mark.helm
+NAMES = sorted(path.stem for path in VALUES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_helm_has_nothing_to_say(name: str) -> None:
+    said = helm("lint", "--strict", str(CHART), "--values", str(VALUES / f"{name}.yaml"))
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "[WARNING]" not in said.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_renders_are_as_they_were_read_over(name: str) -> None:
+    """UPDATE_GOLDEN=1 writes them anew. Dashboard and CRDs are files of their own, and are read over there."""
+    text, file = (
+        template(name, "--set", "monitoring.dashboard.enabled=false,crds.install=false"),
+        GOLDEN / f"{name}.yaml",
+    )
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(text)
+    assert text == file.read_text()
+
+
+def test_the_plain_manifests_are_what_the_chart_says() -> None:
+    command = [sys.executable, str(ROOT / "deploy" / "render.py"), "--check"]
+    said = subprocess.run(command, text=True, capture_output=True, timeout=60)
+    assert said.returncode == 0, said.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pod_is_restricted_and_writes_nowhere_else(name: str) -> None:
+    for pod in pods(objects(template(name))):
+        assert violations(pod, "restricted") == []
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_server_s_settings_are_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (server,) = one(objects(template(name)), "Deployment", "gpu-desk" if name == "whole" else "desk-orchestrator")[
+        "spec"]["template"]["spec"]["containers"]  # fmt: skip
+    for variable in server["env"]:
+        if variable["name"].startswith("ORCHESTRATOR_"):
+            monkeypatch.setenv(variable["name"], variable["value"].replace("$(POD_IP)", "10.1.2.3"))
+    settings = load()
+    assert settings.host == "0.0.0.0" and settings.port == 7380 and "10.1.2.3" in settings.allowed_hosts
+    assert settings.folder.parts[:4] == ("/", "var", "lib", "orchestrator")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_service_becomes_a_setting(name: str) -> None:
+    """A Service called orchestrator would set ORCHESTRATOR_PORT to an address."""
+    assert all(pod["enableServiceLinks"] is False for pod in pods(objects(template(name))))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_right_is_named_and_has_its_reason(name: str) -> None:
+    text = template(name)
+    for role in (d for d in objects(text) if d["kind"] in ("Role", "ClusterRole")):
+        for rule in role["rules"]:
+            assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
+            assert not {"bind", "escalate", "impersonate"} & set(rule["verbs"])
+    verbs = [
+        line
+        for line in text.splitlines()
+        if re.match(r"\s+- (get|list|watch|create|patch|delete|deletecollection)\b", line)
+    ]
+    assert [line for line in verbs if "#" not in line] == []
+    assert not re.search(r"verbs: \[", text)
+
+
+def test_jobs_run_elsewhere_without_rights_here() -> None:
+    documents = objects(template("elsewhere"))
+    assert not [d for d in documents if "Role" in d["kind"]]
+    assert one(documents, "Deployment")["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+
+
+def test_prometheus_kinds_come_only_where_the_cluster_knows_them() -> None:
+    kinds = {d["kind"] for d in objects(helm("template", "x", str(CHART), "-f", str(VALUES / "whole.yaml")).stdout)}
+    assert not kinds & {"ServiceMonitor", "PrometheusRule"}
+    assert {d["kind"] for d in objects(template("whole"))} >= {"ServiceMonitor", "PrometheusRule"}
+
+
+def test_the_rules_and_the_dashboard_are_those_of_the_repository() -> None:
+    documents = objects(template("whole"))
+    shown = json.loads(one(documents, "ConfigMap", "gpu-desk-dashboard")["data"]["orchestrator.json"])
+    assert shown == json.loads((ROOT / "deploy" / "monitoring" / "dashboard.json").read_text())
+    rules = one(documents, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    assert "{{ $labels.provider }}" in rules[1]["annotations"]["summary"]
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["database.url=postgresql://db/ledger"], "PostgreSQL is not served by this version"),
+    (["database.existingSecret=db"], "PostgreSQL is not served by this version"),
+    (["providers.document="], "the server needs a providers file"),
+    (["providers.existingConfigMap=a"], "Give either providers.document"),
+    (["contracts.existingSecret=a", "contracts.existingConfigMap=b"], "more than one contract set"),
+    (["controller.enabled=true"], "needs a token of the server"),
+    (["store.secretSettings.key=id"], "store.existingSecret names none"),
+    (["settings.PORT=80"], "'PORT'"), (["settings.POLICY__LIMITS=80"], "POLICY__LIMITS"),
+    (["replicas=2"], "replicas"), (["persistence.size=big"], "size"), (["image.digest=latest"], "digest"),
+    (["podSecurityContext.runAsNonRoot=false"], "runAsNonRoot"),
+    (["persistence.accessModes={ReadWriteMany}"], "accessModes"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused(options: list[str], said: str) -> None:
+    given = [part for option in options for part in ("--set", option)]
+    done = helm("template", "x", str(CHART), "--values", str(VALUES / "least.yaml"), *given)
+    assert done.returncode != 0 and said in done.stderr
+
+
+def test_the_schema_allows_every_value_that_there_is() -> None:
+    assert (
+        helm("template", "x", str(CHART), "-f", str(VALUES / "least.yaml"), "--api-versions", MONITORING).returncode
+        == 0
+    )
