@@ -115,7 +115,8 @@ def _reads(routes: APIRouter, desk: Desk) -> None:
     async def job(job: JobId, _: Caller = needs(Scope.VIEWER)) -> JobView:
         """Where a job stands, with what was submitted and what user code last reported."""
         row = await desk.job(job)
-        return job_view(row, await desk.progress(job), await desk.document(row.spec))
+        view = job_view(row, await desk.progress(job), await desk.document(row.spec))
+        return view.model_copy(update={"ending": await desk.ending(job)})
 
     @routes.get("/{job}/offers")
     async def offers(job: JobId, _: Caller = needs(Scope.VIEWER)) -> Page[OfferView]:

@@ -29,8 +29,8 @@ ENDING_S = 30.0
 
 
 def live(status: Mapping[str, Any], **_: Any) -> bool:
-    """Whether something may still happen to the job of this object."""
-    return "endedAt" not in status
+    """Whether something may still happen to the job of this object, or to its machines."""
+    return status.get("machines") != "gone"
 
 
 def register(registry: kopf.OperatorRegistry, server: Server, *, judging: bool) -> None:

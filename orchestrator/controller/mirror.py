@@ -84,9 +84,10 @@ def job_status(told: ExplainView) -> Status:
 
 
 def progress_status(job: JobView) -> Status:
-    """What user code last reported."""
+    """What only a close look shows: what user code last reported, and what became of its machines."""
     seen = job.progress
-    rows = {"step": seen.step, "checkpointStep": seen.checkpoint_step, "loss": seen.loss} if seen else {}
+    rows: Status = {"step": seen.step, "checkpointStep": seen.checkpoint_step, "loss": seen.loss} if seen else {}
+    rows["machines"] = ("ending" if job.ending else "gone") if job.ended else None
     return {key: value for key, value in rows.items() if value is not None}
 
 

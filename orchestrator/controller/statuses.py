@@ -51,6 +51,7 @@ class JobStatus(Part):
     step: int | None = Field(default=None, description="last step reported, looked up once a minute at most")
     checkpoint_step: int | None = None
     loss: Text | None = None
+    machines: Text | None = Field(default=None, description="of a job that is over: ending, or gone")
     exit_code: int | None = None
     submitted_at: datetime | None = None
     started_at: datetime | None = None

@@ -29,7 +29,7 @@ from orchestrator.controller.mirror import (
 from orchestrator.controller.objects import job_of, refusal
 from orchestrator.controller.server import SAFETY_S, Server, Watch
 from orchestrator.model.documents import DocumentError
-from orchestrator.model.documents.views import ExplainView, LineView
+from orchestrator.model.documents.views import ExplainView, JobView, LineView
 from orchestrator.sdk import AsyncJob
 from orchestrator.sdk.errors import (
     Busy,
@@ -42,7 +42,7 @@ from orchestrator.sdk.errors import (
     Unreachable,
 )
 
-SOON_S, LATER_S = 5.0, 60.0
+ENDING_S, SOON_S, LATER_S = 1.0, 5.0, 60.0
 KEY_LIFE = timedelta(days=7) - timedelta(hours=1)
 """How long the server surely remembers a key."""
 _REASONS: tuple[tuple[type[OrchestratorError], str], ...] = (
@@ -94,7 +94,7 @@ async def end(server: Server, watch: Watch, body: Mapping[str, Any], now: dateti
             if not job.view.ended and not job.view.cancel_asked:
                 await job.cancel()
             server.follow(job.id, body["metadata"]["uid"])
-            return _told(watch, body, now, await job.explain(), {})
+            return _told(watch, body, now, await job.explain(), job.view)
     except (DocumentError, Invalid, NotFound):
         return Turn(over=True)  # there is no such job
     except OrchestratorError as error:
@@ -130,7 +130,7 @@ async def _submitted(server: Server, watch: Watch, body: Mapping[str, Any], now:
     async with server.asked() as client:
         job = await _job(client, watch, body)
         server.follow(job.id, body["metadata"]["uid"])
-        return _told(watch, body, now, await job.explain(), {})
+        return _told(watch, body, now, await job.explain(), job.view)
 
 
 async def _mirrored(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:
@@ -141,13 +141,17 @@ async def _mirrored(server: Server, watch: Watch, body: Mapping[str, Any], now: 
         told = await job.explain()
     if told.job.state == "running":
         watch.pause_s = server.progress_pace()
-    return _told(watch, body, now, told, progress_status(job.view))
+    return _told(watch, body, now, told, job.view)
 
 
-def _told(watch: Watch, body: Mapping[str, Any], now: datetime, told: ExplainView, progress: Status) -> Turn:
+def _told(watch: Watch, body: Mapping[str, Any], now: datetime, told: ExplainView, seen: JobView) -> Turn:
+    """`seen` is the job a moment before `told`: what was over then is over for good."""
     lines = untold(watch.status, told.lines)
-    turn = _turn(watch, body, now, job_status(told) | progress, job_facts(told))
-    return Turn(turn.status, tuple(lines), told.job.ended)
+    turn = _turn(watch, body, now, job_status(told) | progress_status(seen), job_facts(told))
+    gone = seen.ended and not seen.ending
+    if told.job.ended and not gone:
+        watch.pause_s = ENDING_S  # nothing happens in the ledger when machines go
+    return Turn(turn.status, tuple(lines), gone)
 
 
 def _not_taken(watch: Watch, body: Mapping[str, Any], now: datetime, reason: str, why: str) -> Turn:

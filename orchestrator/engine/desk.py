@@ -140,6 +140,10 @@ class EngineDesk:
         """The ledger's own row."""
         return self._engine.core.book.ledger
 
+    async def ending(self, job: str) -> bool:
+        """Whether machines of a job that is over may still be there."""
+        return self._engine.ending(job)
+
     async def head(self) -> int:
         """Sequence number of the newest event."""
         return (await self._engine.wiring.ledger.head())[0]

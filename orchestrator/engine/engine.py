@@ -268,6 +268,14 @@ class Engine:
                     self._feeds[attempt.provider].bills.pop(launch_key(job, attempt.epoch), None)
             self.core.book.forget(job)
 
+    def ending(self, job: str) -> bool:
+        """Whether a job is over and a stop of its machines was not acknowledged yet, in this process's life."""
+        row = self.core.book.jobs.get(job)
+        if row is None or row.state not in TERMINAL:
+            return False
+        ends = (effect for effect in effects_of(row) if effect.act is Act.END and effect.provider in self._lanes)
+        return any(launch_key(end.job, end.n) not in self._lanes[end.provider].acknowledged for end in ends)
+
     def _bill(self, provider: str, key: str) -> tuple[int, int] | None:
         feed = self._feeds.get(provider)
         return feed.bill(key) if feed else None

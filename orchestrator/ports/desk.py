@@ -134,6 +134,10 @@ class Desk(Protocol):
         """The ledger's own row: which contract set and provider set decide now, who leads, absences."""
         ...
 
+    async def ending(self, job: str) -> bool:
+        """Whether the job is over and its provider has not acknowledged the end of its machines yet."""
+        ...
+
     async def head(self) -> int:
         """Sequence number of the newest event; 0: nothing happened yet."""
         ...

@@ -54,6 +54,8 @@ class FakeDesk:
         self.refuses = ""
         """Why every submission is refused."""
         self.not_ready: str | None = None
+        self.machines: set[str] = set()
+        """Jobs whose machines are not gone when they are over."""
         self.force = LedgerRow()
         self.inside: FakeAccess | None = FakeAccess()
         """How to get at what runs; None: the cloud gives no shell."""
@@ -193,6 +195,10 @@ class FakeDesk:
     async def in_force(self) -> LedgerRow:
         """See Desk."""
         return self.force
+
+    async def ending(self, job: str) -> bool:
+        """See Desk."""
+        return job in self.machines
 
     async def head(self) -> int:
         """See Desk."""

@@ -117,3 +117,16 @@ def test_the_controller_may_end_and_start_again(space: Space, server: Served, co
     assert len({message for _, _, message in told}) == len(told), "and told once"
     with Client(server.url, TOKEN) as client:
         assert [one.id for one in client.jobs(project=space.name)] == [job]
+
+
+def test_deleting_waits_for_the_machines_too(space: Space, server: Served, controller: Controller) -> None:
+    space.apply("digits")
+    job = space.reaches("digits", "queued")["job"]
+    server.tell(lambda desk: desk.machines.add(job))
+    server.tell(lambda desk: desk.play(job))
+    space.reaches("digits", "succeeded")
+    until(lambda: space.status("digits").get("machines") == "ending", "its machines are seen")
+    space.kubectl("delete", "trainingjob", "digits", "--wait=false")
+    assert space.status("digits")["machines"] == "ending"
+    server.tell(lambda desk: desk.machines.discard(job))
+    until(lambda: not space.kubectl("get", "trainingjobs", "-o", "name"), "it is gone")

@@ -164,6 +164,7 @@ class JobView(View):
     episode: int
     round: int
     cancel_asked: bool = False
+    ending: bool = Field(default=False, description="over, but its provider has not acknowledged its machines' end yet")
     provider: str = Field(default="", description="who has it, or is being asked now")
     attempts: list[AttemptView] = []
     progress: ProgressView | None = None
