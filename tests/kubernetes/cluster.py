@@ -137,8 +137,7 @@ def _control_plane(folder: Path, assets: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         for process in reversed(running):
-            process.terminate()
-        for process in running:
+            process.kill()  # nothing of it is kept
             process.wait(timeout=30)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import time
@@ -21,6 +22,7 @@ from orchestrator.runlog.store import Store
 from orchestrator.sdk.pack import pack
 from orchestrator.testing.builders import an_attempt, an_order
 from tests.kubernetes.cluster import Cluster, Doc
+from tests.kubernetes.test_objects import containers
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 DONE_S = 300.0
@@ -53,6 +55,19 @@ def test_the_api_server_takes_every_object(cluster: Cluster, connection: Connect
     if runtime == "kuberay":
         must_have_kuberay(cluster)
     cluster.apply(*launched(connection, runtime), dry_run=True)
+
+
+@pytest.mark.parametrize("runtime", ["kuberay", "job"])
+def test_the_api_server_adds_nothing_to_a_container(cluster: Cluster, connection: Connection, runtime: Runtime) -> None:
+    """Kueue compares containers with what was reserved for them before."""
+    if runtime == "kuberay":
+        must_have_kuberay(cluster)
+    ours = launched(connection, runtime)[0]
+    text = cluster.kubectl("create", "-f", "-", "--dry-run=server", "-o", "json", stdin=json.dumps(ours))
+    for said, kept in zip(containers(ours), containers(json.loads(text)), strict=True):
+        assert said.keys() == kept.keys()
+        assert all(kept[field] == said[field] for field in said if field != "resources")
+        assert said["resources"]["requests"].keys() == kept["resources"]["requests"].keys()
 
 
 @pytest.mark.pods
