@@ -49,6 +49,7 @@ class Gang:
     gpus: int
     address: str
     head: str
+    python: str = sys.executable
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Gang:
@@ -72,7 +73,7 @@ def ray_command(gang: Gang) -> list[str]:
         else [f"--address={gang.head}:{PORT}"]
     )
     return [
-        *(sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", *place, "--block"),
+        *(gang.python, "-c", "from ray.scripts.scripts import main; main()", "start", *place, "--block"),
         *(f"--node-ip-address={gang.address}", f"--num-cpus={gang.cpus}", f"--num-gpus={gang.gpus}"),
         *(f"--dashboard-agent-listen-port={HEALTH}", "--disable-usage-stats"),
     ]
@@ -111,7 +112,7 @@ def lead(gang: Gang, children: Children, until: float) -> int:
     _start_head(gang, children, until)
     _until(until, lambda: _alive() >= gang.size, lambda: f"{_alive()} of {gang.size} machines have joined")
     _say(f"{gang.size} machines have joined")
-    agent = [sys.executable, "-m", "orchestrator.agent"]
+    agent = [gang.python, "-m", "orchestrator.agent"]
     return children.wait(children.start(agent, RAY_ADDRESS=f"{gang.address}:{PORT}"))
 
 
