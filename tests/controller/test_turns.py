@@ -1,0 +1,168 @@
+"""What one look at an object comes to, without a cluster: lost answers, old keys, refusals, what is told and when."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.controller import turns
+from orchestrator.controller.mirror import Fact, camel, condition, conditions
+from orchestrator.controller.objects import job_of
+from orchestrator.controller.server import PROGRESS_S, Server, Watch
+from orchestrator.model.documents import DocumentError, job_bytes
+from orchestrator.sdk import AsyncClient
+from tests.controller.conftest import training_job
+from tests.served import TOKEN, Served, served
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Any:
+    with served(tmp_path) as running:
+        yield running
+
+
+@asynccontextmanager
+async def reached(desk: Served) -> AsyncIterator[Server]:
+    """The controller's view of a server that answers."""
+    server = Server(lambda: AsyncClient(desk.url, TOKEN, patience_s=0.2, waiting_patience_s=0.2))
+    async with server._connected() as client:
+        await server._reached(client)
+        yield server
+
+
+def thing(uid: str = "u-1", labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    body = training_job("digits", labels or {}, spec)
+    body["metadata"] |= {"namespace": "team-a", "uid": uid, "generation": 1}
+    return body
+
+
+async def settled(server: Server, watch: Watch, body: dict[str, Any]) -> turns.Turn:
+    """Look as long as the look itself wants another one."""
+    for _ in range(5):
+        watch.flag.clear()
+        turn = await turns.look(server, watch, body, NOW)
+        if not watch.flag.is_set():
+            return turn
+    raise AssertionError("it never settles")
+
+
+async def test_the_intention_is_written_before_the_server_is_asked(desk: Served) -> None:
+    async with reached(desk) as server:
+        watch = server.watch("u-1", {})
+        turn = await turns.look(server, watch, thing(), NOW)
+        assert condition(turn.status, "Submitted")["status"] == "Unknown" and watch.flag.is_set()
+        assert desk.tell(lambda d: len(d._rows)) == 0
+        await settled(server, watch, thing())
+        assert desk.tell(lambda d: list(d._rows)) == [watch.status["job"]]
+
+
+async def test_a_lost_answer_makes_no_second_job(desk: Served) -> None:
+    async with reached(desk) as server:
+        first = server.watch("u-1", {})
+        await settled(server, first, thing())
+        forgotten = {key: value for key, value in first.status.items() if key not in ("job", "state")}
+        again = Watch(forgotten)
+        await settled(server, again, thing())
+        assert again.status["job"] == first.status["job"]
+
+
+async def test_labels_changed_before_the_answer_are_a_conflict_that_names_the_job(desk: Served) -> None:
+    async with reached(desk) as server:
+        first = server.watch("u-1", {})
+        await settled(server, first, thing())
+        again = Watch({"conditions": [condition(first.status, "Submitted") | {"status": "Unknown"}]})
+        await settled(server, again, thing(labels={"late": "yes"}))
+        assert again.status["reason"] == "conflict" and first.status["job"] in again.status["message"]
+
+
+async def test_nobody_submits_what_the_server_may_have_forgotten(desk: Served) -> None:
+    old = [Fact("Submitted", "Unknown", "Submitting")]
+    async with reached(desk) as server:
+        watch = Watch({"conditions": conditions((), old, NOW - timedelta(days=8), 1)})
+        await settled(server, watch, thing())
+        assert watch.status["reason"] == "key_expired" and "orchestrator jobs" in watch.status["message"]
+        assert desk.tell(lambda d: len(d._rows)) == 0
+
+
+async def test_a_package_that_is_not_there_is_said_and_tried_again(desk: Served) -> None:
+    async with reached(desk) as server:
+        watch = server.watch("u-1", {})
+        missing = {"command": ["a"], "package": {"digest": "sha256:" + "0" * 64}}
+        await settled(server, watch, thing(run=missing))
+        assert (watch.status["state"], watch.status["reason"]) == ("refused", "invalid")
+        assert "no such package" in condition(watch.status, "Submitted")["message"]
+
+
+async def test_a_wrong_token_is_said_on_the_object(desk: Served) -> None:
+    server = Server(lambda: AsyncClient(desk.url, "x" * 40, patience_s=0.2))
+    server._client, server.away = server._connect(), ""
+    watch = server.watch("u-1", {"job": "0" * 26, "state": "running"})
+    await turns.look(server, watch, thing(), NOW)
+    await server._client.close()
+    assert condition(watch.status, "Synced")["reason"] == "TokenUnknown" and watch.status["state"] == "running"
+
+
+async def test_nothing_is_sent_while_the_server_is_away(desk: Served) -> None:
+    server = Server(lambda: AsyncClient(desk.url, TOKEN))
+    watch = server.watch("u-1", {})
+    await turns.look(server, watch, thing(), NOW)
+    assert (watch.status["state"], watch.status["reason"]) == ("pending", "server_unreachable")
+    assert (await turns.end(server, watch, thing(), NOW)).over, "and nothing has to be ended"
+
+
+async def test_events_are_told_once(desk: Served) -> None:
+    async with reached(desk) as server:
+        watch = server.watch("u-1", {})
+        await settled(server, watch, thing())
+        desk.tell(lambda d: d.play(watch.status["job"]))
+        assert len((await settled(server, watch, thing())).lines) > 3
+        again = await settled(server, watch, thing())
+        assert again.lines == () and again.status == {}
+
+
+async def test_only_events_of_its_own_job_raise_a_flag(desk: Served) -> None:
+    async with reached(desk) as server:
+        one, other = server.watch("u-1", {}), server.watch("u-2", {})
+        await settled(server, one, thing("u-1"))
+        await settled(server, other, thing("u-2"))
+        desk.tell(lambda d: d.play(one.status["job"]))
+        client = AsyncClient(desk.url, TOKEN)
+        async for event in client.events():
+            await server._heard(client, event)
+        await client.close()
+        assert one.flag.is_set() and other.flag.is_set()
+        assert server.progress_pace() == PROGRESS_S
+
+
+def test_a_condition_keeps_the_moment_of_its_change() -> None:
+    first = conditions((), [Fact("Running", "False", "Queued")], NOW, 1)
+    later = conditions(first, [Fact("Running", "False", "Offering")], NOW + timedelta(hours=1), 2)
+    assert (later[0]["lastTransitionTime"], later[0]["reason"]) == (first[0]["lastTransitionTime"], "Offering")
+    assert later[0]["observedGeneration"] == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "word"), [("start_by_passed", "StartByPassed"), ("", ""), ("invalid-job", "InvalidJob")]
+)
+def test_reasons_are_one_word(code: str, word: str) -> None:
+    assert camel(code) == word
+
+
+def test_an_object_is_the_same_document_as_a_file() -> None:
+    body = thing(labels={"team": "vision", "orchestrator.dev/group": "sweep-7"}, ceilingUsdPerGpuHour=3.1)
+    body["metadata"] |= {"annotations": {"a": "b"}, "managedFields": [], "resourceVersion": "7"}
+    said = job_bytes(job_of(body))
+    assert b'"group":"sweep-7"' in said and b'"labels":{"team":"vision"}' in said
+    assert b'"ceilingUsdPerGpuHour":3100000' in said and b'"project":"team-a"' in said
+
+
+def test_a_folder_is_refused_with_the_remedy() -> None:
+    with pytest.raises(DocumentError, match="orchestrator pack DIR --project team-a"):
+        job_of(thing(run={"command": ["a"], "package": {"dir": "."}}))
