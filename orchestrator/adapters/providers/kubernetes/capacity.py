@@ -1,0 +1,219 @@
+"""Do these pods fit into the cluster now? Allocatable minus requested, node by node, and the namespace's quotas.
+
+Called when an offer is answered, and once more before its launch. Pure. It promises nothing: the scheduler decides
+later, with whatever has come since (`firm: none`). Amounts are floats in base units: cores, bytes, devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from orchestrator.adapters.providers.kubernetes.resources import Node, Pod, PodSpec, Quota
+
+GPU_SUFFIX = "/gpu"
+"""By the vendors' habit: nvidia.com/gpu, amd.com/gpu, gpu.intel.com/…: what counts as a GPU in a sighting."""
+_UNITS = {
+    "": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
+}  # fmt: skip
+Amounts = dict[str, float]
+
+
+def quantity(text: Any) -> float:
+    """A Kubernetes quantity (`4`, `500m`, `32Gi`, `1e3`) in base units. Raises ValueError."""
+    said = str(text)
+    number = said.rstrip("numkKMGTPEi")
+    unit = said[len(number) :]
+    if unit == "E" and not number:
+        raise ValueError(f"{said!r} is no quantity")
+    return float(number) * _UNITS[unit]
+
+
+def amounts(given: Mapping[str, Any] | None) -> Amounts:
+    """A resource list; what cannot be read counts as nothing."""
+    found: Amounts = {}
+    for name, text in (given or {}).items():
+        try:
+            found[name] = quantity(text)
+        except (ValueError, KeyError):
+            continue
+    return found
+
+
+def plus(one: Mapping[str, float], other: Mapping[str, float]) -> Amounts:
+    """Both together."""
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {*one, *other}}
+
+
+def most(one: Mapping[str, float], other: Mapping[str, float]) -> Amounts:
+    """The larger of both, name by name."""
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in {*one, *other}}
+
+
+def requested(spec: PodSpec) -> Amounts:
+    """What the scheduler sets aside for a pod: its containers together, or its largest init step."""
+    beside: Amounts = {}
+    step: Amounts = {}
+    for container in spec.init_containers:
+        takes = amounts(container.resources.requests)
+        if container.restart_policy == "Always":
+            beside = plus(beside, takes)
+            step = most(step, beside)
+        else:
+            step = most(step, plus(beside, takes))
+    together = beside
+    for container in spec.containers:
+        together = plus(together, amounts(container.resources.requests))
+    return plus(most(together, step), amounts(spec.overhead))
+
+
+class Ask(Struct, frozen=True):
+    """Pods that are alike and want a place: how many, what each takes, on which nodes, what taints they stand."""
+
+    count: int
+    takes: Mapping[str, float]
+    selector: Mapping[str, str] = {}
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+
+    def may_run_on(self, node: Node) -> bool:
+        """Whether these pods may be put there now, room aside."""
+        return node.ready and not node.spec.unschedulable and self.belongs_on(node)
+
+    def belongs_on(self, node: Node) -> bool:
+        """Whether these pods may be put there at some time: by labels and taints alone."""
+        labels = node.metadata.labels or {}
+        if any(labels.get(name) != value for name, value in self.selector.items()):
+            return False
+        taints = [
+            taint
+            for taint in node.spec.taints
+            if taint.effect in ("NoSchedule", "NoExecute") and not taint.key.startswith("node.kubernetes.io/")
+        ]
+        return all(
+            any(_tolerates(t, taint.key, taint.value, taint.effect) for t in self.tolerations) for taint in taints
+        )
+
+
+def _tolerates(toleration: Mapping[str, Any], key: str, value: str, effect: str) -> bool:
+    if toleration.get("effect") not in (None, "", effect):
+        return False
+    if toleration.get("operator") == "Exists":
+        return toleration.get("key") in (None, "", key)
+    return bool(toleration.get("key") == key and toleration.get("value", "") == value)
+
+
+class Short(Struct, frozen=True):
+    """What is missing. `ever`: even an empty cluster would not hold it."""
+
+    detail: str
+    ever: bool = False
+
+
+def free(nodes: Iterable[Node], pods: Iterable[Pod]) -> dict[str, Amounts]:
+    """Node → what is left there."""
+    left = {node.metadata.name: _allocatable(node) for node in nodes}
+    for pod in pods:
+        room = left.get(pod.spec.node_name)
+        if room is not None and not pod.over:
+            takes = requested(pod.spec)
+            for name in room:
+                room[name] -= takes.get(name, 0)
+            room["pods"] = room.get("pods", 0) - 1
+    return left
+
+
+def short_of_room(
+    nodes: Sequence[Node], pods: Sequence[Pod], before: Sequence[Ask], asked: Sequence[Ask]
+) -> Short | None:
+    """Why `asked` does not fit once what was promised before (and pods that wait) have their places; None: it fits."""
+    empty = {node.metadata.name: _allocatable(node) for node in nodes}
+    for ask in asked:
+        lacking = _place(ask, [node for node in nodes if ask.belongs_on(node)], empty)
+        if lacking:
+            return Short(lacking, ever=True)
+    left = free(nodes, pods)
+    for ask in before:
+        _place(ask, [node for node in nodes if ask.may_run_on(node)], left)
+    for ask in asked:
+        lacking = _place(ask, [node for node in nodes if ask.may_run_on(node)], left)
+        if lacking:
+            return Short(lacking)
+    return None
+
+
+def _allocatable(node: Node) -> Amounts:
+    return amounts(node.status.allocatable)
+
+
+def _place(ask: Ask, nodes: Sequence[Node], left: dict[str, Amounts]) -> str:
+    """Take the room for these pods out of `left`; what is missing, in words."""
+    fitting = [node.metadata.name for node in nodes]
+    placed = 0
+    for name in sorted(fitting, key=lambda name: _scarce(ask, left[name])):
+        while placed < ask.count and all(left[name].get(what, 0) + 1e-6 >= much for what, much in ask.takes.items()):
+            for what, much in ask.takes.items():
+                left[name][what] = left[name].get(what, 0) - much
+            left[name]["pods"] = left[name].get("pods", 1) - 1
+            if left[name]["pods"] < 0:
+                break
+            placed += 1
+    return "" if placed == ask.count else _words(ask, placed, [left[name] for name in fitting])
+
+
+def _scarce(ask: Ask, room: Mapping[str, float]) -> float:
+    """Nodes that have least left of what is scarce come first, so that large gaps stay whole."""
+    return sum(room.get(name, 0) for name in ask.takes if "/" in name)
+
+
+def _words(ask: Ask, placed: int, rooms: Sequence[Mapping[str, float]]) -> str:
+    where = ", ".join(f"{k}={v}" for k, v in sorted(ask.selector.items()))
+    on = f"nodes with {where}" if where else "nodes"
+    if not rooms:
+        return f"{ask.count} pods have no place: none of the {on} is there, Ready and open to them"
+    said = [f"{placed} of {ask.count} pods fit on {len(rooms)} {on}"]
+    for name, much in sorted(ask.takes.items()):
+        most_left = max(room.get(name, 0) for room in rooms)
+        if most_left + 1e-6 < much:
+            said.append(
+                f"{name}: a pod takes {_show(name, much)}, at most {_show(name, max(0, most_left))} is free on one node"
+            )
+    return "; ".join(said) + f"; {ask.count - placed} pods have no place"
+
+
+def short_of_quota(quotas: Iterable[Quota], needs: Mapping[str, float]) -> Short | None:
+    """Why the namespace's quotas do not allow these amounts (as quotas name them); None: they do."""
+    for quota in quotas:
+        if quota.spec.scopes or quota.spec.scope_selector:
+            continue  # for pods of certain classes only; admission tells
+        hard, used = amounts(quota.status.hard), amounts(quota.status.used)
+        for name, limit in sorted(hard.items()):
+            need = needs.get(name, 0)
+            if need and used.get(name, 0) + need > limit + 1e-6:
+                lacking = used.get(name, 0) + need - limit
+                words = (
+                    f"quota {quota.metadata.name}: {name}: {_show(name, need)} and {_show(name, used.get(name, 0))}"
+                    f" in use would pass {_show(name, limit)}; {_show(name, lacking)} missing"
+                )
+                return Short(words, ever=need > limit)
+    return None
+
+
+def quota_needs(asked: Iterable[Ask]) -> Amounts:
+    """These pods as quotas count them."""
+    needs: Amounts = {}
+    for ask in asked:
+        for name in ("pods", "count/pods"):
+            needs[name] = needs.get(name, 0) + ask.count
+        for name, much in ask.takes.items():
+            for counted in (f"requests.{name}", *([name] if "/" not in name else [])):
+                needs[counted] = needs.get(counted, 0) + much * ask.count
+    return needs
+
+
+def _show(name: str, amount: float) -> str:
+    if "memory" in name or "storage" in name:
+        return f"{amount / 2**30:.3g}Gi"
+    return f"{amount:.3g}"

@@ -1,0 +1,189 @@
+"""How is one call made to a cluster's API server, and what does its reply mean? HTTP and nothing else.
+
+Called by the mirrors and by every verb of the provider. It reads credentials again when they are turned down, never
+repeats a call by itself otherwise, and raises what the port knows (`Unreachable`, `Throttled`, `Misconfigured`) or one
+of `errors` (`Absent`, `Taken`, `Expired`, `Refused`). Bodies go out and come in as they are: no typed models between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+
+from orchestrator.adapters.providers.kubernetes import errors
+from orchestrator.adapters.providers.kubernetes.credentials import connect
+from orchestrator.ports.provider import Misconfigured, Unreachable
+
+T = TypeVar("T")
+
+TIMEOUT_S = 15.0
+CONNECT_S = 3.0
+SILENCE_S = 90.0
+"""A watch that says nothing for so long, not even a bookmark (one a minute), is cut off and taken up again."""
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+Params = Mapping[str, str | int]
+
+
+class Client:
+    """The calls of one cluster."""
+
+    def __init__(self, name: str, kubeconfig: str | None, context: str | None) -> None:
+        self.name = name
+        self._kubeconfig, self._context = kubeconfig, context
+        self._api: Any = None
+        self._retired: Any = None
+        self._connecting = asyncio.Lock()
+        self.calls = 0
+        """Requests sent so far."""
+
+    async def get(self, path: str, kind: type[T], **params: str | int) -> T:
+        """Read something."""
+        return self._decode(await self._call("GET", path, params=params), kind, path)
+
+    async def create(self, path: str, body: Any, kind: type[T]) -> T:
+        """Make something. Raises `Taken` where its name is taken."""
+        return self._decode(await self._call("POST", path, body), kind, path)
+
+    async def merge(self, path: str, body: Any, kind: type[T]) -> T:
+        """Change the fields that are named, and no other."""
+        return self._decode(await self._call("PATCH", path, body, content=MERGE), kind, path)
+
+    async def apply(self, path: str, body: Any, kind: type[T]) -> T:
+        """Make it so, whether it is there or not: our fields, taken from whoever held them."""
+        params = {"fieldManager": "orchestrator", "force": "true"}
+        return self._decode(await self._call("PATCH", path, body, params=params, content=APPLY), kind, path)
+
+    async def delete(self, path: str, *, uid: str = "", version: str = "", policy: str = "Background") -> bool:
+        """Have it deleted: whether there was anything. `uid`, `version`: only that one; else `Taken`."""
+        given = {"uid": uid, "resourceVersion": version}
+        options = {"propagationPolicy": policy, "preconditions": {k: v for k, v in given.items() if v}}
+        try:
+            await self._call("DELETE", path, options)
+        except errors.Absent:
+            return False
+        return True
+
+    async def delete_all(self, path: str, selector: str) -> None:
+        """Have everything deleted that a label selector selects."""
+        options = {"propagationPolicy": "Background"}
+        await self._call("DELETE", path, options, params={"labelSelector": selector})
+
+    async def alive(self) -> None:
+        """Raises unless the API server answers us."""
+        await self._call("GET", "/version")
+
+    async def lines(self, path: str, params: Params, silence_s: float = SILENCE_S) -> AsyncIterator[bytes]:
+        """A reply that goes on for long, line by line."""
+        response = await self._open("GET", path, None, params, "application/json", aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_S, sock_read=silence_s
+        ))  # fmt: skip
+        try:
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line
+            if rest:
+                yield rest
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(f"GET {path}", error) from error
+        finally:
+            response.close()
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        for api in (self._api, self._retired):
+            if api is not None:
+                await api.close()
+        self._api = self._retired = None
+
+    # ---- one request -----------------------------------------------------------------------------------------------
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: Params | None = None,
+        content: str = "application/json",
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S)
+        response = await self._open(method, path, body, params or {}, content, timeout)
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(f"{method} {path}", error) from error
+
+    async def _open(
+        self, method: str, path: str, body: Any, params: Params, content: str, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """The reply to one request, its body not read yet; a success. With new credentials once, if need be."""
+        for again in (True, False):
+            api = await self._connected()
+            response = await self._send(api, method, path, body, params, content, timeout)
+            if response.status < 300:
+                return response
+            said = await self._read(response, f"{method} {path}")
+            if response.status != 401 or not again:
+                break
+            await self._forget(api)
+        raise errors.problem(
+            response.status, said, response.headers.get("Retry-After"), f"provider {self.name}: {method} {path}"
+        )
+
+    async def _send(
+        self, api: Any, method: str, path: str, body: Any, params: Params, content: str, timeout: Any
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json", "Content-Type": content, "User-Agent": "orchestrator"}
+        token = await api.configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            headers["Authorization"] = token
+        url = api.configuration.host + path + (f"?{urlencode(params)}" if params else "")
+        self.calls += 1
+        try:
+            reply = await api.rest_client.request(method, url, headers, body, _request_timeout=timeout)
+        except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
+            remedy = "correct certificate-authority in the kubeconfig"
+            raise Misconfigured(
+                f"provider {self.name}: {api.configuration.host} is not who it says ({error}); {remedy}"
+            ) from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(f"{method} {path}", error) from error
+        response: aiohttp.ClientResponse = reply.response
+        return response
+
+    async def _read(self, response: aiohttp.ClientResponse, what: str) -> bytes:
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(what, error) from error
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._api is None:
+                self._api = await connect(self.name, self._kubeconfig, self._context)
+            return self._api
+
+    async def _forget(self, api: Any) -> None:
+        """These credentials were turned down. What is under way with them goes on until they are turned down again."""
+        if self._api is api:
+            self._api, before, self._retired = None, self._retired, api
+            if before is not None:
+                await before.close()
+
+    def _decode(self, data: bytes, kind: type[T], path: str) -> T:
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.MsgspecError as error:
+            raise Unreachable(f"provider {self.name}: {path} replied with something unreadable ({error})") from error
+
+    def _unreachable(self, what: str, error: Exception) -> Unreachable:
+        return Unreachable(f"provider {self.name}: no reply to {what}: {error or type(error).__name__}")

@@ -1,0 +1,250 @@
+"""What do we know of this cluster at this moment, and of the launches in it?
+
+Made by the provider. Holds one mirror per kind, the memory of machines, and which launches have news. A fresh look
+(`look`) asks the API server itself, for listings that must not lag. Reads only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from orchestrator.adapters.providers.kubernetes import records
+from orchestrator.adapters.providers.kubernetes.client import Client
+from orchestrator.adapters.providers.kubernetes.connection import Connection
+from orchestrator.adapters.providers.kubernetes.errors import Absent
+from orchestrator.adapters.providers.kubernetes.memory import Memory
+from orchestrator.adapters.providers.kubernetes.objects import Runtime, name_of
+from orchestrator.adapters.providers.kubernetes.resources import (
+    JOB,
+    KEY,
+    NODE,
+    OURS,
+    POD,
+    QUOTA,
+    RAY_JOB,
+    RECORD,
+    Kind,
+    Main,
+    Many,
+    Node,
+    Pod,
+    Quota,
+    Record,
+)
+from orchestrator.adapters.providers.kubernetes.room import Stock
+from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
+from orchestrator.adapters.providers.kubernetes.watching import PAGE, Mirror
+from orchestrator.model.offer import Sighting
+from orchestrator.ports.provider import ProviderError, Unreachable
+
+_MANY: dict[type[Any], Any] = {Record: Many[Record], Pod: Many[Pod], Main: Many[Main]}
+SYNC_S = 10.0
+"""How long the first listing may take before the cluster counts as out of reach."""
+
+
+class Cluster:
+    """One cluster, as seen from one namespace of it."""
+
+    def __init__(self, client: Client, connection: Connection, now: Callable[[], int]) -> None:
+        self.client, self.connection, self._now = client, connection, now
+        self.memory = Memory()
+        self.dirty: set[str] = set()
+        """Keys with news."""
+        self.freed = False
+        """Room came free since it was last looked at."""
+        self.news = asyncio.Event()
+        self.runtime: Runtime = "job"
+        self._kinds: tuple[Kind, ...] = ()
+        self._mine: dict[str, set[tuple[str, str]]] = {}
+        self._starting = asyncio.Lock()
+
+    # ---- keeping up ------------------------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Everything was read, and is being watched. Raises a `ProviderError` where it is not so."""
+        async with self._starting:
+            if not self._kinds:
+                await self._begin()
+        for mirror in self.mirrors:
+            try:
+                async with asyncio.timeout(SYNC_S):
+                    await self._synced(mirror)
+            except TimeoutError as error:
+                raise Unreachable(f"provider {self.client.name}: nothing was listed within {SYNC_S} s") from error
+
+    async def _synced(self, mirror: Mirror[Any]) -> None:
+        while not mirror.synced.is_set():
+            waiting = asyncio.ensure_future(mirror.synced.wait())
+            await asyncio.wait({waiting}, timeout=0.1)
+            waiting.cancel()
+            mirror.must_live()
+            if isinstance(mirror.failing, ProviderError):
+                raise mirror.failing
+        mirror.must_live()
+
+    async def _begin(self) -> None:
+        ray = await self._serves(RAY_JOB)
+        wanted = self.connection.runtime
+        self.runtime = "kuberay" if wanted == "kuberay" or (wanted == "auto" and ray) else "job"
+        kinds = (JOB, RAY_JOB) if ray else (JOB,)
+        space, client = self.connection.namespace, self.client
+        everywhere = not self.connection.queue
+        self.nodes = Mirror(client, NODE.path(), Node, self._node)
+        self.pods = Mirror(
+            client, POD.path("" if everywhere else space), Pod, self._pod, "" if everywhere else OURS
+        )  # fmt: skip
+        self.records = Mirror(client, RECORD.path(space), Record, self._record, records.SELECTOR)
+        self.mains = {kind: Mirror(client, kind.path(space), Main, self._main, OURS) for kind in kinds}
+        self.quotas = Mirror(client, QUOTA.path(space), Quota, self._quota) if everywhere else None
+        await self.nodes.once()  # what machines are said to be depends on their nodes
+        self._kinds = kinds
+        for mirror in self.mirrors:
+            mirror.start()
+
+    @property
+    def mirrors(self) -> list[Mirror[Any]]:
+        """All of them."""
+        return [self.nodes, self.records, *self.mains.values(), self.pods, *([self.quotas] if self.quotas else [])]
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Kinds of main objects that this cluster serves."""
+        return self._kinds
+
+    def again(self) -> None:
+        """The cluster was out of reach: watches may be dead without anybody having noticed."""
+        for mirror in self.mirrors if self._kinds else ():
+            mirror.again()
+
+    async def aclose(self) -> None:
+        """Watch nothing any more."""
+        for mirror in self.mirrors if self._kinds else ():
+            await mirror.aclose()
+
+    async def _serves(self, kind: Kind) -> bool:
+        try:
+            found = await self.client.get(f"/apis/{kind.group}/{kind.version}", dict)
+        except Absent:
+            return False
+        return any(one.get("name") == kind.plural for one in found.get("resources", ()))
+
+    # ---- what was told ---------------------------------------------------------------------------------------------
+
+    def _node(self, node: Node, gone: bool) -> None:
+        self.memory.node(node, gone, self._now())
+        name = node.metadata.name
+        for key, machines in self.memory.machines.items():
+            if any(machine.node == name for machine in machines.values()):
+                self._dirty(key)
+
+    def _pod(self, pod: Pod, gone: bool) -> None:
+        if pod.spec.node_name and (gone or pod.over):
+            self.freed = True
+            self.news.set()
+        key = pod.metadata.label(KEY)
+        if not key or not pod.metadata.ours or pod.metadata.namespace != self.connection.namespace:
+            return
+        self.memory.pod(pod, self.by_name)
+        name = (pod.metadata.namespace, pod.metadata.name)
+        if gone:
+            self._mine.get(key, set()).discard(name)
+        else:
+            self._mine.setdefault(key, set()).add(name)
+        self._dirty(key)
+
+    def _record(self, record: Record, gone: bool) -> None:
+        key = record.metadata.label(KEY)
+        if gone:
+            self.memory.forget(key)
+        else:
+            self.memory.record(key, records.machines_of(record))
+        self._dirty(key)
+
+    def _main(self, main: Main, gone: bool) -> None:
+        self._dirty(main.metadata.label(KEY))
+
+    def _quota(self, quota: Quota, gone: bool) -> None:
+        self.freed = True
+        self.news.set()
+
+    def _dirty(self, key: str) -> None:
+        if key:
+            self.dirty.add(key)
+            self.news.set()
+
+    # ---- what is so ------------------------------------------------------------------------------------------------
+
+    @property
+    def by_name(self) -> Mapping[str, Node]:
+        """Nodes by name."""
+        return {node.metadata.name: node for node in self.nodes.objects.values()}
+
+    def stock(self) -> Stock:
+        """What room there is, and what takes it."""
+        quotas = tuple(self.quotas.objects.values()) if self.quotas else ()
+        return Stock(tuple(self.nodes.objects.values()), tuple(self.pods.objects.values()), quotas)
+
+    def main(self, key: str) -> Main | None:
+        """The main object of that name that is ours, as last told."""
+        for kind, mirror in self.mains.items():
+            main = mirror.objects.get((self.connection.namespace, name_of(key)))
+            if main is not None:
+                return replace(main, kind=kind.name)
+        return None
+
+    def launch(self, key: str) -> Launch:
+        """What is under this key, as last told."""
+        names = self._mine.get(key, ())
+        pods = [pod for name in names if (pod := self.pods.objects.get(name)) is not None]
+        record = self.records.objects.get((self.connection.namespace, key))
+        return self._launch(key, record, self.main(key), pods)
+
+    def _launch(self, key: str, record: Record | None, main: Main | None, pods: Sequence[Pod]) -> Launch:
+        fates = self.memory.fates(key, pods, self.by_name, self._now())
+        machines = dict(self.memory.machines.get(key, {}))
+        return Launch(key=key, record=record, main=main, pods=tuple(pods), machines=machines, fates=fates)
+
+    def sighting(self, key: str) -> Sighting | None:
+        """What is to be said of this key, as last told."""
+        return sighting(self.launch(key), self.by_name, self._now())
+
+    async def look(self) -> list[Sighting]:
+        """Every launch of ours as the API server has it now."""
+        space, now = self.connection.namespace, self._now()
+        found = await asyncio.gather(
+            self._all(RECORD.path(space), Record, records.SELECTOR),
+            self._all(POD.path(space), Pod, OURS),
+            *(self._all(kind.path(space), Main, OURS) for kind in self._kinds),
+        )
+        by_key = {record.metadata.label(KEY): record for record in found[0]}
+        pods: dict[str, list[Pod]] = {}
+        for pod in found[1]:
+            self.memory.pod(pod, self.by_name)
+            pods.setdefault(pod.metadata.label(KEY), []).append(pod)
+        mains = {
+            main.metadata.label(KEY): replace(main, kind=kind.name)
+            for kind, some in zip(self._kinds, found[2:], strict=True)
+            for main in some
+        }
+        keys = sorted(filter(None, {*by_key, *pods, *mains}))
+        launches = (self._launch(key, by_key.get(key), mains.get(key), pods.get(key, ())) for key in keys)
+        return _said(launches, self.by_name, now)
+
+    async def _all(self, path: str, kind: type[Any], selector: str) -> list[Any]:
+        items: list[Any] = []
+        many: Any = _MANY[kind]
+        params: dict[str, str | int] = {"labelSelector": selector, "limit": PAGE}
+        while True:
+            page = await self.client.get(path, many, **params)
+            items += page.items
+            if not page.metadata.continue_:
+                return items
+            params["continue"] = page.metadata.continue_
+
+
+def _said(launches: Iterable[Launch], nodes: Mapping[str, Node], now: int) -> list[Sighting]:
+    return [seen for launch in launches if (seen := sighting(launch, nodes, now)) is not None]

@@ -1,0 +1,59 @@
+"""Who are we to this cluster? Read from a kubeconfig (with its exec plugins and token files) or from our own pod.
+
+Called by the client, at the first call and again whenever the cluster turns our credentials down: whatever has been
+renewed by then on disk, or by the plugin, is taken up without a restart. The official client does the reading.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
+
+from orchestrator.ports.provider import Misconfigured
+
+IN_POD = "KUBERNETES_SERVICE_HOST"
+_official: Any = config
+"""Untyped."""
+
+
+def kubeconfig(given: str | None) -> str | None:
+    """The file to read: the one that was given, $KUBECONFIG, ~/.kube/config; None: we run in a pod of the cluster."""
+    if given:
+        return str(Path(given).expanduser())
+    if os.environ.get("KUBECONFIG"):
+        return os.environ["KUBECONFIG"]
+    usual = Path("~/.kube/config").expanduser()
+    return None if IN_POD in os.environ and not usual.exists() else str(usual)
+
+
+async def connect(name: str, given: str | None, context: str | None) -> ApiClient:
+    """A client with fresh credentials; the caller closes it. Raises `Misconfigured`."""
+    file = kubeconfig(given)
+    try:
+        configuration = Configuration()
+        if file is None:
+            _official.load_incluster_config(client_configuration=configuration)
+        else:
+            await _from_file(file, context, configuration)
+        return ApiClient(configuration)
+    except (ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        where = f"context {context or 'in force'} of {file}" if file else "our own pod's service account"
+        remedy = "correct `connection.kubeconfig` and `connection.context`, or make them readable to the server"
+        raise Misconfigured(f"provider {name}: {where} cannot be used ({error}); {remedy}") from error
+
+
+async def _from_file(file: str, context: str | None, configuration: Configuration) -> None:
+    if not any(Path(part).expanduser().exists() for part in file.split(os.pathsep)):
+        raise ConfigException("there is no such file")
+    loader: Any = await _official.load_kube_config(file, context, configuration, persist_config=False)
+    user = loader._user  # the client logs an exec plugin that fails, and goes on without credentials
+    if user is not None and "exec" in user and "token" not in vars(loader) and "cert_file" not in vars(loader):
+        raise ConfigException(
+            f"its exec plugin {user['exec']['command']} gave no credentials; run it by hand to see why"
+        )

@@ -1,0 +1,209 @@
+"""How does one launch come to be, and how is it ended? The calls in their order, each of which may be the last before
+a crash.
+
+Called by the provider. The record is made first and takes the key; then the main object, then what belongs to it. Done
+again, each step finds what the last time left. Nothing is ever deleted but what carries our label and a ledger id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.adapters.providers.kubernetes import records
+from orchestrator.adapters.providers.kubernetes.cluster import Cluster
+from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
+from orchestrator.adapters.providers.kubernetes.objects import NotOverridable, manifests, name_of
+from orchestrator.adapters.providers.kubernetes.resources import (
+    KEY,
+    KINDS,
+    LEDGER,
+    OURS,
+    POD,
+    RAY_CLUSTER,
+    RECORD,
+    Kind,
+    Meta,
+    Record,
+    Thing,
+)
+from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE, STOPPED
+from orchestrator.model.offer import Confirmed, LaunchOrder, LaunchReply, OutcomeUnknown, Reason, Rejected, StopReply
+from orchestrator.ports.provider import Misconfigured
+
+PATIENCE_US = 30_000_000
+"""How long a deletion may hang (KubeRay's finalizer while KubeRay is away) before what it holds is deleted too."""
+TOKEN_BYTES = 32
+
+
+class Launching:
+    """The launches of one cluster."""
+
+    def __init__(self, cluster: Cluster, now: Callable[[], int], entropy: Callable[[int], bytes]) -> None:
+        self._cluster, self._client = cluster, cluster.client
+        self._now, self._entropy = now, entropy
+        self._deleting: dict[str, int] = {}
+
+    # ---- launch ----------------------------------------------------------------------------------------------------
+
+    async def known(self, order: LaunchOrder) -> LaunchReply | None:
+        """What an earlier try has left: a launch, or a foreign object in its place; None: nothing."""
+        record = await self._record(order.key)
+        main = await self._main(order.key)
+        for kind, meta in ((RECORD, record.metadata if record else None), main or (RECORD, None)):
+            if meta is not None and not _same(meta, order):
+                return self._foreign(order, kind, meta)
+        if main is not None:
+            return await self._beside(order, main[0], main[1])
+        if record is None or (_open(record) and not self._made(order.key, record)):
+            return None
+        return Confirmed(order.key, f"{RECORD.name}/{order.key}")
+
+    async def make(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
+        """Make what is not there yet. Raises as the client does, with some of it made perhaps."""
+        space = self._cluster.connection.namespace
+        try:
+            await self._client.create(RECORD.path(space), records.new(order, space, ledger), Thing)
+        except Taken:
+            reply = await self.known(order)
+            if reply is not None:
+                return reply
+        except Absent as error:
+            raise Misconfigured(f"{error}; create the namespace, or correct `connection.namespace`") from error
+        except Refused as no:
+            return self._rejected(order, no.means, str(no))
+        return await self._objects(order, ledger, workload)
+
+    async def give_up(self, order: LaunchOrder, means: Meaning, why: str) -> LaunchReply:
+        """Reject it: whatever its record says, it starts nothing any more."""
+        path = RECORD.path(self._cluster.connection.namespace, order.key)
+        with contextlib.suppress(Absent):
+            await self._client.merge(path, records.with_state(STOPPED, why=why[:300], close=True), Thing)
+        return self._rejected(order, means, why)
+
+    async def _objects(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
+        try:
+            main, *beside = self._manifests(order, ledger, workload)
+        except NotOverridable as error:
+            return await self.give_up(order, Meaning(Reason.SPEC), str(error))
+        kind = KINDS[main["kind"]]
+        try:
+            made = await self._client.create(kind.path(self._cluster.connection.namespace), main, Thing)
+        except Taken:
+            reply = await self.known(order)
+            return reply or OutcomeUnknown(order.key, "its object was there and was gone when it was read")
+        except Refused as no:
+            return await self.give_up(order, no.means, str(no))
+        except Absent as error:
+            raise Misconfigured(
+                f"{error}; `connection.runtime` asks for a kind that this cluster does not serve"
+            ) from error
+        await self._create_all(beside, kind, made.metadata)
+        return Confirmed(order.key, f"{kind.name}/{name_of(order.key)}")
+
+    async def _beside(self, order: LaunchOrder, kind: Kind, main: Meta) -> LaunchReply:
+        """The main object is there; what belongs to it may not be, if we were cut off."""
+        if main.deletion_timestamp is None and not self._cluster.launch(order.key).pods:
+            _, *beside = self._manifests(order, main.label(LEDGER), None)
+            await self._create_all(beside, kind, main)
+        return Confirmed(order.key, f"{kind.name}/{name_of(order.key)}")
+
+    async def _create_all(self, beside: list[dict[str, Any]], kind: Kind, main: Meta) -> None:
+        owner = {"apiVersion": kind.api_version, "kind": kind.name, "name": main.name, "uid": main.uid}
+        for document in beside:
+            document["metadata"]["ownerReferences"] = [owner]
+            path = KINDS[document["kind"]].path(self._cluster.connection.namespace)
+            try:
+                await self._client.create(path, document, Thing)
+            except Taken:
+                continue  # from the last time
+
+    def _manifests(self, order: LaunchOrder, ledger: str, workload: str | None) -> tuple[dict[str, Any], ...]:
+        cluster = self._cluster
+        token = self._entropy(TOKEN_BYTES).hex()
+        return manifests(order, cluster.connection, cluster.runtime, ledger, workload=workload, token=token)
+
+    def _made(self, key: str, record: Record) -> bool:
+        """Whether the main object was surely there once: then it was deleted, and is not made again."""
+        return bool(records.machines_of(record)) or self._cluster.launch(key).made
+
+    def _foreign(self, order: LaunchOrder, kind: Kind, meta: Meta) -> Rejected:
+        whose = f"ledger {meta.label(LEDGER)}, key {meta.label(KEY)}" if meta.ours else "not ours"
+        why = f"there is a {kind.name} {meta.namespace}/{meta.name} already ({whose}): left alone; delete or rename it"
+        return self._rejected(order, Meaning(Reason.ERROR), why)
+
+    def _rejected(self, order: LaunchOrder, means: Meaning, why: str) -> Rejected:
+        return Rejected(order.key, means.reason, means.scope, self._now() + means.hold_off_s * 1_000_000, why[:1000])
+
+    # ---- stop ------------------------------------------------------------------------------------------------------
+
+    async def stop(self, key: str) -> StopReply:
+        """Have everything of ours under this key deleted."""
+        said = []
+        left = self._cluster.launch(key).left
+        record = await self._record(key)
+        if record is not None and record.metadata.ours and (_open(record) or record.data is None):
+            main = await self._main(key)
+            close = main is None and not left
+            path = RECORD.path(self._cluster.connection.namespace, key)
+            await self._client.merge(path, records.with_state(STOPPED, close=close), Thing)
+        for kind in self._cluster.kinds:
+            said.append(await self._delete(kind, key))
+        return StopReply(key, True, "; ".join(filter(None, said)))
+
+    async def _delete(self, kind: Kind, key: str) -> str:
+        """Delete one object, if it is ours; what there is to say."""
+        name = name_of(key)
+        path = kind.path(self._cluster.connection.namespace, name)
+        try:
+            meta = (await self._client.get(path, Thing)).metadata
+        except Absent:
+            self._deleting.pop(key, None)
+            return ""
+        if not meta.ours:
+            return f"{kind.name} {name} is not ours: left alone"
+        if meta.deletion_timestamp is None:
+            try:
+                await self._client.delete(path, uid=meta.uid)
+            except Taken:
+                return f"{kind.name} {name} was replaced while it was being deleted"
+            return ""
+        since = self._deleting.setdefault(key, self._now())
+        if self._now() - since >= PATIENCE_US:
+            await self._beneath(key)
+            return f"{kind.name} {name} is held by a finalizer; its pods are being deleted"
+        return ""
+
+    async def _beneath(self, key: str) -> None:
+        """Whoever should take the launch apart does not: delete its cluster and pods ourselves."""
+        space = self._cluster.connection.namespace
+        for kind in (RAY_CLUSTER, POD):
+            if kind is POD or len(self._cluster.kinds) > 1:
+                await self._client.delete_all(kind.path(space), f"{OURS},{KEY}={key}")
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    async def _record(self, key: str) -> Record | None:
+        try:
+            return await self._client.get(RECORD.path(self._cluster.connection.namespace, key), Record)
+        except Absent:
+            return None
+
+    async def _main(self, key: str) -> tuple[Kind, Meta] | None:
+        for kind in self._cluster.kinds:
+            try:
+                found = await self._client.get(kind.path(self._cluster.connection.namespace, name_of(key)), Thing)
+            except Absent:
+                continue
+            return kind, found.metadata
+        return None
+
+
+def _open(record: Record) -> bool:
+    return (record.data or {}).get(STATE, LAUNCHED) == LAUNCHED
+
+
+def _same(meta: Meta, order: LaunchOrder) -> bool:
+    """Whether it was made for this very launch."""
+    return meta.ours and meta.label(KEY) == order.key and order.ledger in ("", meta.label(LEDGER))

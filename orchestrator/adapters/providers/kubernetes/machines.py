@@ -1,0 +1,107 @@
+"""Which machines of one launch may still be alive? A machine is a pod, and only its kubelet can say that it ended.
+
+Called by `sightings` with what was read and what is remembered. Pure. The rules: a terminal phase counts while the
+pod's node is Ready, for nobody else may write it then; a pod that is no longer there counts as ended only if it was
+seen ended before, was never on a node, or its node has been Ready for longer than its grace since it was missed.
+A node that is not Ready, or is no longer there, confirms nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+
+import msgspec
+from msgspec import Struct
+
+from orchestrator.adapters.providers.kubernetes.resources import Node, Pod
+
+SETTLE_S = 10
+"""Beyond a pod's grace, what a kubelet that is back needs to end pods that were deleted while it was away."""
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+"""A person's word that this node is switched off."""
+
+
+class Machine(Struct, frozen=True):
+    """One pod as remembered: by its uid elsewhere."""
+
+    name: str
+    node: str
+    grace_s: int = 30
+    ended: bool = False
+    """Its end was confirmed."""
+
+
+class Fate(Enum):
+    """What is known of one machine."""
+
+    ALIVE = "alive"
+    ENDED = "ended"
+    LOST = "lost"
+    """Nothing is known: its node does not answer, or has not answered for long enough."""
+
+
+def remembered(pod: Pod) -> Machine:
+    """What to keep of a pod that is bound to a node."""
+    return Machine(pod.metadata.name, pod.spec.node_name, pod.spec.termination_grace_period_seconds)
+
+
+def fate(pod: Pod, node: Node | None) -> Fate:
+    """Of a pod that is there."""
+    if not pod.spec.node_name:
+        return Fate.ENDED if pod.over else Fate.ALIVE
+    if node is None or not node.ready:
+        return Fate.ENDED if _switched_off(node) else Fate.LOST
+    return Fate.ENDED if pod.over else Fate.ALIVE
+
+
+def fate_of_missing(machine: Machine, node: Node | None, missing_us: int, ready_us: int) -> Fate:
+    """Of a pod that is no longer there. Microseconds since it was missed, and since when its node is seen Ready."""
+    if machine.ended or not machine.node or _switched_off(node):
+        return Fate.ENDED
+    if node is None or not node.ready:
+        return Fate.LOST
+    settled = min(missing_us, ready_us) >= (machine.grace_s + SETTLE_S) * 1_000_000
+    return Fate.ENDED if settled else Fate.LOST
+
+
+def _switched_off(node: Node | None) -> bool:
+    return node is not None and any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints)
+
+
+def to_text(machines: Mapping[str, Machine]) -> str:
+    """As a record holds them: JSON by uid."""
+    return msgspec.json.encode(machines, order="sorted").decode()
+
+
+def from_text(text: str) -> dict[str, Machine]:
+    """What `to_text` wrote; nothing where somebody has spoilt it."""
+    try:
+        return msgspec.json.decode(text or "{}", type=dict[str, Machine])
+    except msgspec.MsgspecError:
+        return {}
+
+
+def reasons(pods: Iterable[Pod], nodes: Mapping[str, Node]) -> str:
+    """Why machines do not run, or why nothing is known of them; for people. Empty: nothing to say."""
+    said = []
+    for pod in pods:
+        node = nodes.get(pod.spec.node_name)
+        if pod.spec.node_name and (node is None or not node.ready):
+            said.append(f"{pod.metadata.name}: node {pod.spec.node_name} is not Ready, nothing is known of it")
+        elif pod.status.reason or pod.status.message:
+            said.append(f"{pod.metadata.name}: {pod.status.reason} {pod.status.message}".strip())
+        else:
+            said += _waits(pod)
+    return "; ".join(said)
+
+
+def _waits(pod: Pod) -> list[str]:
+    bad = [c for c in pod.status.conditions if c.type == "PodScheduled" and c.status == "False"]
+    said = [f"{pod.metadata.name}: {c.reason}: {c.message}" for c in bad]
+    for container in pod.status.container_statuses:
+        for state in (container.state.waiting, container.state.terminated):
+            if state and state.get("reason") not in ("ContainerCreating", "PodInitializing", "Completed"):
+                exit_code = f" exit {state['exitCode']}" if "exitCode" in state else ""
+                said.append(f"{pod.metadata.name}/{container.name}: {state.get('reason', '')}{exit_code}")
+    return said

@@ -1,0 +1,76 @@
+"""Which machines were ever seen under which key, since when are some missing, since when does each node answer?
+
+Called by the provider with everything that is read, in whatever order. It holds what a single look cannot tell. After a
+restart it begins with what the records say, and every wait begins anew: the safe side. Times are microseconds of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import replace
+
+from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, fate, fate_of_missing, remembered
+from orchestrator.adapters.providers.kubernetes.resources import KEY, Node, Pod
+
+
+class Memory:
+    """All machines of all keys that are not closed."""
+
+    def __init__(self) -> None:
+        self.machines: dict[str, dict[str, Machine]] = {}
+        """key → uid → machine."""
+        self.unwritten: set[str] = set()
+        """Keys whose record lacks a machine."""
+        self._missing: dict[str, int] = {}
+        self._ready: dict[str, int] = {}
+
+    def node(self, node: Node, gone: bool, now_us: int) -> None:
+        """A node was read."""
+        if gone or not node.ready:
+            self._ready.pop(node.metadata.name, None)
+        else:
+            self._ready.setdefault(node.metadata.name, now_us)
+
+    def pod(self, pod: Pod, nodes: Mapping[str, Node]) -> None:
+        """A pod of ours was read, perhaps for the last time."""
+        key, uid = pod.metadata.label(KEY), pod.metadata.uid
+        if not key or not pod.spec.node_name:
+            return
+        known = self.machines.setdefault(key, {})
+        if uid not in known:
+            known[uid] = remembered(pod)
+            self.unwritten.add(key)
+        if not known[uid].ended and fate(pod, nodes.get(pod.spec.node_name)) is Fate.ENDED:
+            known[uid] = replace(known[uid], ended=True)
+
+    def record(self, key: str, told: Mapping[str, Machine]) -> None:
+        """A record was read."""
+        known = self.machines.setdefault(key, {})
+        for uid, machine in told.items():
+            known.setdefault(uid, machine)
+        if set(known) == set(told):
+            self.unwritten.discard(key)
+
+    def forget(self, key: str) -> None:
+        """Its record is closed, or was deleted."""
+        for uid in self.machines.pop(key, ()):
+            self._missing.pop(uid, None)
+        self.unwritten.discard(key)
+
+    def fates(self, key: str, pods: Iterable[Pod], nodes: Mapping[str, Node], now_us: int) -> dict[str, Fate]:
+        """Of the pods that are there and of every machine that no longer is."""
+        there = {pod.metadata.uid: pod for pod in pods}
+        known = self.machines.get(key, {})
+        found = {uid: self._fate(pod, known.get(uid), nodes) for uid, pod in there.items()}
+        for uid, machine in known.items():
+            if uid in there:
+                self._missing.pop(uid, None)
+                continue
+            missed = self._missing.setdefault(uid, now_us)
+            ready = now_us - self._ready.get(machine.node, now_us)
+            found[uid] = fate_of_missing(machine, nodes.get(machine.node), now_us - missed, ready)
+        return found
+
+    def _fate(self, pod: Pod, known: Machine | None, nodes: Mapping[str, Node]) -> Fate:
+        return Fate.ENDED if known is not None and known.ended else fate(pod, nodes.get(pod.spec.node_name))

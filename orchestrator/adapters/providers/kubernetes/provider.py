@@ -1,0 +1,230 @@
+"""A Kubernetes cluster behind the provider port: how does each verb become questions to, and changes of, the cluster?
+
+Made by `factory` for `adapter: kubernetes`. Without a Kueue queue it answers by itself (the receipt holds the answer,
+`firm: none`); with one, Kueue does (`firm: quota`). It translates and never decides: a launch is made once under its
+key, whatever becomes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from orchestrator.adapters.providers.kubernetes import checking, logs
+from orchestrator.adapters.providers.kubernetes.client import Client
+from orchestrator.adapters.providers.kubernetes.cluster import Cluster
+from orchestrator.adapters.providers.kubernetes.connection import parse_connection
+from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, Meaning, Refused, Taken
+from orchestrator.adapters.providers.kubernetes.feed import Feed
+from orchestrator.adapters.providers.kubernetes.launching import Launching
+from orchestrator.adapters.providers.kubernetes.room import Room
+from orchestrator.adapters.providers.kubernetes.scribe import Scribe
+from orchestrator.model.offer import (
+    Capabilities,
+    Confirmed,
+    Firmness,
+    LaunchOrder,
+    LaunchReply,
+    Listing,
+    Notice,
+    Observation,
+    OfferOut,
+    OutcomeUnknown,
+    Reason,
+    Receipt,
+    Sighting,
+    SightingState,
+    StopReply,
+    Undelivered,
+)
+from orchestrator.ports.provider import ProviderError, Throttled, Unreachable
+from orchestrator.ports.runtime import Tools
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+AT_ONCE = 16
+"""Calls of one batch that are under way together."""
+LONGEST_WAIT_US = 30_000_000
+TICK_S = 2.0
+"""How often, while somebody waits for news, it is looked at what only time changes."""
+
+
+class KubernetesProvider:
+    """`ports.provider.Provider` for one namespace of one cluster; `connection.Connection` says which."""
+
+    def __init__(self, name: str, connection: Mapping[str, Any], tools: Tools) -> None:
+        self.name = name
+        self._connection = parse_connection(name, connection)
+        self._tools = tools
+        self._now = tools.clock.now_us
+        self.client = Client(name, self._connection.kubeconfig, self._connection.context)
+        self.cluster = Cluster(self.client, self._connection, self._now)
+        self._launching = Launching(self.cluster, self._now, tools.clock.entropy)
+        self._scribe = Scribe(self.cluster)
+        self._feed = Feed(tools.clock.entropy(6).hex())
+        self._told: dict[str, Sighting] = {}
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._room: Room | None = None
+        self._away = False
+
+    # ---- the port --------------------------------------------------------------------------------------------------
+
+    async def capabilities(self) -> Capabilities:
+        """See Provider."""
+        if self._connection.queue:
+            return Capabilities(firm=Firmness.QUOTA, delete_after=True)
+        return Capabilities(firm=Firmness.NONE, delete_after=True, answers_itself=True)
+
+    async def place_offers(self, offers: Sequence[OfferOut]) -> Sequence[Receipt | Undelivered]:
+        """See Provider. Where the cluster does not answer, `Unreachable`."""
+        if not offers:
+            return ()
+        await self._reach()
+        room, stock = self._rooms(), self.cluster.stock()
+        return [room.receipt(offer, stock, self._now()) for offer in offers]
+
+    async def launch(self, orders: Sequence[LaunchOrder]) -> Sequence[LaunchReply]:
+        """See Provider. Where no order got a reply, `Unreachable`; where all were turned away, `Throttled`."""
+        if not orders:
+            return ()
+        await self._reach()
+        return await self._each(orders, self._launch, lambda order, error: OutcomeUnknown(order.key, str(error)))
+
+    async def stop(self, keys: Sequence[str]) -> Sequence[StopReply]:
+        """See Provider."""
+        if not keys:
+            return ()
+        await self._reach()
+        return await self._each(keys, self._launching.stop, lambda key, error: StopReply(key, False, str(error)))
+
+    async def withdraw(self, offers: Sequence[str]) -> Sequence[str]:
+        """See Provider."""
+        if not offers:
+            return ()
+        await self._reach()
+        if [offer for offer in offers if self._rooms().release(offer)]:
+            self._feed.tell(Notice("capacity"))
+        return [*offers]
+
+    async def observe(self, cursor: str | None, wait_us: int) -> Observation:
+        """See Provider."""
+        as_of = self._now()
+        await self._reach()
+        until = as_of + min(wait_us, LONGEST_WAIT_US)
+        while True:
+            await self._look()
+            left_s = (until - self._now()) / 1e6
+            if left_s <= 0 or self._feed.behind(cursor):
+                return self._feed.since(cursor, as_of)
+            self.cluster.news.clear()
+            try:
+                async with asyncio.timeout(min(left_s, TICK_S)):
+                    await self.cluster.news.wait()
+            except TimeoutError:
+                if any(mirror.failing for mirror in self.cluster.mirrors):
+                    await self._reach()
+
+    async def list_ours(self) -> Listing:
+        """See Provider. Asks the API server itself; leaves out what is gone for good."""
+        as_of = self._now()
+        await self._reach()
+        seen = await self.cluster.look()
+        return Listing(as_of, tuple(s for s in seen if s.state is not SightingState.GONE))
+
+    async def logs(self, key: str) -> AsyncIterator[bytes]:
+        """See Provider: of every rank, one after the other."""
+        await self._reach()
+        async for line in logs.lines(self.client, self.cluster.launch(key)):
+            yield line
+
+    async def check(self) -> Sequence[str]:
+        """See Provider."""
+        return await checking.missing(self.client, self._connection)
+
+    async def aclose(self) -> None:
+        """See Provider."""
+        await self.cluster.aclose()
+        await self.client.aclose()
+
+    # ---- one order -------------------------------------------------------------------------------------------------
+
+    async def _launch(self, order: LaunchOrder) -> LaunchReply:
+        if not self.cluster.launch(order.key).made:
+            short = self._rooms().refused(order, self.cluster.stock(), self._now())
+            if short is not None:
+                means = Meaning(Reason.SPEC if short.ever else Reason.CAPACITY)
+                return await self._launching.known(order) or await self._launching.give_up(order, means, short.detail)
+        reply = await self._launching.make(order, order.ledger or self._tools.ledger, None)
+        if isinstance(reply, Confirmed):
+            self._rooms().launched(order, self._now())
+        return reply
+
+    def _rooms(self) -> Room:
+        if self._room is None:
+            self._room = Room(self._connection, self.cluster.runtime)
+        return self._room
+
+    # ---- looking ---------------------------------------------------------------------------------------------------
+
+    async def _reach(self) -> None:
+        """The cluster answers now, and everything was read. Raises a `ProviderError` otherwise."""
+        try:
+            await self.client.alive()
+            if self._away:
+                self._away = False
+                self.cluster.again()
+            await self.cluster.ready()
+        except (Absent, Taken, Expired, Refused) as error:
+            raise Unreachable(f"{error}: is this an API server of Kubernetes?") from error
+        except Unreachable:
+            self._away = True
+            raise
+
+    async def _look(self) -> None:
+        """Tell what has become of every launch with news, and of those that only time settles."""
+        cluster = self.cluster
+        dirty = cluster.dirty | {key for key, seen in self._told.items() if seen.state is SightingState.STOPPING}
+        cluster.dirty.clear()
+        for key in sorted(dirty):
+            self._tell(key)
+        if cluster.freed:
+            cluster.freed = False
+            self._feed.tell(Notice("capacity"))
+        await self._scribe.write()
+
+    def _tell(self, key: str) -> None:
+        seen, before = self.cluster.sighting(key), self._told.get(key)
+        if seen is None:
+            self._told.pop(key, None)
+            if before is not None and before.state is not SightingState.GONE:
+                return  # its record was closed: it was told to be gone, or never was anything
+            return
+        if before is None or (before.state, before.machines, before.detail) != (seen.state, seen.machines, seen.detail):
+            self._told[key] = seen
+            self._feed.tell(seen)
+        if seen.state is SightingState.GONE:
+            self._rooms().ended(key)
+            self._scribe.gone(key)
+
+    async def _each(
+        self, items: Sequence[A], one: Callable[[A], Awaitable[T]], failed: Callable[[A, Exception], T]
+    ) -> list[T]:
+        """One reply per item, in order; an error of all of them is the batch's."""
+
+        async def guarded(item: A) -> T | Exception:
+            async with self._gate:
+                try:
+                    return await one(item)
+                except (ProviderError, Absent, Taken, Expired, Refused) as error:
+                    return error
+
+        replies = await asyncio.gather(*(guarded(item) for item in items))
+        errors = [reply for reply in replies if isinstance(reply, ProviderError)]
+        if errors and len(errors) == len(replies):
+            raise next((error for error in errors if isinstance(error, Throttled)), errors[0])
+        return [
+            failed(item, reply) if isinstance(reply, Exception) else reply
+            for item, reply in zip(items, replies, strict=True)
+        ]

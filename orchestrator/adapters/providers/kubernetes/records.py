@@ -1,0 +1,59 @@
+"""What must be remembered of a launch when everything else of it may have been deleted? One ConfigMap per launch key.
+
+Called when launching, stopping and looking. A record is made before the launch, so its name is what makes a key taken;
+it outlives the launch, so that its key starts nothing again; it names the machines that were seen, so that no server of
+ours takes a pod for gone that was deleted while its node did not answer. `open` records are watched; a record is closed
+once nothing of its launch is left, and a closed one is deleted after `KEPT_S`. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.adapters.providers.kubernetes import machines
+from orchestrator.adapters.providers.kubernetes.machines import Machine
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, OFFER, OURS, US, Record
+from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE
+from orchestrator.model.offer import LaunchOrder
+
+MARK = "orchestrator.dev/record"
+OPEN, CLOSED = "open", "closed"
+SELECTOR = f"{OURS},{MARK}={OPEN}"
+OLD = f"{OURS},{MARK}={CLOSED}"
+MACHINES = "machines"
+WHY = "why"
+KEPT_S = 7 * 24 * 3600
+"""How long a closed record stays, so that its key starts nothing again."""
+
+
+def new(order: LaunchOrder, namespace: str, ledger: str) -> dict[str, Any]:
+    """The record of a launch that is about to be made."""
+    labels = {MANAGED_BY: US, LEDGER: ledger, KEY: order.key, OFFER: order.offer, MARK: OPEN}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": order.key, "namespace": namespace, "labels": labels},
+        "data": {STATE: LAUNCHED, MACHINES: "{}"},
+    }
+
+
+def with_state(state: str, *, why: str = "", close: bool = False) -> dict[str, Any]:
+    """A change of what we mean to do under the key."""
+    data = {STATE: state} | ({WHY: why} if why else {})
+    return {"data": data} | (closing() if close else {})
+
+
+def with_machines(found: Mapping[str, Machine]) -> dict[str, Any]:
+    """A change of the machines that were seen."""
+    return {"data": {MACHINES: machines.to_text(found)}}
+
+
+def closing() -> dict[str, Any]:
+    """Nothing of the launch is left."""
+    return {"metadata": {"labels": {MARK: CLOSED}}}
+
+
+def machines_of(record: Record) -> dict[str, Machine]:
+    """The machines that were seen."""
+    return machines.from_text((record.data or {}).get(MACHINES, ""))

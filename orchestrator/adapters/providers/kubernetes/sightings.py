@@ -1,0 +1,114 @@
+"""What is to be said of one launch: provisioning, running, ended, stopping, gone?
+
+Called by the provider with the launch's record, main object and pods. Pure. An object's status says whether a launch
+goes on; only its machines say whether it is gone (`machines`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+
+from orchestrator.adapters.providers.kubernetes.capacity import GPU_SUFFIX, requested
+from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, reasons
+from orchestrator.adapters.providers.kubernetes.resources import LEDGER, Main, Node, Pod, Record
+from orchestrator.model.offer import Sighting, SightingState
+
+STATE = "state"
+"""In a record's data: what we last meant to do under this key."""
+LAUNCHED = "launched"
+STOPPED = "stopped"
+EVICTED = "evicted"
+"""Kueue took its quota back: it must never start again."""
+FINISHED = frozenset({"Complete", "Failed"})
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """All that is there under one key, and the fate of every machine that ever was."""
+
+    key: str
+    record: Record | None
+    main: Main | None
+    pods: tuple[Pod, ...] = ()
+    machines: Mapping[str, Machine] = {}
+    fates: Mapping[str, Fate] = {}
+    """By uid, of pods that are there and of machines that are missing."""
+
+    @property
+    def state(self) -> str:
+        """What the record says; empty: there is none of ours."""
+        if self.record is None or not self.record.metadata.ours:
+            return ""
+        return (self.record.data or {}).get(STATE, LAUNCHED)
+
+    @property
+    def left(self) -> bool:
+        """Whether a machine is alive, or may be."""
+        return any(fate is not Fate.ENDED for fate in self.fates.values())
+
+    @property
+    def made(self) -> bool:
+        """Whether it surely had a main object."""
+        return self.main is not None or bool(self.machines) or bool(self.pods)
+
+
+def running(main: Main) -> bool:
+    """Whether the whole gang was up and the entrypoint was handed over."""
+    if main.kind == "RayJob":
+        return main.status.job_deployment_status == "Running"
+    return bool(main.status.ready) and main.status.ready >= (main.spec.completions or 1)
+
+
+def finished(main: Main) -> bool:
+    """Whether it does nothing any more by its own word."""
+    if main.kind == "RayJob":
+        return main.status.job_deployment_status in FINISHED
+    return any(c.type in FINISHED and c.status == "True" for c in main.status.conditions)
+
+
+def state(launch: Launch) -> SightingState:
+    """The ladder."""
+    main, left = launch.main, launch.left
+    if launch.state == STOPPED or (main is not None and main.metadata.deletion_timestamp):
+        return SightingState.STOPPING if left or main is not None else SightingState.GONE
+    if main is None and launch.state == LAUNCHED and not launch.made:
+        return SightingState.PROVISIONING  # its making was cut off, or its watch lags
+    if main is None:
+        return SightingState.STOPPING if left else SightingState.GONE
+    if finished(main) or launch.state == EVICTED:
+        return SightingState.ENDED if left else SightingState.GONE
+    return SightingState.RUNNING if running(main) else SightingState.PROVISIONING
+
+
+def sighting(launch: Launch, nodes: Mapping[str, Node], seen_at: int) -> Sighting | None:
+    """What is to be said; None: nothing of ours is under this key."""
+    carriers = [thing for thing in (launch.record, launch.main, *launch.pods) if thing is not None]
+    ledger = next((thing.metadata.label(LEDGER) for thing in carriers if thing.metadata.ours), "")
+    if not ledger:
+        return None
+    there = [pod.metadata.name for pod in launch.pods]
+    missing = [m.name for uid, m in launch.machines.items() if launch.fates.get(uid) is Fate.LOST]
+    names = tuple(sorted({*there, *missing}))
+    gpus = sum(_gpus(pod) for pod in launch.pods if launch.fates.get(pod.metadata.uid) is not Fate.ENDED)
+    return Sighting(launch.key, state(launch), seen_at, ledger, names, gpus, _detail(launch, nodes, missing))
+
+
+def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str]) -> str:
+    said = []
+    if launch.state == EVICTED and launch.record is not None:
+        said.append((launch.record.data or {}).get("why", "evicted"))
+    if launch.main is not None and (finished(launch.main) or not running(launch.main)):
+        status = launch.main.status
+        said.append(": ".join(filter(None, (status.job_deployment_status, status.reason, status.message))))
+        said += [f"{c.type}: {c.reason} {c.message}".strip() for c in status.conditions if c.status == "True"]
+    if launch.main is None and launch.state == LAUNCHED and launch.made:
+        said.append("its object was deleted, and not by us")
+    said.append(reasons(launch.pods, nodes))
+    if missing:
+        said.append(f"{', '.join(sorted(missing))}: deleted while its node did not answer, nothing is known of it")
+    return "; ".join(filter(None, said))[:1000]
+
+
+def _gpus(pod: Pod) -> int:
+    return sum(int(amount) for name, amount in requested(pod.spec).items() if name.endswith(GPU_SUFFIX))
