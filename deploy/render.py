@@ -1,11 +1,12 @@
 """Are the plain manifests what the chart says? `python deploy/render.py` writes them; `--check` only compares.
 
 The chart says everything once: `base` and the components are renders of it, and kustomize only changes them. Called by
-people who changed the chart, and by a test. Needs `helm`; talks to no cluster.
+people who changed the chart, and by a test. Needs `helm` (or HELM, its path); talks to no cluster.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ RENDERS: dict[str, list[str]] = {
 
 def render(options: list[str]) -> str:
     """What the chart makes of the values of `base` and these options."""
-    command = ["helm", "template", "orchestrator", str(CHART), "--namespace", "orchestrator"]
+    command = [os.environ.get("HELM", "helm"), "template", "orchestrator", str(CHART), "--namespace", "orchestrator"]
     command += ["--values", str(DEPLOY / "base" / "values.yaml"), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:

@@ -22,7 +22,7 @@ NEEDS = {
     "s3": (lambda: find_spec("moto"), "pip install 'first-refusal[dev]'"),
     "kubernetes": (cluster.how, f"no cluster: {cluster.REMEDY}"),
     "pods": (cluster.runs_pods, "no cluster that runs pods: see tests/kubernetes/cluster.py"),
-    "helm": (lambda: shutil.which("helm"), "install helm, 3.12 or later"),
+    "helm": (lambda: shutil.which(os.environ.get("HELM", "helm")), "install helm, 3.12 or later, or set HELM"),
     "promtool": (lambda: shutil.which("promtool"), "install Prometheus (Debian: apt-get install prometheus)"),
 }
 MODES = {"heavy": "--heavy", "crash": "--crash-at"}

@@ -131,7 +131,7 @@ class Deployed:
         return self.cluster.kubectl("-n", self.namespace, *arguments, check=check)
 
     def helm(self, verb: str, *arguments: str) -> str:
-        command = ["helm", verb, "desk", *arguments, "--namespace", self.namespace]
+        command = [os.environ.get("HELM", "helm"), verb, "desk", *arguments, "--namespace", self.namespace]
         environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)}
         done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=300, check=False)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}\n{self.why()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ Doc = dict[str, Any]
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["helm", *arguments], text=True, capture_output=True, timeout=120, check=False)
+    return subprocess.run(
+        [os.environ.get("HELM", "helm"), *arguments], text=True, capture_output=True, timeout=120, check=False
+    )
 
 
 def template(name: str, *options: str) -> str:
