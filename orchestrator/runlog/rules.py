@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from enum import Enum
 
 from orchestrator.model.wire import (
     AttemptEntry,
@@ -120,7 +120,11 @@ def _at(checkpoint: Checkpoint | None) -> CheckpointAt | None:
     return None if checkpoint is None else (checkpoint.epoch, checkpoint.step)
 
 
-class RefusalReason(StrEnum):
+class _Word(str, Enum):  # noqa: UP042 users' images may have Python 3.10, which has no StrEnum
+    __str__ = str.__str__
+
+
+class RefusalReason(_Word):
     """Why an entry may not be appended."""
 
     FINISHED = "finished"  # the job is done
@@ -151,7 +155,7 @@ class Refusal:
         return self.reason.value if self.by is None else f"{self.reason.value} (by epoch {self.by})"
 
 
-class VerdictWhy(StrEnum):
+class VerdictWhy(_Word):
     """Why an attempt must end."""
 
     FINISHED = "finished"

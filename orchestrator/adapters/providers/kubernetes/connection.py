@@ -37,7 +37,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     """One cluster, one namespace of it, and what pods there look like."""
 
     image: str
-    """The user's environment: has Ray, Python 3.11 or later, and bash; needs nothing of ours."""
+    """The user's environment: has Ray, Python 3.10 or later, and bash; needs nothing of ours."""
     agent_image: str
     """Ours: its `/opt/orchestrator/site` is copied into every pod."""
     kubeconfig: str | None = None
