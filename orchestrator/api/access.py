@@ -12,7 +12,7 @@ import hmac
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -115,7 +115,7 @@ class AccessMiddleware:
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """One connection."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         try:
@@ -147,14 +147,19 @@ class AccessMiddleware:
         return caller
 
 
-def needs(scope: Scope) -> Any:
-    """A dependency: the caller, who must have `scope`."""
+def allowed(caller: Caller, scopes: Collection[Scope]) -> Caller:
+    """The caller, who must have one of these scopes. Raises Denied."""
+    if not caller.scopes & set(scopes):
+        either = " or ".join(f"`{scope}`" for scope in scopes)
+        remedy = f"ask the operator for a token with the scope {either}"
+        raise Denied(403, "forbidden", f"the token `{caller.name}` lacks the scope {either}", remedy=remedy)
+    return caller
+
+
+def needs(*scopes: Scope) -> Any:
+    """A dependency: the caller, who must have one of these scopes."""
 
     async def check(request: Request, _: Any = Depends(bearer)) -> Caller:
-        caller: Caller = request.state.caller
-        if scope not in caller.scopes:
-            remedy = f"ask the operator for a token with the scope `{scope}`"
-            raise Denied(403, "forbidden", f"the token `{caller.name}` lacks the scope `{scope}`", remedy=remedy)
-        return caller
+        return allowed(request.state.caller, scopes)
 
     return Depends(check)

@@ -14,7 +14,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from orchestrator.model.documents.views import FieldError, ProblemView
-from orchestrator.ports.desk import Busy, Conflict, DeskError, Refused, UnknownJob
+from orchestrator.ports.access import NotThere, NoWayIn
+from orchestrator.ports.desk import Busy, Conflict, DeskError, NoShell, NothingRuns, Refused, UnknownJob
+from orchestrator.ports.provider import ProviderError
 
 MEDIA_TYPE = "application/problem+json"
 _URN = "urn:orchestrator:problem:"
@@ -66,8 +68,30 @@ def of_desk(error: DeskError) -> Denied:
             return Denied(503, "busy", str(error) or "too much at once", remedy=remedy, fault="server", headers=after)
         case Refused():
             return Denied(409, "refused", str(error), remedy="`orchestrator explain JOB` says why it stands there")
+        case NothingRuns():
+            remedy = "wait until it runs; what it has printed so far: `orchestrator logs JOB`"
+            return Denied(409, "not-running", str(error), remedy=remedy)
+        case NoShell():
+            return no_shell(str(error))
         case _:
             return Denied(500, "internal", str(error), remedy="see the server's log", fault="server")
+
+
+def no_shell(why: str) -> Denied:
+    """There is no way into what runs at this cloud."""
+    return Denied(501, "no-shell", why, remedy="`orchestrator logs JOB` and `orchestrator job JOB` work at every cloud")
+
+
+def of_provider(error: ProviderError) -> Denied:
+    """The problem behind what went wrong between us and a cloud."""
+    match error:
+        case NotThere():
+            return Denied(404, "not-there", str(error), remedy="`orchestrator job JOB` says where it runs")
+        case NoWayIn():
+            return no_shell(str(error))
+        case _:
+            remedy = "`orchestrator providers check` says what is missing; or try again"
+            return Denied(502, "provider", str(error), remedy=remedy, fault="operator")
 
 
 def _of_validation(error: RequestValidationError) -> Denied:
@@ -95,6 +119,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(DeskError)
     async def desk(_: Request, error: DeskError) -> JSONResponse:
         return of_desk(error).response()
+
+    @app.exception_handler(ProviderError)
+    async def provider(_: Request, error: ProviderError) -> JSONResponse:
+        return of_provider(error).response()
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -79,6 +79,8 @@ async def serve(app: ASGIApp, sock: socket.socket, stop: asyncio.Event, up: Call
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
         proxy_headers=False,
+        ws_max_size=1 << 20,  # a command with its arguments; data comes in smaller pieces
+        ws_per_message_deflate=False,
     )
     server = _Server(config, up)
 

@@ -16,12 +16,14 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from orchestrator.api.access import Caller, Scope, needs
 from orchestrator.api.jobs import JobId
 from orchestrator.api.projections import event_view
-from orchestrator.ports.desk import Desk
+from orchestrator.ports.access import NotThere
+from orchestrator.ports.desk import Desk, Visit
 from orchestrator.ports.ledger import StoredEvent
 
 After = Annotated[int, Query(ge=0, description="only what has a higher sequence number")]
 LastId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d{1,18}$")]
 Follow = Annotated[bool, Query(description="go on until the job has ended")]
+OneRank = Annotated[int | None, Query(ge=0, description="only of this process of user code, where it runs now")]
 Offset = Annotated[int, Query(ge=0, description="bytes to leave out at the beginning")]
 
 
@@ -52,14 +54,28 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.get("/jobs/{job}/logs", response_class=StreamingResponse, dependencies=exists)
     async def logs(
-        job: JobId, follow: Follow = False, offset: Offset = 0, _: Caller = needs(Scope.VIEWER)
+        job: JobId,
+        follow: Follow = False,
+        offset: Offset = 0,
+        rank: OneRank = None,
+        caller: Caller = needs(Scope.VIEWER),
     ) -> StreamingResponse:
-        """Output of user code over all attempts, in order, as text."""
+        """Output of user code over all attempts, in order, as text; of one `rank` what lies where it runs now."""
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
         media_type = "text/plain; charset=utf-8"
-        return StreamingResponse(skip(desk.logs(job, follow), offset), media_type=media_type, headers=headers)
+        said = desk.logs(job, follow) if rank is None else await of_rank(desk, job, rank, caller, follow)
+        return StreamingResponse(skip(said, offset), media_type=media_type, headers=headers)
 
     return routes
+
+
+async def of_rank(desk: Desk, job: str, rank: int, caller: Caller, follow: bool) -> AsyncIterator[bytes]:
+    """What one rank prints; that somebody read it is in the ledger. Raises DeskError, ProviderError."""
+    way = await desk.enter(Visit(job=job, by=caller.name, what="logs", rank=rank))
+    if rank not in (there := await way.access.ranks(way.key)):
+        known = ", ".join(map(str, there)) or "none: no user code runs there now"
+        raise NotThere(f"there is no rank {rank}; the ranks are: {known}")
+    return way.access.output(way.key, rank, follow)
 
 
 def sent(event: StoredEvent) -> ServerSentEvent:

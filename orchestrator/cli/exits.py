@@ -15,9 +15,11 @@ class Exit(IntEnum):
     REFUSED = 4  # a document or a wish was refused; the problems are listed
     NO_SERVER = 5  # no server is known, or it does not answer, or it is too busy
     DENIED = 6  # the token is unknown or lacks a scope
+    NO_SHELL = 7  # the job's cloud gives no way into what runs there
     INTERRUPTED = 130  # Ctrl-C; a job that was followed goes on
 
 
 EXIT_CODES = (
-    "Exit codes: 0 ok · 1 failed · 2 usage · 3 not enforced yet · 4 refused · 5 no server · 6 not allowed · 130 Ctrl-C."
+    "Exit codes: 0 ok · 1 failed · 2 usage · 3 not enforced yet · 4 refused · 5 no server · 6 not allowed · "
+    "7 the cloud gives no shell · 130 Ctrl-C."
 )

@@ -20,6 +20,7 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     (sdk.Unauthenticated, Exit.DENIED),
     (sdk.Forbidden, Exit.DENIED),
     (sdk.NotFound, Exit.USAGE),
+    (sdk.NoShell, Exit.NO_SHELL),
     (sdk.PackageError, Exit.USAGE),
     (sdk.JobFailed, Exit.FAILED),
     (sdk.Timeout, Exit.FAILED),

@@ -116,13 +116,18 @@ def _attempt(view: AttemptView) -> tuple[str, ...]:
 def logs(
     job: JobArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    rank: Annotated[
+        int | None, typer.Option("--rank", min=0, help="Only of this process, read where it runs now.")
+    ] = None,
 ) -> None:
     """Print what user code printed, over all attempts, in order.
 
-    Ctrl-C stops following; the job goes on. Example: `orchestrator logs -f 01K9Z3M5W2T8Q4N6R7VXYBCD0E`
+    With `--rank` it is read where that process runs, while it runs; without, from beside the run log, where it outlives
+    every machine. Ctrl-C stops following; the job goes on. Example: `orchestrator logs -f 01K9Z3M5W2T8Q4N6R7VXYBCD0E`
     """
     with Client(patience_s=PATIENCE_S) as client:
-        for chunk in client.job(job).output(follow=follow):
+        found = client.job(job)
+        for chunk in found.output(follow=follow) if rank is None else found.output_of(rank, follow=follow):
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,6 +14,7 @@ import httpx
 from httpx_sse import EventSource
 
 from orchestrator.model.documents import TrainingJob
+from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.views import (
     CheckView,
     EventView,
@@ -22,6 +24,7 @@ from orchestrator.model.documents.views import (
     OfferView,
     ProviderView,
 )
+from orchestrator.sdk import inside
 from orchestrator.sdk import operations as op
 from orchestrator.sdk.address import find
 from orchestrator.sdk.client import PATIENCE_S, TIMEOUT_S, WAITING_PATIENCE_S, new_key, quiet, request_of
@@ -47,7 +50,7 @@ class AsyncClient:
 
         `notify` hears notices, such as files left out of a package. Raises NoServer.
         """
-        address = find(url, token)
+        self._address = address = find(url, token)
         self.url = address.url
         self._patience_s, self._waiting_s, self._notify = patience_s, waiting_patience_s, notify
         headers = {"Authorization": f"Bearer {address.token}"}
@@ -166,6 +169,18 @@ class AsyncClient:
                         return
             await asyncio.sleep(op.next_try(None, patience))
 
+    async def _once(self, call: op.Call) -> AsyncIterator[bytes]:
+        """A stream that cannot go on where it broke."""
+        response = await self._open(call)
+        if not isinstance(response, httpx.Response):
+            raise op.lost(response)
+        async with contextlib.aclosing(response):
+            try:
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+            except httpx.TransportError as error:
+                raise op.lost(op.Lost(str(error))) from error
+
     async def _open(self, call: op.Call) -> httpx.Response | op.Reply | op.Lost:
         try:
             response = await self._http.send(request_of(self._http, call, SILENCE_S), stream=True)
@@ -229,6 +244,30 @@ class AsyncJob:
     async def offers(self) -> list[OfferView]:
         """Every offer of it, oldest first."""
         return (await self._client._do(op.offers(self.id, self._client._patience()))).items
+
+    def output_of(self, rank: int, *, follow: bool = False) -> AsyncIterator[bytes]:
+        """What one rank prints, read where it runs now; with `follow`, until its process has ended.
+
+        Raises NotFound for a rank that is not there, Conflict where nothing runs, NoShell.
+        """
+        return self._client._once(op.output_of(self.id, rank, follow))
+
+    async def stacks(self, rank: int | None = None) -> list[StacksView]:
+        """What every rank's processes are doing, or those of one; where that may not be seen, why. Raises as above."""
+        return (await self._client._do(op.stacks(self.id, rank, self._client._patience()))).items
+
+    def run_in(
+        self, command: Sequence[str], *, rank: int = 0, terminal: tuple[int, int] | None = None, term: str = ""
+    ) -> AbstractAsyncContextManager[inside.Session]:
+        """Run a command beside a rank, in its environment and folder; ended at the end of the block.
+
+        `terminal`: rows and columns of the one that it gets. Its name is in the ledger, its arguments are nowhere.
+        """
+        return inside.run_in(self._client._address, self.id, command, rank, terminal, term)
+
+    def forward(self, port: int, *, rank: int = 0, local_port: int = 0) -> AbstractAsyncContextManager[inside.Forward]:
+        """Listen on this machine's loopback for a port beside a rank; 8265 is the job's Ray dashboard."""
+        return inside.forward(self._client._address, self.id, port, rank, local_port)
 
     async def cancel(self) -> JobView:
         """Ask for its end; `wait` sees it."""

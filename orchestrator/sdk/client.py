@@ -18,6 +18,7 @@ import httpx
 from httpx_sse import EventSource
 
 from orchestrator.model.documents import TrainingJob
+from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.views import (
     CheckView,
     EventView,
@@ -179,6 +180,17 @@ class Client:
                     return
             time.sleep(op.next_try(None, patience))
 
+    def _once(self, call: op.Call) -> Iterator[bytes]:
+        """A stream that cannot go on where it broke."""
+        response = self._open(call)
+        if not isinstance(response, httpx.Response):
+            raise op.lost(response)
+        with contextlib.closing(response):
+            try:
+                yield from response.iter_bytes()
+            except httpx.TransportError as error:
+                raise op.lost(op.Lost(str(error))) from error
+
     def _open(self, call: op.Call) -> httpx.Response | op.Reply | op.Lost:
         try:
             response = self._http.send(request_of(self._http, call, SILENCE_S), stream=True)
@@ -240,6 +252,17 @@ class Job:
     def offers(self) -> list[OfferView]:
         """Every offer of it, oldest first."""
         return self._client._do(op.offers(self.id, self._client._patience())).items
+
+    def output_of(self, rank: int, *, follow: bool = False) -> Iterator[bytes]:
+        """What one rank prints, read where it runs now; with `follow`, until its process has ended.
+
+        Raises NotFound for a rank that is not there, Conflict where nothing runs, NoShell.
+        """
+        return self._client._once(op.output_of(self.id, rank, follow))
+
+    def stacks(self, rank: int | None = None) -> list[StacksView]:
+        """What every rank's processes are doing, or those of one; where that may not be seen, why. Raises as above."""
+        return self._client._do(op.stacks(self.id, rank, self._client._patience())).items
 
     def cancel(self) -> JobView:
         """Ask for its end; `wait` sees it."""

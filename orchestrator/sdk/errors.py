@@ -12,6 +12,7 @@
         ├── Forbidden       403
         ├── NotFound        404
         ├── Conflict        409: other body under the same key, or a wish that makes no sense now
+        ├── NoShell         501: the job's cloud gives no way into what runs there
         └── Busy            503: back-pressure, not ready, store away; nothing was kept
 
 Raised by `sdk` only. Every message says whose fault it is and what to do next.
@@ -82,6 +83,10 @@ class Conflict(Refused):
     """It contradicts what is there."""
 
 
+class NoShell(Refused):
+    """The job's cloud gives no way into what runs there."""
+
+
 class Busy(Refused):
     """Not now; nothing was kept."""
 
@@ -93,5 +98,6 @@ BY_STATUS: dict[int, type[Refused]] = {
     409: Conflict,
     413: Invalid,
     422: Invalid,
+    501: NoShell,
     503: Busy,
 }

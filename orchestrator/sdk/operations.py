@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeVar
 from pydantic import ValidationError
 
 from orchestrator.model.documents import TrainingJob, job_bytes, with_package
+from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.views import (
     CheckView,
     ExplainView,
@@ -28,7 +29,16 @@ from orchestrator.model.documents.views import (
     View,
 )
 from orchestrator.model.ids import is_job_id
-from orchestrator.sdk.errors import BY_STATUS, Invalid, JobFailed, NotFound, Refused, Timeout, Unreachable
+from orchestrator.sdk.errors import (
+    BY_STATUS,
+    Invalid,
+    JobFailed,
+    NotFound,
+    OrchestratorError,
+    Refused,
+    Timeout,
+    Unreachable,
+)
 from orchestrator.sdk.pack import pack
 
 JOB_TYPE = "application/vnd.orchestrator.job+json"
@@ -126,6 +136,11 @@ def next_try(lost: Reply | Lost | None, patience: Patience) -> float:
     raise Unreachable(f"the server does not answer ({lost.why}); is it up? See `orchestrator doctor`")
 
 
+def lost(answer: Reply | Lost) -> OrchestratorError:
+    """The exception behind an answer that is none, where asking again would not help."""
+    return refusal(answer) if isinstance(answer, Reply) else Unreachable(f"the connection broke ({answer.why})")
+
+
 def refusal(reply: Reply) -> Refused:
     """The exception behind a refusal."""
     try:
@@ -206,6 +221,17 @@ def jobs(
 def wish(job: str, verb: str, patience: Patience) -> Steps[JobView]:
     """`cancel` or `resume` a job."""
     return (yield from _ask(JobView, Call("POST", _of(job, f"/{verb}")), patience))
+
+
+def output_of(job: str, rank: int, follow: bool) -> Call:
+    """What one rank prints, where it runs now."""
+    return Call("GET", _of(job, "/logs"), {"rank": rank, "follow": follow})
+
+
+def stacks(job: str, rank: int | None, patience: Patience) -> Steps[Page[StacksView]]:
+    """What every rank is doing, or one."""
+    params: dict[str, Param | Sequence[str]] = {} if rank is None else {"rank": rank}
+    return (yield from _ask(Page[StacksView], Call("POST", _of(job, "/dump"), params), patience))
 
 
 def explain(job: str, patience: Patience) -> Steps[ExplainView]:
