@@ -46,7 +46,8 @@ def asked_by(order: LaunchOrder, connection: Connection, runtime: Runtime) -> tu
     """What this launch takes."""
     terms = Terms(
         accelerators=(order.accelerator,) if order.accelerator else (),
-        gpus_per_worker=order.gpus, workers=order.workers, cpus=order.cpus, memory=order.memory, ceiling_microusd=None, max_runtime_ms=order.delete_after_ms,
+        gpus_per_worker=order.gpus, workers=order.workers, cpus=order.cpus, memory=order.memory,
+        ceiling_microusd=None, max_runtime_ms=order.delete_after_ms,
         start_by_ms=None, regions=(order.region,), residency=None,
     )  # fmt: skip
     return asked(order.offer, terms, order.accelerator, connection, runtime)

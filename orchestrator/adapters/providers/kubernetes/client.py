@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -26,6 +26,9 @@ TIMEOUT_S = 15.0
 CONNECT_S = 3.0
 SILENCE_S = 90.0
 """A watch that says nothing for so long, not even a bookmark (one a minute), is cut off and taken up again."""
+HEARTBEAT_S = 20.0
+CHANNELS = "v4.channel.k8s.io"
+"""How commands and ports share a WebSocket: the first byte of each message is its channel."""
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 Params = Mapping[str, str | int]
@@ -96,6 +99,29 @@ class Client:
             raise self._unreachable(f"GET {path}", error) from error
         finally:
             response.close()
+
+    async def socket(self, path: str, params: Params | Sequence[tuple[str, str]]) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket of channels (commands, ports). Raises `NoWayIn` where we may not, `NotThere` where nothing is."""
+        for again in (True, False):
+            api = await self._connected()
+            token = await api.configuration.get_api_key_with_prefix("BearerToken")
+            headers = {"User-Agent": "orchestrator"} | ({"Authorization": token} if token else {})
+            pool = api.rest_client.pool_manager or api.rest_client._create_pool_manager()
+            api.rest_client.pool_manager = pool
+            url = f"{api.configuration.host}{path}?{urlencode(params)}"
+            self.calls += 1
+            try:
+                opened: aiohttp.ClientWebSocketResponse = await pool.ws_connect(
+                    url, headers=headers, protocols=(CHANNELS,), max_msg_size=0, heartbeat=HEARTBEAT_S
+                )
+                return opened
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status != 401 or not again:
+                    raise errors.shut(error.status, f"provider {self.name}: {path}") from error
+                await self._forget(api)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise self._unreachable(path, error) from error
+        raise AssertionError("the second time it returned or raised")
 
     async def aclose(self) -> None:
         """Let go of connections."""

@@ -27,6 +27,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     QUOTA,
     RAY_JOB,
     RECORD,
+    WORKLOAD,
     Kind,
     Main,
     Many,
@@ -34,6 +35,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     Pod,
     Quota,
     Record,
+    Workload,
 )
 from orchestrator.adapters.providers.kubernetes.room import Stock
 from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
@@ -99,6 +101,7 @@ class Cluster:
         )  # fmt: skip
         self.records = Mirror(client, RECORD.path(space), Record, self._record, records.SELECTOR)
         self.mains = {kind: Mirror(client, kind.path(space), Main, self._main, OURS) for kind in kinds}
+        self._workloads = None if everywhere else Mirror(client, WORKLOAD.path(space), Workload, self._workload, OURS)
         self.quotas = Mirror(client, QUOTA.path(space), Quota, self._quota) if everywhere else None
         await self.nodes.once()  # what machines are said to be depends on their nodes
         self._kinds = kinds
@@ -108,7 +111,8 @@ class Cluster:
     @property
     def mirrors(self) -> list[Mirror[Any]]:
         """All of them."""
-        return [self.nodes, self.records, *self.mains.values(), self.pods, *([self.quotas] if self.quotas else [])]
+        found = [self.nodes, self.records, *self.mains.values(), self.pods, self._workloads, self.quotas]
+        return [mirror for mirror in found if mirror is not None]
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -171,6 +175,10 @@ class Cluster:
         self.freed = True
         self.news.set()
 
+    def _workload(self, workload: Workload, gone: bool) -> None:
+        self.freed = self.freed or gone
+        self.news.set()
+
     def _dirty(self, key: str) -> None:
         if key:
             self.dirty.add(key)
@@ -182,6 +190,11 @@ class Cluster:
     def by_name(self) -> Mapping[str, Node]:
         """Nodes by name."""
         return {node.metadata.name: node for node in self.nodes.objects.values()}
+
+    @property
+    def workloads(self) -> Sequence[Workload]:
+        """Workloads of ours, as last told."""
+        return tuple(self._workloads.objects.values()) if self._workloads else ()
 
     def stock(self) -> Stock:
         """What room there is, and what takes it."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from orchestrator.model.offer import Reason, Scope
+from orchestrator.ports.access import NotThere, NoWayIn
 from orchestrator.ports.provider import Misconfigured, ProviderError, Throttled, Unreachable
 
 RETRY_AFTER_S = 1.0
@@ -84,6 +85,15 @@ def problem(status: int, body: bytes, retry_after: str | None, what: str) -> Exc
         case _ if 400 <= status < 500:
             return Refused(words, _means(said.message) or Meaning(Reason.SPEC, Scope.PROVIDER, 300))
     return Unreachable(f"{words}; nothing is known of it")
+
+
+def shut(status: int, words: str) -> ProviderError:
+    """The error behind a way into a pod that did not open; there is no body to read."""
+    if status in (401, 403):
+        return NoWayIn(f"{words}: we may not (status {status}); grant create and get on pods/exec and pods/portforward")
+    if status in (400, 404):
+        return NotThere(f"{words}: the pod is not there any more, or its container does not run (status {status})")
+    return Unreachable(f"{words}: status {status}")
 
 
 def _forbidden(message: str, words: str) -> ProviderError | Refused:

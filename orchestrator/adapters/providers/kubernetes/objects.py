@@ -124,7 +124,8 @@ def _mark_pods(main: Doc, labels: Doc, spec: Doc) -> None:
     for group in groups:
         group["template"] = merge(group["template"], {"metadata": {"labels": labels}, "spec": spec})
     if cluster:
-        cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": dict(labels)}}
+        headless = {"clusterIP": "None", "publishNotReadyAddresses": True}  # as KubeRay's own would be
+        cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": dict(labels)}, "spec": headless}
 
 
 def _pod_spec(order: LaunchOrder, connection: Connection, overrides: Mapping[str, Any]) -> Doc:

@@ -17,9 +17,12 @@ from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, Meaning, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.feed import Feed
+from orchestrator.adapters.providers.kubernetes.kueue import workload_name
 from orchestrator.adapters.providers.kubernetes.launching import Launching
+from orchestrator.adapters.providers.kubernetes.reservations import Reservations
 from orchestrator.adapters.providers.kubernetes.room import Room
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
+from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED
 from orchestrator.model.offer import (
     Capabilities,
     Confirmed,
@@ -67,7 +70,9 @@ class KubernetesProvider:
         self._told: dict[str, Sighting] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._room: Room | None = None
-        self._away = False
+        self._away = self._restored = False
+        queued = bool(self._connection.queue)
+        self._kueue = Reservations(self.cluster, self._now, tools.ledger, self._feed.tell) if queued else None
 
     # ---- the port --------------------------------------------------------------------------------------------------
 
@@ -82,6 +87,8 @@ class KubernetesProvider:
         if not offers:
             return ()
         await self._reach()
+        if self._kueue:
+            return await self._each(offers, self._kueue.place, lambda offer, error: _undelivered(offer.offer, error))
         room, stock = self._rooms(), self.cluster.stock()
         return [room.receipt(offer, stock, self._now()) for offer in offers]
 
@@ -104,6 +111,9 @@ class KubernetesProvider:
         if not offers:
             return ()
         await self._reach()
+        if self._kueue:
+            done = await self._each(offers, self._kueue.withdraw, lambda _offer, _error: "")
+            return [offer for offer in done if offer]
         if [offer for offer in offers if self._rooms().release(offer)]:
             self._feed.tell(Notice("capacity"))
         return [*offers]
@@ -113,6 +123,8 @@ class KubernetesProvider:
         as_of = self._now()
         await self._reach()
         until = as_of + min(wait_us, LONGEST_WAIT_US)
+        if self._kueue:
+            await self._kueue.settle(fresh=True)
         while True:
             await self._look()
             left_s = (until - self._now()) / 1e6
@@ -120,7 +132,7 @@ class KubernetesProvider:
                 return self._feed.since(cursor, as_of)
             self.cluster.news.clear()
             try:
-                async with asyncio.timeout(min(left_s, TICK_S)):
+                async with asyncio.timeout(min(left_s, self._tick_s())):
                     await self.cluster.news.wait()
             except TimeoutError:
                 if any(mirror.failing for mirror in self.cluster.mirrors):
@@ -152,14 +164,25 @@ class KubernetesProvider:
 
     async def _launch(self, order: LaunchOrder) -> LaunchReply:
         if not self.cluster.launch(order.key).made:
-            short = self._rooms().refused(order, self.cluster.stock(), self._now())
-            if short is not None:
-                means = Meaning(Reason.SPEC if short.ever else Reason.CAPACITY)
-                return await self._launching.known(order) or await self._launching.give_up(order, means, short.detail)
-        reply = await self._launching.make(order, order.ledger or self._tools.ledger, None)
-        if isinstance(reply, Confirmed):
+            means, why = await self._refused(order)
+            if means is not None:
+                return await self._launching.known(order) or await self._launching.give_up(order, means, why)
+        workload = workload_name(order.offer) if self._kueue else None
+        reply = await self._launching.make(order, order.ledger or self._tools.ledger, workload)
+        if isinstance(reply, Confirmed) and self._kueue:
+            if reply.ref and self.cluster.launch(order.key).state in ("", LAUNCHED):
+                await self._kueue.start(order.offer)
+        elif isinstance(reply, Confirmed):
             self._rooms().launched(order, self._now())
         return reply
+
+    async def _refused(self, order: LaunchOrder) -> tuple[Meaning | None, str]:
+        if self._kueue:
+            return await self._kueue.refused(order.offer), "its quota is not reserved any more"
+        short = self._rooms().refused(order, self.cluster.stock(), self._now())
+        if short is None:
+            return None, ""
+        return Meaning(Reason.SPEC if short.ever else Reason.CAPACITY), short.detail
 
     def _rooms(self) -> Room:
         if self._room is None:
@@ -176,6 +199,9 @@ class KubernetesProvider:
                 self._away = False
                 self.cluster.again()
             await self.cluster.ready()
+            if self._kueue and not self._restored:
+                self._restored = True
+                self._kueue.restore()
         except (Absent, Taken, Expired, Refused) as error:
             raise Unreachable(f"{error}: is this an API server of Kubernetes?") from error
         except Unreachable:
@@ -185,6 +211,9 @@ class KubernetesProvider:
     async def _look(self) -> None:
         """Tell what has become of every launch with news, and of those that only time settles."""
         cluster = self.cluster
+        if self._kueue:
+            await self._kueue.settle(fresh=False)
+            await self._kueue.tend()
         dirty = cluster.dirty | {key for key, seen in self._told.items() if seen.state is SightingState.STOPPING}
         cluster.dirty.clear()
         for key in sorted(dirty):
@@ -193,6 +222,10 @@ class KubernetesProvider:
             cluster.freed = False
             self._feed.tell(Notice("capacity"))
         await self._scribe.write()
+
+    def _tick_s(self) -> float:
+        due = self._kueue.next_deadline() if self._kueue else None
+        return TICK_S if due is None else min(TICK_S, max(0.01, (due - self._now()) / 1e6))
 
     def _tell(self, key: str) -> None:
         seen, before = self.cluster.sighting(key), self._told.get(key)
@@ -228,3 +261,7 @@ class KubernetesProvider:
             failed(item, reply) if isinstance(reply, Exception) else reply
             for item, reply in zip(items, replies, strict=True)
         ]
+
+
+def _undelivered(offer: str, error: Exception) -> Undelivered:
+    return Undelivered(offer, str(error), error.retry_after_us if isinstance(error, Throttled) else None)

@@ -1,0 +1,229 @@
+"""How are offers put to Kueue, its answers read, launches let start, and evictions made final?
+
+Called by the provider where a queue is configured. Everything that matters is in the Workloads themselves: a server
+that was restarted finds its offers there. An answer is given once. A yes that was reserved before the window's end
+counts, for a Workload is deleted only as it was read; a no is given only after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.adapters.providers.kubernetes import asking, kueue, records
+from orchestrator.adapters.providers.kubernetes.capacity import Short, short_of_room
+from orchestrator.adapters.providers.kubernetes.cluster import Cluster
+from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
+from orchestrator.adapters.providers.kubernetes.kueue import Asked
+from orchestrator.adapters.providers.kubernetes.objects import pod_sets
+from orchestrator.adapters.providers.kubernetes.queues import Queue, read_queue, serve
+from orchestrator.adapters.providers.kubernetes.resources import OURS, RECORD, WORKLOAD, Many, Thing, Workload
+from orchestrator.adapters.providers.kubernetes.room import declined
+from orchestrator.adapters.providers.kubernetes.sightings import EVICTED, LAUNCHED
+from orchestrator.model.offer import Answer, OfferOut, Reason, Receipt, Undelivered
+from orchestrator.model.placement import Terms, parse_terms
+from orchestrator.ports.provider import Misconfigured
+
+TTL_US = 900_000_000
+"""An accepted offer is launched in the engine's next turn; quota is kept a while, and not for ever."""
+READY_TRIES = 40
+READY_EVERY_S = 0.25
+"""Kueue puts a check into a workload's status in its own time; 10 s is long."""
+
+
+class Reservations:
+    """Offers of one queue."""
+
+    def __init__(self, cluster: Cluster, now: Callable[[], int], ledger: str, tell: Callable[[Answer], None]) -> None:
+        self._cluster, self._client, self._now, self._ledger, self._tell = cluster, cluster.client, now, ledger, tell
+        self._open: dict[str, Asked] = {}
+        self._answers: dict[str, Answer] = {}
+        self._queue: Queue | None = None
+        self._ended: set[str] = set()
+
+    # ---- offers ----------------------------------------------------------------------------------------------------
+
+    async def place(self, offer: OfferOut) -> Receipt | Undelivered:
+        """Ask Kueue; where the cluster could never hold it, the answer is in the receipt."""
+        if offer.offer in self._open or offer.offer in self._answers:
+            return self._receipt(offer.offer)
+        queue = await self.queue()
+        if not queue.checks:
+            raise Misconfigured(
+                f"ClusterQueue {queue.cluster_queue} has no admission check of ours; run providers check"
+            )
+        terms, now = parse_terms(offer.terms), self._now()
+        here = asking.candidates(terms, self._cluster.connection)
+        if not here:
+            return self._at_once(asking.unknown_accelerator(offer, terms, self._cluster.connection, now))
+        shorts = [(name, self._never(offer.offer, terms, name)) for name in here]
+        able = [name for name, short in shorts if short is None]
+        if not able:
+            return self._at_once(declined(offer.offer, [(n, s) for n, s in shorts if s is not None], now))
+        region = next(iter(terms.regions), asking.HERE)
+        asked = Asked(
+            offer=offer.offer, terms_hash=offer.terms_hash, accelerator=able[0], region=region,
+            until=now + offer.window_us,
+        )  # fmt: skip
+        return await self._ask(asked, terms)
+
+    async def _ask(self, asked: Asked, terms: Terms) -> Receipt | Undelivered:
+        connection, space = self._cluster.connection, self._cluster.connection.namespace
+        sets = pod_sets(asked.offer, terms, asked.accelerator, connection, self._cluster.runtime)
+        body = kueue.document(asked, sets, space, connection.queue or "", self._ledger)
+        try:
+            await self._client.create(WORKLOAD.path(space), body, Thing)
+        except Taken:
+            found = await self._client.get(WORKLOAD.path(space, kueue.workload_name(asked.offer)), Workload)
+            known = kueue.asked_of(found)
+            if known is None:
+                return Undelivered(asked.offer, f"there is a Workload {space}/{found.metadata.name} that is not ours")
+            asked = known
+        except Refused as refused:
+            means = refused.means
+            until = self._now() + means.hold_off_s * 1_000_000
+            return self._at_once(asking.no(asked.offer, means.reason, str(refused), means.scope, until, self._now()))
+        self._open[asked.offer] = asked
+        return self._receipt(asked.offer)
+
+    def _never(self, offer: str, terms: Terms, accelerator: str) -> Short | None:
+        """Why no node here could ever hold these pods."""
+        asks = asking.asked(offer, terms, accelerator, self._cluster.connection, self._cluster.runtime)
+        short = short_of_room(self._cluster.stock().nodes, (), (), asks)
+        return short if short is not None and short.ever else None
+
+    def _at_once(self, answer: Answer) -> Receipt:
+        self._answers[answer.offer] = answer
+        return self._receipt(answer.offer)
+
+    def _receipt(self, offer: str) -> Receipt:
+        return Receipt(offer, kueue.workload_name(offer), None, self._answers.get(offer))
+
+    async def settle(self, *, fresh: bool) -> None:
+        """Give every answer that Kueue has given by now (`fresh`: asked for), and a no where a window is over."""
+        if not self._open:
+            return
+        workloads = self._cluster.workloads
+        if fresh:
+            path = WORKLOAD.path(self._cluster.connection.namespace)
+            workloads = (await self._client.get(path, Many[Workload], labelSelector=OURS)).items
+        there = {w.metadata.name: w for w in workloads}
+        for asked in [*self._open.values()]:
+            workload = there.get(kueue.workload_name(asked.offer))
+            if workload is not None or fresh:
+                await self._settle(asked, workload)
+
+    async def _settle(self, asked: Asked, workload: Workload | None) -> None:
+        now = self._now()
+        if workload is not None and kueue.reserved(workload):
+            self._answer(kueue.yes(asked, TTL_US, now))
+        elif workload is None:
+            self._answer(kueue.no(asked, None, now))
+        elif now >= asked.until and await self._delete(workload):
+            self._answer(kueue.no(asked, workload, now))
+
+    async def _delete(self, workload: Workload) -> bool:
+        """Delete it as it was read; False: it has changed since."""
+        meta = workload.metadata
+        try:
+            path = WORKLOAD.path(meta.namespace, meta.name)
+            await self._client.delete(path, uid=meta.uid, version=meta.resource_version)
+        except Taken:
+            return False
+        return True
+
+    def _answer(self, answer: Answer) -> None:
+        self._open.pop(answer.offer, None)
+        self._answers[answer.offer] = answer
+        self._tell(answer)
+
+    async def withdraw(self, offer: str) -> str:
+        """Release what is reserved; one that a launch uses is the launch's. Returns the offer."""
+        self._open.pop(offer, None)
+        path = WORKLOAD.path(self._cluster.connection.namespace, kueue.workload_name(offer))
+        try:
+            found = await self._client.get(path, Workload)
+            if found.metadata.ours and not kueue.key_of(found):
+                await self._client.delete(path, uid=found.metadata.uid)
+        except Absent:
+            pass
+        return offer
+
+    def next_deadline(self) -> int | None:
+        """When the next window is over; None: none is open."""
+        return min((asked.until for asked in self._open.values()), default=None)
+
+    # ---- launches --------------------------------------------------------------------------------------------------
+
+    async def refused(self, offer: str) -> Meaning | None:
+        """Why this offer cannot be launched any more; None: its quota is reserved."""
+        try:
+            found = await self._client.get(self._path(offer), Workload)
+        except Absent:
+            return Meaning(Reason.CAPACITY)
+        return None if found.metadata.ours and kueue.reserved(found) else Meaning(Reason.CAPACITY)
+
+    async def start(self, offer: str) -> None:
+        """Let what was launched be admitted, unless its quota was taken back. Again and again until it is so."""
+        queue, path = await self.queue(), self._path(offer)
+        for _ in range(READY_TRIES):
+            found: dict[str, Any] = await self._client.get(path, dict)
+            conditions = {one["type"] for one in found.get("status", {}).get("conditions", ())}
+            if "Evicted" in conditions or not kueue.unready(found, queue.checks):
+                return
+            try:
+                now = datetime.fromtimestamp(self._now() / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                await self._client.merge(f"{path}/status", kueue.ready(found, queue.checks, now), Thing)
+            except Taken:
+                continue
+            await asyncio.sleep(READY_EVERY_S)
+        raise Misconfigured(f"Kueue does not put our check into {path}; run providers check")
+
+    def _path(self, offer: str) -> str:
+        return WORKLOAD.path(self._cluster.connection.namespace, kueue.workload_name(offer))
+
+    # ---- what Kueue does by itself ---------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Offers of an earlier server, from their Workloads."""
+        for workload in self._cluster.workloads:
+            asked = kueue.asked_of(workload)
+            if asked is not None and asked.offer not in self._answers and not kueue.key_of(workload):
+                self._open.setdefault(asked.offer, asked)
+
+    async def tend(self) -> None:
+        """Make evictions final, and give back what was accepted and never launched."""
+        for workload in self._cluster.workloads:
+            asked = kueue.asked_of(workload)
+            if asked is None:
+                continue
+            key, why = kueue.key_of(workload), kueue.evicted(workload)
+            if key and why and key not in self._ended:
+                await self._end(key, why, workload)
+            elif not key and self._now() > asked.until + 2 * TTL_US and asked.offer not in self._open:
+                await self._delete(workload)
+
+    async def _end(self, key: str, why: str, workload: Workload) -> None:
+        space = self._cluster.connection.namespace
+        if self._cluster.launch(key).state == LAUNCHED:
+            await self._client.merge(RECORD.path(space, key), records.with_state(EVICTED, why=why), Thing)
+        if workload.spec.active:
+            body = {"spec": {"active": False}}
+            await self._client.merge(WORKLOAD.path(space, workload.metadata.name), body, Thing)
+        self._ended.add(key)
+
+    async def queue(self) -> Queue:
+        """The queue, read and served once. Raises `Misconfigured` where it is not there."""
+        if self._queue is None:
+            name, space = self._cluster.connection.queue or "", self._cluster.connection.namespace
+            try:
+                self._queue = await read_queue(self._client, space, name)
+            except Absent as error:
+                raise Misconfigured(
+                    f"{error}; create LocalQueue {space}/{name}, or correct `connection.queue`"
+                ) from error
+            now = datetime.fromtimestamp(self._now() / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            await serve(self._client, self._queue, now)
+        return self._queue
