@@ -43,7 +43,9 @@ def conditions(
     found = {str(one["type"]): dict(one) for one in old}
     for fact in facts:
         before = found.get(fact.type, {})
-        since = before["lastTransitionTime"] if before.get("status") == fact.status else moment(now)
+        since = (
+            before["lastTransitionTime"] if before.get("status") == fact.status else moment(now.replace(microsecond=0))
+        )
         found[fact.type] = {
             "type": fact.type,
             "status": fact.status,

@@ -93,6 +93,12 @@ def test_a_file_is_submitted_once_under_its_key(cli: Run, server: Served, tmp_pa
     assert cli("submit", "-f", str(tmp_path / "code" / "job.yaml"), "--key", "k").exit_code == 4
 
 
+def test_pack_prints_the_digest_of_a_folder(cli: Run, server: Served, tmp_path: Path) -> None:
+    said = cli("pack", str(tmp_path / "code"), "--project", "team-a").stdout.strip()
+    assert said.startswith("sha256:") and server.store.list("team-a/packages")[0].endswith(f"{said[7:]}.zip")
+    assert cli("pack").exit_code == 2
+
+
 def test_pack_prints_a_job_that_can_be_submitted(cli: Run, server: Served, tmp_path: Path) -> None:
     (tmp_path / "code" / "job.yaml").write_text(FILE)
     packed = load_job(cli("pack", "-f", str(tmp_path / "code" / "job.yaml")).stdout)

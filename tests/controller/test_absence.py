@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator import Client
 from orchestrator.rayhead.plan import free_ports
-from tests.controller.conftest import UP_S, Controller, Space, condition, controlled, until
+from tests.controller.conftest import UP_S, Controller, Space, condition, controlled, training_job, until
 from tests.kubernetes.cluster import Cluster
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(240)]
@@ -134,6 +134,19 @@ def cli(server: Server, *arguments: str) -> str:
 
 
 def held(name: str) -> dict[str, object]:
-    from tests.controller.conftest import training_job
-
     return training_job(name, {}, {"workers": BIG})
+
+
+API_DOWN, API_UP = os.environ.get("KUBERNETES_TEST_API_DOWN"), os.environ.get("KUBERNETES_TEST_API_UP")
+
+
+@pytest.mark.skipif(not (API_DOWN and API_UP), reason="not run: api: set KUBERNETES_TEST_API_DOWN and _UP")
+def test_the_api_server_away_is_caught_up_with(space: Space, real: Server, controller: Controller) -> None:
+    space.apply("held", workers=BIG)
+    job = space.reaches("held", "held")["job"]
+    assert API_DOWN and API_UP
+    subprocess.run(API_DOWN, shell=True, check=True, timeout=60)
+    cli(real, "cancel", job)
+    subprocess.run(API_UP, shell=True, check=True, timeout=120)
+    until(lambda: space.kubectl("get", "trainingjobs", check=False), "the API server is back", 60)
+    assert space.reaches("held", "cancelled", 90)["job"] == job

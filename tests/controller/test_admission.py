@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.controller.admission import own_certificate
+from orchestrator.controller.admission import Endpoint, Judge, own_certificate
 from orchestrator.controller.crds import files
+from orchestrator.rayhead.plan import free_ports
 from tests.controller.conftest import ROOT, Controller, Space, training_job
 from tests.kubernetes.cluster import Cluster, Doc
 from tests.served import Served
@@ -123,3 +125,20 @@ def test_a_bad_contract_does_not_come_in(
 ) -> None:
     said = space.refused(json.loads(json.dumps(document)))
     assert path in said and why in said
+
+
+async def test_a_service_before_it_is_what_the_cluster_is_told(tmp_path: Path) -> None:
+    certificate, key = own_certificate(["judge.ops.svc"], datetime.now(UTC))
+    (tmp_path / "tls.crt").write_bytes(certificate)
+    (tmp_path / "tls.key").write_bytes(key)
+    files = {"certificate": tmp_path / "tls.crt", "key": tmp_path / "tls.key"}
+    judge = Judge(Endpoint(address="127.0.0.1", port=free_ports(1)[0], service=("ops", "judge", 443), **files))
+    told = judge(nobody)
+    config = await anext(told)
+    await told.aclose()
+    assert config["service"] == {"namespace": "ops", "name": "judge", "path": "/", "port": 443}
+    assert base64.b64decode(config["caBundle"]) == certificate
+
+
+async def nobody(*_: Any, **__: Any) -> Any:
+    """Judges nothing."""
