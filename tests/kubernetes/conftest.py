@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -32,6 +33,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """Fresh, with Pod Security `restricted` enforced, a Secret `store` with the store's keys; gone afterwards."""
+    with a_namespace(cluster) as name:
+        yield name
+
+
+@contextmanager
+def a_namespace(cluster: Cluster) -> Iterator[str]:
+    """See `namespace`, in any cluster."""
     name = f"test-{secrets.token_hex(4)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     space: Doc = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
@@ -44,9 +52,16 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def store_ref(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreRef]:
     """A bucket on an S3 server at the address by which pods reach this machine (and this machine itself)."""
-    host, port = os.environ.get("KUBERNETES_TEST_HOST", "127.0.0.1"), free_ports(1)[0]
+    host = os.environ.get("KUBERNETES_TEST_HOST", "127.0.0.1")
+    with an_s3_server(host, tmp_path_factory.mktemp("s3") / "log") as ref:
+        yield ref
+
+
+@contextmanager
+def an_s3_server(host: str, log: Path) -> Iterator[StoreRef]:
+    """A bucket on an S3 server that listens on this address alone."""
+    port = free_ports(1)[0]
     url = f"http://{host}:{port}"
-    log = tmp_path_factory.mktemp("s3") / "log"
     with log.open("ab") as output:
         command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
         server = subprocess.Popen(command, stdout=output, stderr=output)

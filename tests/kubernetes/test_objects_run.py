@@ -70,26 +70,50 @@ def test_the_api_server_adds_nothing_to_a_container(cluster: Cluster, connection
         assert said["resources"]["requests"].keys() == kept["resources"]["requests"].keys()
 
 
+@pytest.fixture
+def start(
+    cluster: Cluster, connection: Connection, store: Store, store_ref: StoreRef
+) -> Callable[[Runtime, str], JobLog]:
+    """Launch the digits in two pods, with more arguments; returns the job's run log."""
+
+    def launch(runtime: Runtime, arguments: str) -> JobLog:
+        if runtime == "kuberay":
+            must_have_kuberay(cluster)
+        code = pack(DIGITS)
+        store.put(paths.package("default", code.digest), code.data)
+        job = new_job_id(time.time_ns() // 1000, secrets.token_bytes(10))
+        command = ("python", "train.py", *arguments.split())
+        told = {"store": store_ref, "package": code.digest, "command": command, "isolation": Isolation(check_ms=2_000)}
+        cluster.apply(*launched(connection, runtime, job, **told))
+        return JobLog(store, "default", job)
+
+    return launch
+
+
 @pytest.mark.pods
 @pytest.mark.parametrize("runtime", ["kuberay", "job"])
-def test_digits_train_in_two_pods(
-    cluster: Cluster, connection: Connection, store: Store, store_ref: StoreRef, runtime: Runtime
-) -> None:
-    if runtime == "kuberay":
-        must_have_kuberay(cluster)
-    code = pack(DIGITS)
-    store.put(paths.package("default", code.digest), code.data)
-    job = new_job_id(time.time_ns() // 1000, secrets.token_bytes(10))
-    told = {"store": store_ref, "package": code.digest, "command": ("python", "train.py", "--steps", "60")}
-    main, *beside = launched(connection, runtime, job, isolation=Isolation(check_ms=2_000), **told)
-    cluster.apply(main, *beside)
-
-    log = JobLog(store, "default", job)
+def test_digits_train_in_two_pods(cluster: Cluster, connection: Connection, start: Any, runtime: Runtime) -> None:
+    log = start(runtime, "--steps 60")
     state = until(lambda: read(log).state, lambda state: state.done is not None, lambda: why(cluster, connection))
     assert state.done and (state.done.exit, len(state.checkpoints)) == (0, 3)
-    output = b"".join(filter(None, map(store.get, store.list(paths.out("default", job, 1))))).decode()
+    output = b"".join(filter(None, map(log.store.get, log.store.list(paths.out("default", log.job, 1))))).decode()
     assert "held-out images after 60 steps" in output
     until(lambda: alive(cluster, connection), lambda pods: not pods, lambda: "pods are still alive")
+
+
+@pytest.mark.pods
+@pytest.mark.parametrize("runtime", ["kuberay", "job"])
+def test_a_head_that_is_lost_stays_lost(cluster: Cluster, connection: Connection, start: Any, runtime: Runtime) -> None:
+    log = start(runtime, "--steps 6000 --pause 0.5")
+    until(lambda: read(log).state.starts, bool, lambda: why(cluster, connection))
+    assert unlabelled(cluster, connection) == []
+    head = "ray.io/node-type=head" if runtime == "kuberay" else "batch.kubernetes.io/job-completion-index=0"
+    cluster.kubectl("delete", "pod", "-n", connection.namespace, "-l", head)
+    for _ in range(20):
+        assert cluster.get("pods", "-n", connection.namespace, "-l", head)["items"] == []
+        time.sleep(1)
+    state = read(log).state
+    assert [type(entry).__name__ for entry in state.entries].count("Claim") == 1 and state.done is None
 
 
 def must_have_kuberay(cluster: Cluster) -> None:
@@ -110,6 +134,18 @@ def until(look: Callable[[], Any], enough: Callable[[Any], bool], otherwise: Cal
 def alive(cluster: Cluster, connection: Connection) -> list[str]:
     pods = cluster.get("pods", "-n", connection.namespace, "-l", "orchestrator.dev/key")["items"]
     return [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+
+
+def unlabelled(cluster: Cluster, connection: Connection) -> list[str]:
+    """What was made in the namespace without our labels, and does not go with the launch either."""
+    marks = {"orchestrator.dev/key", "orchestrator.dev/ledger", "app.kubernetes.io/managed-by"}
+    kinds = "pods,services,secrets,jobs.batch"
+    if cluster.has("rayjobs.ray.io"):
+        kinds += ",rayjobs.ray.io,rayclusters.ray.io"
+    there = [one["metadata"] for one in cluster.get(kinds, "-n", connection.namespace)["items"]]
+    runs = [meta["name"] for meta in there if marks <= meta.get("labels", {}).keys()]
+    bare = [meta for meta in there if meta["name"] not in runs and meta["name"] != "store"]
+    return [meta["name"] for meta in bare if meta.get("ownerReferences", [{}])[0].get("name") not in runs]
 
 
 def why(cluster: Cluster, connection: Connection) -> str:
