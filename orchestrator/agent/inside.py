@@ -5,10 +5,10 @@ processes that run user code, runs the command in the environment and folder of 
 the command started when it has ended, or when nobody is left at the other end of standard input.
 
 Standard input is frames: one byte of kind, four of length (big-endian), then so many bytes. First a TASK (JSON: `do` is
-run, stacks or ranks); then, of a run, DATA for the command, EOF of it, SIZE of the terminal. The end of standard input
-itself means: end the command. Standard output and error are the command's, untouched. The command does not become part
-of the attempt: what it imports of ours must not append to the run log, so it is not told the claim's nonce. It ends
-with the attempt all the same, by the marker in its environment.
+run, stacks or ranks); then, of a run, DATA for the command, EOF of it, SIZE of the terminal, END of the command. The
+end of standard input itself means END too. Standard output and error are the command's, untouched. The command does not
+become part of the attempt: what it imports of ours must not append to the run log, so it is not told the claim's nonce.
+It ends with the attempt all the same, by the marker in its environment.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 
 from orchestrator.model.wire import ENV_KEY, ENV_NONCE
 
-TASK, DATA, EOF, SIZE = 0, 1, 2, 3
+TASK, DATA, EOF, SIZE, END = range(5)
 GRACE_S = 2.0  # from SIGTERM to SIGKILL
 BUFFERED = 1 << 16  # input kept for a command that does not read; beyond it the sender waits
 STACKS_S = 20.0  # for one process; a large one takes a second
@@ -162,7 +162,7 @@ class Inside:
     def __init__(self, task: dict[str, Any]) -> None:
         self._command: list[str] = task["command"]
         self._size: list[int] | None = task.get("tty")
-        pid = task.get("pid") or ranks(task.get("key", "")).get(task.get("rank", 0))
+        pid = task.get("pid") or next(iter(ranks(task.get("key", "")).values()), 0)
         self._environment, self._folder = (_environment(pid), f"/proc/{pid}/cwd") if pid else (dict(os.environ), "/")
         self._environment.pop(ENV_NONCE, None)
         if self._size:
@@ -240,9 +240,7 @@ class Inside:
     def _hear(self, child: Any) -> None:
         data = os.read(0, 65536) if len(self._waiting) < BUFFERED else b""
         if not data:
-            self._end_at = time.monotonic() + GRACE_S
-            _signal_session(child.pid, signal.SIGTERM)
-            _signal_session(child.pid, signal.SIGHUP)  # shells at a terminal ignore the other
+            self._end(child)
             return
         self._frames += data
         while len(self._frames) >= 5:
@@ -254,8 +252,15 @@ class Inside:
                 self._waiting += body
             elif kind == EOF:
                 self._done = True
+            elif kind == END:
+                self._end(child)
             elif kind == SIZE and self._terminal is not None:
                 _resize(self._terminal, *struct.unpack(">HH", body))
+
+    def _end(self, child: Any) -> None:
+        self._end_at = time.monotonic() + GRACE_S
+        _signal_session(child.pid, signal.SIGTERM)
+        _signal_session(child.pid, signal.SIGHUP)  # shells at a terminal ignore the other
 
     def _feed(self) -> None:
         """Hand on what waits for the command."""
@@ -327,8 +332,8 @@ def main() -> int:
     if task["do"] == "ranks":
         print(json.dumps(there))
     if task["do"] == "stacks":
-        pid = task.get("pid") or there.get(task.get("rank", 0), 0)
-        print(json.dumps(stacks(pid) if pid else []))
+        pids = [task["pid"]] if task.get("pid") else [*there.values()]
+        print(json.dumps([one for pid in pids for one in stacks(pid)]))
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.api.problems import Denied
 from orchestrator.api.sockets import Line
 from orchestrator.ports.access import Channel
+from orchestrator.ports.provider import ProviderError
 
 Connect = Callable[[], Awaitable[Channel]]
 
@@ -78,4 +79,6 @@ class Forwards:
             finally:
                 for end in ends:
                     end.cancel()
-                await asyncio.gather(*ends, return_exceptions=True)
+                came, *_ = await asyncio.gather(*ends, return_exceptions=True)
+            if isinstance(came, ProviderError):
+                raise came
