@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -75,20 +75,22 @@ async def _ledger_of(folder: Path, jobs: int) -> Path:
 
 async def _play(run: Run, jobs: int) -> None:
     rows = [row for row in run.app.engine.core.book.jobs.values() if row.attempts]
-    await asyncio.gather(*(asyncio.to_thread(_append, run.app, row, _beginning) for row in rows))
+    await asyncio.gather(*(asyncio.to_thread(_append, run.app, row, beginning) for row in rows))
     _show(run.app, SightingState.RUNNING)
     await _until(run, JobState.RUNNING, jobs)
-    await asyncio.gather(*(asyncio.to_thread(_append, run.app, row, _end) for row in rows))
+    await asyncio.gather(*(asyncio.to_thread(_append, run.app, row, end) for row in rows))
     _show(run.app, SightingState.ENDED)
     await _until(run, JobState.SUCCEEDED, jobs)
 
 
-def _beginning() -> list[AttemptEntry]:
+def beginning() -> list[AttemptEntry]:
+    """What the agent of a first attempt says before user code runs."""
     claim = Claim(epoch=1, provider="", limit_ms=900_000, grace_ms=GRACE_MS, id=_id(), nonce=NONCE)
     return [claim, Start(epoch=1, waited=False, id=_id(), nonce=NONCE)]
 
 
-def _end() -> list[AttemptEntry]:
+def end() -> list[AttemptEntry]:
+    """What it says when all went well."""
     return [Done(epoch=1, exit=0, result=None, ran_ms=3_600_000, id=_id(), nonce=NONCE)]
 
 
@@ -101,8 +103,13 @@ def _id() -> str:
 
 def _append(app: App, row: JobRow, entries: Callable[[], list[AttemptEntry]]) -> None:
     access = next(iter(app.engine.wiring.stores.values()))
-    log, state = JobLog(access.store, row.project, row.job), EMPTY
-    for entry in entries():
+    append(JobLog(access.store, row.project, row.job), entries())
+
+
+def append(log: JobLog, entries: Sequence[AttemptEntry]) -> None:
+    """Put the entries of a first attempt into a run log."""
+    state = EMPTY
+    for entry in entries:
         state = append_attempt(log, state, 1, entry).state
 
 

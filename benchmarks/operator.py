@@ -1,0 +1,125 @@
+"""KubeRay, the agents and the garbage collector, as little of them as lets a RayJob live and end.
+
+`python -m benchmarks.operator KUBECONFIG NAMESPACE STORE_URL`, started by `clustered` as a process of its own. It
+watches RayJobs; a new one is marked Running and its agent's first entries are put into the run log; after `LASTS_S`
+the last one is, and the RayJob is marked Complete; when one is deleted, so is the Secret that belonged to it. Real
+KubeRay makes a cluster with pods for each: that is its own cost, and no part of what is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from msgspec import Struct
+
+from benchmarks import lives
+from orchestrator.adapters.providers.kubernetes.client import Client
+from orchestrator.adapters.providers.kubernetes.resources import RAY_JOB, SECRET, Meta, Thing
+from orchestrator.adapters.providers.kubernetes.watching import Mirror
+from orchestrator.model.wire import StoreRef
+from orchestrator.runlog.log import JobLog
+from orchestrator.runlog.store import open_store
+
+LASTS_S = 1.0
+"""From the start of user code to its end."""
+AT_ONCE = 32
+JOB = "orchestrator.dev/job"
+RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
+COMPLETE = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+
+
+class Auth(Struct, rename="camel"):
+    """Where Ray's token is."""
+
+    secret_name: str = ""
+
+
+class ClusterSpec(Struct, rename="camel"):
+    """Of a RayJob."""
+
+    auth_options: Auth
+
+
+class Spec(Struct, rename="camel"):
+    """Of a RayJob."""
+
+    ray_cluster_spec: ClusterSpec
+
+
+class RayJob(Struct):
+    """What this operator reads of one."""
+
+    metadata: Meta
+    spec: Spec
+
+
+class Operator:
+    """The one of a namespace."""
+
+    def __init__(self, client: Client, namespace: str, store_url: str) -> None:
+        self._client, self._namespace = client, namespace
+        self._store = open_store(StoreRef(name="main", url=store_url))
+        self._known: set[str] = set()
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def told(self, job: RayJob, gone: bool) -> None:
+        """A RayJob was made, changed, or is gone."""
+        if gone:
+            self._known.discard(job.metadata.uid)
+            self._start(self._collect(job.spec.ray_cluster_spec.auth_options.secret_name))
+        elif job.metadata.uid not in self._known:
+            self._known.add(job.metadata.uid)
+            self._start(self._live(job))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and not self.failed.done():
+            self.failed.set_exception(task.exception() or RuntimeError("nothing"))
+
+    async def _live(self, job: RayJob) -> None:
+        log = JobLog(self._store, "default", job.metadata.label(JOB))
+        async with self._gate:
+            await asyncio.to_thread(lives.append, log, lives.beginning())
+            await self._mark(job, RUNNING)
+        await asyncio.sleep(LASTS_S)
+        async with self._gate:
+            await asyncio.to_thread(lives.append, log, lives.end())
+            await self._mark(job, COMPLETE)
+
+    async def _mark(self, job: RayJob, status: dict[str, str]) -> None:
+        path = RAY_JOB.path(self._namespace, job.metadata.name, "status")
+        await self._client.merge(path, {"status": status}, Thing)
+
+    async def _collect(self, secret: str) -> None:
+        async with self._gate:
+            await self._client.delete(SECRET.path(self._namespace, secret))
+
+
+async def main(kubeconfig: str, namespace: str, store_url: str) -> None:
+    """Watch until standard input ends; one line of output says that it does."""
+    stop = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    client = Client("operator", kubeconfig, None)
+    operator = Operator(client, namespace, store_url)
+    mirror = Mirror(client, RAY_JOB.path(namespace), RayJob, operator.told)
+    mirror.start()
+    await mirror.synced.wait()
+    print("watching", flush=True)
+    await asyncio.wait({asyncio.ensure_future(stop), operator.failed}, return_when=asyncio.FIRST_COMPLETED)
+    if operator.failed.done():
+        operator.failed.result()
+    await mirror.aclose()
+    await client.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
