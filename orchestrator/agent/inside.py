@@ -185,7 +185,9 @@ class Inside:
         try:
             child = self._start(libc)
         except OSError as error:
-            os.write(2, f"{self._command[0]}: {error.strerror}\n".encode())
+            gone = error.filename == self._folder and not os.path.exists(self._folder)
+            what = "the rank" if gone else self._command[0]
+            os.write(2, f"{what}: {'has just ended' if gone else error.strerror}\n".encode())
             return NOT_ALLOWED if isinstance(error, PermissionError) else NOT_FOUND
         while child.poll() is None:
             self._turn(child, wake)

@@ -82,7 +82,7 @@ class Channel(Protocol):
     """A connection to a port beside a rank."""
 
     async def read(self) -> bytes:
-        """What came; empty: the other side has ended it. Raises `NotThere` where it shows only now that none listens."""
+        """What came; empty: the other side has ended it. `NotThere` where it shows only now that none listens."""
         ...
 
     async def write(self, data: bytes) -> None:

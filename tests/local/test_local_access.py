@@ -141,7 +141,8 @@ async def test_a_rank_that_is_not_there_is_named_with_those_that_are(running: tu
 
 async def test_a_command_ends_with_the_job(running: tuple[LocalProvider, str]) -> None:
     p, key = running
-    session = await p.run_in(key, 0, Command(argv=("sleep", "614")))
+    session = await p.run_in(key, 0, Command(argv=("sh", "-c", "echo up; exec sleep 614")))
+    assert await session.read() == (1, b"up\n")
     await p.stop([key])
     await state(p, key, SightingState.GONE)
     code, _, _ = await heard(session)
