@@ -33,6 +33,7 @@ class Front:
         self.tokens = {"one"}
         self.mishaps: list[Mishap] = []
         self.asked: list[str] = []
+        self._lost: list[tuple[str, str]] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self.url = ""
 
@@ -59,6 +60,10 @@ class Front:
 
         self.mishaps.append(mishap)
 
+    def lose_reply(self, method: str, part: str) -> None:
+        """The next request like this is done, and its reply is lost."""
+        self._lost.append((method, part))
+
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One request."""
         self.asked.append(f"{request.method} {request.rel_url}")
@@ -84,6 +89,10 @@ class Front:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP}
         url, body = self.upstream + str(request.rel_url), await request.read()
         async with self.session.request(request.method, url, headers=headers, data=body) as reply:
+            for method, part in self._lost:
+                if method == request.method and part in str(request.rel_url):
+                    self._lost.remove((method, part))
+                    _abort(request)
             kept = {k: v for k, v in reply.headers.items() if k.lower() not in HOP}
             out = web.StreamResponse(status=reply.status, headers=kept)
             await out.prepare(request)

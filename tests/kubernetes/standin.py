@@ -14,6 +14,7 @@ from tests.kubernetes.cluster import Cluster
 GANG = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(137))
 print("rank", __import__("os").environ["GANG_INDEX"], flush=True)
 time.sleep(3600)
 """
