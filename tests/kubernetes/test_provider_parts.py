@@ -1,0 +1,275 @@
+"""The adapter's decisions without a cluster: room and quotas, whose word ends a machine, what refusals mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from orchestrator.adapters.providers.kubernetes import errors, kueue
+from orchestrator.adapters.providers.kubernetes.capacity import (
+    Ask,
+    quantity,
+    requested,
+    short_of_quota,
+    short_of_room,
+)
+from orchestrator.adapters.providers.kubernetes.connection import parse_connection
+from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, fate, fate_of_missing, from_text, to_text
+from orchestrator.adapters.providers.kubernetes.resources import (
+    KEY,
+    LEDGER,
+    MANAGED_BY,
+    OURS,
+    US,
+    Main,
+    Node,
+    Pod,
+    PodSpec,
+    Quota,
+    Record,
+    Workload,
+)
+from orchestrator.adapters.providers.kubernetes.rights import rights
+from orchestrator.adapters.providers.kubernetes.room import Room, Stock
+from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
+from orchestrator.model.offer import Reason, Scope, SightingState
+from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
+from orchestrator.testing.builders import an_offer, some_terms
+
+GPU = "nvidia.com/gpu"
+LABELS = {MANAGED_BY: US, LEDGER: "l1", KEY: "k-e1"}
+CONNECTION = parse_connection("k", {"image": "i", "agentImage": "a", "accelerators": {"H100": {}}})
+
+
+def node(name: str = "n1", gpus: int = 8, *, ready: bool = True, taints: tuple[dict[str, str], ...] = ()) -> Node:
+    status = {
+        "allocatable": {"cpu": "64", "memory": "512Gi", "pods": "110", GPU: str(gpus)},
+        "conditions": [{"type": "Ready", "status": "True" if ready else "Unknown"}],
+    }
+    return msgspec.convert({"metadata": {"name": name}, "spec": {"taints": taints}, "status": status}, Node)
+
+
+def pod(phase: str = "Running", on: str = "n1", gpus: int = 0, **labels: str) -> Pod:
+    container = {"name": "c", "resources": {"requests": {GPU: str(gpus), "cpu": "1"}}}
+    meta = {"name": "p1", "uid": "u1", "labels": labels}
+    doc = {"metadata": meta, "spec": {"nodeName": on, "containers": [container]}, "status": {"phase": phase}}
+    return msgspec.convert(doc, Pod)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("4", 4),
+        ("500m", 0.5),
+        ("32Gi", 32 * 2**30),
+        ("23986516Ki", 23986516 * 1024),
+        ("1e3", 1000),
+        (4, 4),
+        ("2E", 2e18),
+    ],
+)
+def test_quantities_are_read_as_kubernetes_means_them(text: Any, amount: float) -> None:
+    assert quantity(text) == pytest.approx(amount)
+
+
+def test_a_pod_takes_its_containers_or_its_largest_first_step() -> None:
+    containers = [{"resources": {"requests": {"cpu": "1"}}}, {"resources": {"requests": {"cpu": "1"}}}]
+    first = [{"resources": {"requests": {"cpu": "3"}}}]
+    spec = msgspec.convert({"containers": containers, "initContainers": first, "overhead": {"cpu": "100m"}}, PodSpec)
+    assert requested(spec)["cpu"] == pytest.approx(3.1)
+
+
+# ---- room ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_runs_takes_room_and_what_is_over_does_not() -> None:
+    ask = [Ask(1, {GPU: 4})]
+    assert short_of_room([node()], [pod(gpus=4)], (), ask) is None
+    short = short_of_room([node()], [pod(gpus=5)], (), ask)
+    assert short is not None and not short.ever
+    assert short.detail.startswith("0 of 1 pods fit on 1 nodes; nvidia.com/gpu: a pod takes 4, at most 3 is free")
+    assert short_of_room([node()], [pod("Succeeded", gpus=5)], (), ask) is None
+
+
+def test_what_was_promised_comes_first() -> None:
+    assert short_of_room([node()], [], [Ask(1, {GPU: 5})], [Ask(1, {GPU: 4})]) is not None
+
+
+def test_what_an_empty_cluster_would_not_hold_is_short_for_ever() -> None:
+    short = short_of_room([node(), node("n2")], [], (), [Ask(3, {GPU: 8})])
+    assert short is not None and short.ever and "2 of 3 pods fit" in short.detail
+
+
+def test_a_node_that_is_not_ready_is_no_room_but_is_not_missing_for_ever() -> None:
+    short = short_of_room([node(ready=False)], [], (), [Ask(1, {GPU: 1})])
+    assert short is not None and not short.ever
+
+
+def test_taints_are_stood_only_by_tolerations() -> None:
+    tainted = node(taints=({"key": "gpu", "effect": "NoSchedule"},))
+    assert short_of_room([tainted], [], (), [Ask(1, {GPU: 1})]) is not None
+    tolerant = Ask(1, {GPU: 1}, tolerations=({"key": "gpu", "operator": "Exists"},))
+    assert short_of_room([tainted], [], (), [tolerant]) is None
+
+
+def test_a_quota_names_what_is_missing() -> None:
+    status = {"hard": {f"requests.{GPU}": "4"}, "used": {f"requests.{GPU}": "3"}}
+    quota = msgspec.convert({"metadata": {"name": "team"}, "status": status}, Quota)
+    short = short_of_quota([quota], {f"requests.{GPU}": 2})
+    assert short is not None and not short.ever
+    assert short.detail == "quota team: requests.nvidia.com/gpu: 2 and 3 in use would pass 4; 1 missing"
+    assert short_of_quota([quota], {f"requests.{GPU}": 1}) is None
+
+
+def test_a_room_answers_each_offer_once_and_keeps_what_it_promised() -> None:
+    room, stock = Room(CONNECTION, "kuberay"), Stock([node(gpus=8)], [])
+    first, second = an_offer(n=1, terms=some_terms(memory=0)), an_offer(n=2, terms=some_terms(memory=0))
+    assert room.receipt(first, stock, 0).answer.accepted  # type: ignore[union-attr]
+    no = room.receipt(second, stock, 0).answer
+    assert no is not None and (no.reason, no.scope, no.until) == (Reason.CAPACITY, Scope.ACCELERATOR, 60_000_000)
+    assert room.release(first.offer) and room.receipt(second, stock, 0).answer is no
+
+
+def test_an_accelerator_that_is_not_here_is_said() -> None:
+    answer = (
+        Room(CONNECTION, "job").receipt(an_offer(terms=some_terms(accelerators=("B200",))), Stock([], []), 0).answer
+    )
+    assert answer is not None and answer.reason is Reason.SPEC
+    assert answer.detail == "accelerators here: H100; asked for B200"
+
+
+# ---- machines --------------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_phase_counts_only_from_a_node_that_is_ready() -> None:
+    assert fate(pod("Failed"), node()) is Fate.ENDED
+    assert fate(pod("Failed"), node(ready=False)) is Fate.LOST
+    assert fate(pod("Failed"), None) is Fate.LOST
+    assert fate(pod("Running"), node()) is Fate.ALIVE
+
+
+def test_a_pod_deleted_while_its_node_did_not_answer_is_lost_until_the_node_is_back_for_long_enough() -> None:
+    machine, second = Machine("p1", "n1", grace_s=30), 1_000_000
+    assert fate_of_missing(machine, node(ready=False), 900 * second, 0) is Fate.LOST
+    assert fate_of_missing(machine, None, 900 * second, 0) is Fate.LOST
+    assert fate_of_missing(machine, node(), 900 * second, 10 * second) is Fate.LOST
+    assert fate_of_missing(machine, node(), 900 * second, 40 * second) is Fate.ENDED
+
+
+def test_a_node_that_a_person_says_is_switched_off_has_no_machines() -> None:
+    off = node(ready=False, taints=({"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"},))
+    assert fate_of_missing(Machine("p1", "n1"), off, 0, 0) is Fate.ENDED
+
+
+def test_machines_are_read_back_as_written() -> None:
+    machines = {"u1": Machine("p1", "n1", 30, True)}
+    assert from_text(to_text(machines)) == machines and from_text("spoilt") == {}
+
+
+# ---- sightings -------------------------------------------------------------------------------------------------------
+
+
+def launch(state: str = "launched", main: dict[str, Any] | None = None, **more: Any) -> Launch:
+    record = msgspec.convert({"metadata": {"name": "k-e1", "labels": LABELS}, "data": {"state": state}}, Record)
+    made = None if main is None else msgspec.convert({"metadata": {"name": "run-k-e1", "labels": LABELS}, **main}, Main)
+    return Launch(key="k-e1", record=record, main=made, **more)
+
+
+RAY = {"kind": "RayJob", "status": {"jobDeploymentStatus": "Running"}}
+OVER = {"kind": "RayJob", "status": {"jobDeploymentStatus": "Failed", "reason": "AppFailed"}}
+ALIVE, ENDED, LOST = ({"u1": one} for one in (Fate.ALIVE, Fate.ENDED, Fate.LOST))
+
+
+@pytest.mark.parametrize(
+    ("seen", "state"),
+    [
+        (launch(), SightingState.PROVISIONING),
+        (launch(main={"kind": "RayJob"}), SightingState.PROVISIONING),
+        (launch(main=RAY, pods=(pod(),), fates=ALIVE), SightingState.RUNNING),
+        (launch(main=RAY, pods=(pod(),), fates=LOST), SightingState.RUNNING),
+        (launch(main=OVER, pods=(pod(),), fates=ALIVE), SightingState.ENDED),
+        (launch(main=OVER, pods=(pod(),), fates=LOST), SightingState.ENDED),
+        (launch(main=OVER, pods=(pod("Failed"),), fates=ENDED), SightingState.GONE),
+        (launch("evicted", main=RAY, fates=ALIVE), SightingState.ENDED),
+        (launch("stopped", main=RAY, fates=ENDED), SightingState.STOPPING),
+        (launch("stopped", fates=LOST), SightingState.STOPPING),
+        (launch("stopped", fates=ENDED), SightingState.GONE),
+        (launch(machines={"u1": Machine("p1", "n1")}, fates=LOST), SightingState.STOPPING),
+        (launch(machines={"u1": Machine("p1", "n1")}, fates=ENDED), SightingState.GONE),
+    ],
+)
+def test_a_sighting_follows_from_object_and_machines(seen: Launch, state: SightingState) -> None:
+    said = sighting(seen, {"n1": node()}, 7)
+    assert said is not None and (said.state, said.ledger, said.seen_at) == (state, "l1", 7)
+
+
+def test_what_is_not_ours_is_never_said() -> None:
+    theirs = Launch(key="k-e1", record=None, main=msgspec.convert({"metadata": {"name": "run-k-e1"}}, Main))
+    assert sighting(theirs, {}, 0) is None
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (401, "", Misconfigured),
+        (403, 'pods is forbidden: User "u" cannot list resource', Misconfigured),
+        (404, "", errors.Absent),
+        (409, "", errors.Taken),
+        (410, "too old", errors.Expired),
+        (429, "", Throttled),
+        (500, "", Unreachable),
+        (503, "", Unreachable),
+        (504, "", Unreachable),
+    ],
+)
+def test_a_refusal_is_somebodys_fault_or_nobodys_word(status: int, message: str, kind: type[Exception]) -> None:
+    body = msgspec.json.encode({"message": message, "reason": "R"})
+    assert isinstance(errors.problem(status, body, "2", "GET /x"), kind)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "reason"),
+    [
+        (403, "exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4", Reason.CAPACITY),
+        (403, 'violates PodSecurity "restricted:latest": runAsNonRoot', Reason.POLICY),
+        (400, 'admission webhook "x" denied the request: no', Reason.POLICY),
+        (422, "spec.template: Invalid value", Reason.SPEC),
+    ],
+)
+def test_a_refused_request_has_a_reason(status: int, message: str, reason: Reason) -> None:
+    refused = errors.problem(status, msgspec.json.encode({"message": message}), None, "POST /x")
+    assert isinstance(refused, errors.Refused) and refused.means.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("insufficient unused quota for nvidia.com/gpu in flavor f, 2 more needed", Reason.CAPACITY),
+        ("insufficient quota for nvidia.com/gpu in flavor f, request > maximum capacity (4 > 2)", Reason.SPEC),
+        ("ClusterQueue ours is inactive", Reason.POLICY),
+        ("something new", Reason.CAPACITY),
+    ],
+)
+def test_kueues_words_have_a_reason(message: str, reason: Reason) -> None:
+    asked = kueue.Asked(offer="o", terms_hash="h", accelerator="H100", region="r", until=0)
+    condition = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": message}
+    workload = msgspec.convert({"metadata": {"name": "o"}, "status": {"conditions": [condition]}}, Workload)
+    answer = kueue.no(asked, workload, 0)
+    assert answer.reason is reason and message in answer.detail
+
+
+def test_a_workload_that_was_ever_evicted_is_never_reserved_again() -> None:
+    conditions = [{"type": "QuotaReserved", "status": "True"}, {"type": "Evicted", "status": "False", "reason": "X"}]
+    assert not kueue.reserved(msgspec.convert({"metadata": {}, "status": {"conditions": conditions}}, Workload))
+
+
+def test_every_right_says_what_it_is_for_and_none_is_named_twice() -> None:
+    for queue, ray in ((None, True), (None, False), ("q", True)):
+        found = [*rights(msgspec.structs.replace(CONNECTION, queue=queue), ray=ray)]
+        assert all(right.why for right in found) and len({r.words for r in found}) == len(found)
+    assert OURS == "app.kubernetes.io/managed-by=orchestrator,orchestrator.dev/ledger"
