@@ -15,6 +15,7 @@ from pathlib import Path
 ROOTS = (
     "orchestrator.agent.__main__",
     "orchestrator.agent.guard",
+    "orchestrator.agent.inside",
     "orchestrator.training",
     "orchestrator.rayhead.gang",
 )

@@ -1,8 +1,8 @@
 """How does a person get at a job's pods? The access port for `kubernetes`: `pods/exec` and `pods/portforward`.
 
-Mixed into the provider. A rank is a pod, in the order of `logs`. A command runs under `orchestrator.agent.inside` in the
-user's container, so the API server's own audit log holds none of it; it takes the environment and folder of the pod's
-user code and ends with whoever asked. The rights for it are the operator's to grant or not (`WAYS_IN`): without
+Mixed into the provider. A rank is a pod, in the order of `logs`. A command runs under `orchestrator.agent.inside` in
+the user's container, so the API server's own audit log holds none of it; it takes the environment and folder of the
+pod's user code and ends with whoever asked. The rights for it are the operator's to grant or not (`WAYS_IN`): without
 them there is no way in, and the rest works.
 """
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, TypeVar
 
 from orchestrator.adapters.providers.kubernetes import checking, logs
+from orchestrator.adapters.providers.kubernetes.access import KubernetesAccess
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
@@ -54,7 +55,7 @@ TICK_S = 2.0
 """How often, while somebody waits for news, it is looked at what only time changes."""
 
 
-class KubernetesProvider:
+class KubernetesProvider(KubernetesAccess):
     """`ports.provider.Provider` for one namespace of one cluster; `connection.Connection` says which."""
 
     def __init__(self, name: str, connection: Mapping[str, Any], tools: Tools) -> None:
