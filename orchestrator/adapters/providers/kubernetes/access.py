@@ -109,16 +109,16 @@ def _path(pod: Pod, sub: str) -> str:
     return POD.path(pod.metadata.namespace, pod.metadata.name, sub)
 
 
-class _Cause(msgspec.Struct):
+class _Cause(msgspec.Struct, frozen=True):
     reason: str = ""
     message: str = ""
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, frozen=True):
     causes: tuple[_Cause, ...] = ()
 
 
-class _Status(msgspec.Struct):
+class _Status(msgspec.Struct, frozen=True):
     """What the last message of a command says."""
 
     status: str = ""
