@@ -45,12 +45,12 @@ def _jobs(registry: kopf.OperatorRegistry, server: Server) -> None:
     @kopf.timer(*JOBS, id="mirror", interval=PACE_S, when=live, registry=registry)
     async def mirror(body: kopf.Body, uid: str, patch: kopf.Patch, stopped: Any = None, **_: Any) -> None:
         watch = server.watch(uid, dict(body.status))
-        if not await raised(watch, stopped):
-            server.forget(uid)  # it is being deleted, or we are leaving
-            return
-        turn = await turns.look(server, watch, body, datetime.now(UTC))
-        write(turn, body, patch)
-        if turn.over:
+        if await raised(watch, stopped):
+            write(await turns.look(server, watch, body, datetime.now(UTC)), body, patch)
+
+    @kopf.on.event(*JOBS, id="forget", registry=registry)
+    def forget(type: str | None, status: Mapping[str, Any], uid: str, **_: Any) -> None:
+        if type == "DELETED" or not live(status):  # not sooner: until it stands in the object, we alone know it
             server.forget(uid)
 
     @kopf.on.delete(*JOBS, id="release", when=live, registry=registry)
@@ -63,7 +63,6 @@ def _jobs(registry: kopf.OperatorRegistry, server: Server) -> None:
         write(turn, body, patch)
         if not turn.over:
             raise kopf.TemporaryError(f"waits for the end of job {watch.status.get('job')}", delay=PACE_S)
-        server.forget(uid)
 
 
 def _sets(registry: kopf.OperatorRegistry, server: Server) -> None:
@@ -71,15 +70,16 @@ def _sets(registry: kopf.OperatorRegistry, server: Server) -> None:
     async def judge(body: kopf.Body, uid: str, patch: kopf.Patch, stopped: Any = None, **_: Any) -> None:
         watch = server.watch(uid, dict(body.status))
         if not await raised(watch, stopped):
-            server.forget(uid)
             return
         change = sets.judged(watch.status, body, server.in_force, server.away, datetime.now(UTC))
         watch.status.update(change)
         patch.status.update(change)
 
     @kopf.on.event(*SETS, id="touch", registry=registry)
-    def touch(uid: str, body: kopf.Body, **_: Any) -> None:
-        if body.metadata.get("generation") != body.status.get("observedGeneration"):
+    def touch(type: str | None, uid: str, body: kopf.Body, **_: Any) -> None:
+        if type == "DELETED":
+            server.forget(uid)
+        elif body.metadata.get("generation") != body.status.get("observedGeneration"):
             server.touch(uid)
 
 

@@ -144,7 +144,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             yield found
         finally:
             gone = ("--ignore-not-found", "--wait=false")
-            found.kubectl("delete", "validatingwebhookconfiguration", CONFIGURATION, *gone, check=False)
+            for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration"):
+                found.kubectl("delete", kind, CONFIGURATION, *gone, check=False)
 
 
 @contextmanager
