@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
-from orchestrator.cli.stage import Part, Stage
-from orchestrator.rayhead.plan import free_ports
+from orchestrator.cli.stage import Stage
 from orchestrator.sdk import command_job
-from tests.deploy.test_alerts import MONITORING, queries
+from tests.deploy.prometheus import Prometheus, prometheus_of
+from tests.deploy.test_alerts import queries
 
 pytestmark = [pytest.mark.promtool, pytest.mark.heavy, pytest.mark.timeout(400)]
 
@@ -32,27 +29,6 @@ class QuickStage(Stage):
         return document
 
 
-@dataclass
-class Prometheus:
-    """A Prometheus that looks every second."""
-
-    url: str
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        reply = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10).json()
-        assert reply["status"] == "success", reply
-        found: list[dict[str, Any]] = reply["data"]["result"]
-        return found
-
-    def firing(self) -> set[tuple[str, str]]:
-        alerts = httpx.get(f"{self.url}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
-        return {
-            (a["labels"]["alertname"], a["labels"].get("provider") or a["labels"].get("store", ""))
-            for a in alerts
-            if a["state"] == "firing"
-        }
-
-
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with QuickStage(tmp_path_factory.mktemp("watched")) as made:
@@ -64,37 +40,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def prometheus(stage: Stage) -> Iterator[Prometheus]:
-    """With the rules as they are, but for their patience, which is cut to seconds."""
-    folder = stage.folder / "prometheus"
+    folder, home = stage.folder / "prometheus", stage.folder / "home"
     folder.mkdir()
-    (folder / "alerts.yaml").write_text(re.sub(r"for: \d+m", "for: 2s", (MONITORING / "alerts.yaml").read_text()))
-    home = stage.folder / "home"
-    (folder / "token").write_text(json.loads((home / "tokens.json").read_text())["tokens"][0]["token"])
+    token = json.loads((home / "tokens.json").read_text())["tokens"][0]["token"]
     address = json.loads((home / "server.json").read_text())["url"].removeprefix("http://")
-    job = {"job_name": "orchestrator", "authorization": {"credentials_file": "token"}}
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": ["alerts.yaml"],
-        "scrape_configs": [{**job, "static_configs": [{"targets": [address]}]}],
-    }
-    (folder / "prometheus.json").write_text(json.dumps(config))
-    (port,) = free_ports(1)
-    command = ["prometheus", f"--config.file={folder}/prometheus.json", f"--storage.tsdb.path={folder}/data",
-               f"--web.listen-address=127.0.0.1:{port}"]  # fmt: skip
-    part = Part("prometheus", command, {}, folder / "log")
-    part.start()
-    try:
-        part.wait_for(lambda: _ready(f"http://127.0.0.1:{port}"))
-        yield Prometheus(f"http://127.0.0.1:{port}")
-    finally:
-        part.stop()
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready", timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
+    with prometheus_of(address, token, folder) as made:
+        yield made
 
 
 def until(true: Callable[[], Any], seconds: float = 60) -> Any:

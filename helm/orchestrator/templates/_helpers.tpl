@@ -39,8 +39,9 @@ app.kubernetes.io/part-of: orchestrator
 {{- end }}
 {{- end }}
 
+{{/* From within the namespace. */}}
 {{- define "orchestrator.url" -}}
-http://{{ include "orchestrator.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
+http://{{ include "orchestrator.fullname" . }}:{{ .Values.service.port }}
 {{- end }}
 
 {{/* Names under which the server is called: the Service in all its lengths, the pod (probes and scrapers), loopback is always in. */}}
