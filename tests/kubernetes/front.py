@@ -105,7 +105,7 @@ class Front:
 def _abort(request: web.Request) -> Any:
     if request.transport is not None:
         request.transport.abort()
-    raise ConnectionResetError
+    raise web.HTTPServiceUnavailable
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ async def session(cluster: Cluster, namespace: str, front: Front, tmp_path: Path
     told = connection(cluster, namespace) | {"kubeconfig": str(config)}
     tools = Tools(runtime=RayJobs(), clock=SystemClock(), ledger="kit-ledger")
     s = Sitting(lambda: KubernetesProvider("k", told, tools))
+    await s.wait(lambda: jobs_can_be_made(cluster, namespace), "a cluster in which a Job can be made")
     yield s
     await s.clean()
     await s.provider.aclose()
@@ -223,7 +224,7 @@ async def test_a_node_that_does_not_answer_confirms_nothing(session: Sitting, op
     order = await session.running()
     pod = ops.pod(order.key)
     with difficulty(what):
-        ops.cluster.kubectl("wait", "node", "--all", "--for=condition=Ready=Unknown", "--timeout=90s")
+        await nodes_are(ops, "Ready=Unknown")
         seen = await session.seen(order.key)
         assert seen is not None and seen.state is SightingState.RUNNING and "not Ready" in seen.detail
         await session.provider.stop([order.key])
@@ -234,6 +235,17 @@ async def test_a_node_that_does_not_answer_confirms_nothing(session: Sitting, op
         await session.restart()
         seen = await session.seen(order.key)
         assert seen is not None and seen.state is SightingState.STOPPING and "nothing is known" in seen.detail
-    ops.cluster.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=90s")
+    await nodes_are(ops, "Ready")
     await told(session, order.key, SightingState.GONE)
     assert await session.seen(order.key) is None
+
+
+async def nodes_are(ops: Ops, condition: str) -> None:
+    wait = ("wait", "node", "--all", f"--for=condition={condition}", "--timeout=90s")
+    await asyncio.to_thread(ops.cluster.kubectl, *wait)
+
+
+async def jobs_can_be_made(cluster: Cluster, namespace: str) -> bool | None:
+    """Webhooks whose pods were cut off with their node take their time to come back."""
+    make = ("create", "job", "trial", "--image=none", "-n", namespace, "--dry-run=server", "-o", "name")
+    return bool(await asyncio.to_thread(cluster.kubectl, *make, check=False)) or None

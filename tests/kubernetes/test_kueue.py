@@ -96,7 +96,7 @@ async def test_quota_taken_between_answer_and_launch_is_a_rejection(
 ) -> None:
     offer, answer = await session.accepted()
     stop_queue(cluster, namespace, "HoldAndDrain")
-    await session.wait(lambda: evicted(cluster, namespace, offer.offer), "the eviction")
+    await session.wait(lambda: unreserved(cluster, namespace, offer.offer), "the end of the reservation")
     [reply] = await session.launch([session.order(offer, answer)])
     assert isinstance(reply, Rejected) and reply.reason is Reason.CAPACITY
 
@@ -142,9 +142,9 @@ def stop_queue(cluster: Cluster, namespace: str, policy: str) -> None:
     cluster.kubectl("patch", "clusterqueue", f"ours-{namespace}", "--type=merge", "-p", change)
 
 
-async def evicted(cluster: Cluster, namespace: str, offer: str) -> bool | None:
+async def unreserved(cluster: Cluster, namespace: str, offer: str) -> bool | None:
     conditions = cluster.get("workload", offer.lower(), "-n", namespace)["status"]["conditions"]
-    return any(c["type"] == "Evicted" for c in conditions) or None
+    return not any(c["type"] == "QuotaReserved" and c["status"] == "True" for c in conditions) or None
 
 
 async def told_gone(session: Session, key: str) -> bool | None:

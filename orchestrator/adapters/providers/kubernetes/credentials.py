@@ -53,7 +53,7 @@ async def _from_file(file: str, context: str | None, configuration: Configuratio
         raise ConfigException("there is no such file")
     loader: Any = await _official.load_kube_config(file, context, configuration, persist_config=False)
     user = loader._user  # the client logs an exec plugin that fails, and goes on without credentials
-    if user is not None and "exec" in user and "token" not in vars(loader) and "cert_file" not in vars(loader):
+    if user is not None and "exec" in user and not vars(loader).get("token") and not vars(loader).get("cert_file"):
         raise ConfigException(
             f"its exec plugin {user['exec']['command']} gave no credentials; run it by hand to see why"
         )
