@@ -159,7 +159,7 @@ def submit(client: Client) -> Job:
     document["spec"]["run"]["command"] = ["python", "train.py", "--steps", "900", "--pause", "0.2"]
     digest = client.upload(EXAMPLE.parent / "digits")
     del document["spec"]["run"]["package"]
-    return client.submit(with_package(job_from(document), digest))
+    return client.submit(with_package(job_from(document), f"sha256:{digest.removeprefix('sha256:')}"))
 
 
 @contextmanager
