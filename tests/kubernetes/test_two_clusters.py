@@ -156,7 +156,7 @@ def fill(stage: Stage) -> None:
 def submit(client: Client) -> Job:
     """The example's job, slow enough to be lost half-way."""
     document, _ = plain((EXAMPLE / "job.yaml").read_text())
-    document["spec"]["run"]["command"] = ["python", "train.py", "--steps", "900", "--pause", "0.2"]
+    document["spec"]["run"]["command"] = ["python", "train.py", "--steps", "700", "--pause", "0.2"]
     digest = client.upload(EXAMPLE.parent / "digits")
     del document["spec"]["run"]["package"]
     return client.submit(with_package(job_from(document), f"sha256:{digest.removeprefix('sha256:')}"))
