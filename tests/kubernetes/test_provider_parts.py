@@ -13,10 +13,10 @@ from orchestrator.adapters.providers.kubernetes.capacity import (
     quantity,
     requested,
     short_of_quota,
-    short_of_room,
 )
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, fate, fate_of_missing, from_text, to_text
+from orchestrator.adapters.providers.kubernetes.places import Places, short_of_room
 from orchestrator.adapters.providers.kubernetes.resources import (
     KEY,
     LEDGER,
@@ -130,6 +130,29 @@ def test_a_room_answers_each_offer_once_and_keeps_what_it_promised() -> None:
     no = room.receipt(second, stock, 0).answer
     assert no is not None and (no.reason, no.scope, no.until) == (Reason.CAPACITY, Scope.ACCELERATOR, 60_000_000)
     assert room.release(first.offer) and room.receipt(second, stock, 0).answer is no
+
+
+def test_room_that_was_given_back_is_offered_again() -> None:
+    room, stock = Room(CONNECTION, "kuberay"), Stock([node(gpus=8)], [])
+    first, second = an_offer(n=1, terms=some_terms(memory=0)), an_offer(n=2, terms=some_terms(memory=0))
+    assert room.receipt(first, stock, 0).answer.accepted  # type: ignore[union-attr]
+    assert room.release(first.offer) and not room.release(first.offer)
+    assert room.receipt(second, stock, 0).answer.accepted  # type: ignore[union-attr]
+
+
+def test_an_earmark_nobody_used_ends_by_itself() -> None:
+    room, stock = Room(CONNECTION, "kuberay"), Stock([node(gpus=8)], [])
+    first, second = an_offer(n=1, terms=some_terms(memory=0)), an_offer(n=2, terms=some_terms(memory=0))
+    assert room.receipt(first, stock, 0).answer.accepted  # type: ignore[union-attr]
+    assert room.receipt(second, stock, 600_000_000).answer.accepted  # type: ignore[union-attr]
+
+
+def test_places_that_were_taken_can_be_given_back() -> None:
+    places = Places([node(), node("n2")], [])
+    lacking, taken = places.take([Ask(3, {GPU: 8})])
+    assert lacking and places.short([Ask(1, {GPU: 1})]) is not None
+    places.give_back(taken)
+    assert places.short([Ask(2, {GPU: 8})]) is None
 
 
 def test_an_accelerator_that_is_not_here_is_said() -> None:

@@ -6,12 +6,13 @@ later, with whatever has come since (`firm: none`). Amounts are floats in base u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.adapters.providers.kubernetes.resources import Node, Pod, PodSpec, Quota
+from orchestrator.adapters.providers.kubernetes.resources import Node, PodSpec, Quota
 
 GPU_SUFFIX = "/gpu"
 """By the vendors' habit: nvidia.com/gpu, amd.com/gpu, gpu.intel.com/…: what counts as a GPU in a sighting."""
@@ -24,7 +25,11 @@ Amounts = dict[str, float]
 
 def quantity(text: Any) -> float:
     """A Kubernetes quantity (`4`, `500m`, `32Gi`, `1e3`) in base units. Raises ValueError."""
-    said = str(text)
+    return _quantity(str(text))
+
+
+@lru_cache(maxsize=4096)
+def _quantity(said: str) -> float:
     number = said.rstrip("numkKMGTPEi")
     unit = said[len(number) :]
     if unit == "E" and not number:
@@ -112,77 +117,6 @@ class Short(Struct, frozen=True):
     ever: bool = False
 
 
-def free(nodes: Iterable[Node], pods: Iterable[Pod]) -> dict[str, Amounts]:
-    """Node → what is left there."""
-    left = {node.metadata.name: _allocatable(node) for node in nodes}
-    for pod in pods:
-        room = left.get(pod.spec.node_name)
-        if room is not None and not pod.over:
-            takes = requested(pod.spec)
-            for name in room:
-                room[name] -= takes.get(name, 0)
-            room["pods"] = room.get("pods", 0) - 1
-    return left
-
-
-def short_of_room(
-    nodes: Sequence[Node], pods: Sequence[Pod], before: Sequence[Ask], asked: Sequence[Ask]
-) -> Short | None:
-    """Why `asked` does not fit once what was promised before (and pods that wait) have their places; None: it fits."""
-    empty = {node.metadata.name: _allocatable(node) for node in nodes}
-    for ask in asked:
-        lacking = _place(ask, [node for node in nodes if ask.belongs_on(node)], empty)
-        if lacking:
-            return Short(lacking, ever=True)
-    left = free(nodes, pods)
-    for ask in before:
-        _place(ask, [node for node in nodes if ask.may_run_on(node)], left)
-    for ask in asked:
-        lacking = _place(ask, [node for node in nodes if ask.may_run_on(node)], left)
-        if lacking:
-            return Short(lacking)
-    return None
-
-
-def _allocatable(node: Node) -> Amounts:
-    return amounts(node.status.allocatable)
-
-
-def _place(ask: Ask, nodes: Sequence[Node], left: dict[str, Amounts]) -> str:
-    """Take the room for these pods out of `left`; what is missing, in words."""
-    fitting = [node.metadata.name for node in nodes]
-    placed = 0
-    for name in sorted(fitting, key=lambda name: _scarce(ask, left[name])):
-        while placed < ask.count and all(left[name].get(what, 0) + 1e-6 >= much for what, much in ask.takes.items()):
-            for what, much in ask.takes.items():
-                left[name][what] = left[name].get(what, 0) - much
-            left[name]["pods"] = left[name].get("pods", 1) - 1
-            if left[name]["pods"] < 0:
-                break
-            placed += 1
-    return "" if placed == ask.count else _words(ask, placed, [left[name] for name in fitting])
-
-
-def _scarce(ask: Ask, room: Mapping[str, float]) -> float:
-    """Nodes that have least left of what is scarce come first, so that large gaps stay whole."""
-    return sum(room.get(name, 0) for name in ask.takes if "/" in name)
-
-
-def _words(ask: Ask, placed: int, rooms: Sequence[Mapping[str, float]]) -> str:
-    where = ", ".join(f"{k}={v}" for k, v in sorted(ask.selector.items()))
-    on = f"nodes with {where}" if where else "nodes"
-    if not rooms:
-        return f"{ask.count} pods have no place: none of the {on} is there, Ready and open to them"
-    said = [f"{placed} of {ask.count} pods fit on {len(rooms)} {on}"]
-    for name, much in sorted(ask.takes.items()):
-        most_left = max(room.get(name, 0) for room in rooms)
-        if most_left + 1e-6 < much:
-            said.append(
-                f"{name}: a pod takes {_show(name, much)}, at most {_show(name, max(0, most_left))} is free on one node"
-            )
-    return "; ".join(said) + f"; {ask.count - placed} pods have no place"
-
-
 def short_of_quota(quotas: Iterable[Quota], needs: Mapping[str, float]) -> Short | None:
     """Why the namespace's quotas do not allow these amounts (as quotas name them); None: they do."""
     for quota in quotas:
@@ -194,8 +128,8 @@ def short_of_quota(quotas: Iterable[Quota], needs: Mapping[str, float]) -> Short
             if need and used.get(name, 0) + need > limit + 1e-6:
                 lacking = used.get(name, 0) + need - limit
                 words = (
-                    f"quota {quota.metadata.name}: {name}: {_show(name, need)} and {_show(name, used.get(name, 0))}"
-                    f" in use would pass {_show(name, limit)}; {_show(name, lacking)} missing"
+                    f"quota {quota.metadata.name}: {name}: {show(name, need)} and {show(name, used.get(name, 0))}"
+                    f" in use would pass {show(name, limit)}; {show(name, lacking)} missing"
                 )
                 return Short(words, ever=need > limit)
     return None
@@ -213,7 +147,8 @@ def quota_needs(asked: Iterable[Ask]) -> Amounts:
     return needs
 
 
-def _show(name: str, amount: float) -> str:
+def show(name: str, amount: float) -> str:
+    """An amount for people."""
     if "memory" in name or "storage" in name:
         return f"{amount / 2**30:.3g}Gi"
     return f"{amount:.3g}"

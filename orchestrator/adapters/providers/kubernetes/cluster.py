@@ -63,6 +63,8 @@ class Cluster:
         self._kinds: tuple[Kind, ...] = ()
         self._mine: dict[str, set[tuple[str, str]]] = {}
         self._starting = asyncio.Lock()
+        self._stock: Stock | None = None
+        self._by_name: Mapping[str, Node] | None = None
 
     # ---- keeping up ------------------------------------------------------------------------------------------------
 
@@ -139,6 +141,7 @@ class Cluster:
     # ---- what was told ---------------------------------------------------------------------------------------------
 
     def _node(self, node: Node, gone: bool) -> None:
+        self._stock = self._by_name = None
         self.memory.node(node, gone, self._now())
         name = node.metadata.name
         for key, machines in self.memory.machines.items():
@@ -146,6 +149,7 @@ class Cluster:
                 self._dirty(key)
 
     def _pod(self, pod: Pod, gone: bool) -> None:
+        self._stock = None
         if pod.spec.node_name and (gone or pod.over):
             self.freed = True
             self.news.set()
@@ -154,10 +158,15 @@ class Cluster:
             return
         self.memory.pod(pod, self.by_name)
         name = (pod.metadata.namespace, pod.metadata.name)
-        if gone:
-            self._mine.get(key, set()).discard(name)
+        mine = self._mine.setdefault(key, set())
+        if not gone:
+            mine.add(name)
         else:
-            self._mine.setdefault(key, set()).add(name)
+            mine.discard(name)
+            if not mine:
+                del self._mine[key]
+                if (self.connection.namespace, key) not in self.records.objects:
+                    self.memory.forget(key)
         self._dirty(key)
 
     def _record(self, record: Record, gone: bool) -> None:
@@ -172,6 +181,7 @@ class Cluster:
         self._dirty(main.metadata.label(KEY))
 
     def _quota(self, quota: Quota, gone: bool) -> None:
+        self._stock = None
         self.freed = True
         self.news.set()
 
@@ -189,7 +199,9 @@ class Cluster:
     @property
     def by_name(self) -> Mapping[str, Node]:
         """Nodes by name."""
-        return {node.metadata.name: node for node in self.nodes.objects.values()}
+        if self._by_name is None:
+            self._by_name = {node.metadata.name: node for node in self.nodes.objects.values()}
+        return self._by_name
 
     @property
     def workloads(self) -> Sequence[Workload]:
@@ -197,9 +209,11 @@ class Cluster:
         return tuple(self._workloads.objects.values()) if self._workloads else ()
 
     def stock(self) -> Stock:
-        """What room there is, and what takes it."""
-        quotas = tuple(self.quotas.objects.values()) if self.quotas else ()
-        return Stock(tuple(self.nodes.objects.values()), tuple(self.pods.objects.values()), quotas)
+        """What room there is, and what takes it: the same object until something of it changes."""
+        if self._stock is None:
+            quotas = tuple(self.quotas.objects.values()) if self.quotas else ()
+            self._stock = Stock(tuple(self.nodes.objects.values()), tuple(self.pods.objects.values()), quotas)
+        return self._stock
 
     def main(self, key: str) -> Main | None:
         """The main object of that name that is ours, as last told."""

@@ -79,7 +79,7 @@ class Launching:
         """Reject it: whatever its record says, it starts nothing any more."""
         path = RECORD.path(self._cluster.connection.namespace, order.key)
         with contextlib.suppress(Absent):
-            await self._client.merge(path, records.with_state(STOPPED, why=why[:300], close=True), Thing)
+            await self._client.merge(path, records.closed(self._now(), why=why[:300]), Thing)
         return self._rejected(order, means, why)
 
     async def _objects(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
@@ -139,41 +139,56 @@ class Launching:
     # ---- stop ------------------------------------------------------------------------------------------------------
 
     async def stop(self, key: str) -> StopReply:
-        """Have everything of ours under this key deleted."""
-        said = []
-        left = self._cluster.launch(key).left
-        record = await self._record(key)
-        if record is not None and record.metadata.ours and (_open(record) or record.data is None):
-            main = await self._main(key)
-            close = main is None and not left
-            path = RECORD.path(self._cluster.connection.namespace, key)
-            await self._client.merge(path, records.with_state(STOPPED, close=close), Thing)
-        for kind in self._cluster.kinds:
-            said.append(await self._delete(kind, key))
-        return StopReply(key, True, "; ".join(filter(None, said)))
+        """Have everything of ours under this key deleted. What is watched is not read again; its uid is a condition."""
+        launch = self._cluster.launch(key)
+        closes = await self._mark_stopped(key, launch.record) and not launch.left
+        done = [await self._delete(kind, key) for kind in self._cluster.kinds]
+        if closes and not any(there for there, _ in done):
+            await self._merge_record(key, records.closed(self._now()))
+        return StopReply(key, True, "; ".join(said for _, said in done if said))
 
-    async def _delete(self, kind: Kind, key: str) -> str:
-        """Delete one object, if it is ours; what there is to say."""
+    async def _mark_stopped(self, key: str, watched: Record | None) -> bool:
+        """Have the record say that nothing starts under this key any more; whether it did not yet."""
+        record = watched
+        if record is not None and record.metadata.ours and _open(record):
+            only = {"metadata": {"uid": record.metadata.uid}}
+            with contextlib.suppress(Taken, Absent):
+                return await self._merge_record(key, records.with_state(STOPPED) | only)
+        record = await self._record(key)
+        if record is None or not record.metadata.ours or not (_open(record) or record.data is None):
+            return False
+        return await self._merge_record(key, records.with_state(STOPPED))
+
+    async def _merge_record(self, key: str, change: dict[str, Any]) -> bool:
+        await self._client.merge(RECORD.path(self._cluster.connection.namespace, key), change, Thing)
+        return True
+
+    async def _delete(self, kind: Kind, key: str) -> tuple[bool, str]:
+        """Delete one object, if it is ours: whether there was one, and what there is to say."""
         name = name_of(key)
         path = kind.path(self._cluster.connection.namespace, name)
+        watched = self._cluster.mains[kind].objects.get((self._cluster.connection.namespace, name))
+        if watched is not None and watched.metadata.ours and watched.metadata.deletion_timestamp is None:
+            with contextlib.suppress(Taken):
+                return await self._client.delete(path, uid=watched.metadata.uid), ""
         try:
             meta = (await self._client.get(path, Thing)).metadata
         except Absent:
             self._deleting.pop(key, None)
-            return ""
+            return False, ""
         if not meta.ours:
-            return f"{kind.name} {name} is not ours: left alone"
+            return True, f"{kind.name} {name} is not ours: left alone"
         if meta.deletion_timestamp is None:
             try:
                 await self._client.delete(path, uid=meta.uid)
             except Taken:
-                return f"{kind.name} {name} was replaced while it was being deleted"
-            return ""
+                return True, f"{kind.name} {name} was replaced while it was being deleted"
+            return True, ""
         since = self._deleting.setdefault(key, self._now())
         if self._now() - since >= PATIENCE_US:
             await self._beneath(key)
-            return f"{kind.name} {name} is held by a finalizer; its pods are being deleted"
-        return ""
+            return True, f"{kind.name} {name} is held by a finalizer; its pods are being deleted"
+        return True, ""
 
     async def _beneath(self, key: str) -> None:
         """Whoever should take the launch apart does not: delete its cluster and pods ourselves."""

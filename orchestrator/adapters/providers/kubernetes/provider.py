@@ -8,8 +8,11 @@ key, whatever becomes of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from orchestrator.adapters.providers.kubernetes import checking, logs
 from orchestrator.adapters.providers.kubernetes.access import KubernetesAccess
@@ -21,9 +24,9 @@ from orchestrator.adapters.providers.kubernetes.feed import Feed
 from orchestrator.adapters.providers.kubernetes.kueue import workload_name
 from orchestrator.adapters.providers.kubernetes.launching import Launching
 from orchestrator.adapters.providers.kubernetes.reservations import Reservations
+from orchestrator.adapters.providers.kubernetes.resources import RECORD
 from orchestrator.adapters.providers.kubernetes.room import Room
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
-from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED
 from orchestrator.model.offer import (
     Capabilities,
     Confirmed,
@@ -66,7 +69,7 @@ class KubernetesProvider(KubernetesAccess):
         self.client = Client(name, self._connection.kubeconfig, self._connection.context)
         self.cluster = Cluster(self.client, self._connection, self._now)
         self._launching = Launching(self.cluster, self._now, tools.clock.entropy)
-        self._scribe = Scribe(self.cluster)
+        self._scribe = Scribe(self.cluster, self._now)
         self._feed = Feed(tools.clock.entropy(6).hex())
         self._told: dict[str, Sighting] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -124,10 +127,12 @@ class KubernetesProvider(KubernetesAccess):
         as_of = self._now()
         await self._reach()
         until = as_of + min(wait_us, LONGEST_WAIT_US)
-        if self._kueue:
-            await self._kueue.settle(fresh=True)
+        with self._in_our_words():
+            if self._kueue:
+                await self._kueue.settle(fresh=True)
         while True:
-            await self._look()
+            with self._in_our_words():
+                await self._look()
             left_s = (until - self._now()) / 1e6
             if left_s <= 0 or self._feed.behind(cursor):
                 return self._feed.since(cursor, as_of)
@@ -143,7 +148,8 @@ class KubernetesProvider(KubernetesAccess):
         """See Provider. Asks the API server itself; leaves out what is gone for good."""
         as_of = self._now()
         await self._reach()
-        seen = await self.cluster.look()
+        with self._in_our_words():
+            seen = await self.cluster.look()
         return Listing(as_of, tuple(s for s in seen if s.state is not SightingState.GONE))
 
     async def logs(self, key: str) -> AsyncIterator[bytes]:
@@ -171,7 +177,7 @@ class KubernetesProvider(KubernetesAccess):
         workload = workload_name(order.offer) if self._kueue else None
         reply = await self._launching.make(order, order.ledger or self._tools.ledger, workload)
         if isinstance(reply, Confirmed) and self._kueue:
-            if reply.ref and self.cluster.launch(order.key).state in ("", LAUNCHED):
+            if reply.ref != f"{RECORD.name}/{order.key}":
                 await self._kueue.start(order.offer)
         elif isinstance(reply, Confirmed):
             self._rooms().launched(order, self._now())
@@ -195,19 +201,26 @@ class KubernetesProvider(KubernetesAccess):
     async def _reach(self) -> None:
         """The cluster answers now, and everything was read. Raises a `ProviderError` otherwise."""
         try:
-            await self.client.alive()
-            if self._away:
-                self._away = False
-                self.cluster.again()
-            await self.cluster.ready()
-            if self._kueue and not self._restored:
-                self._restored = True
-                self._kueue.restore()
-        except (Absent, Taken, Expired, Refused) as error:
-            raise Unreachable(f"{error}: is this an API server of Kubernetes?") from error
+            with self._in_our_words():
+                await self.client.alive()
+                if self._away:
+                    self._away = False
+                    self.cluster.again()
+                await self.cluster.ready()
         except Unreachable:
             self._away = True
             raise
+        if self._kueue and not self._restored:
+            self._restored = True
+            self._kueue.restore()
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        """What the API server refuses to answer is no answer."""
+        try:
+            yield
+        except (Absent, Taken, Expired, Refused) as error:
+            raise Unreachable(f"provider {self.name}: {error}") from error
 
     async def _look(self) -> None:
         """Tell what has become of every launch with news, and of those that only time settles."""
@@ -232,14 +245,14 @@ class KubernetesProvider(KubernetesAccess):
         seen, before = self.cluster.sighting(key), self._told.get(key)
         if seen is None:
             self._told.pop(key, None)
-            if before is not None and before.state is not SightingState.GONE:
-                return  # its record was closed: it was told to be gone, or never was anything
+            if before is not None and before.state is not SightingState.GONE:  # closed as soon as it was stopped
+                self._feed.tell(replace(before, state=SightingState.GONE, seen_at=self._now(), gpus=0))
             return
         if before is None or (before.state, before.machines, before.detail) != (seen.state, seen.machines, seen.detail):
             self._told[key] = seen
             self._feed.tell(seen)
         if seen.state is SightingState.GONE:
-            self._rooms().ended(key)
+            self.cluster.freed |= self._rooms().ended(key)
             self._scribe.gone(key)
 
     async def _each(

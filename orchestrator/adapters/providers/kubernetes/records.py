@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.adapters.providers.kubernetes import machines
 from orchestrator.adapters.providers.kubernetes.machines import Machine
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, OFFER, OURS, US, Record
-from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE
+from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE, STOPPED
 from orchestrator.model.offer import LaunchOrder
 
 MARK = "orchestrator.dev/record"
@@ -23,6 +23,8 @@ SELECTOR = f"{OURS},{MARK}={OPEN}"
 OLD = f"{OURS},{MARK}={CLOSED}"
 MACHINES = "machines"
 WHY = "why"
+CLOSED_AT = "closedAt"
+"""Microseconds UTC, of ours."""
 KEPT_S = 7 * 24 * 3600
 """How long a closed record stays, so that its key starts nothing again."""
 
@@ -38,10 +40,9 @@ def new(order: LaunchOrder, namespace: str, ledger: str) -> dict[str, Any]:
     }
 
 
-def with_state(state: str, *, why: str = "", close: bool = False) -> dict[str, Any]:
+def with_state(state: str, *, why: str = "") -> dict[str, Any]:
     """A change of what we mean to do under the key."""
-    data = {STATE: state} | ({WHY: why} if why else {})
-    return {"data": data} | (closing() if close else {})
+    return {"data": {STATE: state} | ({WHY: why} if why else {})}
 
 
 def with_machines(found: Mapping[str, Machine]) -> dict[str, Any]:
@@ -49,9 +50,16 @@ def with_machines(found: Mapping[str, Machine]) -> dict[str, Any]:
     return {"data": {MACHINES: machines.to_text(found)}}
 
 
-def closing() -> dict[str, Any]:
-    """Nothing of the launch is left."""
-    return {"metadata": {"labels": {MARK: CLOSED}}}
+def closed(now_us: int, *, why: str = "") -> dict[str, Any]:
+    """The last change: nothing of the launch is left, and nothing will be."""
+    data = {STATE: STOPPED, CLOSED_AT: str(now_us)} | ({WHY: why} if why else {})
+    return {"metadata": {"labels": {MARK: CLOSED}}, "data": data}
+
+
+def outlived(record: Record, now_us: int) -> bool:
+    """Whether a closed record has been kept for long enough."""
+    at = (record.data or {}).get(CLOSED_AT, "")
+    return at.isdigit() and now_us - int(at) > KEPT_S * 1_000_000
 
 
 def machines_of(record: Record) -> dict[str, Machine]:

@@ -8,16 +8,18 @@ counts, for a Workload is deleted only as it was read; a no is given only after 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.adapters.providers.kubernetes import asking, kueue, records
-from orchestrator.adapters.providers.kubernetes.capacity import Short, short_of_room
+from orchestrator.adapters.providers.kubernetes.capacity import Short
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.kueue import Asked
 from orchestrator.adapters.providers.kubernetes.objects import pod_sets
+from orchestrator.adapters.providers.kubernetes.places import short_of_room
 from orchestrator.adapters.providers.kubernetes.queues import Queue, read_queue, serve
 from orchestrator.adapters.providers.kubernetes.resources import OURS, RECORD, WORKLOAD, Many, Thing, Workload
 from orchestrator.adapters.providers.kubernetes.room import declined
@@ -143,12 +145,10 @@ class Reservations:
         """Release what is reserved; one that a launch uses is the launch's. Returns the offer."""
         self._open.pop(offer, None)
         path = WORKLOAD.path(self._cluster.connection.namespace, kueue.workload_name(offer))
-        try:
+        with contextlib.suppress(Absent):
             found = await self._client.get(path, Workload)
             if found.metadata.ours and not kueue.key_of(found):
                 await self._client.delete(path, uid=found.metadata.uid)
-        except Absent:
-            pass
         return offer
 
     def next_deadline(self) -> int | None:
@@ -169,7 +169,10 @@ class Reservations:
         """Let what was launched be admitted, unless its quota was taken back. Again and again until it is so."""
         queue, path = await self.queue(), self._path(offer)
         for _ in range(READY_TRIES):
-            found: dict[str, Any] = await self._client.get(path, dict)
+            try:
+                found: dict[str, Any] = await self._client.get(path, dict)
+            except Absent:
+                return  # it went with its launch
             conditions = {one["type"] for one in found.get("status", {}).get("conditions", ())}
             if "Evicted" in conditions or not kueue.unready(found, queue.checks):
                 return
@@ -200,10 +203,11 @@ class Reservations:
             if asked is None:
                 continue
             key, why = kueue.key_of(workload), kueue.evicted(workload)
-            if key and why and key not in self._ended:
-                await self._end(key, why, workload)
-            elif not key and self._now() > asked.until + 2 * TTL_US and asked.offer not in self._open:
-                await self._delete(workload)
+            with contextlib.suppress(Absent, Taken, Refused):  # looked at again
+                if key and why and key not in self._ended:
+                    await self._end(key, why, workload)
+                elif not key and self._now() > asked.until + 2 * TTL_US and asked.offer not in self._open:
+                    await self._delete(workload)
 
     async def _end(self, key: str, why: str, workload: Workload) -> None:
         space = self._cluster.connection.namespace

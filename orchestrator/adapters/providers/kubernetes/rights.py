@@ -52,6 +52,7 @@ def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
         "list": "launches are found again after a restart",
         "watch": "a key's state is known without asking",
         "patch": "machines that were seen, and stops, are written down",
+        "delete": "records of launches that ended a week ago",
     })  # fmt: skip
     for kind in (JOB, RAY_JOB) if ray else (JOB,):
         yield from _rows(kind, {

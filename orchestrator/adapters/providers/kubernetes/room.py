@@ -7,23 +7,17 @@ is up. Nothing here is a reservation: other people's pods may be quicker (`firm:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from orchestrator.adapters.providers.kubernetes import asking
-from orchestrator.adapters.providers.kubernetes.capacity import (
-    Amounts,
-    Ask,
-    Short,
-    plus,
-    requested,
-    short_of_quota,
-    short_of_room,
-)
+from orchestrator.adapters.providers.kubernetes.capacity import Ask, Short, plus, requested, short_of_quota
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.objects import Runtime
+from orchestrator.adapters.providers.kubernetes.places import Places, Taken
 from orchestrator.adapters.providers.kubernetes.resources import KEY, Node, Pod, Quota
 from orchestrator.model.offer import Answer, LaunchOrder, OfferOut, Reason, Receipt, Scope
 from orchestrator.model.placement import Terms, parse_terms
@@ -52,6 +46,33 @@ class Earmark:
     """The launch that used it; empty: none yet."""
 
 
+class _Plan:
+    """Where the pods of every earmark would go, beside those of one stock. Good until the stock changes."""
+
+    def __init__(self, stock: Stock) -> None:
+        self.stock = stock
+        self.places = Places(stock.nodes, stock.pods)
+        self.asks: dict[str, Sequence[Ask]] = {}
+        self.until: float = math.inf
+        """When the first earmark ends."""
+        self._taken: dict[str, tuple[str, Taken]] = {}
+        self.places.take(_waiting(stock.pods))
+
+    def keep(self, offer: str, asks: Sequence[Ask], until: int, taken: tuple[str, Taken] | None = None) -> None:
+        """Take the places of an earmark, where they are not `taken` yet."""
+        self.asks[offer], self.until = asks, min(self.until, until)
+        self._taken[offer] = taken or self.places.take(asks)
+
+    def keeps(self, offer: str) -> bool:
+        """Whether all pods of this earmark have places."""
+        return offer in self._taken and not self._taken[offer][0]
+
+    def drop(self, offer: str) -> None:
+        """Give the places of an earmark back."""
+        if self.asks.pop(offer, None) is not None:
+            self.places.give_back(self._taken.pop(offer)[1])
+
+
 class Room:
     """One cluster's answers."""
 
@@ -59,6 +80,9 @@ class Room:
         self._connection, self._runtime = connection, runtime
         self._answers: dict[str, Answer] = {}
         self._earmarks: dict[str, Earmark] = {}
+        self._used: dict[str, str] = {}
+        """Launch key → the offer whose earmark it used."""
+        self._plan: _Plan | None = None
 
     def receipt(self, offer: OfferOut, stock: Stock, now_us: int) -> Receipt:
         """The offer's receipt with its answer."""
@@ -71,66 +95,98 @@ class Room:
         return Receipt(offer.offer, offer.offer, answer.provider_at, answer)
 
     def refused(self, order: LaunchOrder, stock: Stock, now_us: int) -> Short | None:
-        """Why this launch has no room any more, its own earmark aside."""
+        """Why this launch has no room any more; its own earmark is not against it."""
+        plan = self._planned(stock, now_us)
         asks = asking.asked_by(order, self._connection, self._runtime)
-        return self._short(asks, stock, now_us, but_for=order.offer)
+        short = self._short_of_quota(asks, plan, but_for=order.offer)
+        if short is not None or plan.keeps(order.offer):
+            return short
+        plan.drop(order.offer)
+        return plan.places.short(asks)
 
     def launched(self, order: LaunchOrder, now_us: int) -> None:
         """The room goes on being kept until the launch's pods have their nodes."""
-        asks = asking.asked_by(order, self._connection, self._runtime)
+        before = self._earmarks.pop(order.offer, None)
+        asks = before.asks if before else asking.asked_by(order, self._connection, self._runtime)
+        self._used[order.key] = order.offer
         self._earmarks[order.offer] = Earmark(asks, now_us + EARMARK_US, order.key)
+        if self._plan is not None and not self._plan.keeps(order.offer):
+            self._plan = None
 
     def release(self, offer: str) -> bool:
         """End an earmark; whether there was one. That of a launch ends by itself."""
         earmark = self._earmarks.get(offer)
         if earmark is None or earmark.key:
             return False
-        del self._earmarks[offer]
+        self._forget(offer)
         return True
 
-    def ended(self, key: str) -> None:
-        """Nothing of this launch will come any more."""
-        for offer in [offer for offer, earmark in self._earmarks.items() if earmark.key == key]:
-            del self._earmarks[offer]
+    def ended(self, key: str) -> bool:
+        """Nothing of this launch will come any more; whether room was still kept for it."""
+        offer = self._used.get(key, "")
+        found = offer in self._earmarks
+        self._forget(offer)
+        return found
 
     def _answer(self, offer: OfferOut, terms: Terms, stock: Stock, now_us: int) -> Answer:
         here = asking.candidates(terms, self._connection)
         if not here:
             return asking.unknown_accelerator(offer, terms, self._connection, now_us)
         shorts = []
+        plan = self._planned(stock, now_us)
         for accelerator in here:
             asks = asking.asked(offer.offer, terms, accelerator, self._connection, self._runtime)
-            short = self._short(asks, stock, now_us)
+            short = self._short_of_quota(asks, plan) or self._keep(offer.offer, asks, plan, now_us + EARMARK_US)
             if short is None:
-                self._earmarks[offer.offer] = Earmark(asks, now_us + EARMARK_US)
                 return asking.yes(offer, terms, accelerator, EARMARK_US, now_us)
             shorts.append((accelerator, short))
         return declined(offer.offer, shorts, now_us)
 
-    def _short(self, asks: Sequence[Ask], stock: Stock, now_us: int, but_for: str = "") -> Short | None:
-        before = self._promised(stock.pods, now_us, but_for)
-        promised: Amounts = {}
-        for ask in before:
-            promised = plus(promised, asking.needs([ask], self._runtime, self._connection))
+    def _short_of_quota(self, asks: Sequence[Ask], plan: _Plan, but_for: str = "") -> Short | None:
+        quotas = plan.stock.quotas
+        if not quotas:
+            return None
         needs = asking.needs(asks, self._runtime, self._connection)
-        together = {name: amount + promised.get(name, 0) for name, amount in needs.items()}
-        short = short_of_quota(stock.quotas, needs) or short_of_quota(stock.quotas, together)
-        return short or short_of_room(stock.nodes, stock.pods, [*before, *_waiting(stock.pods)], asks)
+        together = dict(needs)
+        for offer, promised in plan.asks.items():
+            if offer != but_for:
+                together = plus(together, asking.needs(promised, self._runtime, self._connection))
+        together = {name: amount for name, amount in together.items() if name in needs}
+        return short_of_quota(quotas, needs) or short_of_quota(quotas, together)
 
-    def _promised(self, pods: Sequence[Pod], now_us: int, but_for: str) -> list[Ask]:
-        """Earmarks, as far as their pods are not there yet."""
+    def _keep(self, offer: str, asks: Sequence[Ask], plan: _Plan, until: int) -> Short | None:
+        """Keep room for these from now on, if there is."""
+        short, taken = plan.places.reserve(asks)
+        if short is None:
+            self._earmarks[offer] = Earmark(tuple(asks), until)
+            plan.keep(offer, asks, until, ("", taken))
+        return short
+
+    def _forget(self, offer: str) -> None:
+        earmark = self._earmarks.pop(offer, None)
+        if earmark is not None:
+            self._used.pop(earmark.key, None)
+        if self._plan is not None:
+            self._plan.drop(offer)
+
+    def _planned(self, stock: Stock, now_us: int) -> _Plan:
+        """Earmarks, as far as their pods are not there yet, beside this stock."""
+        if self._plan is not None and self._plan.stock is stock and now_us < self._plan.until:
+            return self._plan
+        self._plan = None
         there: dict[str, int] = {}
-        for pod in pods:
+        for pod in stock.pods:
             if key := pod.metadata.label(KEY):
                 there[key] = there.get(key, 0) + 1
-        asks: list[Ask] = []
+        plan = _Plan(stock)
         for offer, earmark in [*self._earmarks.items()]:
             left = _less(earmark.asks, there.get(earmark.key, 0) if earmark.key else 0)
             if earmark.until <= now_us or not left:
-                del self._earmarks[offer]
-            elif offer != but_for:
-                asks += left
-        return asks
+                self._forget(offer)
+            else:
+                plan.keep(offer, left, earmark.until)
+        self._plan = plan
+        return plan
 
 
 def _less(asks: Sequence[Ask], there: int) -> list[Ask]:
