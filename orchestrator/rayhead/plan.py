@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,10 @@ DRAIN_S = 3
 """Seconds that a head told to end takes to drain, at most."""
 STAND_IN = "orchestrator.testing.fake_ray"
 """Speaks Ray's Jobs REST API and runs entrypoints as plain processes: a head without Ray, for tests."""
+ABOVE_WORKERS, FIRST_EPHEMERAL = 20_000, 32_768
+"""Ray's workers take ports below the one, Linux gives those from the other on to outgoing connections."""
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+TRIES = 1000
 ROOT = Path(__file__).resolve().parents[2]
 """Where this package lies, so that jobs find the agent."""
 
@@ -54,7 +58,7 @@ class Plan:
 
 def plan(wish: Wish, outer: Mapping[str, str]) -> Plan:
     """A new head: other ports and token each time. `outer`: the environment it inherits, but for Ray's variables."""
-    token, ports = secrets.token_hex(16), free_ports(6)
+    token, ports = secrets.token_hex(16), free_ports(11)
     address = f"http://127.0.0.1:{ports[0]}"
     agent = ports[1] if wish.ray else ports[0]
     stand_in = (wish.python, "-m", STAND_IN, "--port", str(ports[0]), "--folder", str(wish.folder))
@@ -68,16 +72,31 @@ def plan(wish: Wish, outer: Mapping[str, str]) -> Plan:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different loopback ports that nobody listens on now, none among those that Ray's workers take."""
+    """So many different loopback ports that nobody listens on now.
+
+    None among those that Ray's workers take, and none that the kernel gives to outgoing connections: a head listens on
+    some of them seconds after they were chosen, and dies if anybody's connection has taken one meanwhile.
+    """
+    span = range(ABOVE_WORKERS, _first_ephemeral())
     with ExitStack() as stack:
         found: list[int] = []
-        while len(found) < count:
-            one = stack.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            if not 10_002 <= port <= 19_999:
+        for _ in range(TRIES):
+            port = span[secrets.randbelow(len(span))]
+            with suppress(OSError):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
                 found.append(port)
-        return found
+            if len(found) == count:
+                return found
+        raise OSError(f"of the ports {span.start} to {span.stop - 1} on 127.0.0.1 no {count} are free")
+
+
+def _first_ephemeral() -> int:
+    """Where the kernel's range for outgoing connections begins; its default where that cannot be read or is odd."""
+    try:
+        first = int(EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError):
+        return FIRST_EPHEMERAL
+    return first if first >= ABOVE_WORKERS + TRIES else FIRST_EPHEMERAL
 
 
 def _ray(wish: Wish, ports: list[int]) -> tuple[str, ...]:
@@ -88,6 +107,11 @@ def _ray(wish: Wish, ports: list[int]) -> tuple[str, ...]:
         "dashboard-agent-listen-port": ports[1],
         "port": ports[2],
         "ray-client-server-port": ports[3],
+        "object-manager-port": ports[6],
+        "node-manager-port": ports[7],
+        "dashboard-agent-grpc-port": ports[8],
+        "runtime-env-agent-port": ports[9],
+        "metrics-export-port": ports[10],
         "num-cpus": wish.cpus,
         "num-gpus": wish.gpus,
         "resources": json.dumps(dict(wish.resources)),
