@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from orchestrator.adapters.providers.kubernetes.access import WAYS_IN
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.rights import Right, rights
 from tests.deploy.helm import Doc, objects, template
@@ -63,6 +64,10 @@ def test_through_kuberay_and_kueue() -> None:
 
 def test_without_kuberay_through_kueue() -> None:
     assert chart(rayJobs=False, room=False, kueue=True) == needed(rights(connection("training"), ray=False))
+
+
+def test_people_get_in_only_where_the_operator_says_so() -> None:
+    assert chart(access=True) - chart() == needed(WAYS_IN) and not chart() & needed(WAYS_IN)
 
 
 def test_everything_is_the_sum_of_its_parts() -> None:

@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
+from orchestrator.adapters.providers.local.provider import LocalProvider
+from orchestrator.adapters.providers.mock import MockProvider
 from orchestrator.core.explain import timeline
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, JobState
+from orchestrator.ports.access import Access
 from orchestrator.ports.desk import NoShell, NothingRuns, Visit
 from orchestrator.simulate.world import Server, World, submission, until_over
 from orchestrator.testing.access import FakeAccess
@@ -55,6 +59,11 @@ async def test_who_goes_in_is_in_the_ledger_and_nothing_moves(a_world: Callable[
     assert (row.state, row.accesses) == (JobState.SUCCEEDED, 2)
     lines = [line.plain for line in timeline((0, e) for e in world.events(before.job))]
     assert "ann ran bash at rank 0 of azure" in lines and "ann looked at the stacks at azure" in lines
+
+
+async def test_this_machine_and_kubernetes_have_a_way_in_and_mock_clouds_have_none() -> None:
+    found = {kind.__name__: issubclass(kind, Access) for kind in (LocalProvider, KubernetesProvider, MockProvider)}
+    assert found == {"LocalProvider": True, "KubernetesProvider": True, "MockProvider": False}
 
 
 async def test_a_cloud_without_a_way_in_says_so_and_nothing_is_written(a_world: Callable[..., World]) -> None:

@@ -15,6 +15,7 @@ from orchestrator.model.offer import Reason, Scope
 from orchestrator.ports.access import NotThere, NoWayIn
 from orchestrator.ports.provider import Misconfigured, ProviderError, Throttled, Unreachable
 
+GRANT = "grant create and get on pods/exec and pods/portforward (kubernetes.access of our chart)"
 RETRY_AFTER_S = 1.0
 """Where a server that turns us away does not say when to come back."""
 
@@ -90,7 +91,7 @@ def problem(status: int, body: bytes, retry_after: str | None, what: str) -> Exc
 def shut(status: int, words: str) -> ProviderError:
     """The error behind a way into a pod that did not open; there is no body to read."""
     if status in (401, 403):
-        return NoWayIn(f"{words}: we may not (status {status}); grant create and get on pods/exec and pods/portforward")
+        return NoWayIn(f"{words}: we may not (status {status}); {GRANT}")
     if status in (400, 404):
         return NotThere(f"{words}: the pod is not there any more, or its container does not run (status {status})")
     return Unreachable(f"{words}: status {status}")
