@@ -22,7 +22,7 @@ from orchestrator.sdk import Client
 from tests.deploy.helm import CHART, ROOT, Doc
 from tests.kubernetes.cluster import Cluster
 
-UP = "180s"
+UP = "110s"
 TOKENS = "orchestrator-tokens"
 STORE = "orchestrator-store"
 ISOLATION = {"check": "1s", "limit": "15s", "grace": "2s"}

@@ -105,7 +105,7 @@ def test_an_upgrade_and_a_rollback_restart_no_job(desk: Deployed, tmp_path: Path
     job = running(desk, 40)
     desk.install(tmp_path, "upgrade", "--set", "podAnnotations.version=two")
     assert "two" in desk.kubectl("get", desk.pod(), "-o", "jsonpath={.metadata.annotations.version}")
-    desk.helm("rollback", "1", "--wait", "--timeout", "180s")
+    desk.helm("rollback", "1", "--wait", "--timeout", "110s")
     assert "two" not in desk.kubectl("get", desk.pod(), "-o", "jsonpath={.metadata.annotations.version}")
     once(desk, job)
 

@@ -70,7 +70,7 @@ def test_both_come_up_under_the_restricted_profile(desk: Deployed) -> None:
     labels = desk.cluster.get("namespace", desk.namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     desk.wait_ready()
-    said = desk.kubectl("rollout", "status", "deployment/orchestrator-controller", "--timeout=180s", check=False)
+    said = desk.kubectl("rollout", "status", "deployment/orchestrator-controller", "--timeout=110s", check=False)
     assert "successfully rolled out" in said, desk.kubectl("logs", "deployment/orchestrator-controller", check=False)
 
 
