@@ -213,6 +213,6 @@ class Billed(Struct, frozen=True):
 
 Fact: TypeAlias = (
     Wish | CancelWish | ResumeWish | VisitWish | Due | Delivery | Polled | PollFailed | Launched | Sighted
-    | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced
-    | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
+    | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent
+    | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip
