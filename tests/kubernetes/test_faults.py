@@ -228,7 +228,7 @@ async def test_a_node_that_does_not_answer_confirms_nothing(session: Sitting, op
         seen = await session.seen(order.key)
         assert seen is not None and seen.state is SightingState.RUNNING and "not Ready" in seen.detail
         await session.provider.stop([order.key])
-        ops("delete", "pod", pod, "--force", "--grace-period=0")
+        ops("delete", "pod", pod, "--force", "--grace-period=0", "--wait=false")
         await asyncio.sleep(3)
         seen = await session.seen(order.key)
         assert seen is not None and seen.state is SightingState.STOPPING and "nothing is known" in seen.detail

@@ -150,6 +150,7 @@ class KubernetesProvider(KubernetesAccess):
         await self._reach()
         with self._in_our_words():
             seen = await self.cluster.look()
+            await self._scribe.write()
         return Listing(as_of, tuple(s for s in seen if s.state is not SightingState.GONE))
 
     async def logs(self, key: str) -> AsyncIterator[bytes]:
