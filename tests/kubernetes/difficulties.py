@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import pytest
 
 @contextmanager
 def difficulty(name: str) -> Iterator[None]:
-    """KUBERNETES_TEST_<name>_DOWN now, KUBERNETES_TEST_<name>_UP afterwards: CABLE, API or KUBELET."""
+    """KUBERNETES_TEST_<name>_DOWN now, KUBERNETES_TEST_<name>_UP afterwards: CABLE, API or KUBELET; a shell's."""
     down, up = (os.environ.get(f"KUBERNETES_TEST_{name}_{way}") for way in ("DOWN", "UP"))
     if not down or not up:
         pytest.skip(f"not run: {name.lower()}: set KUBERNETES_TEST_{name}_DOWN and _UP to commands")
@@ -25,4 +24,4 @@ def difficulty(name: str) -> Iterator[None]:
 
 
 def _run(command: str) -> None:
-    subprocess.run(shlex.split(command), check=True, timeout=300, stdout=subprocess.DEVNULL)
+    subprocess.run(command, shell=True, check=True, timeout=300, stdout=subprocess.DEVNULL)
