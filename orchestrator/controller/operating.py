@@ -20,6 +20,8 @@ from orchestrator.controller.objects import GROUP
 from orchestrator.controller.server import Server
 from orchestrator.sdk import AsyncClient
 
+LEAVING_S = 20.0
+"""Within a pod's grace: nothing is lost when an API server that is away cannot be told that we leave."""
 PATIENCE_S = 10.0
 """A server that is away for less is not worth a word on every object."""
 
@@ -67,6 +69,7 @@ def settings_of(choices: Choices) -> kopf.OperatorSettings:
     """Kopf's settings."""
     found = kopf.OperatorSettings()
     found.peering.standalone = True
+    found.process.ultimate_exiting_timeout = LEAVING_S
     found.persistence.finalizer = f"{GROUP}/job"
     found.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     found.persistence.diffbase_storage = Nothing()
