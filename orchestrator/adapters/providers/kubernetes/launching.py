@@ -55,7 +55,9 @@ class Launching:
             if meta is not None and not _same(meta, order):
                 return self._foreign(order, kind, meta)
         if main is not None:
-            return await self._beside(order, main[0], main[1])
+            if record is not None and _open(record) and main[1].deletion_timestamp is None:
+                await self._beside(order, main[0], main[1])
+            return Confirmed(order.key, f"{main[0].name}/{name_of(order.key)}")
         if record is None or (_open(record) and not self._made(order.key, record)):
             return None
         return Confirmed(order.key, f"{RECORD.name}/{order.key}")
@@ -102,12 +104,10 @@ class Launching:
         await self._create_all(beside, kind, made.metadata)
         return Confirmed(order.key, f"{kind.name}/{name_of(order.key)}")
 
-    async def _beside(self, order: LaunchOrder, kind: Kind, main: Meta) -> LaunchReply:
+    async def _beside(self, order: LaunchOrder, kind: Kind, main: Meta) -> None:
         """The main object is there; what belongs to it may not be, if we were cut off."""
-        if main.deletion_timestamp is None and not self._cluster.launch(order.key).pods:
-            _, *beside = self._manifests(order, main.label(LEDGER), None)
-            await self._create_all(beside, kind, main)
-        return Confirmed(order.key, f"{kind.name}/{name_of(order.key)}")
+        _, *beside = self._manifests(order, main.label(LEDGER), None)
+        await self._create_all(beside, kind, main)
 
     async def _create_all(self, beside: list[dict[str, Any]], kind: Kind, main: Meta) -> None:
         owner = {"apiVersion": kind.api_version, "kind": kind.name, "name": main.name, "uid": main.uid}

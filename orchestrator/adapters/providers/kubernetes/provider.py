@@ -212,8 +212,9 @@ class KubernetesProvider(KubernetesAccess):
             self._away = True
             raise
         if self._kueue and not self._restored:
+            with self._in_our_words():
+                await self._kueue.restore()
             self._restored = True
-            self._kueue.restore()
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:

@@ -30,6 +30,8 @@ from orchestrator.ports.provider import Misconfigured
 
 TTL_US = 900_000_000
 """An accepted offer is launched in the engine's next turn; quota is kept a while, and not for ever."""
+KEPT = 10_000
+"""Answers remembered, so that an offer delivered again has the same one."""
 READY_TRIES = 40
 READY_EVERY_S = 0.25
 """Kueue puts a check into a workload's status in its own time; 10 s is long."""
@@ -139,6 +141,8 @@ class Reservations:
     def _answer(self, answer: Answer) -> None:
         self._open.pop(answer.offer, None)
         self._answers[answer.offer] = answer
+        if len(self._answers) > KEPT:
+            del self._answers[next(iter(self._answers))]
         self._tell(answer)
 
     async def withdraw(self, offer: str) -> str:
@@ -189,8 +193,10 @@ class Reservations:
 
     # ---- what Kueue does by itself ---------------------------------------------------------------------------------
 
-    def restore(self) -> None:
-        """Offers of an earlier server, from their Workloads."""
+    async def restore(self) -> None:
+        """Serve our check from now on; find the offers of an earlier server by their Workloads."""
+        with contextlib.suppress(Misconfigured, Refused):  # said again when an offer is placed
+            await self.queue()
         for workload in self._cluster.workloads:
             asked = kueue.asked_of(workload)
             if asked is not None and asked.offer not in self._answers and not kueue.key_of(workload):

@@ -99,7 +99,7 @@ class Room:
         plan = self._planned(stock, now_us)
         asks = asking.asked_by(order, self._connection, self._runtime)
         short = self._short_of_quota(asks, plan, but_for=order.offer)
-        if short is not None or plan.keeps(order.offer):
+        if short is not None or (plan.keeps(order.offer) and self._earmarks[order.offer].asks == asks):
             return short
         plan.drop(order.offer)
         return plan.places.short(asks)
@@ -107,10 +107,10 @@ class Room:
     def launched(self, order: LaunchOrder, now_us: int) -> None:
         """The room goes on being kept until the launch's pods have their nodes."""
         before = self._earmarks.pop(order.offer, None)
-        asks = before.asks if before else asking.asked_by(order, self._connection, self._runtime)
+        asks = asking.asked_by(order, self._connection, self._runtime)
         self._used[order.key] = order.offer
         self._earmarks[order.offer] = Earmark(asks, now_us + EARMARK_US, order.key)
-        if self._plan is not None and not self._plan.keeps(order.offer):
+        if before is None or before.asks != asks or (self._plan is not None and not self._plan.keeps(order.offer)):
             self._plan = None
 
     def release(self, offer: str) -> bool:
