@@ -12,9 +12,11 @@ from tests.kubernetes.cluster import Cluster, Doc
 
 
 def needs_kueue(cluster: Cluster) -> None:
-    """Skips where Kueue is not installed."""
+    """Skips where Kueue is not installed; waits until it answers."""
     if not cluster.has("workloads.kueue.x-k8s.io"):
         pytest.skip("not run: kueue: install Kueue 0.15 or later in the cluster")
+    available = ("--for=condition=Available", "--timeout=110s")  # an earlier test may have cut its node off
+    cluster.kubectl("wait", "deployment", "--all", "-n", "kueue-system", *available)
 
 
 def _kueue(kind: str, name: str, spec: Doc, namespace: str = "") -> Doc:

@@ -6,6 +6,7 @@ renewed by then on disk, or by the plugin, is taken up without a restart. The of
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from kubernetes.aio.config import ConfigException
 
 from orchestrator.ports.provider import Misconfigured
 
+LOG_IN_S = 60
+"""How long an exec plugin may take."""
 IN_POD = "KUBERNETES_SERVICE_HOST"
 _official: Any = config
 """Untyped."""
@@ -40,9 +43,19 @@ async def connect(name: str, given: str | None, context: str | None) -> ApiClien
         if file is None:
             _official.load_incluster_config(client_configuration=configuration)
         else:
-            await _from_file(file, context, configuration)
+            async with asyncio.timeout(LOG_IN_S):
+                await _from_file(file, context, configuration)
         return ApiClient(configuration)
-    except (ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (
+        ConfigException,
+        OSError,
+        TimeoutError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        yaml.YAMLError,
+    ) as error:
         where = f"context {context or 'in force'} of {file}" if file else "our own pod's service account"
         remedy = "correct `connection.kubeconfig` and `connection.context`, or make them readable to the server"
         raise Misconfigured(f"provider {name}: {where} cannot be used ({error}); {remedy}") from error

@@ -43,13 +43,15 @@ class Memory:
             self.unwritten.add(key)
         if not known[uid].ended and fate(pod, nodes.get(pod.spec.node_name)) is Fate.ENDED:
             known[uid] = replace(known[uid], ended=True)
+            self.unwritten.add(key)  # its node may be gone by the time a server after us asks
 
     def record(self, key: str, told: Mapping[str, Machine]) -> None:
         """A record was read."""
         known = self.machines.setdefault(key, {})
         for uid, machine in told.items():
-            known.setdefault(uid, machine)
-        if set(known) == set(told):
+            if machine.ended or uid not in known:
+                known[uid] = machine
+        if known == dict(told):
             self.unwritten.discard(key)
 
     def forget(self, key: str) -> None:

@@ -21,7 +21,7 @@ LAUNCHED = "launched"
 STOPPED = "stopped"
 EVICTED = "evicted"
 """Kueue took its quota back: it must never start again."""
-FINISHED = frozenset({"Complete", "Failed"})
+FINISHED = frozenset({"Complete", "Failed", "ValidationFailed"})
 
 
 class Launch(Struct, frozen=True, kw_only=True):
@@ -106,7 +106,9 @@ def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str])
         said.append("its object was deleted, and not by us")
     said.append(reasons(launch.pods, nodes))
     if missing:
-        said.append(f"{', '.join(sorted(missing))}: deleted while its node did not answer, nothing is known of it")
+        names = ", ".join(sorted(missing))
+        remedy = f"once its node is surely off, delete ConfigMap {launch.key}"
+        said.append(f"{names}: deleted while its node did not answer, nothing is known of it; {remedy}")
     return "; ".join(filter(None, said))[:1000]
 
 
