@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,12 +14,15 @@ import msgspec
 import typer
 
 from benchmarks import report
+from benchmarks.clustered import Clustered
+from benchmarks.clustered import cluster as run_cluster
 from benchmarks.drain import Figures
 from benchmarks.drain import drain as run_drain
 from benchmarks.latency import measure
 from benchmarks.lives import Lives
 from benchmarks.lives import live as run_lives
 from benchmarks.machine import Unfit, must_be_disk
+from benchmarks.plane import assets
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -88,10 +91,42 @@ def latency(
     _end(*report.delayed(seen), check)
 
 
-def _prepare(folder: Path) -> None:
+@app.command("kubernetes")
+def on_kubernetes(
+    jobs: Annotated[int, typer.Option(min=20, help="RayJobs of each run.")] = 2_000,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of the cluster, with 8 GPUs each.")] = 256,
+    runs: Annotated[int, typer.Option(min=1, help="Each on a fresh API server.")] = 3,
+    definition: Annotated[
+        Path | None, typer.Option(exists=True, help="KubeRay's own CustomResourceDefinition of RayJob, as a file.")
+    ] = None,
+    folder: Folder = Path(),
+    check: Check = False,
+) -> None:
+    """RayJobs through a real API server: offered, created, watched, ended, deleted. How many a second, and who pays?
+
+    etcd and kube-apiserver of KUBEBUILDER_ASSETS are started on loopback, data on disk. The server is made by its
+    composition root with its own Kubernetes adapter; a process beside it plays KubeRay and the agents: it marks each
+    RayJob Running, puts the agent's entries into the run log, and after a second marks it Complete. No pods, no
+    scheduler, no garbage collector: their cost is a cluster's own. A job counts when it has succeeded; the clock stops
+    when its objects are deleted and its record is closed too. Then the ledger is audited.
+
+    Without --definition the API server takes RayJobs unchecked; with KubeRay's it checks each against its schema.
+    """
+    _prepare(folder, assets)
+    words = [str(jobs), str(nodes), *(["--definition", str(definition.resolve())] if definition else [])]
+    seen = []
+    for number in range(runs):
+        seen.append(_apart(Clustered, folder, "one-cluster", *words))
+        _say(f"run {number + 1} of {runs}: {seen[-1].per_second:,.1f} RayJobs/s")
+    _end(*report.clustered(seen), check)
+
+
+def _prepare(folder: Path, *needs: Callable[[], object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         must_be_disk(folder)
+        for need in needs:
+            need()
     except Unfit as why:
         _say(str(why))
         raise typer.Exit(2) from why
@@ -125,6 +160,16 @@ def _apart(kind: type[T], folder: Path, command: str, *words: str) -> T:
 def one_drain(home: Path, jobs: int, behind: int, audit: bool = False) -> None:
     """One run."""
     _give(asyncio.run(run_drain(home, jobs, behind, audited=audit)))
+
+
+@app.command("one-cluster", hidden=True)
+def one_cluster(home: Path, jobs: int, nodes: int, definition: Path | None = None) -> None:
+    """One run on a fresh API server."""
+    try:
+        _give(asyncio.run(run_cluster(home, jobs, nodes, definition)))
+    except Unfit as why:
+        _say(str(why))
+        raise typer.Exit(2) from why
 
 
 @app.command("some-lives", hidden=True)

@@ -102,7 +102,8 @@ def _etcd(folder: Path, client: int, peer: int) -> list[str]:
     here, others = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
     return [
         f"--data-dir={folder}/etcd", f"--listen-client-urls={here}", f"--advertise-client-urls={here}",
-        f"--listen-peer-urls={others}", f"--initial-advertise-peer-urls={others}", f"--initial-cluster=default={others}",
+        f"--listen-peer-urls={others}", f"--initial-advertise-peer-urls={others}",
+        f"--initial-cluster=default={others}",
     ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from statistics import median
 
 import msgspec
 
+from benchmarks.clustered import Clustered
 from benchmarks.drain import Figures
 from benchmarks.latency import Latencies
 from benchmarks.lives import Lives
@@ -16,6 +17,9 @@ RATE, RATIO, EVENTS, EVENT_KIB = 1_000.0, 0.9, 8.0, 3.0
 EVENT_US, PLANNING_US = 60.0, 350.0
 """What a placement may cost: so much for each of its events, commit included, and so much for planning it."""
 P50_MS, P99_MS = 10.0, 50.0
+RAY_JOBS, REQUESTS, STEADY, GROWTH_KIB = 100.0, 8.0, 0.8, 32.0
+"""RayJobs a second, from offer to end, on two cores; requests of ours for each; how steady; what the server keeps of
+each (its row in the book, its document and events in caches), which is bounded by no more than the jobs themselves."""
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -109,6 +113,47 @@ def delayed(seen: Latencies) -> tuple[str, list[Goal]]:
     }
     figures = {goal.name: goal.words() for goal in goals} | more
     return "\n\n".join([rows("latency", world), rows("seen from outside", figures)]), goals
+
+
+def clustered(runs: Sequence[Clustered]) -> tuple[str, list[Goal]]:
+    """The whole report of `kubernetes`."""
+    first = runs[0]
+    goals = [
+        Goal("RayJobs per second, offered to ended", median(r.per_second for r in runs), RAY_JOBS, least=True),
+        Goal("rate of the second half / the first", median(r.steadiness for r in runs), STEADY, least=True),
+        Goal("our requests per job", median(r.requests for r in runs), REQUESTS, least=False),
+        Goal(
+            "memory kept per ended job",
+            median(r.grown_per_job for r in runs) / 1024,
+            GROWTH_KIB,
+            least=False,
+            unit=" KiB",
+        ),
+        Goal("violations", float(sum(r.violations for r in runs)), 0, least=False),
+    ]
+    cpu = {who: median(r.cpu_ms[who] for r in runs) for who in first.cpu_ms}
+    world = {
+        **machine(),
+        "API server": f"kube-apiserver over etcd on {first.file_system}, synced; RayJob defined by {first.definition}",
+        "cluster": f"{first.nodes:,} nodes with 8 GPUs as objects; KubeRay and agents played, no pods",
+        "jobs": f"{first.jobs:,} a run, submitted at once, behind a first right; each lives 1 s on its GPU",
+    }
+    split = ", ".join(f"{who} {ms:.2f} ms ({ms / sum(cpu.values()):.0%})" for who, ms in cpu.items())
+    more = {
+        "CPU per job": f"{sum(cpu.values()):.2f} ms: {split}",
+        "CPU busy": f"{median(r.busy for r in runs):.2f} cores by all of them together",
+        "most RayJobs at a time": f"{median(r.most_alive for r in runs):,.0f}",
+        "declined offers": f"{median(r.declined for r in runs):,.0f}",
+        "memory at the end": f"{median(r.resident for r in runs) / 2**20:.0f} MiB",
+    }
+    lines = ["runs, in order", "   jobs/s   seconds  requests  our ms/job  KiB/job  load before"]
+    lines += [
+        f"  {r.per_second:>7.1f} {r.seconds:>9.1f} {r.requests:>9.2f} {r.cpu_ms['us']:>11.2f} "
+        f"{r.grown_per_job / 1024:>8.1f}  {r.load}"
+        for r in runs
+    ]
+    figures = {goal.name: goal.words() for goal in goals} | more
+    return "\n\n".join([rows("kubernetes", world), "\n".join(lines), rows("medians", figures)]), goals
 
 
 def missed(goals: Sequence[Goal]) -> list[str]:

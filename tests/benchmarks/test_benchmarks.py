@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+
 from benchmarks import report, world
+from benchmarks.clustered import cluster, halves
 from benchmarks.drain import drain
 from benchmarks.latency import measure, spread
 from benchmarks.lives import live
-from benchmarks.machine import file_system
+from benchmarks.machine import Unfit, file_system
+from benchmarks.plane import assets
 
 
 async def test_a_drain_places_everything_in_front_of_a_backlog(tmp_path: Path) -> None:
@@ -35,6 +40,37 @@ async def test_a_missed_target_is_named(tmp_path: Path) -> None:
     slow = report.Goal("a rate", 1.0, 2.0, least=True)
     assert report.missed([*goals, slow])[-1] == "a rate"
     assert "synchronous full" in text and file_system(tmp_path) in text
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """etcd and kube-apiserver, also where the other tests have a cluster of their own."""
+    folder = os.environ.get("KUBEBUILDER_ASSETS") or os.environ.get("KUBERNETES_TEST_ASSETS")
+    if not folder:
+        pytest.skip("not run: kubernetes: set KUBEBUILDER_ASSETS (or KUBERNETES_TEST_ASSETS, beside KUBECONFIG)")
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", folder)
+
+
+@pytest.mark.kubernetes
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("programs")
+async def test_ray_jobs_live_and_end_behind_a_real_api_server(tmp_path: Path) -> None:
+    figures = await cluster(tmp_path, jobs=20, nodes=4, definition=None)
+    assert (figures.jobs, figures.violations, figures.declined) == (20, 0, 0)
+    assert figures.requests < 12 and set(figures.cpu_ms) == {"us", "etcd", "kube-apiserver", "operator"}
+    text, goals = report.clustered([figures])
+    assert "no pods" in text and "our requests per job" in {goal.name for goal in goals}
+
+
+def test_without_its_programs_it_says_what_to_get(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+    with pytest.raises(Unfit, match="lacks etcd, kube-apiserver, kubectl.*setup-envtest use -p path"):
+        assets()
+
+
+def test_a_rate_that_halves_is_seen() -> None:
+    assert halves([0, 1, 2, 3, 4]) == 1.0
+    assert halves([0, 1, 2, 4, 6]) == 0.5
 
 
 def test_every_shape_is_its_own() -> None:
