@@ -174,7 +174,7 @@ class Launching:
         try:
             meta = (await self._client.get(path, Thing)).metadata
         except Absent:
-            self._deleting.pop(key, None)
+            self._deleting.pop(path, None)
             return False, ""
         if not meta.ours:
             return True, f"{kind.name} {name} is not ours: left alone"
@@ -184,7 +184,7 @@ class Launching:
             except Taken:
                 return True, f"{kind.name} {name} was replaced while it was being deleted"
             return True, ""
-        since = self._deleting.setdefault(key, self._now())
+        since = self._deleting.setdefault(path, self._now())
         if self._now() - since >= PATIENCE_US:
             await self._beneath(key)
             return True, f"{kind.name} {name} is held by a finalizer; its pods are being deleted"
