@@ -136,7 +136,7 @@ def test_a_job_moves_between_clusters_and_is_never_in_both(stage: Stage) -> None
     epochs = [point.epoch for point in log.checkpoints]
     assert epochs == sorted(epochs) and set(epochs) == {1, 2}
     assert "resumed after step" in "".join(job.logs())
-    until(job, lambda _: not pods(stage, "a") and not pods(stage, "b"), 180)
+    until(job, lambda _: not pods(stage, "a") and not pods(stage, "b"), 600)
 
 
 def fill(stage: Stage) -> None:
