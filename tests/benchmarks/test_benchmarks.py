@@ -64,7 +64,7 @@ async def test_ray_jobs_live_and_end_behind_a_real_api_server(tmp_path: Path) ->
 
 def test_without_its_programs_it_says_what_to_get(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
-    with pytest.raises(Unfit, match="lacks etcd, kube-apiserver, kubectl.*setup-envtest use -p path"):
+    with pytest.raises(Unfit, match=r"lacks etcd, kube-apiserver, kubectl.*setup-envtest use -p path"):
         assets()
 
 
