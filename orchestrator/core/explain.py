@@ -290,7 +290,11 @@ def _newest(scene: Scene) -> str:
 def _ended(scene: Scene, e: ev.Ended, line: Line) -> Line:
     provider = scene.epochs.get(e.epoch, "")
     line = replace(line, provider=provider)
-    detail = _join(e.detail.rstrip("."), f"ran {span(e.ran_ms)}" if e.ran_ms else "", dollars(e.charge) if e.charge is not None else "")
+    detail = _join(
+        e.detail.rstrip("."),
+        f"ran {span(e.ran_ms)}" if e.ran_ms else "",
+        dollars(e.charge) if e.charge is not None else "",
+    )
     if e.fails:
         code = f"exit {e.exit}" if e.exit is not None else ""
         return _say(line, f"failed at {provider}: {why(e.fails)}", _join(code, detail), tone=Tone.BAD)
