@@ -10,6 +10,7 @@ import asyncio
 import os
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
 
 import yaml
 from kubernetes.aio import config
@@ -40,6 +41,8 @@ async def connect(name: str, given: str | None, context: str | None) -> ApiClien
     file = kubeconfig(given)
     try:
         configuration = Configuration()
+        # asked once: aiohttp would read the environment and ~/.netrc anew for every request, an eighth of our time
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
         if file is None:
             _official.load_incluster_config(client_configuration=configuration)
         else:
