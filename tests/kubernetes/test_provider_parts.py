@@ -202,6 +202,7 @@ def launch(state: str = "launched", main: dict[str, Any] | None = None, **more: 
 
 RAY = {"kind": "RayJob", "status": {"jobDeploymentStatus": "Running"}}
 OVER = {"kind": "RayJob", "status": {"jobDeploymentStatus": "Failed", "reason": "AppFailed"}}
+HEAD = Machine("p1", "n1", head=True)
 ALIVE, ENDED, LOST = ({"u1": one} for one in (Fate.ALIVE, Fate.ENDED, Fate.LOST))
 
 
@@ -216,6 +217,8 @@ ALIVE, ENDED, LOST = ({"u1": one} for one in (Fate.ALIVE, Fate.ENDED, Fate.LOST)
         (launch(main=OVER, pods=(pod(),), fates=LOST), SightingState.ENDED),
         (launch(main=OVER, pods=(pod("Failed"),), fates=ENDED), SightingState.GONE),
         (launch("evicted", main=RAY, fates=ALIVE), SightingState.ENDED),
+        (launch(main=RAY, machines={"u1": HEAD}, fates=ENDED | {"u2": Fate.ALIVE}), SightingState.ENDED),
+        (launch(main=RAY, machines={"u1": HEAD}, fates=LOST), SightingState.RUNNING),
         (launch("stopped", main=RAY, fates=ENDED), SightingState.STOPPING),
         (launch("stopped", fates=LOST), SightingState.STOPPING),
         (launch("stopped", fates=ENDED), SightingState.GONE),

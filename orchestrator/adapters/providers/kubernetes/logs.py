@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.connection import RAY_CONTAINER
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused
+from orchestrator.adapters.providers.kubernetes.machines import NODE_TYPE
 from orchestrator.adapters.providers.kubernetes.resources import POD, Pod
 from orchestrator.adapters.providers.kubernetes.sightings import Launch
 
 INDEX = "batch.kubernetes.io/job-completion-index"
-NODE_TYPE = "ray.io/node-type"
 
 
 def rank(pod: Pod) -> tuple[int, str]:

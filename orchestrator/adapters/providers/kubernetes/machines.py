@@ -18,6 +18,8 @@ from orchestrator.adapters.providers.kubernetes.resources import Node, Pod
 
 SETTLE_S = 10
 """Beyond a pod's grace, what a kubelet that is back needs to end pods that were deleted while it was away."""
+NODE_TYPE = "ray.io/node-type"
+"""KubeRay's label."""
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 """A person's word that this node is switched off."""
 
@@ -30,6 +32,8 @@ class Machine(Struct, frozen=True):
     grace_s: int = 30
     ended: bool = False
     """Its end was confirmed."""
+    head: bool = False
+    """The agent runs there."""
 
 
 class Fate(Enum):
@@ -43,7 +47,8 @@ class Fate(Enum):
 
 def remembered(pod: Pod) -> Machine:
     """What to keep of a pod that is bound to a node."""
-    return Machine(pod.metadata.name, pod.spec.node_name, pod.spec.termination_grace_period_seconds)
+    grace_s, head = pod.spec.termination_grace_period_seconds, pod.metadata.label(NODE_TYPE) == "head"
+    return Machine(pod.metadata.name, pod.spec.node_name, grace_s, head=head)
 
 
 def fate(pod: Pod, node: Node | None) -> Fate:

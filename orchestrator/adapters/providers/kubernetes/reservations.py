@@ -171,22 +171,26 @@ class Reservations:
 
     async def start(self, offer: str) -> None:
         """Let what was launched be admitted, unless its quota was taken back. Again and again until it is so."""
-        queue, path = await self.queue(), self._path(offer)
         for _ in range(READY_TRIES):
-            try:
-                found: dict[str, Any] = await self._client.get(path, dict)
-            except Absent:
-                return  # it went with its launch
-            conditions = {one["type"] for one in found.get("status", {}).get("conditions", ())}
-            if "Evicted" in conditions or not kueue.unready(found, queue.checks):
+            if await self._let_start(offer):
                 return
-            try:
-                now = datetime.fromtimestamp(self._now() / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                await self._client.merge(f"{path}/status", kueue.ready(found, queue.checks, now), Thing)
-            except Taken:
-                continue
             await asyncio.sleep(READY_EVERY_S)
-        raise Misconfigured(f"Kueue does not put our check into {path}; run providers check")
+        raise Misconfigured(f"Kueue does not put our check into {self._path(offer)}; run providers check")
+
+    async def _let_start(self, offer: str) -> bool:
+        """Set our checks Ready; whether there was nothing to do (any more)."""
+        queue, path = await self.queue(), self._path(offer)
+        try:
+            found: dict[str, Any] = await self._client.get(path, dict)
+        except Absent:
+            return True  # it went with its launch
+        conditions = {one["type"] for one in found.get("status", {}).get("conditions", ())}
+        if "Evicted" in conditions or not kueue.unready(found, queue.checks):
+            return True
+        now = datetime.fromtimestamp(self._now() / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        with contextlib.suppress(Taken):
+            await self._client.merge(f"{path}/status", kueue.ready(found, queue.checks, now), Thing)
+        return False
 
     def _path(self, offer: str) -> str:
         return WORKLOAD.path(self._cluster.connection.namespace, kueue.workload_name(offer))
@@ -212,8 +216,17 @@ class Reservations:
             with contextlib.suppress(Absent, Taken, Refused):  # looked at again
                 if key and why and key not in self._ended:
                     await self._end(key, why, workload)
+                elif key and not why and self._held_back(key, workload):
+                    await self._let_start(asked.offer)
                 elif not key and self._now() > asked.until + 2 * TTL_US and asked.offer not in self._open:
                     await self._delete(workload)
+
+    def _held_back(self, key: str, workload: Workload) -> bool:
+        """Whether a launch that was ordered is not let start: we were cut off, or Kueue wrote over our word."""
+        launch = self._cluster.launch(key)
+        ours = self._queue.checks if self._queue else ()
+        waits = any(check.name in ours and check.state != kueue.READY for check in workload.status.admission_checks)
+        return waits and launch.state == LAUNCHED and launch.main is not None
 
     async def _end(self, key: str, why: str, workload: Workload) -> None:
         space = self._cluster.connection.namespace

@@ -48,6 +48,11 @@ class Launch(Struct, frozen=True, kw_only=True):
         return any(fate is not Fate.ENDED for fate in self.fates.values())
 
     @property
+    def headless(self) -> bool:
+        """Whether the machine with the agent ended. KubeRay does not always notice, and nothing takes its place."""
+        return any(m.head and self.fates.get(uid) is Fate.ENDED for uid, m in self.machines.items())
+
+    @property
     def made(self) -> bool:
         """Whether it surely had a main object."""
         return self.main is not None or bool(self.machines) or bool(self.pods)
@@ -76,7 +81,7 @@ def state(launch: Launch) -> SightingState:
         return SightingState.PROVISIONING  # its making was cut off, or its watch lags
     if main is None:
         return SightingState.STOPPING if left else SightingState.GONE
-    if finished(main) or launch.state == EVICTED:
+    if finished(main) or launch.state == EVICTED or launch.headless:
         return SightingState.ENDED if left else SightingState.GONE
     return SightingState.RUNNING if running(main) else SightingState.PROVISIONING
 
@@ -102,6 +107,8 @@ def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str])
         status = launch.main.status
         said.append(": ".join(filter(None, (status.job_deployment_status, status.reason, status.message))))
         said += [f"{c.type}: {c.reason} {c.message}".strip() for c in status.conditions if c.status == "True"]
+    if launch.headless:
+        said.append("the pod with the agent has ended")
     if launch.main is None and launch.state == LAUNCHED and launch.made:
         said.append("its object was deleted, and not by us")
     said.append(reasons(launch.pods, nodes))
