@@ -45,7 +45,9 @@ class Plane:
         self._run(words, text)
 
     def established(self, name: str) -> None:
-        """Wait until this kind is served."""
+        """Wait until this kind is served; kubectl gives up where a definition has no conditions at all yet."""
+        words = ["wait", "--for=jsonpath={.status.acceptedNames.kind}", "--timeout=60s", f"crd/{name}"]
+        self._run(words)
         self._run(["wait", "--for=condition=Established", "--timeout=60s", f"crd/{name}"])
 
     def _run(self, words: list[str], text: str | None = None) -> None:
