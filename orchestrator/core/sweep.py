@@ -21,6 +21,11 @@ def strays(seen: Iterable[Sighting], ledger: str, owned: Collection[str]) -> lis
     return [s for s in seen if s.ledger == ledger and s.state in ALIVE and s.key not in owned]
 
 
+def stopping(seen: Iterable[Sighting], ledger: str, owned: Collection[str]) -> set[str]:
+    """Keys of launches on their way out: what is still so at the next listing is asked to end again."""
+    return {s.key for s in seen if s.ledger == ledger and s.state is SightingState.STOPPING and s.key not in owned}
+
+
 class Ending(Struct, frozen=True):
     """What is known of the end of one launch that must be gone."""
 

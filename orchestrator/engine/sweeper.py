@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from orchestrator.core.facts import Sighted, Stray
-from orchestrator.core.sweep import Ending, after_listing, strays
+from orchestrator.core.sweep import Ending, after_listing, stopping, strays
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import ProviderLanes
@@ -23,6 +23,7 @@ class Sweeper:
         """Nothing runs yet."""
         self._core, self._provider, self._lanes, self._keeper = core, provider, lanes, keeper
         self._soon = asyncio.Event()
+        self._stopping: set[str] = set()
 
     def soon(self) -> None:
         """Something must be confirmed gone: do not wait for the next pass."""
@@ -62,7 +63,9 @@ class Sweeper:
         found = strays(listing.sightings, core.ledger_id, owned)
         core.tell(*(Stray(name, s.key, s.gpus) for s in found if s.key not in self._lanes.acknowledged))
         unasked = self._keeper.endings_at(name).keys() - self._lanes.acknowledged  # by an earlier server, if at all
-        keys = {s.key for s in found} | unasked
+        leaving = stopping(listing.sightings, core.ledger_id, owned)
+        keys = {s.key for s in found} | unasked | (leaving & self._stopping)
+        self._stopping = leaving
         if keys:
             replies = await self._provider.stop(sorted(keys))
             self._lanes.acknowledged |= {r.key for r in replies if r.acknowledged}

@@ -178,6 +178,8 @@ class Script(Struct, frozen=True, kw_only=True):
     faults: Sequence[Fault] = ()
     stops_ignored: int = 0
     """So many acknowledged stops of each key do nothing."""
+    stops_stuck: int = 0
+    """So many more leave it on its way out, and nothing ends before the next one."""
     stop_s: float = 1.0
     """From a stop that works until nothing is left."""
     bills_twice: bool = False

@@ -12,7 +12,7 @@ from tests.controller.conftest import Controller, Space, condition, controlled, 
 from tests.controller.test_absence import Server, cli
 from tests.kubernetes.cluster import Cluster
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.ray, pytest.mark.timeout(700)]
+pytestmark = [pytest.mark.heavy, pytest.mark.kubernetes, pytest.mark.ray, pytest.mark.timeout(700)]
 SLOW = 300.0
 CODE = """
 import sys, time

@@ -97,9 +97,10 @@ async def test_our_own_absence_does_not_count_in_a_window(a_world) -> None:
     assert 2095e6 <= lapsed.at - row.submitted_at <= 2105e6
 
 
-async def test_a_stop_that_silently_fails_is_swept_until_gone(a_world) -> None:
+@pytest.mark.parametrize("failing", [Script(stops_ignored=2), Script(stops_stuck=2)])
+async def test_a_stop_that_silently_fails_or_gets_stuck_is_swept_until_gone(a_world, failing: Script) -> None:
     """A failed terminate does not leak the machine (skypilot#4410, dstack#3449)."""
-    world = a_world({"azure": Script(stops_ignored=2)}, work=Work(steps=300))
+    world = a_world({"azure": failing}, work=Work(steps=300))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
         await asyncio.sleep(20)

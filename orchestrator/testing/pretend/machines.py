@@ -192,9 +192,11 @@ class Machines:
             return
         launch.stops += 1
         self._stage.note("delete_asked", key)
-        if launch.stops > self._stage.script.stops_ignored and launch.state is not SightingState.STOPPING:
+        script = self._stage.script
+        if launch.stops > script.stops_ignored and launch.state is not SightingState.STOPPING:
             self._see(launch, SightingState.STOPPING)
-            self._stage.later(self._stage.script.stop_s, self._gone, launch, "stopped")
+        if launch.stops > script.stops_ignored + script.stops_stuck:
+            self._stage.later(script.stop_s, self._gone, launch, "stopped")
 
     def kill(self, key: str | None = None) -> None:
         """Every machine (of one key) dies now."""
