@@ -51,7 +51,7 @@ def _server_side(error: BaseException) -> Exit | None:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"HomeUnusable", "LedgerLocked", "LedgerError", "PortTaken", "TokensError", "StoreUnavailable"}:
         return Exit.FAILED
-    return Exit.USAGE if names & {"BadSettings", "BadStore"} else None
+    return Exit.USAGE if names & {"BadSettings", "BadStore", "Misconfigured"} else None
 
 
 def say(text: str) -> None:

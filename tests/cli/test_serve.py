@@ -126,6 +126,15 @@ def test_documents_that_are_wrong_are_refused(cli: Run, home: Path, tmp_path: Pa
     assert ran.exit_code == 4 and "spec.contrcts" in ran.stderr
 
 
+def test_a_connection_that_makes_no_sense_is_named(cli: Run, home: Path, tmp_path: Path) -> None:
+    facts = {"regions": {"r": "EU"}, "operatorJurisdiction": "EU", "seal": 1, "accelerators": {"H100": 1}}
+    cloud = {**facts, "adapter": "kubernetes", "connection": {"namespaze": "training"}}
+    document = {"apiVersion": "orchestrator.dev/v1alpha1", "kind": "ProviderSet", "metadata": {"name": "p"}}
+    (tmp_path / "p.json").write_text(json.dumps({**document, "spec": {"providers": {"a": cloud}}}))
+    ended = cli("serve", "--providers", str(tmp_path / "p.json"))
+    assert ended.exit_code == 2 and "namespaze" in ended.stderr and "Traceback" not in ended.stderr
+
+
 def test_open_streams_do_not_keep_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = start(tmp_path / "home")
     try:
