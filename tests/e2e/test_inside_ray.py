@@ -58,7 +58,7 @@ def job(home: Path) -> Iterator[Job]:
     with Client() as client:
         made = client.submit(command_job(["python", "-c", DRIVER], folder=None))
         until(lambda: made.refresh().state == "running")
-        until(lambda: len([v for v in stacks(made) if "train_for_ever" in v.stacks]) == 2)
+        until(lambda: len([v for v in stacks(made) if v.rank and "train_for_ever" in v.stacks]) == 2)  # 0: the driver
         yield made
         made.cancel()
         assert made.wait(timeout=60).state == "cancelled"
