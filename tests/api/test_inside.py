@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.asyncio.client import connect
@@ -121,8 +122,11 @@ async def test_a_client_that_does_not_keep_to_the_window_is_cut_off(server: Serv
 
 
 def raw(server: Served, job: AsyncJob, rest: str, **headers: str) -> Any:
-    url = f"ws{server.url.removeprefix('http')}/v1/jobs/{job.id}{rest}"
-    return connect(url, additional_headers={"Authorization": f"Bearer {TOKEN}", **headers})
+    here = urlsplit(server.url)
+    host = headers.pop("Host", here.netloc)  # one Host header: a second one is refused before anybody reads it
+    url = f"ws://{host}/v1/jobs/{job.id}{rest}"
+    more = {"Authorization": f"Bearer {TOKEN}", **headers}
+    return connect(url, additional_headers=more, host=here.hostname, port=here.port)
 
 
 async def test_stacks_come_rank_by_rank_and_say_where_not(job: AsyncJob) -> None:
