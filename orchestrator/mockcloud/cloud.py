@@ -256,12 +256,17 @@ class Cloud:
 
     def _record(self, order: ClusterOrder, price: int | None, gpus: int, now: int) -> Cluster:
         self._count += 1
-        cluster = Cluster(f"{self.config.cloud}-{self._random.getrandbits(32):08x}", order, price, now, gpus)
+        cluster = Cluster(self._new_id(order.key), order, price, now, gpus)
         self.clusters.setdefault(order.key, []).append(cluster)
         self._shown[cluster.id] = cluster
         self.journal.write("created", key=order.key, cluster=cluster.id, gpus=gpus, tags=order.tags)
         self._enter(cluster, ClusterState.PROVISIONING, now)
         return cluster
+
+    def _new_id(self, key: str) -> str:
+        """Seeded, and of the key: processes are known by it, so clouds of one seed on one machine share none."""
+        drawn = f"{self._random.getrandbits(32):08x}/{key}"
+        return f"{self.config.cloud}-{hashlib.sha256(drawn.encode()).hexdigest()[:8]}"
 
     def _enter(self, cluster: Cluster, state: ClusterState, now: int) -> None:
         cluster.history.append((now, state))

@@ -237,3 +237,10 @@ def test_the_same_seed_draws_the_same() -> None:
         return [at for some in c.cloud.clusters.values() for at, state in some[0].history if state == "running"]
 
     assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_clouds_of_one_seed_on_one_machine_never_share_a_clusters_name() -> None:
+    """Processes are found and ended by it: two demos side by side must not end each other's."""
+    one, other, again = Played(seed=7).launch("a-e1"), Played(seed=7).launch("b-e1"), Played(seed=7).launch("a-e1")
+    assert one.id != other.id
+    assert one.id == again.id
