@@ -42,6 +42,9 @@ from orchestrator.runlog.watcher import Watcher
 __all__ = ["Ended", "report", "resume", "stopping", "worker_setup"]
 
 _T = TypeVar("_T")
+PARTS_POLL_S = 0.5
+PARTS_WARN = 120
+"""Polls between two warnings that parts of a checkpoint are missing: a minute."""
 
 
 class Ended(SystemExit):
@@ -58,18 +61,25 @@ def resume() -> Path | None:
     return None if attempt is None else attempt.restore()
 
 
-def report(*, step: int, loss: float | None = None, checkpoint: str | os.PathLike[str] | None = None) -> None:
+def report(
+    *, step: int, loss: float | None = None, checkpoint: str | os.PathLike[str] | None = None, sharded: bool = False
+) -> None:
     """Progress, and optionally a folder to resume from; durable when this returns. Call it on every rank.
 
-    What rank 0 gives counts; in a `ray.train` loop its own report is called too. Steps of checkpoints increase within
-    an attempt, else ValueError. Raises Ended where this attempt has lost the job.
+    What rank 0 gives counts, unless `sharded`: then the files of every rank's folder make one checkpoint, no rank goes
+    without a folder, and it is durable when rank 0's call has returned. In a `ray.train` loop its own report is called
+    too. Steps of checkpoints increase within an attempt, else ValueError, as where shards of two ranks have one name.
+    Raises Ended where this attempt has lost the job.
     """
     loop = _ray_train()
     attempt = _current()
-    if attempt is not None and _rank(loop) == 0:
+    rank, ranks = _place(loop)
+    if sharded and checkpoint is None:
+        raise ValueError(f"a sharded checkpoint needs a folder of every rank, and rank {rank} gave none")
+    if attempt is not None and rank == 0:
         attempt.progress(step, loss)
-        if checkpoint is not None:
-            attempt.save(step, Path(checkpoint))
+    if attempt is not None and checkpoint is not None and (rank == 0 or sharded):
+        attempt.save(step, Path(checkpoint), (rank, ranks) if sharded else None)
     if loop is not None:
         loop.report({"step": step} if loss is None else {"step": step, "loss": loss})
 
@@ -130,14 +140,40 @@ class _Attempt:
         with self._lock:
             self._lines.append(json.dumps(doc).encode() + b"\n")
 
-    def save(self, step: int, folder: Path) -> None:
-        """Bytes, manifest, log entry; each repeated while the store is silent, the entry under one id."""
-        entry_id = uuid.uuid4().hex
+    def save(self, step: int, folder: Path, place: tuple[int, int] | None) -> None:
+        """Bytes, manifest, log entry; each repeated while the store is silent, the entry under one id.
+
+        `place`: (rank, ranks) where every rank brings a part; only rank 0 writes the manifest and the entry.
+        """
         last = self._patiently(self._allowed).state.checkpoints
-        if last and (self._env.epoch, step) <= (last[-1].epoch, last[-1].step):
+        epoch, entry_id = self._env.epoch, uuid.uuid4().hex
+        if last and (epoch, step) <= (last[-1].epoch, last[-1].step):
             raise ValueError(f"checkpoint step {step} is not above {last[-1].step}, the last one")
+        if place is None:
+            self._enter(
+                step, entry_id, self._patiently(lambda: checkpoints.save(self._log, epoch, step, entry_id, folder))
+            )
+            return
+        rank, ranks = place
+        self._patiently(lambda: checkpoints.save_part(self._log, epoch, step, self._nonce, folder, rank))
+        if rank == 0:
+            self._enter(step, entry_id, self._joined(step, ranks))
+
+    def _joined(self, step: int, ranks: int) -> checkpoints.Saved:
+        """Wait for the parts of all ranks; a rank that never brings one is told of, and is the script's to end."""
+        asked = 0
+        while True:
+            found = self._patiently(lambda: checkpoints.join(self._log, self._env.epoch, step, self._nonce, ranks))
+            if isinstance(found, checkpoints.Saved):
+                return found
+            asked += 1
+            if asked % PARTS_WARN == 0:
+                _warn(f"the checkpoint of step {step} waits for ranks {', '.join(map(str, found))}")
+            time.sleep(PARTS_POLL_S)
+            self._patiently(self._allowed)
+
+    def _enter(self, step: int, entry_id: str, saved: checkpoints.Saved) -> None:
         epoch = self._env.epoch
-        saved = self._patiently(lambda: checkpoints.save(self._log, epoch, step, entry_id, folder))
         entry = Checkpoint(
             epoch=epoch,
             step=step,
@@ -223,9 +259,12 @@ def _ray_train() -> Any:
     return train
 
 
-def _rank(loop: Any) -> int:
-    """Ray Train's rank, a launcher's (torchrun sets RANK), or 0: a plain script, one process that reports."""
-    return int(os.environ.get("RANK", "0")) if loop is None else int(loop.get_context().get_world_rank())
+def _place(loop: Any) -> tuple[int, int]:
+    """(rank, ranks): Ray Train's, a launcher's (torchrun sets RANK and WORLD_SIZE), or a plain script's: (0, 1)."""
+    if loop is None:
+        return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    context = loop.get_context()
+    return int(context.get_world_rank()), int(context.get_world_size())
 
 
 def _folder() -> Path:

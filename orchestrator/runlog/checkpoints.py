@@ -51,14 +51,52 @@ def save(log: JobLog, epoch: int, step: int, entry_id: str, folder: Path) -> Sav
 
     Raises StoreUnavailable, ValueError where it is no folder.
     """
+    base = paths.checkpoint(log.project, log.job, epoch, step, entry_id)
+    return _finish(log, base, epoch, step, _upload(log, base, folder))
+
+
+def save_part(log: JobLog, epoch: int, step: int, save_id: str, folder: Path, rank: int) -> None:
+    """Store the files of one rank's `folder`, then the list of them, for `join`. `save_id` is the same on every rank.
+
+    Raises as `save`.
+    """
+    base = paths.checkpoint(log.project, log.job, epoch, step, save_id)
+    log.store.put(f"{base}/parts/{rank}.json", json.dumps(_upload(log, base, folder)).encode())
+
+
+def join(log: JobLog, epoch: int, step: int, save_id: str, ranks: int) -> Saved | tuple[int, ...]:
+    """Store one manifest of the parts of ranks 0 … `ranks` - 1; the ranks whose parts are not there yet, if any.
+
+    Raises StoreUnavailable, ValueError where two ranks gave different files of one name.
+    """
+    base = paths.checkpoint(log.project, log.job, epoch, step, save_id)
+    there = set(log.store.list(f"{base}/parts"))
+    if missing := tuple(rank for rank in range(ranks) if f"{base}/parts/{rank}.json" not in there):
+        return missing
+    files: dict[str, dict[str, Any]] = {}
+    for rank in range(ranks):
+        for file in json.loads(log.store.get(f"{base}/parts/{rank}.json") or b"[]"):
+            if files.setdefault(file["name"], file) != file:
+                raise ValueError(
+                    f"rank {rank} and one before it gave different files named {file['name']}; "
+                    "remedy: put the rank into the name of a shard's file"
+                )
+    return _finish(log, base, epoch, step, [files[name] for name in sorted(files)])
+
+
+def _upload(log: JobLog, base: str, folder: Path) -> list[dict[str, Any]]:
+    """Store the files of a folder; what a manifest says of them."""
     if not folder.is_dir():
         raise ValueError(f"a checkpoint is a folder, and {folder} is none")
-    base = paths.checkpoint(log.project, log.job, epoch, step, entry_id)
     files = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         files.append({"name": name, "size": path.stat().st_size, "sha256": _sha256(path)})
         log.store.upload(f"{base}/files/{name}", path)
+    return files
+
+
+def _finish(log: JobLog, base: str, epoch: int, step: int, files: list[dict[str, Any]]) -> Saved:
     doc = {"v": 1, "epoch": epoch, "step": step, "files": files}
     data = json.dumps(doc, sort_keys=True, separators=(",", ":")).encode()
     log.store.put(f"{base}/manifest.json", data)

@@ -15,6 +15,7 @@ import pytest
 from orchestrator import training
 from orchestrator.agent.environment import own_variables
 from orchestrator.model.wire import AttemptEnv, Claim, Done, Isolation, Start
+from orchestrator.runlog.checkpoints import restore
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import append_attempt, read
 
@@ -52,6 +53,46 @@ def test_a_checkpoint_waits_for_a_store_that_is_away(world: World) -> None:
     world.give_store_back()
     assert agent.wait() == 0
     assert world.kinds == ["Claim", "Start", "Checkpoint", "Done"]
+
+
+SHARD = """
+from orchestrator import training
+import os, sys, tempfile
+with tempfile.TemporaryDirectory() as folder:
+    open(folder + "/" + sys.argv[1], "w").write(os.environ["RANK"])
+    training.report(step=5, checkpoint=folder, sharded=True)
+"""
+
+
+def shards(*names: str) -> str:
+    """User code whose ranks each save a file of this name."""
+    return f"""
+        def rank(n, name):
+            env = {{**os.environ, "RANK": str(n), "WORLD_SIZE": "{len(names)}"}}
+            return subprocess.Popen([sys.executable, "-c", {SHARD!r}, name], env=env, stderr=subprocess.PIPE, text=True)
+        ranks = [rank(n, name) for n, name in enumerate({names!r})]
+        said = [one.communicate()[1].strip().splitlines() for one in ranks]
+        assert not any(one.returncode for one in ranks), said[0][-1]
+    """
+
+
+def test_shards_of_all_ranks_are_one_checkpoint(world: World) -> None:
+    assert world.launch(shards("shard-0", "shard-1", "shard-2")).wait() == 0
+    [checkpoint] = world.state.checkpoints
+    whole = restore(world.log, world.state, world.root / "into", pytest.fail)
+    assert whole is not None and whole.checkpoint == checkpoint
+    assert {path.name: path.read_text() for path in whole.folder.iterdir()} == {f"shard-{n}": str(n) for n in range(3)}
+
+
+def test_shards_of_one_name_are_refused(world: World) -> None:
+    assert world.launch(shards("model", "model")).wait() == 1
+    assert isinstance(world.last, Done) and "put the rank into the name" in str(world.last.result)
+    assert world.state.checkpoints == ()
+
+
+def test_a_rank_without_its_shard_is_refused() -> None:
+    with pytest.raises(ValueError, match="rank 0 gave none"):
+        training.report(step=1, sharded=True)
 
 
 def test_steps_of_checkpoints_increase(world: World) -> None:
@@ -174,7 +215,8 @@ def test_outside_a_job_it_does_nothing(tmp_path: Path) -> None:
 def test_in_a_ray_train_loop_its_report_is_called_on_every_rank(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
     reported: list[dict[str, float]] = []
     loop = types.ModuleType("ray.train")
-    loop.get_context = lambda: types.SimpleNamespace(get_world_rank=lambda: rank)  # type: ignore[attr-defined]
+    context = types.SimpleNamespace(get_world_rank=lambda: rank, get_world_size=lambda: 4)
+    loop.get_context = lambda: context  # type: ignore[attr-defined]
     loop.report = reported.append  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray.train", loop)
     training.report(step=7, loss=0.5)
