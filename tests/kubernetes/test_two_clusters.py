@@ -2,7 +2,8 @@
 
 b's API server dies: the job is unknown there, seen alive through its run log, and not moved. b's node is cut off for
 longer than `limit`: the job is fenced there, a is asked first again, and it resumes at a from its checkpoint. The real
-server, real pods, a real Ray. b is the cluster that KUBECONFIG names, a the one that KUBERNETES_TEST_SECOND names.
+server, real pods, a real Ray: once through KubeRay with Kueue answering for b, once with neither. b is the cluster that
+KUBECONFIG names, a the one that KUBERNETES_TEST_SECOND names.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from orchestrator.runlog.store import open_store
 from orchestrator.sdk import Client, Job
 from tests.kubernetes.cluster import Cluster, Doc, kubectl_program
 from tests.kubernetes.conftest import a_namespace, an_s3_server
+from tests.kubernetes.queues import drop_queues, make_queues, needs_kueue
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubernetes"
 LIMIT_S = 30
@@ -51,6 +53,8 @@ class Stage:
     spaces: dict[str, str]
     store: StoreRef
     runtime: str
+    queue: Doc
+    """What b's connection says of Kueue: its queue, or nothing."""
     parts: list[Part] = field(default_factory=list)
 
     def providers(self) -> Doc:
@@ -62,6 +66,7 @@ class Stage:
             provider["connection"] = provider["connection"] | here | images | {"runtime": self.runtime}
             provider["connection"]["storeSecret"] = "store"
             del provider["connection"]["context"]
+        document["spec"]["providers"]["b"]["connection"] |= self.queue
         isolation = {"check": "2s", "limit": f"{LIMIT_S}s", "grace": "5s"}
         document["spec"]["policies"]["default"]["isolation"] = isolation
         made: Doc = document
@@ -94,7 +99,7 @@ class Stage:
         return read(JobLog(open_store(self.store), "default", job.id)).state
 
 
-@pytest.fixture(params=["kuberay", "job"])
+@pytest.fixture(params=["kuberay", "job"], ids=["kuberay-kueue", "job"])
 def stage(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Iterator[Stage]:
     absent = [name for name in NEEDS if not os.environ.get(f"KUBERNETES_TEST_{name}")]
     if absent:
@@ -105,13 +110,28 @@ def stage(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> I
     log = tmp_path / "s3.log"
     with a_namespace(second) as at_a, a_namespace(cluster) as at_b, an_s3_server(told("SECOND_HOST"), log) as store:
         spaces = {"a": at_a, "b": at_b}
-        made = Stage(tmp_path, {"a": second, "b": cluster}, spaces, store, request.param)
-        try:
-            yield made
-        finally:
-            for part in reversed(made.parts):
-                part.stop()
-            print((tmp_path / "server.log").read_text()[-3000:])
+        with a_queue(cluster, at_b, request.param) as queue:
+            made = Stage(tmp_path, {"a": second, "b": cluster}, spaces, store, request.param, queue)
+            try:
+                yield made
+            finally:
+                for part in reversed(made.parts):
+                    part.stop()
+                print((tmp_path / "server.log").read_text()[-3000:])
+
+
+@contextmanager
+def a_queue(cluster: Cluster, namespace: str, runtime: str) -> Iterator[Doc]:
+    """Kueue, where KubeRay is: a queue in front of all GPUs."""
+    if runtime != "kuberay":
+        yield {}
+        return
+    needs_kueue(cluster)
+    make_queues(cluster, namespace, gpus=4)
+    try:
+        yield {"queue": "ours"}
+    finally:
+        drop_queues(cluster, namespace)
 
 
 def test_a_job_moves_between_clusters_and_is_never_in_both(stage: Stage) -> None:
