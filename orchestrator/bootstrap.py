@@ -17,6 +17,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
@@ -253,7 +255,7 @@ def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str,
                     ]
                 )
             factory = known[document.adapter].load()
-        made[name] = factory(name, document.connection_values(), tools)
+        made[name] = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
     return made
 
 

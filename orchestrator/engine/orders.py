@@ -35,7 +35,7 @@ def order_for(core: Core, row: JobRow, document: bytes) -> LaunchOrder:
         offer=f"{row.job}-o{attempt.offer}", region=attempt.region, accelerator=attempt.accelerator,
         workers=shape.workers, gpus=shape.gpus_per_worker, cpus=shape.cpus, memory=shape.memory,
         delete_after_ms=_delete_after(row, attempt), attempt=_attempt(core, row, attempt, spec).to_json(),
-        requirements=spec.requirements, ledger=core.ledger_id, term=core.term,
+        requirements=spec.requirements, ledger=core.ledger_id, term=core.term, price=attempt.price,
     )  # fmt: skip
 
 

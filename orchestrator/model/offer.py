@@ -133,6 +133,8 @@ class LaunchOrder(Struct, frozen=True, kw_only=True):
     ledger: str = ""
     """Our ledger's id, put on everything as a label beside our own."""
     term: int = 0
+    price: int | None = None
+    """Accepted, micro-dollars per GPU-hour; None: none was asked."""
 
 
 class Confirmed(Struct, frozen=True):

@@ -93,3 +93,6 @@ class Tools(Struct, frozen=True, kw_only=True):
     """Our ledger's id: the label on everything that is made for us."""
     term: Callable[[], int] = lambda: 0
     """The lease under which effects are made, asked at each call."""
+    prices: Mapping[str, int] = field(default_factory=dict)
+    """The operator's price book for this provider: accelerator → micro-dollars per GPU-hour. For adapters of suppliers
+    that say no price themselves; the engine has it anyway."""

@@ -10,17 +10,21 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from orchestrator import Client, command_job
-from orchestrator.bootstrap import notices, this_machine
-from orchestrator.model.documents import load_contracts
+from orchestrator.adapters.runtime.ray import RayJobs
+from orchestrator.bootstrap import SystemClock, make_providers, notices, this_machine
+from orchestrator.model.documents import load_contracts, load_providers
+from orchestrator.ports.runtime import Tools
 from orchestrator.sdk.errors import Invalid
 from orchestrator.settings import load
+from orchestrator.testing.scripted import ScriptedProvider
 from tests.cli.conftest import Run
 from tests.core.contract_worlds import contract, contract_set
 
@@ -241,3 +245,23 @@ def test_warnings_of_the_contract_set_are_told(tmp_path: Path) -> None:
     contracts = load_contracts(contract_set(contract("type: exclusive, select: {class: [api]}")))
     told = list(notices(settings, contracts, this_machine(settings)))
     assert any("work of class api is left with azure" in line for line in told)
+
+
+def test_an_adapter_is_handed_its_own_price_book_the_cheapest_row_of_each_accelerator() -> None:
+    rows = (("H100", "3.50"), ("H100", "2.49"), ("A100", "1.10"))
+    book = [{"accelerator": kind, "usdPerGpuHour": usd, "source": "here", "date": "2026-03-01"} for kind, usd in rows]
+    stated = {"adapter": "told", "regions": {"eu-1": "EU"}, "operatorJurisdiction": "EU", "seal": 1}
+    stated |= {"accelerators": {"H100": 1, "A100": 0.4}}
+    both = {"a": stated | {"prices": book}, "b": stated}
+    head = {"apiVersion": "orchestrator.dev/v1alpha1", "kind": "ProviderSet", "metadata": {"name": "two"}}
+    document = json.dumps(head | {"spec": {"providers": both}})
+    handed: dict[str, Tools] = {}
+
+    def factory(name: str, connection: Mapping[str, Any], tools: Tools) -> ScriptedProvider:
+        handed[name] = tools
+        return ScriptedProvider(name)
+
+    tools = Tools(runtime=RayJobs(), clock=SystemClock(), ledger="l")
+    made = make_providers(load_providers(document), tools, {"told": factory})
+    assert [*made] == ["a", "b"]
+    assert handed["a"].prices == {"H100": 2_490_000, "A100": 1_100_000} and handed["b"].prices == {}

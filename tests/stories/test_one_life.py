@@ -29,6 +29,13 @@ async def test_a_happy_life_has_eight_events(a_world) -> None:
     assert sum(len(e.body or b"") for e in world.disk.events if e.job) <= 3 * 1024
 
 
+async def test_a_launch_is_ordered_at_the_price_that_was_accepted(a_world) -> None:
+    world = a_world({"azure": Script()})
+    row = await ran(world)
+    [launch] = world.providers["azure"].machines.launches.values()
+    assert launch.order.price == row.attempts[0].price == 2_000_000
+
+
 async def test_a_lost_job_is_offered_to_the_holder_again_and_goes_on_from_its_checkpoint(a_world) -> None:
     world = a_world({"azure": DECLINES, "coreweave": OUTAGE, "oracle": Script()}, HOLDER)
     row = await ran(world)

@@ -151,10 +151,7 @@ def _provider(name: str, facts: ProviderStated) -> ProviderFacts:
     prices: tuple[tuple[str, int], ...] = ()
     window = 60_000
     if isinstance(facts, ProviderDocument):
-        cheapest: dict[str, int] = {}
-        for row in facts.prices:
-            cheapest[row.accelerator] = min(row.usd_per_gpu_hour, cheapest.get(row.accelerator, 10**18))
-        prices, window = tuple(sorted(cheapest.items())), facts.market_window
+        prices, window = tuple(sorted(facts.cheapest().items())), facts.market_window
     norms = ((accelerator, int(norm * 1_000)) for accelerator, norm in facts.accelerators.items())
     return ProviderFacts(
         name=name,

@@ -55,6 +55,13 @@ class ProviderDocument(ProviderStated):
         found = _floats(self.connection)
         return dict(found)
 
+    def cheapest(self) -> dict[str, int]:
+        """The price book: accelerator → micro-dollars per GPU-hour; of several rows the cheapest counts."""
+        found: dict[str, int] = {}
+        for row in sorted(self.prices, key=lambda row: row.usd_per_gpu_hour):
+            found.setdefault(row.accelerator, row.usd_per_gpu_hour)
+        return found
+
 
 class StoreDocument(Document):
     """Where checkpoints, packages and run logs may lie."""

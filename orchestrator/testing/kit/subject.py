@@ -96,6 +96,7 @@ class Session:
             attempt=self.subject.attempt(job, epoch).to_json(),
             ledger="kit-ledger",
             term=1,
+            price=answer.price if answer else None,
         )
         return msgspec.structs.replace(order, **changes)
 

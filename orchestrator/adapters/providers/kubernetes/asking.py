@@ -76,11 +76,22 @@ def candidates(terms: Terms, connection: Connection) -> list[str]:
     return [name for name in wanted if connection.accelerator(name) is not None]
 
 
-def yes(offer: OfferOut, terms: Terms, accelerator: str, ttl_us: int, now_us: int) -> Answer:
-    """Accepted, for what the price book says."""
+def price(book: Mapping[str, int], terms: Terms, accelerator: str, connection: Connection) -> int | None:
+    """What the price book asks for this accelerator, micro-dollars per GPU-hour; None: it says nothing of it.
+
+    An accelerator that nobody named is the connection's first, or the only one in the book.
+    """
+    if not terms.gpus_per_worker:
+        return None
+    name = accelerator or next(iter(connection.accelerators), "") or (next(iter(book)) if len(book) == 1 else "")
+    return book.get(name)
+
+
+def yes(offer: OfferOut, terms: Terms, accelerator: str, now_us: int, *, asks: int | None, ttl_us: int) -> Answer:
+    """Accepted, for what the price book asks."""
     return Answer(
         offer=offer.offer, accepted=True, terms_hash=offer.terms_hash, region=next(iter(terms.regions), HERE),
-        accelerator=accelerator, ttl_us=ttl_us, provider_at=now_us,
+        accelerator=accelerator, price=asks, ttl_us=ttl_us, provider_at=now_us,
     )  # fmt: skip
 
 

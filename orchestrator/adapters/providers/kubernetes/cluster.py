@@ -261,6 +261,11 @@ class Cluster:
         launches = (self._launch(key, by_key.get(key), mains.get(key), pods.get(key, ())) for key in keys)
         return _said(launches, self.by_name, now)
 
+    async def closed(self) -> list[Record]:
+        """The records that were closed and are kept."""
+        found: list[Record] = await self._all(RECORD.path(self.connection.namespace), Record, records.OLD)
+        return found
+
     async def _all(self, path: str, kind: type[Any], selector: str) -> list[Any]:
         items: list[Any] = []
         many: Any = _MANY[kind]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TypeAlias, TypeVar
 
-from orchestrator.model.offer import Answer, Notice, Observation, Sighting
+from orchestrator.model.offer import Answer, Charge, Notice, Observation, Sighting
 
-News: TypeAlias = Answer | Notice | Sighting
+News: TypeAlias = Answer | Charge | Notice | Sighting
 T = TypeVar("T", bound=News)
 KEPT = 10_000
 """News remembered for a reader that has fallen behind; one that has read everything needs none."""
@@ -25,13 +25,15 @@ class Feed:
         self._items: dict[object, tuple[int, News]] = {}
 
     def tell(self, item: News) -> None:
-        """Add it; of one launch, one answer or one kind of notice the newest stands for all."""
+        """Add it; of one launch, one answer, one bill or one kind of notice the newest stands for all."""
         self._count += 1
         match item:
             case Sighting():
                 subject: object = ("sighting", item.key)
             case Answer():
                 subject = ("answer", item.offer)
+            case Charge():
+                subject = ("charge", item.id)
             case Notice():
                 subject = ("notice", item.kind, item.offer)
         self._items.pop(subject, None)
@@ -61,6 +63,7 @@ class Feed:
             as_of=as_of,
             answers=only(Answer),
             sightings=only(Sighting),
+            charges=only(Charge),
             notices=only(Notice),
         )
 

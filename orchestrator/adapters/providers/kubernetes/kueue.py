@@ -34,6 +34,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     region: str
     until: int
     """The end of the window."""
+    price: int | None = None
+    """What a yes asks, micro-dollars per GPU-hour."""
 
 
 def workload_name(offer: str) -> str:
@@ -88,7 +90,7 @@ def yes(asked: Asked, ttl_us: int, now_us: int) -> Answer:
     """Quota is reserved."""
     return Answer(
         offer=asked.offer, accepted=True, terms_hash=asked.terms_hash, region=asked.region,
-        accelerator=asked.accelerator, ttl_us=ttl_us, provider_at=now_us,
+        accelerator=asked.accelerator, price=asked.price, ttl_us=ttl_us, provider_at=now_us,
     )  # fmt: skip
 
 

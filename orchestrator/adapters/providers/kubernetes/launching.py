@@ -141,7 +141,7 @@ class Launching:
     async def stop(self, key: str) -> StopReply:
         """Have everything of ours under this key deleted. What is watched is not read again; its uid is a condition."""
         launch = self._cluster.launch(key)
-        closes = await self._mark_stopped(key, launch.record) and not launch.left
+        closes = await self._mark_stopped(key, launch.record) and not launch.left and not launch.machines
         done = [await self._delete(kind, key) for kind in self._cluster.kinds]
         if closes and not any(there for there, _ in done):
             await self._merge_record(key, records.closed(self._now()))

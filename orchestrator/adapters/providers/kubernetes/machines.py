@@ -9,10 +9,12 @@ A node that is not Ready, or is no longer there, confirms nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import Enum
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orchestrator.adapters.providers.kubernetes.resources import Node, Pod
 
@@ -34,6 +36,12 @@ class Machine(Struct, frozen=True):
     """Its end was confirmed."""
     head: bool = False
     """The agent runs there."""
+    began: int = 0
+    """Microseconds UTC by the cluster's clock: it was bound to its node. 0: unknown."""
+    over: int = 0
+    """Likewise: its containers ended. 0: not yet."""
+    said: bool = True
+    """That end is its kubelet's word; False: nobody said when, and it is when we noticed, by our clock."""
 
 
 class Fate(Enum):
@@ -48,7 +56,28 @@ class Fate(Enum):
 def remembered(pod: Pod) -> Machine:
     """What to keep of a pod that is bound to a node."""
     grace_s, head = pod.spec.termination_grace_period_seconds, pod.metadata.label(NODE_TYPE) == "head"
-    return Machine(pod.metadata.name, pod.spec.node_name, grace_s, head=head)
+    return Machine(pod.metadata.name, pod.spec.node_name, grace_s, head=head, began=began(pod))
+
+
+def began(pod: Pod) -> int:
+    """When its node was set aside for it: bound, or taken in by the kubelet, whichever is told first."""
+    bound = (c.last_transition_time for c in pod.status.conditions if c.type == "PodScheduled" and c.status == "True")
+    return moment(next(bound, None) or pod.status.start_time)
+
+
+def ended(machine: Machine, pod: Pod) -> Machine:
+    """The machine of a pod whose end is confirmed, with when its last container ended, if its kubelet says so."""
+    ends = [c.state.terminated or {} for c in pod.status.container_statuses]
+    last = max((moment(end.get("finishedAt")) for end in ends), default=0)
+    return replace(machine, ended=True, began=machine.began or began(pod), over=last, said=bool(last))
+
+
+def moment(text: str | None) -> int:
+    """A time as Kubernetes writes it, in microseconds UTC; 0: none."""
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * 1e6) if text else 0
+    except ValueError:
+        return 0
 
 
 def fate(pod: Pod, node: Node | None) -> Fate:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, fate, fate_of_missing, remembered
+from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, ended, fate, fate_of_missing, remembered
 from orchestrator.adapters.providers.kubernetes.resources import KEY, Node, Pod
 
 
@@ -42,7 +42,7 @@ class Memory:
             known[uid] = remembered(pod)
             self.unwritten.add(key)
         if not known[uid].ended and fate(pod, nodes.get(pod.spec.node_name)) is Fate.ENDED:
-            known[uid] = replace(known[uid], ended=True)
+            known[uid] = ended(known[uid], pod)
             self.unwritten.add(key)  # its node may be gone by the time a server after us asks
 
     def record(self, key: str, told: Mapping[str, Machine]) -> None:
@@ -72,6 +72,13 @@ class Memory:
             missed = self._missing.setdefault(uid, now_us)
             ready = now_us - self._ready.get(machine.node, now_us)
             found[uid] = fate_of_missing(machine, nodes.get(machine.node), now_us - missed, ready)
+        for uid, machine in known.items():
+            gone = uid not in there or found[uid] is Fate.ENDED
+            if gone and not machine.over:  # nobody says when
+                known[uid] = replace(machine, over=now_us, said=False)
+                self.unwritten.add(key)
+            elif not gone and machine.over:  # a watch that lagged behind a listing
+                known[uid] = replace(machine, over=0, said=True)
         return found
 
     def _fate(self, pod: Pod, known: Machine | None, nodes: Mapping[str, Node]) -> Fate:

@@ -2,7 +2,8 @@
 
 Made by `factory` for `adapter: kubernetes`. Without a Kueue queue it answers by itself (the receipt holds the answer,
 `firm: none`); with one, Kueue does (`firm: quota`). It translates and never decides: a launch is made once under its
-key, whatever becomes of it.
+key, whatever becomes of it. Prices are the operator's price book's; the feed does not repeat them, for the engine has
+the book. A launch that is gone is billed by them (`billing`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from orchestrator.adapters.providers.kubernetes import checking, logs
+from orchestrator.adapters.providers.kubernetes import billing, checking, logs, records
 from orchestrator.adapters.providers.kubernetes.access import KubernetesAccess
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
@@ -24,11 +25,12 @@ from orchestrator.adapters.providers.kubernetes.feed import Feed
 from orchestrator.adapters.providers.kubernetes.kueue import workload_name
 from orchestrator.adapters.providers.kubernetes.launching import Launching
 from orchestrator.adapters.providers.kubernetes.reservations import Reservations
-from orchestrator.adapters.providers.kubernetes.resources import RECORD
+from orchestrator.adapters.providers.kubernetes.resources import LEDGER, RECORD
 from orchestrator.adapters.providers.kubernetes.room import Room
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
 from orchestrator.model.offer import (
     Capabilities,
+    Charge,
     Confirmed,
     Firmness,
     LaunchOrder,
@@ -54,6 +56,8 @@ A = TypeVar("A")
 AT_ONCE = 16
 """Calls of one batch that are under way together."""
 LONGEST_WAIT_US = 30_000_000
+BILLS = 1_000
+"""Bills told again after a restart: far more than are told between two replies that we have written down."""
 TICK_S = 2.0
 """How often, while somebody waits for news, it is looked at what only time changes."""
 
@@ -72,11 +76,12 @@ class KubernetesProvider(KubernetesAccess):
         self._scribe = Scribe(self.cluster, self._now)
         self._feed = Feed(tools.clock.entropy(6).hex())
         self._told: dict[str, Sighting] = {}
+        self._bills: dict[str, Charge] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._room: Room | None = None
         self._away = self._restored = False
         queued = bool(self._connection.queue)
-        self._kueue = Reservations(self.cluster, self._now, tools.ledger, self._feed.tell) if queued else None
+        self._kueue = Reservations(self.cluster, tools, self._feed.tell) if queued else None
 
     # ---- the port --------------------------------------------------------------------------------------------------
 
@@ -194,7 +199,7 @@ class KubernetesProvider(KubernetesAccess):
 
     def _rooms(self) -> Room:
         if self._room is None:
-            self._room = Room(self._connection, self.cluster.runtime)
+            self._room = Room(self._connection, self.cluster.runtime, self._tools.prices)
         return self._room
 
     # ---- looking ---------------------------------------------------------------------------------------------------
@@ -211,10 +216,17 @@ class KubernetesProvider(KubernetesAccess):
         except Unreachable:
             self._away = True
             raise
-        if self._kueue and not self._restored:
+        if not self._restored:
             with self._in_our_words():
-                await self._kueue.restore()
+                await self._restore()
             self._restored = True
+
+    async def _restore(self) -> None:
+        """What an earlier server knew and only the cluster still does."""
+        if self._kueue:
+            await self._kueue.restore()
+        if self._tools.prices:
+            await self._restore_bills()
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
@@ -247,6 +259,7 @@ class KubernetesProvider(KubernetesAccess):
         seen, before = self.cluster.sighting(key), self._told.get(key)
         if seen is None:
             self._told.pop(key, None)
+            self._bills.pop(key, None)
             if before is not None and before.state is not SightingState.GONE:  # closed as soon as it was stopped
                 self._feed.tell(replace(before, state=SightingState.GONE, seen_at=self._now(), gpus=0))
             return
@@ -255,7 +268,25 @@ class KubernetesProvider(KubernetesAccess):
             self._feed.tell(seen)
         if seen.state is SightingState.GONE:
             self.cluster.freed |= self._rooms().ended(key)
-            self._scribe.gone(key)
+            self._scribe.gone(key, self._settle_up(seen))
+
+    def _settle_up(self, seen: Sighting) -> Charge | None:
+        """The bill of a launch that is gone, told once; None: there is none, or it is another ledger's."""
+        charge = self._bills.get(seen.key)
+        if charge is None and seen.ledger == self._tools.ledger:
+            charge = billing.bill(self.cluster.launch(seen.key))
+            if charge is not None:
+                self._bills[seen.key] = charge
+                self._feed.tell(charge)
+        return charge
+
+    async def _restore_bills(self) -> None:
+        """Tell the newest bills again: a server before us may have been cut off before it had written them down."""
+        newest = sorted(await self.cluster.closed(), key=records.closed_at)[-BILLS:]
+        for record in newest:
+            charge = billing.told(record)
+            if charge is not None and record.metadata.label(LEDGER) == self._tools.ledger:
+                self._feed.tell(charge)
 
     async def _each(
         self, items: Sequence[A], one: Callable[[A], Awaitable[T]], failed: Callable[[A, Exception], T]

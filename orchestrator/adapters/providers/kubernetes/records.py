@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.adapters.providers.kubernetes import machines
+from orchestrator.adapters.providers.kubernetes import billing, machines
 from orchestrator.adapters.providers.kubernetes.machines import Machine
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, OFFER, OURS, US, Record
 from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE, STOPPED
-from orchestrator.model.offer import LaunchOrder
+from orchestrator.model.offer import Charge, LaunchOrder
 
 MARK = "orchestrator.dev/record"
 OPEN, CLOSED = "open", "closed"
@@ -36,7 +36,7 @@ def new(order: LaunchOrder, namespace: str, ledger: str) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": order.key, "namespace": namespace, "labels": labels},
-        "data": {STATE: LAUNCHED, MACHINES: "{}"},
+        "data": {STATE: LAUNCHED, MACHINES: "{}"} | billing.agreed(order),
     }
 
 
@@ -50,16 +50,21 @@ def with_machines(found: Mapping[str, Machine]) -> dict[str, Any]:
     return {"data": {MACHINES: machines.to_text(found)}}
 
 
-def closed(now_us: int, *, why: str = "") -> dict[str, Any]:
+def closed(now_us: int, *, why: str = "", bill: Charge | None = None) -> dict[str, Any]:
     """The last change: nothing of the launch is left, and nothing will be."""
-    data = {STATE: STOPPED, CLOSED_AT: str(now_us)} | ({WHY: why} if why else {})
+    data = {STATE: STOPPED, CLOSED_AT: str(now_us)} | ({WHY: why} if why else {}) | billing.closing(bill)
     return {"metadata": {"labels": {MARK: CLOSED}}, "data": data}
 
 
 def outlived(record: Record, now_us: int) -> bool:
     """Whether a closed record has been kept for long enough."""
+    return 0 < closed_at(record) < now_us - KEPT_S * 1_000_000
+
+
+def closed_at(record: Record) -> int:
+    """When it was closed; 0: it was not."""
     at = (record.data or {}).get(CLOSED_AT, "")
-    return at.isdigit() and now_us - int(at) > KEPT_S * 1_000_000
+    return int(at) if at.isdigit() else 0
 
 
 def machines_of(record: Record) -> dict[str, Machine]:

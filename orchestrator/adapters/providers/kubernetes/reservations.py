@@ -27,6 +27,7 @@ from orchestrator.adapters.providers.kubernetes.sightings import EVICTED, LAUNCH
 from orchestrator.model.offer import Answer, OfferOut, Reason, Receipt, Undelivered
 from orchestrator.model.placement import Terms, parse_terms
 from orchestrator.ports.provider import Misconfigured
+from orchestrator.ports.runtime import Tools
 
 TTL_US = 900_000_000
 """An accepted offer is launched in the engine's next turn; quota is kept a while, and not for ever."""
@@ -40,8 +41,9 @@ READY_EVERY_S = 0.25
 class Reservations:
     """Offers of one queue."""
 
-    def __init__(self, cluster: Cluster, now: Callable[[], int], ledger: str, tell: Callable[[Answer], None]) -> None:
-        self._cluster, self._client, self._now, self._ledger, self._tell = cluster, cluster.client, now, ledger, tell
+    def __init__(self, cluster: Cluster, tools: Tools, tell: Callable[[Answer], None]) -> None:
+        self._cluster, self._client, self._tell = cluster, cluster.client, tell
+        self._now, self._ledger, self._book = tools.clock.now_us, tools.ledger, tools.prices
         self._open: dict[str, Asked] = {}
         self._answers: dict[str, Answer] = {}
         self._queue: Queue | None = None
@@ -69,7 +71,7 @@ class Reservations:
         region = next(iter(terms.regions), asking.HERE)
         asked = Asked(
             offer=offer.offer, terms_hash=offer.terms_hash, accelerator=able[0], region=region,
-            until=now + offer.window_us,
+            until=now + offer.window_us, price=asking.price(self._book, terms, able[0], self._cluster.connection),
         )  # fmt: skip
         return await self._ask(asked, terms)
 

@@ -97,6 +97,8 @@ class Condition(Struct, frozen=True, rename="camel"):
     status: str
     reason: str = ""
     message: str = ""
+    last_transition_time: str | None = None
+    """Written as null where nobody knows."""
 
 
 class Thing(Struct, frozen=True):
@@ -151,6 +153,7 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     """What the kubelet, and others, say of a pod."""
 
     phase: str = "Pending"
+    start_time: str | None = None
     reason: str = ""
     message: str = ""
     conditions: tuple[Condition, ...] = ()
@@ -248,8 +251,10 @@ class MainStatus(Struct, frozen=True, rename="camel"):
     job_status: str = ""
     message: str = ""
     reason: str = ""
+    end_time: str | None = None
     active: int = 0
     ready: int = 0
+    completion_time: str | None = None
     conditions: tuple[Condition, ...] = ()
 
 

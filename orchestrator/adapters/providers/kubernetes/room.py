@@ -8,7 +8,7 @@ is up. Nothing here is a reservation: other people's pods may be quicker (`firm:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -76,8 +76,9 @@ class _Plan:
 class Room:
     """One cluster's answers."""
 
-    def __init__(self, connection: Connection, runtime: Runtime) -> None:
-        self._connection, self._runtime = connection, runtime
+    def __init__(self, connection: Connection, runtime: Runtime, book: Mapping[str, int] | None = None) -> None:
+        """`book`: the price book, accelerator → micro-dollars per GPU-hour."""
+        self._connection, self._runtime, self._book = connection, runtime, book or {}
         self._answers: dict[str, Answer] = {}
         self._earmarks: dict[str, Earmark] = {}
         self._used: dict[str, str] = {}
@@ -138,7 +139,8 @@ class Room:
             asks = asking.asked(offer.offer, terms, accelerator, self._connection, self._runtime)
             short = self._short_of_quota(asks, plan) or self._keep(offer.offer, asks, plan, now_us + EARMARK_US)
             if short is None:
-                return asking.yes(offer, terms, accelerator, EARMARK_US, now_us)
+                asks_for = asking.price(self._book, terms, accelerator, self._connection)
+                return asking.yes(offer, terms, accelerator, now_us, asks=asks_for, ttl_us=EARMARK_US)
             shorts.append((accelerator, short))
         return declined(offer.offer, shorts, now_us)
 

@@ -16,6 +16,7 @@ from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.resources import RECORD, Many, Record, Thing
 from orchestrator.adapters.providers.kubernetes.sightings import STOPPED
+from orchestrator.model.offer import Charge
 from orchestrator.ports.provider import ProviderError
 
 AT_ONCE = 8
@@ -28,20 +29,20 @@ class Scribe:
     def __init__(self, cluster: Cluster, now: Callable[[], int]) -> None:
         self._cluster, self._now = cluster, now
         self._cleared = now()
-        self._gone: set[str] = set()
+        self._gone: dict[str, Charge | None] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
 
-    def gone(self, key: str) -> None:
-        """Nothing is left of this launch."""
+    def gone(self, key: str, bill: Charge | None) -> None:
+        """Nothing is left of this launch, and this is its bill."""
         launch = self._cluster.launch(key)
         if launch.state == STOPPED and launch.main is None:
-            self._gone.add(key)
+            self._gone[key] = bill
 
     async def write(self) -> None:
         """Everything that is to be written."""
-        due = {key: records.closed(self._now()) for key in self._gone}
+        due = {key: records.closed(self._now(), bill=bill) for key, bill in self._gone.items()}
         memory = self._cluster.memory
-        for key in memory.unwritten - self._gone:
+        for key in memory.unwritten - self._gone.keys():
             if self._cluster.launch(key).record is not None:
                 due[key] = records.with_machines(memory.machines[key])
         if due:
@@ -68,5 +69,5 @@ class Scribe:
                 pass
             except (ProviderError, Refused, Taken):
                 return
-            self._gone.discard(key)
+            self._gone.pop(key, None)
             self._cluster.memory.unwritten.discard(key)

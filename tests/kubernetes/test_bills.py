@@ -1,0 +1,128 @@
+"""A launch in a real API server is priced by the book, and billed once, by whichever server sees its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.adapters.providers.kubernetes.billing import BILL
+from orchestrator.adapters.providers.kubernetes.objects import name_of
+from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
+from orchestrator.adapters.runtime.ray import RayJobs
+from orchestrator.bootstrap import SystemClock
+from orchestrator.model.offer import Charge, LaunchOrder
+from orchestrator.ports.runtime import Tools
+from orchestrator.testing.builders import some_terms
+from orchestrator.testing.kit import Subject
+from orchestrator.testing.kit.subject import Session
+from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.kubelet import Kubelet
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
+PRICE = 2_490_000
+POOL = "orchestrator.dev/test-bills"
+
+
+@pytest.fixture
+def kubelet(cluster: Cluster, namespace: str) -> Iterator[Kubelet]:
+    made = Kubelet(cluster, namespace, f"node-{namespace}")
+    made.register()
+    cluster.kubectl("label", "node", made.node, f"{POOL}={namespace}")
+    yield made
+    made.leave()
+
+
+class Sitting(Session):
+    """A session whose server may be started again, with another price book."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self._connection = told
+        super().__init__(Subject(provider=self.connect(PRICE), terms=some_terms(workers=1, gpus_per_worker=2, cpus=1)))
+
+    def connect(self, price: int) -> KubernetesProvider:
+        """A provider by this price."""
+        tools = Tools(runtime=RayJobs(), clock=SystemClock(), ledger="kit-ledger", prices={"H100": price})
+        return KubernetesProvider("k", self._connection, tools)
+
+    async def restart(self, price: int = PRICE) -> None:
+        """As after a crash: nothing is remembered."""
+        await self.provider.aclose()
+        self.provider = self.connect(price)
+
+    async def bill(self, key: str) -> Charge:
+        """The launch's one charge, as soon as it is told."""
+
+        async def told() -> Charge | None:
+            found = [c for c in (await self.provider.observe(None, 0)).charges if c.key == key]
+            assert len(found) <= 1
+            return found[0] if found else None
+
+        return await self.wait(told, f"a bill of {key}")
+
+
+@pytest.fixture
+async def session(cluster: Cluster, kubelet: Kubelet) -> Any:
+    h100 = {"resource": "nvidia.com/gpu", "nodeSelector": {POOL: kubelet.namespace}}
+    told = {"kubeconfig": str(cluster.kubeconfig), "namespace": kubelet.namespace, "image": "i", "agentImage": "a"}
+    made = Sitting(told | {"runtime": "job", "accelerators": {"H100": h100}})
+    yield made
+    await made.clean()
+    await made.provider.aclose()
+
+
+async def run(session: Sitting, kubelet: Kubelet) -> LaunchOrder:
+    """A launch whose one pod was bound at ten."""
+    order = await session.launched()
+    assert order.price == PRICE
+    kubelet.runs("job", name_of(order.key), f"{order.key}-0", "2026-03-01T10:00:00Z")
+
+    async def seen() -> bool | None:
+        found = await session.seen(order.key)
+        return bool(found and found.machines) or None
+
+    await session.wait(seen, "its pod")
+    await session.provider.observe(None, 0)
+    return order
+
+
+def half_an_hour(key: str) -> Charge:
+    return Charge(f"{key}-bill", key, 2 * 1800 * PRICE // 3600, 2 * 1800, final=True)
+
+
+async def test_an_ended_launch_is_billed_by_its_pods_own_times(session: Sitting, kubelet: Kubelet) -> None:
+    order = await run(session, kubelet)
+    assert (await session.provider.observe(None, 0)).charges == ()
+    kubelet.ended(f"{order.key}-0", "2026-03-01T10:30:00Z")
+    await session.provider.stop([order.key])
+    assert await session.bill(order.key) == half_an_hour(order.key)
+
+
+async def test_a_server_started_later_bills_what_was_accepted_whatever_the_book_says_now(
+    session: Sitting, kubelet: Kubelet
+) -> None:
+    order = await run(session, kubelet)
+    await session.provider.aclose()
+    kubelet.ended(f"{order.key}-0", "2026-03-01T10:30:00Z")
+    await session.restart(price=9_000_000)
+    await session.provider.stop([order.key])
+    assert await session.bill(order.key) == half_an_hour(order.key)
+
+
+async def test_a_bill_that_was_closed_away_is_told_again_by_the_next_server(
+    session: Sitting, kubelet: Kubelet, cluster: Cluster
+) -> None:
+    order = await run(session, kubelet)
+    kubelet.ended(f"{order.key}-0", "2026-03-01T10:30:00Z")
+    await session.provider.stop([order.key])
+    first = await session.bill(order.key)
+
+    async def closed() -> bool | None:
+        await session.provider.observe(None, 0)
+        return BILL in cluster.get("configmap", order.key, "-n", kubelet.namespace)["data"] or None
+
+    await session.wait(closed, "a closed record")
+    kubelet.removed(f"{order.key}-0")
+    await session.restart()
+    assert await session.bill(order.key) == first
