@@ -17,14 +17,31 @@ SCOPES = {
 }
 
 
+TEAM = ["viewer", "submitter"]
+
+
+def _team(text: str) -> tuple[str, list[str]]:
+    name, _, projects = text.partition("=")
+    if not name or not all(projects.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PROJECT[,PROJECT…], e.g. vision=team-a,team-b")
+    return name, projects.split(",")
+
+
 def main() -> None:
     """Print the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--namespace", default="orchestrator")
     parser.add_argument("--name", default="orchestrator-tokens")
+    team = "also a token NAME that may read and submit in these projects (namespaces) only; may be repeated"
+    parser.add_argument("--team", action="append", default=[], type=_team, metavar="NAME=PROJECT[,PROJECT…]", help=team)
     asked = parser.parse_args()
-    tokens = {name: secrets.token_urlsafe(32) for name in SCOPES}
-    file = {"tokens": [{"name": n, "token": t, "scopes": SCOPES[n]} for n, t in tokens.items()]}
+    rows = [{"name": name, "token": secrets.token_urlsafe(32), "scopes": SCOPES[name]} for name in SCOPES]
+    for name, projects in asked.team:
+        rows.append({"name": name, "token": secrets.token_urlsafe(32), "scopes": TEAM, "projects": projects})
+    tokens = {row["name"]: row["token"] for row in rows}
+    if len(tokens) < len(rows):
+        parser.error("two tokens have one name; name each team once, and none " + ", ".join(SCOPES))
+    file = {"tokens": rows}
     metadata = {"name": asked.name, "namespace": asked.namespace}
     data = {"tokens.json": json.dumps(file, indent=2), **tokens}
     print(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}, indent=2))

@@ -1,9 +1,9 @@
 """Who is asking, and may they? Bearer tokens with named scopes, and the Host allow-list against DNS rebinding.
 
 `AccessMiddleware` stands before every route but the health checks, on loopback too; a route states the scope that
-it needs with `needs`. Tokens live in one 0600 file, read again when it changes, so that a token is revoked by
-editing it; a file of another owner, a mounted secret, reaches us through our group and may be 0640. Never logs or
-repeats a token.
+it needs with `needs`, or, where it holds to the projects that a token is good for, with what `projects` has. Tokens
+live in one 0600 file, read again when it changes, so that a token is revoked by editing it; a file of another owner, a
+mounted secret, reaches us through our group and may be 0640. Never logs or repeats a token.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from orchestrator.api.problems import Denied
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+PROJECT = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 bearer = HTTPBearer(auto_error=False, description="a token of the server's tokens file")
 
 
@@ -51,21 +53,33 @@ class Caller:
 
     name: str
     scopes: frozenset[Scope]
+    projects: frozenset[str] | None = None
+    """Where; None: in all. `api.projects` decides what that means."""
 
 
 def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
     """sha256 of each token → its caller. Raises TokensError."""
     try:
         rows = json.loads(text)["tokens"]
-        pairs = [(row["token"], Caller(row["name"], frozenset(map(Scope, row["scopes"])))) for row in rows]
-        if odd := {key for row in rows for key in row} - {"name", "token", "scopes"}:
+        pairs = [(row["token"], _caller(row)) for row in rows]
+        if odd := {key for row in rows for key in row} - {"name", "token", "scopes", "projects"}:
             raise ValueError(f"{min(odd)!r} is not known, and would limit nothing")
     except (ValueError, KeyError, TypeError) as error:
-        shape = '{"tokens": [{"name": …, "token": …, "scopes": […]}]}'
+        shape = '{"tokens": [{"name": …, "token": …, "scopes": […]}]}, with "projects": […] or without'
         raise TokensError(f"{where} does not look like {shape}: {error}; scopes are {', '.join(Scope)}") from error
     if weak := [caller.name for token, caller in pairs if len(token) < 32]:
         raise TokensError(f"{where}: tokens of {', '.join(weak)} are shorter than 32 characters; use random ones")
     return {sha256(token.encode()).digest(): caller for token, caller in pairs}
+
+
+def _caller(row: Any) -> Caller:
+    projects = row.get("projects")
+    if "projects" in row:
+        if not isinstance(projects, list) or not projects:
+            raise ValueError(f"projects of {row['name']} is no list of names; leave it out for all projects")
+        if odd := [name for name in projects if not isinstance(name, str) or not re.fullmatch(PROJECT, name)]:
+            raise ValueError(f"{odd[0]!r} of {row['name']} is no project's name: a-z, 0-9 and -, at most 63")
+    return Caller(row["name"], frozenset(map(Scope, row["scopes"])), frozenset(projects) if projects else None)
 
 
 def too_open(mode: int, *, ours: bool) -> bool:
@@ -157,9 +171,13 @@ def allowed(caller: Caller, scopes: Collection[Scope]) -> Caller:
 
 
 def needs(*scopes: Scope) -> Any:
-    """A dependency: the caller, who must have one of these scopes."""
+    """A dependency: the caller, who must have one of these scopes, and in all projects."""
 
     async def check(request: Request, _: Any = Depends(bearer)) -> Caller:
-        return allowed(request.state.caller, scopes)
+        caller = allowed(request.state.caller, scopes)
+        if caller.projects is not None:
+            what = f"the token `{caller.name}` is good for some projects only, and this is about all of them"
+            raise Denied(403, "forbidden", what, remedy="ask the operator for a token without `projects`")
+        return caller
 
     return Depends(check)

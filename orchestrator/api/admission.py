@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from fastapi import Request
 
+from orchestrator.api.access import Caller
 from orchestrator.api.packages import Packages, too_large
 from orchestrator.api.problems import Denied
+from orchestrator.api.projects import may_use
 from orchestrator.model.documents import (
     DocumentError,
     Problem,
@@ -57,8 +59,8 @@ class Admission:
         """`limit`: bytes of a document."""
         self._packages, self._limit = packages, limit
 
-    async def admit(self, request: Request) -> Admitted:
-        """The job in a request's body. Raises Denied with everything that is wrong."""
+    async def admit(self, request: Request, caller: Caller) -> Admitted:
+        """The job in a request's body, into a project of the caller's. Raises Denied with everything that is wrong."""
         body = await self._body(request)
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
@@ -69,6 +71,7 @@ class Admission:
             raise denied(error) from error
         except (UnicodeError, RecursionError) as error:
             raise denied(_odd(f"it holds what no text or document can hold: {error}")) from error
+        may_use(caller, job.metadata.project)
         await self._check_package(job)
         return Admitted(job.metadata.project, document)
 

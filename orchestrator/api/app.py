@@ -23,10 +23,11 @@ from orchestrator.runlog.results import StoreUnavailable
 
 ABOUT = """Places GPU training jobs across clouds by contract, fails over from checkpoints, never runs a job twice.
 
-Every request but `/healthz` and `/readyz` carries `Authorization: Bearer <token>`. Every refusal is a problem
-(RFC 9457, `application/problem+json`) that says whose fault it is, and what to do. Moments are UTC; money is integer
-micro-dollars. A submission may be sent again under its `Idempotency-Key`: the same body gives the same job for seven
-days, another body 409. Commands beside a running job and its ports are WebSockets, `/v1/jobs/{job}/exec` and
+Every request but `/healthz` and `/readyz` carries `Authorization: Bearer <token>`. A token may be good for some
+projects only: what is of others is not there for it, and what is about all of them is forbidden. Every refusal is a
+problem (RFC 9457, `application/problem+json`) that says whose fault it is, and what to do. Moments are UTC; money is
+integer micro-dollars. A submission may be sent again under its `Idempotency-Key`: the same body gives the same job for
+seven days, another body 409. Commands beside a running job and its ports are WebSockets, `/v1/jobs/{job}/exec` and
 `/v1/jobs/{job}/forward?port=`, which this document cannot describe; `orchestrator exec` and `forward` speak them."""
 
 

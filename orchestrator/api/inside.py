@@ -18,10 +18,10 @@ from fastapi import APIRouter, Query, WebSocket
 from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from orchestrator.api.access import Caller, Scope, allowed, needs
+from orchestrator.api.access import Caller, Scope, allowed
 from orchestrator.api.forwards import Forwards
-from orchestrator.api.jobs import JobId, job_id
 from orchestrator.api.problems import Denied, of_desk, of_provider
+from orchestrator.api.projects import JobId, job_id, may_meet, of_job
 from orchestrator.api.sockets import Line, message
 from orchestrator.model.documents.inside import MOST_ARGUMENTS, Asked, StacksView
 from orchestrator.model.documents.views import Page, ProblemView
@@ -51,7 +51,7 @@ def router(desk: Desk) -> APIRouter:
     async def dump(
         job: JobId,
         rank: Annotated[int | None, Query(ge=0, description="every rank, if not given")] = None,
-        caller: Caller = needs(*GUESTS),
+        caller: Caller = of_job(desk, *GUESTS),
     ) -> Page[StacksView]:
         """What every rank's Python processes are doing, by py-spy where it may; where it may not, why."""
         way = await desk.enter(Visit(job=job, by=caller.name, what="dump", rank=rank))
@@ -162,6 +162,7 @@ async def guest(socket: WebSocket, desk: Desk, job: str) -> tuple[Caller, str]:
     """Who asks, and for which job. Raises Denied, DeskError."""
     caller = allowed(socket.state.caller, GUESTS)
     job = await job_id(job)
+    await may_meet(desk, caller, job)
     await desk.job(job)
     return caller, job
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.api.access import Caller, Scope, needs
+from orchestrator.api.access import Caller, Scope
 from orchestrator.api.admission import CANONICAL_TYPE, EXAMPLE, Admission, refused_job
 from orchestrator.api.explaining import explain_view
-from orchestrator.api.problems import Denied
 from orchestrator.api.projections import job_view, offer_views
+from orchestrator.api.projects import JobId, of_job, of_some, rows_of
 from orchestrator.model.documents.views import ExplainView, FieldError, JobView, OfferView, Page, ProblemView
-from orchestrator.model.ids import is_job_id
 from orchestrator.ports.desk import Desk, Refused, Submission
 from orchestrator.ports.ledger import StoredEvent
 
@@ -36,20 +35,10 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    project: str | None = Field(default=None, description="all projects, if not given")
+    project: str | None = Field(default=None, description="all of the token's, if not given")
     state: list[State] = Field(default=[], description="repeatable; all states, if not given")
     limit: int = Field(default=50, ge=1, le=500)
     before: str | None = Field(default=None, description="`next` of the page before", pattern=r"^[0-9A-Z]{26}$")
-
-
-async def job_id(job: Annotated[str, Path(description="job id", examples=["01K9Z3M5W2T8Q4N6R7VXYBCD0E"])]) -> str:
-    """A job's id from the path. Raises Denied for what cannot be one."""
-    if not is_job_id(job.upper()):
-        raise Denied(404, "unknown-job", "that is no job id", remedy="`orchestrator jobs` lists what there is")
-    return job.upper()
-
-
-JobId = Annotated[str, Depends(job_id)]
 
 
 async def all_events(desk: Desk, job: str) -> list[StoredEvent]:
@@ -74,15 +63,17 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
         503: {"model": ProblemView, "description": "too much at once; see Retry-After"},
     }
 
+    submitter = of_job(desk, Scope.SUBMITTER)
+
     @routes.post("", status_code=201, response_model=JobView, responses=said, openapi_extra={"requestBody": BODY})
     async def submit(
         request: Request,
         response: Response,
         key: Annotated[str | None, Header(alias="Idempotency-Key", pattern=KEY)] = None,
-        caller: Caller = needs(Scope.SUBMITTER),
+        caller: Caller = of_some(Scope.SUBMITTER),
     ) -> JobView:
         """Take in a TrainingJob (YAML or JSON). Durable when answered; all that is wrong is said at once."""
-        admitted = await admission.admit(request)
+        admitted = await admission.admit(request, caller)
         wish = Submission(project=admitted.project, document=admitted.document, key=key or "", by=caller.name)
         try:
             row, created = await desk.submit(wish)
@@ -93,39 +84,42 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
         return job_view(row)
 
     @routes.post("/{job}/cancel", status_code=202)
-    async def cancel(job: JobId, caller: Caller = needs(Scope.SUBMITTER)) -> JobView:
+    async def cancel(job: JobId, caller: Caller = submitter) -> JobView:
         """Ask for the job's end; asking again changes nothing."""
         return job_view(await desk.cancel(job, caller.name))
 
     @routes.post("/{job}/resume", status_code=202, responses={409: {"model": ProblemView}})
-    async def resume(job: JobId, caller: Caller = needs(Scope.SUBMITTER)) -> JobView:
+    async def resume(job: JobId, caller: Caller = submitter) -> JobView:
         """Let a held job go on."""
         return job_view(await desk.resume(job, caller.name))
 
 
 def _reads(routes: APIRouter, desk: Desk) -> None:
+    viewer = of_job(desk, Scope.VIEWER)
+
     @routes.get("")
-    async def jobs(query: Annotated[Listing, Query()], _: Caller = needs(Scope.VIEWER)) -> Page[JobView]:
-        """Jobs, newest first."""
-        rows = await desk.jobs(query.project, query.state, query.limit + 1, query.before)
+    async def jobs(query: Annotated[Listing, Query()], caller: Caller = of_some(Scope.VIEWER)) -> Page[JobView]:
+        """Jobs, newest first; of the token's projects."""
+        limit = query.limit + 1
+        rows = await rows_of(caller, query.project, limit, lambda one: desk.jobs(one, query.state, limit, query.before))
         shown = [job_view(row) for row in rows[: query.limit]]
         return Page[JobView](items=shown, next=shown[-1].id if len(rows) > query.limit else None)
 
     @routes.get("/{job}")
-    async def job(job: JobId, _: Caller = needs(Scope.VIEWER)) -> JobView:
+    async def job(job: JobId, _: Caller = viewer) -> JobView:
         """Where a job stands, with what was submitted and what user code last reported."""
         row = await desk.job(job)
         view = job_view(row, await desk.progress(job), await desk.document(row.spec))
         return view.model_copy(update={"ending": await desk.ending(job)})
 
     @routes.get("/{job}/offers")
-    async def offers(job: JobId, _: Caller = needs(Scope.VIEWER)) -> Page[OfferView]:
+    async def offers(job: JobId, _: Caller = viewer) -> Page[OfferView]:
         """Every offer of the job, oldest first: whom, by which right, what was answered."""
         await desk.job(job)
         return Page[OfferView](items=offer_views(await all_events(desk, job)))
 
     @routes.get("/{job}/explain")
-    async def explain(job: JobId, _: Caller = needs(Scope.VIEWER)) -> ExplainView:
+    async def explain(job: JobId, _: Caller = viewer) -> ExplainView:
         """What happened to the job, and why it stands where it stands, in sentences."""
         row = await desk.job(job)
         return explain_view(row, await all_events(desk, job))

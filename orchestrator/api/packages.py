@@ -1,7 +1,8 @@
 """Where does the code of a job come from? Zips named by the sha256 of their bytes, kept at the checkpoint store.
 
 `PUT` streams into a temporary file, so nothing half-received or unsafe is ever stored; the same bytes again are
-the same package. Clients never hold keys of the store. Whoever knows a digest and holds a token may read it.
+the same package. Clients never hold keys of the store. Whoever knows a digest and holds a token
+that is good for the project may read it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path as FilePath
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from orchestrator.api.access import Scope, needs
+from orchestrator.api.access import Scope
 from orchestrator.api.problems import Denied
+from orchestrator.api.projects import Project, of_project
 from orchestrator.api.zips import complaints
 from orchestrator.model.documents.views import FieldError, PackageView
 from orchestrator.runlog import paths
@@ -25,7 +27,6 @@ from orchestrator.runlog.results import StoreUnavailable
 
 _CHUNK = 1 << 18
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="sha256 of the zip, hexadecimal")]
-Project = Annotated[str, Query(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="whose package it is")]
 
 
 class Files(Protocol):
@@ -104,7 +105,7 @@ def router(packages: Packages) -> APIRouter:
 
     @routes.put("/{digest}", status_code=201, responses={200: {"model": PackageView}}, response_model=PackageView)
     async def put_package(
-        request: Request, digest: Digest, project: Project = "default", _: object = needs(Scope.SUBMITTER)
+        request: Request, digest: Digest, project: Project = "default", _: object = of_project(Scope.SUBMITTER)
     ) -> Response:
         """Keep a code package: a zip, as the body. 201: kept now; 200: it was here already."""
         with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
@@ -117,12 +118,16 @@ def router(packages: Packages) -> APIRouter:
         return JSONResponse(view.model_dump(by_alias=True), 200 if here else 201)
 
     @routes.head("/{digest}")
-    async def has_package(digest: Digest, project: Project = "default", _: object = needs(Scope.VIEWER)) -> Response:
+    async def has_package(
+        digest: Digest, project: Project = "default", _: object = of_project(Scope.VIEWER)
+    ) -> Response:
         """Whether the package is here: 200 or 404."""
         return Response(status_code=200 if await packages.has(project, digest) else 404)
 
     @routes.get("/{digest}", response_class=StreamingResponse)
-    async def get_package(digest: Digest, project: Project = "default", _: object = needs(Scope.VIEWER)) -> Response:
+    async def get_package(
+        digest: Digest, project: Project = "default", _: object = of_project(Scope.VIEWER)
+    ) -> Response:
         """The package's bytes."""
         folder = tempfile.TemporaryDirectory(prefix="orchestrator-")
         file = FilePath(folder.name, "package.zip")

@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from orchestrator.api.access import Caller, Scope, needs
-from orchestrator.api.jobs import JobId
+from orchestrator.api.access import Caller, Scope
 from orchestrator.api.projections import event_view
+from orchestrator.api.projects import JobId, of_job, of_some, sees
 from orchestrator.ports.access import NotThere
 from orchestrator.ports.desk import Desk, Visit
 from orchestrator.ports.ledger import StoredEvent
@@ -31,22 +31,25 @@ def router(desk: Desk) -> APIRouter:
     """The streaming routes."""
     routes = APIRouter(prefix="/v1", tags=["streams"])
 
-    async def known(job: JobId, _: Caller = needs(Scope.VIEWER)) -> None:
+    viewer = of_job(desk, Scope.VIEWER)
+
+    async def known(job: JobId, _: Caller = viewer) -> None:
         await desk.job(job)  # an unknown job is a problem, not a stream that breaks
 
     exists = [Depends(known)]
 
     @routes.get("/events", response_class=EventSourceResponse)
     async def events(
-        after: After = 0, last: LastId = None, follow: Follow = False, _: Caller = needs(Scope.VIEWER)
+        after: After = 0, last: LastId = None, follow: Follow = False, caller: Caller = of_some(Scope.VIEWER)
     ) -> AsyncIterator[ServerSentEvent]:
-        """Events of the whole ledger; with `follow`, for ever."""
+        """Events of the whole ledger, or of the token's projects; with `follow`, for ever."""
         async for event in desk.events(None, int(last or after), follow):
-            yield sent(event)
+            if sees(caller, event.project):
+                yield sent(event)
 
     @routes.get("/jobs/{job}/events", response_class=EventSourceResponse, dependencies=exists)
     async def job_events(
-        job: JobId, after: After = 0, last: LastId = None, follow: Follow = False, _: Caller = needs(Scope.VIEWER)
+        job: JobId, after: After = 0, last: LastId = None, follow: Follow = False, _: Caller = viewer
     ) -> AsyncIterator[ServerSentEvent]:
         """Events of one job."""
         async for event in desk.events(job, int(last or after), follow):
@@ -58,7 +61,7 @@ def router(desk: Desk) -> APIRouter:
         follow: Follow = False,
         offset: Offset = 0,
         rank: OneRank = None,
-        caller: Caller = needs(Scope.VIEWER),
+        caller: Caller = viewer,
     ) -> StreamingResponse:
         """Output of user code over all attempts, in order, as text; of one `rank` what lies where it runs now."""
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}

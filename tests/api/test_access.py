@@ -103,7 +103,7 @@ def test_a_mounted_secret_may_be_read_by_our_group(mode: int, ours: bool, open_:
     "text",
     ["", "[]", '{"tokens": [{"name": "a"}]}', '{"tokens": [{"name": "a", "token": "short", "scopes": []}]}',
      '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": ["root"]}]}',
-     '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": [], "projects": ["p"]}]}'],
+     '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": [], "cost": 1}]}'],
 )  # fmt: skip
 def test_a_tokens_file_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokens.json").write_text(text)
