@@ -16,9 +16,15 @@ class Kubelet:
     namespace: str
     node: str
 
+    @property
+    def selector(self) -> dict[str, str]:
+        """Labels that this node has and no other."""
+        return {"orchestrator.dev/plays": self.namespace}
+
     def register(self, gpus: int = 8) -> None:
         """Bring the node up, with GPUs."""
-        self.cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node}})
+        meta = {"name": self.node, "labels": self.selector}
+        self.cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": meta})
         room = {"cpu": "64", "memory": "512Gi", "pods": "110", "nvidia.com/gpu": str(gpus)}
         ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "plays"}
         self._status("node", self.node, {"capacity": room, "allocatable": room, "conditions": [ready]})

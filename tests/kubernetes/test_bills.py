@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,16 +21,6 @@ from tests.kubernetes.kubelet import Kubelet
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
 PRICE = 2_490_000
-POOL = "orchestrator.dev/test-bills"
-
-
-@pytest.fixture
-def kubelet(cluster: Cluster, namespace: str) -> Iterator[Kubelet]:
-    made = Kubelet(cluster, namespace, f"node-{namespace}")
-    made.register()
-    cluster.kubectl("label", "node", made.node, f"{POOL}={namespace}")
-    yield made
-    made.leave()
 
 
 class Sitting(Session):
@@ -64,7 +53,7 @@ class Sitting(Session):
 
 @pytest.fixture
 async def session(cluster: Cluster, kubelet: Kubelet) -> Any:
-    h100 = {"resource": "nvidia.com/gpu", "nodeSelector": {POOL: kubelet.namespace}}
+    h100 = {"resource": "nvidia.com/gpu", "nodeSelector": kubelet.selector}
     told = {"kubeconfig": str(cluster.kubeconfig), "namespace": kubelet.namespace, "image": "i", "agentImage": "a"}
     made = Sitting(told | {"runtime": "job", "accelerators": {"H100": h100}})
     yield made

@@ -7,6 +7,7 @@ Made by the provider. Holds one mirror per kind, the memory of machines, and whi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from msgspec.structs import replace
 from orchestrator.adapters.providers.kubernetes import records
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.connection import Connection
-from orchestrator.adapters.providers.kubernetes.errors import Absent
+from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused
+from orchestrator.adapters.providers.kubernetes.kueue import asked_of
 from orchestrator.adapters.providers.kubernetes.memory import Memory
 from orchestrator.adapters.providers.kubernetes.objects import Runtime, name_of
 from orchestrator.adapters.providers.kubernetes.resources import (
@@ -44,6 +46,9 @@ from orchestrator.model.offer import Sighting
 from orchestrator.ports.provider import ProviderError, Unreachable
 
 _MANY: dict[type[Any], Any] = {Record: Many[Record], Pod: Many[Pod], Main: Many[Main]}
+NEVER = 1 << 62
+RAY_EVERY_US = 60_000_000
+"""How often, where KubeRay is wanted and was not there, one request asks whether it has come."""
 SYNC_S = 10.0
 """How long the first listing may take before the cluster counts as out of reach."""
 
@@ -61,6 +66,7 @@ class Cluster:
         self.news = asyncio.Event()
         self.runtime: Runtime = "job"
         self._kinds: tuple[Kind, ...] = ()
+        self._look_for_ray_at = NEVER
         self._mine: dict[str, set[tuple[str, str]]] = {}
         self._starting = asyncio.Lock()
         self._stock: Stock | None = None
@@ -73,6 +79,8 @@ class Cluster:
         async with self._starting:
             if not self._kinds:
                 await self._begin()
+            elif self._now() >= self._look_for_ray_at:
+                await self._look_for_ray()
         for mirror in self.mirrors:
             try:
                 async with asyncio.timeout(SYNC_S):
@@ -107,8 +115,22 @@ class Cluster:
         self.quotas = Mirror(client, QUOTA.path(space), Quota, self._quota) if everywhere else None
         await self.nodes.once()  # what machines are said to be depends on their nodes
         self._kinds = kinds
+        if wanted != "job" and not ray:
+            self._look_for_ray_at = self._now() + RAY_EVERY_US
         for mirror in self.mirrors:
             mirror.start()
+
+    async def _look_for_ray(self) -> None:
+        """KubeRay may have been installed after us: from then on it is used, once its objects can be read."""
+        self._look_for_ray_at = self._now() + RAY_EVERY_US
+        mirror = Mirror(self.client, RAY_JOB.path(self.connection.namespace), Main, self._main, OURS)
+        with contextlib.suppress(ProviderError, Absent, Refused):  # not there, or not ours to use: as before
+            if not await self._serves(RAY_JOB):
+                return
+            await mirror.once()
+            mirror.start()
+            self.mains[RAY_JOB] = mirror
+            self._kinds, self.runtime, self._look_for_ray_at = (*self._kinds, RAY_JOB), "kuberay", NEVER
 
     @property
     def mirrors(self) -> list[Mirror[Any]]:
@@ -203,6 +225,13 @@ class Cluster:
             self._by_name = {node.metadata.name: node for node in self.nodes.objects.values()}
         return self._by_name
 
+    def runtime_of(self, workload: str | None) -> Runtime:
+        """What a launch is made for: that for whose pods this Workload holds quota; None: what is there now."""
+        name = (self.connection.namespace, workload or "")
+        found = self._workloads.objects.get(name) if self._workloads else None
+        asked = asked_of(found) if found else None
+        return asked.runtime if asked and asked.runtime else self.runtime
+
     @property
     def workloads(self) -> Sequence[Workload]:
         """Workloads of ours, as last told."""
@@ -241,11 +270,11 @@ class Cluster:
 
     async def look(self) -> list[Sighting]:
         """Every launch of ours as the API server has it now."""
-        space, now = self.connection.namespace, self._now()
+        space, now, kinds = self.connection.namespace, self._now(), self._kinds
         found = await asyncio.gather(
             self._all(RECORD.path(space), Record, records.SELECTOR),
             self._all(POD.path(space), Pod, OURS),
-            *(self._all(kind.path(space), Main, OURS) for kind in self._kinds),
+            *(self._all(kind.path(space), Main, OURS) for kind in kinds),
         )
         by_key = {record.metadata.label(KEY): record for record in found[0]}
         pods: dict[str, list[Pod]] = {}
@@ -254,7 +283,7 @@ class Cluster:
             pods.setdefault(pod.metadata.label(KEY), []).append(pod)
         mains = {
             main.metadata.label(KEY): replace(main, kind=kind.name)
-            for kind, some in zip(self._kinds, found[2:], strict=True)
+            for kind, some in zip(kinds, found[2:], strict=True)
             for main in some
         }
         keys = sorted(filter(None, {*by_key, *pods, *mains}))

@@ -57,6 +57,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     store_secret: str | None = None
     """A Secret whose keys become variables of the pods: credentials of the checkpoint store."""
     runtime: Literal["auto", "kuberay", "job"] = "auto"
+    """auto: KubeRay, as soon as it is installed."""
     service_account: str | None = None
     """Of the pods; its token is not mounted."""
     ray_version: str = "2.60.0"

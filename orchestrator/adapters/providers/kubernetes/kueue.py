@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator.adapters.providers.kubernetes import asking
-from orchestrator.adapters.providers.kubernetes.objects import name_of
+from orchestrator.adapters.providers.kubernetes.objects import Runtime, name_of
 from orchestrator.adapters.providers.kubernetes.resources import LEDGER, MANAGED_BY, OFFER, US, WORKLOAD, Workload
 from orchestrator.model.offer import Answer, Reason, Scope
 
@@ -36,6 +36,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     """The end of the window."""
     price: int | None = None
     """What a yes asks, micro-dollars per GPU-hour."""
+    runtime: Runtime | None = None
+    """For whose pods quota is asked; None: an earlier version did not say."""
 
 
 def workload_name(offer: str) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 from orchestrator.adapters.providers.kubernetes import records
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
-from orchestrator.adapters.providers.kubernetes.objects import NotOverridable, manifests, name_of
+from orchestrator.adapters.providers.kubernetes.objects import NotOverridable, Runtime, manifests, name_of
 from orchestrator.adapters.providers.kubernetes.resources import (
+    JOB,
     KEY,
     KINDS,
     LEDGER,
@@ -86,7 +87,7 @@ class Launching:
 
     async def _objects(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
         try:
-            main, *beside = self._manifests(order, ledger, workload)
+            main, *beside = self._manifests(order, ledger, workload, self._cluster.runtime_of(workload))
         except NotOverridable as error:
             return await self.give_up(order, Meaning(Reason.SPEC), str(error))
         kind = KINDS[main["kind"]]
@@ -106,7 +107,7 @@ class Launching:
 
     async def _beside(self, order: LaunchOrder, kind: Kind, main: Meta) -> None:
         """The main object is there; what belongs to it may not be, if we were cut off."""
-        _, *beside = self._manifests(order, main.label(LEDGER), None)
+        _, *beside = self._manifests(order, main.label(LEDGER), None, "job" if kind is JOB else "kuberay")
         await self._create_all(beside, kind, main)
 
     async def _create_all(self, beside: list[dict[str, Any]], kind: Kind, main: Meta) -> None:
@@ -119,10 +120,12 @@ class Launching:
             except Taken:
                 continue  # from the last time
 
-    def _manifests(self, order: LaunchOrder, ledger: str, workload: str | None) -> tuple[dict[str, Any], ...]:
+    def _manifests(
+        self, order: LaunchOrder, ledger: str, workload: str | None, runtime: Runtime
+    ) -> tuple[dict[str, Any], ...]:
         cluster = self._cluster
         token = self._entropy(TOKEN_BYTES).hex()
-        return manifests(order, cluster.connection, cluster.runtime, ledger, workload=workload, token=token)
+        return manifests(order, cluster.connection, runtime, ledger, workload=workload, token=token)
 
     def _made(self, key: str, record: Record) -> bool:
         """Whether the main object was surely there once: then it was deleted, and is not made again."""

@@ -200,6 +200,7 @@ class KubernetesProvider(KubernetesAccess):
     def _rooms(self) -> Room:
         if self._room is None:
             self._room = Room(self._connection, self.cluster.runtime, self._tools.prices)
+        self._room.runtime = self.cluster.runtime
         return self._room
 
     # ---- looking ---------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ class Reservations:
         asked = Asked(
             offer=offer.offer, terms_hash=offer.terms_hash, accelerator=able[0], region=region,
             until=now + offer.window_us, price=asking.price(self._book, terms, able[0], self._cluster.connection),
+            runtime=self._cluster.runtime,
         )  # fmt: skip
         return await self._ask(asked, terms)
 

@@ -78,7 +78,7 @@ class Room:
 
     def __init__(self, connection: Connection, runtime: Runtime, book: Mapping[str, int] | None = None) -> None:
         """`book`: the price book, accelerator → micro-dollars per GPU-hour."""
-        self._connection, self._runtime, self._book = connection, runtime, book or {}
+        self._connection, self.runtime, self._book = connection, runtime, book or {}
         self._answers: dict[str, Answer] = {}
         self._earmarks: dict[str, Earmark] = {}
         self._used: dict[str, str] = {}
@@ -98,7 +98,7 @@ class Room:
     def refused(self, order: LaunchOrder, stock: Stock, now_us: int) -> Short | None:
         """Why this launch has no room any more; its own earmark is not against it."""
         plan = self._planned(stock, now_us)
-        asks = asking.asked_by(order, self._connection, self._runtime)
+        asks = asking.asked_by(order, self._connection, self.runtime)
         short = self._short_of_quota(asks, plan, but_for=order.offer)
         if short is not None or (plan.keeps(order.offer) and self._earmarks[order.offer].asks == asks):
             return short
@@ -108,7 +108,7 @@ class Room:
     def launched(self, order: LaunchOrder, now_us: int) -> None:
         """The room goes on being kept until the launch's pods have their nodes."""
         before = self._earmarks.pop(order.offer, None)
-        asks = asking.asked_by(order, self._connection, self._runtime)
+        asks = asking.asked_by(order, self._connection, self.runtime)
         self._used[order.key] = order.offer
         self._earmarks[order.offer] = Earmark(asks, now_us + EARMARK_US, order.key)
         if before is None or before.asks != asks or (self._plan is not None and not self._plan.keeps(order.offer)):
@@ -136,7 +136,7 @@ class Room:
         shorts = []
         plan = self._planned(stock, now_us)
         for accelerator in here:
-            asks = asking.asked(offer.offer, terms, accelerator, self._connection, self._runtime)
+            asks = asking.asked(offer.offer, terms, accelerator, self._connection, self.runtime)
             short = self._short_of_quota(asks, plan) or self._keep(offer.offer, asks, plan, now_us + EARMARK_US)
             if short is None:
                 asks_for = asking.price(self._book, terms, accelerator, self._connection)
@@ -148,11 +148,11 @@ class Room:
         quotas = plan.stock.quotas
         if not quotas:
             return None
-        needs = asking.needs(asks, self._runtime, self._connection)
+        needs = asking.needs(asks, self.runtime, self._connection)
         together = dict(needs)
         for offer, promised in plan.asks.items():
             if offer != but_for:
-                together = plus(together, asking.needs(promised, self._runtime, self._connection))
+                together = plus(together, asking.needs(promised, self.runtime, self._connection))
         together = {name: amount for name, amount in together.items() if name in needs}
         return short_of_quota(quotas, needs) or short_of_quota(quotas, together)
 
