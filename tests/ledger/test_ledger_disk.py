@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,19 @@ async def test_all_who_shared_the_failed_transaction_are_told(tmp_path: Path) ->
         outcomes = await asyncio.gather(*big, return_exceptions=True)
     assert [type(o) for o in outcomes] == [LedgerUnavailable] * 3
     assert [e async for e in ledger.events()] == []
+    await ledger.close()
+
+
+async def test_a_number_that_somebody_else_has_taken_ends_the_whole_transaction(tmp_path: Path) -> None:
+    ledger = await SqlLedger.open(tmp_path / "l.db")
+    await ledger.commit(Batch(records=[record(1)]))
+    with closing(sqlite3.connect(tmp_path / "l.db")) as intruder, intruder:
+        intruder.execute("INSERT INTO events SELECT 400, at, project, job, kind, body_hash, chain FROM events")
+    with pytest.raises(LedgerUnavailable, match="UNIQUE"):
+        await ledger.commit(Batch(records=[record(2)] * 600, rows=[row("J2")], counters={"c": 1}))
+    assert [event.seq async for event in ledger.events()] == [1, 400]
+    assert (await ledger.row("J2"), await ledger.counters()) == (None, {})
+    assert (await ledger.commit(Batch(records=[record(2)] * 600))).first_seq == 401
     await ledger.close()
 
 
