@@ -13,14 +13,14 @@ from msgspec.structs import replace
 
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.lifecycle import active, fold_job, fold_ledger, open_offer
-from orchestrator.core.ranking import order
+from orchestrator.core.ranking import open_gates, rank
 from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, urgency
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger
 from orchestrator.model.job import AttemptState, JobRow, JobState, LedgerRow, OfferState, RefusalRow
 from orchestrator.model.offer import Capabilities
-from orchestrator.model.placement import How, Placement, Refused, Rules, Shape, Terms
+from orchestrator.model.placement import Gate, How, Placement, Refused, Rules, Shape, Terms
 
 PROBES = 8
 """Parked shapes that one release of capacity wakes: enough to find one that fits, few enough to cost nothing."""
@@ -65,7 +65,7 @@ class Book:
         rules = shape.rules
         if rules is None or (rules.expires_us is not None and now >= rules.expires_us):
             rules = shape.rules = compile_rules(self.contracts, self.providers_set, shape.shape, now)
-            shape.placement = None
+            shape.placements.clear()
             for terms, digest in _all_terms(rules):
                 self.terms.setdefault(digest, terms)
         return rules
@@ -74,13 +74,20 @@ class Book:
         """Whom to ask for this job now."""
         shape = self.shape_of(row)
         rules = self.rules(shape, now)
-        if not row.refusals:
-            if shape.placement is None or shape.prices != self.prices_version:
-                shape.placement = order(rules, self.prices(rules), (), now, row.episode)
-                shape.prices = self.prices_version
-            return rules, shape.placement
-        refused = [self._refused(r) for r in row.refusals]
-        return rules, order(rules, self.prices(rules), refused, now, row.episode)
+        if shape.prices != self.prices_version:
+            shape.placements.clear()
+            shape.prices = self.prices_version
+        gates = self._open_gates(row, rules, now)
+        key = tuple(gate.clause for gate in gates)
+        found = shape.placements.get(key)
+        if found is None:
+            found = shape.placements[key] = rank(rules, self.prices(rules), gates)
+        return rules, found
+
+    def _open_gates(self, row: JobRow, rules: Rules, now: int) -> tuple[Gate, ...]:
+        if not (rules.gates and row.refusals):
+            return rules.gates
+        return open_gates(rules, [self._refused(r) for r in row.refusals], now, row.episode)
 
     def prices(self, rules: Rules) -> dict[str, int]:
         """Cheapest lawful price by provider: quoted by the feed, else of the price book. Micro-dollars per GPU-hour."""
@@ -326,6 +333,8 @@ class Book:
         heapq.heappush(shape.aside, entry)
 
     def _index_offer(self, before: JobRow | None, after: JobRow) -> None:
+        if before is not None and before.offer is after.offer:
+            return
         was = open_offer(before) if before is not None else None
         now = open_offer(after)
         if was is not None and now is None and before is not None:
@@ -348,6 +357,8 @@ class Book:
             provider.waiters.clear()
 
     def _index_attempt(self, before: JobRow | None, after: JobRow) -> None:
+        if before is not None and before.attempts is after.attempts:
+            return
         was = active(before) if before is not None else None
         now = active(after)
         for attempt, by in ((was, -1), (now, +1)):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from orchestrator.model import event as ev
-from orchestrator.model.job import TERMINAL, JobRow
+from orchestrator.model.job import TERMINAL, JobRow, JobState
 
 
 class Family(Struct, frozen=True):
@@ -86,7 +86,7 @@ def count(event: ev.AnyEvent, at: int, before: JobRow | None, after: JobRow | No
     one = _COUNT.get(ev.kind_of(event))
     added = one(event, at, before, after) if one else {}
     if before is not None and after is not None and before.state not in TERMINAL:
-        added[key("orchestrator_phase_seconds_total", phase=before.state.value)] = at - before.applied_at
+        added[_PHASES[before.state]] = at - before.applied_at
         if after.state in TERMINAL:
             added[key("orchestrator_jobs_finished_total", state=after.state.value)] = 1
     return added
@@ -103,6 +103,10 @@ def key(name: str, **labels: str) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+_PHASES = {state: key("orchestrator_phase_seconds_total", phase=state.value) for state in JobState}
+"""At hand, because every event of a job needs one."""
 
 
 def bucket(microseconds: int) -> str:

@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from orchestrator.core.lifecycle import active, open_offer
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState, OfferState
 
 
@@ -24,7 +23,7 @@ class Act(StrEnum):
     STOP = "stop"
 
 
-class Effect(Struct, frozen=True):
+class Effect(Struct, frozen=True, gc=False):
     """One act. `n` is the offer's ordinal (deliver) or the epoch; `provider` is empty for acts at the run log."""
 
     act: Act
@@ -36,20 +35,18 @@ class Effect(Struct, frozen=True):
 def effects_of(row: JobRow) -> tuple[Effect, ...]:
     """Everything that this row wants done now."""
     found = []
-    offer = open_offer(row)
+    offer = row.offer
     if offer is not None and offer.state is OfferState.OPENED:
         found.append(Effect(Act.DELIVER, offer.provider, row.job, offer.n))
     if row.fence > row.fenced and row.ended_at is None:
         found.append(Effect(Act.FENCE, "", row.job, row.fence))
-    found.extend(_of_attempt(row))
+    if row.attempts:
+        found.extend(_of_attempt(row, row.attempts[-1]))
     return tuple(found)
 
 
-def _of_attempt(row: JobRow) -> list[Effect]:
-    attempt = row.attempts[-1] if row.attempts else None
-    if attempt is None:
-        return []
-    if active(row) is None:
+def _of_attempt(row: JobRow, attempt: AttemptRow) -> list[Effect]:
+    if attempt.state is AttemptState.ENDED:
         gone = attempt.how == "rejected"
         return [] if gone else [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
     if row.fence > attempt.epoch:

@@ -34,8 +34,17 @@ def order(
 ) -> Placement:
     """Whom to ask at `now_us`. `prices`: micro-dollars per GPU-hour by provider, firm before the price
     book's. `refusals`: this job's own; `episode`: the job's present one."""
+    return rank(rules, prices, open_gates(rules, refusals, now_us, episode))
+
+
+def open_gates(rules: Rules, refusals: Sequence[Refused], now_us: int, episode: int) -> tuple[Gate, ...]:
+    """The first rights that are still to be passed, in order: all that a job's own past decides."""
+    return tuple(gate for gate in rules.gates if not passed(gate, refusals, now_us, episode))
+
+
+def rank(rules: Rules, prices: Mapping[str, int], gates: tuple[Gate, ...]) -> Placement:
+    """The same for every job of a shape before which the same `gates` are still open."""
     priced = {c.provider: prices.get(c.provider, c.list_price) for c in rules.candidates}
-    gates = tuple(gate for gate in rules.gates if not passed(gate, refusals, now_us, episode))
     gated = {gate.holder for gate in gates}
     no_sayers = {gate.holder for gate in rules.gates} - gated
     over = {name for name, price in priced.items() if _exceeds(price, rules.ceiling_microusd)}

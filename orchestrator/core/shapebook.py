@@ -46,8 +46,8 @@ class ShapeBook:
     lift_at: int = 0
     """The end of a term for which its held jobs are set to be looked at again."""
     rules: Rules | None = None
-    placement: Placement | None = None
-    """For a job without refusals, at `prices`."""
+    placements: dict[tuple[str, ...], Placement] = field(default_factory=dict)
+    """For a job that still has to pass the gates of these clauses, at `prices`."""
     prices: int = -1
 
 

@@ -124,7 +124,11 @@ def due_at(row: JobRow, since: int = -1) -> int:
     """
     if row.ended_at is not None:
         return NEVER
-    due = min(unconfirmed_at(row), cancel_overdue_at(row), stop_overdue_at(row), missed_start_at(row))
+    due = missed_start_at(row)
+    if row.attempts:
+        due = min(due, unconfirmed_at(row), stop_overdue_at(row))
+    if row.state is JobState.STOPPING:
+        due = min(due, cancel_overdue_at(row))
     if row.state is JobState.QUEUED and row.wait_until is not None and row.wait_until > since:
         due = min(due, row.wait_until)
     return due
