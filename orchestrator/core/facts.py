@@ -1,7 +1,8 @@
 """What the loop tells the planner: wishes, replies, sightings, run-log reads. Facts, never conclusions.
 
 Made by the engine's lanes and watchers; consumed by `core.planner.on_fact`. A fact may be stale, repeated or about
-something long over: the planner ignores what no longer applies.
+something long over: the planner ignores what no longer applies. Facts are values and never part of a circle, so
+Python's collector need not walk them (`gc=False`), however many wait.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from orchestrator.model.offer import Answer, LaunchReply, PriceRow, Receipt, Sig
 from orchestrator.model.placement import Shape
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class Wish(Struct, frozen=True, kw_only=True, gc=False):
     """A job comes in."""
 
     job: str
@@ -24,34 +25,34 @@ class Wish(Struct, frozen=True, kw_only=True):
     shape: Shape
 
 
-class CancelWish(Struct, frozen=True):
+class CancelWish(Struct, frozen=True, gc=False):
     """Somebody wants the job's end."""
 
     job: str
     by: str
 
 
-class ResumeWish(Struct, frozen=True):
+class ResumeWish(Struct, frozen=True, gc=False):
     """Somebody, or a change, lets a held job go on."""
 
     job: str
     by: str
 
 
-class VisitWish(Struct, frozen=True):
+class VisitWish(Struct, frozen=True, gc=False):
     """Somebody wants to be let in at a running attempt."""
 
     job: str
     event: Accessed
 
 
-class Due(Struct, frozen=True):
+class Due(Struct, frozen=True, gc=False):
     """A timer of this job has come."""
 
     job: str
 
 
-class Delivery(Struct, frozen=True):
+class Delivery(Struct, frozen=True, gc=False):
     """A provider's reply to a delivered offer; `sent` is the sha256 of the bytes that left us."""
 
     provider: str
@@ -61,7 +62,7 @@ class Delivery(Struct, frozen=True):
     """Whether some other provider answered us meanwhile; if not, it is our network."""
 
 
-class Polled(Struct, frozen=True):
+class Polled(Struct, frozen=True, gc=False):
     """The feed of a provider, asked at `sent_at`, brought these answers and no others."""
 
     provider: str
@@ -69,7 +70,7 @@ class Polled(Struct, frozen=True):
     answers: tuple[Answer, ...] = ()
 
 
-class PollFailed(Struct, frozen=True):
+class PollFailed(Struct, frozen=True, gc=False):
     """A closing poll that got no reply."""
 
     provider: str
@@ -77,39 +78,39 @@ class PollFailed(Struct, frozen=True):
     others_answer: bool
 
 
-class Launched(Struct, frozen=True):
+class Launched(Struct, frozen=True, gc=False):
     """A provider's reply to a launch that we sent at `sent_at`."""
 
     reply: LaunchReply
     sent_at: int
 
 
-class Sighted(Struct, frozen=True):
+class Sighted(Struct, frozen=True, gc=False):
     """Machines were seen, or said to be gone."""
 
     provider: str
     sighting: Sighting
 
 
-class ProviderDown(Struct, frozen=True):
+class ProviderDown(Struct, frozen=True, gc=False):
     """A provider stopped answering."""
 
     provider: str
 
 
-class ProviderUp(Struct, frozen=True):
+class ProviderUp(Struct, frozen=True, gc=False):
     """A provider answers (again)."""
 
     provider: str
 
 
-class CapacityReleased(Struct, frozen=True):
+class CapacityReleased(Struct, frozen=True, gc=False):
     """A provider says that something became free."""
 
     provider: str
 
 
-class StartSeen(Struct, frozen=True, kw_only=True):
+class StartSeen(Struct, frozen=True, kw_only=True, gc=False):
     """The run log holds this epoch's start."""
 
     job: str
@@ -120,7 +121,7 @@ class StartSeen(Struct, frozen=True, kw_only=True):
     resumed_step: int = 0
 
 
-class DoneSeen(Struct, frozen=True):
+class DoneSeen(Struct, frozen=True, gc=False):
     """The run log holds the job's done."""
 
     job: str
@@ -131,7 +132,7 @@ class DoneSeen(Struct, frozen=True):
     """(micro-dollars, GPU-seconds) as the provider counts them, if it has said."""
 
 
-class ReleaseSeen(Struct, frozen=True, kw_only=True):
+class ReleaseSeen(Struct, frozen=True, kw_only=True, gc=False):
     """The run log holds this epoch's release."""
 
     job: str
@@ -141,35 +142,35 @@ class ReleaseSeen(Struct, frozen=True, kw_only=True):
     crash_loop: bool = False
 
 
-class BeatSeen(Struct, frozen=True):
+class BeatSeen(Struct, frozen=True, gc=False):
     """A new beat, or a new entry of this epoch: it lives."""
 
     job: str
     epoch: int
 
 
-class BeatSilent(Struct, frozen=True):
+class BeatSilent(Struct, frozen=True, gc=False):
     """No new beat for `limit` of our own readable time."""
 
     job: str
     epoch: int
 
 
-class Unstarted(Struct, frozen=True):
+class Unstarted(Struct, frozen=True, gc=False):
     """The run log was read, and holds no start of this epoch although one is overdue."""
 
     job: str
     epoch: int
 
 
-class GoneSeen(Struct, frozen=True):
+class GoneSeen(Struct, frozen=True, gc=False):
     """Listings confirm the end of everything that ran under this epoch's key."""
 
     job: str
     epoch: int
 
 
-class FencePlaced(Struct, frozen=True):
+class FencePlaced(Struct, frozen=True, gc=False):
     """The fence stands in the run log. `ran_ms`: user-code time of the epoch below, to its last beat."""
 
     job: str
@@ -179,7 +180,7 @@ class FencePlaced(Struct, frozen=True):
     ran_ms: int
 
 
-class StopPlaced(Struct, frozen=True):
+class StopPlaced(Struct, frozen=True, gc=False):
     """The stop stands in the run log: from here on this epoch neither claims nor starts."""
 
     job: str
@@ -187,14 +188,14 @@ class StopPlaced(Struct, frozen=True):
     unclaimed: bool
 
 
-class Priced(Struct, frozen=True):
+class Priced(Struct, frozen=True, gc=False):
     """A provider's prices, all of them."""
 
     provider: str
     rows: tuple[PriceRow, ...]
 
 
-class Stray(Struct, frozen=True):
+class Stray(Struct, frozen=True, gc=False):
     """The sweep found this key alive at a provider, and it is nobody's business."""
 
     provider: str
@@ -202,7 +203,7 @@ class Stray(Struct, frozen=True):
     gpus: int
 
 
-class Billed(Struct, frozen=True):
+class Billed(Struct, frozen=True, gc=False):
     """What a provider charges for an ended attempt."""
 
     job: str

@@ -1,7 +1,8 @@
 """What passes between us and a provider: offers, receipts, answers, launch orders, sightings, charges.
 
 Called by the provider port and everything on both sides of it. Values only: frozen, no clock, no I/O.
-Times are integer microseconds UTC, money is integer micro-dollars (per GPU-hour where it is a price).
+Times are integer microseconds UTC, money is integer micro-dollars (per GPU-hour where it is a price). None can be part
+of a circle, so Python's collector need not walk them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class SightingState(StrEnum):
     GONE = "gone"
 
 
-class OfferOut(Struct, frozen=True):
+class OfferOut(Struct, frozen=True, gc=False):
     """An offer as it leaves us: exactly the allow-list, nothing that tells who else is asked or how busy we are."""
 
     offer: str
@@ -70,7 +71,7 @@ class OfferOut(Struct, frozen=True):
     window_us: int
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Struct, frozen=True, gc=False):
     """The provider has the offer. A provider that answers by itself puts its answer in."""
 
     offer: str
@@ -79,7 +80,7 @@ class Receipt(Struct, frozen=True):
     answer: Answer | None = None
 
 
-class Undelivered(Struct, frozen=True):
+class Undelivered(Struct, frozen=True, gc=False):
     """The offer was not taken: not there, throttled, refused as malformed. Delivered again under the same id."""
 
     offer: str
@@ -87,7 +88,7 @@ class Undelivered(Struct, frozen=True):
     retry_after_us: int | None = None
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """A provider's terminal word on one offer."""
 
     offer: str
@@ -109,7 +110,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     provider_at: int | None = None
 
 
-class LaunchOrder(Struct, frozen=True, kw_only=True):
+class LaunchOrder(Struct, frozen=True, kw_only=True, gc=False):
     """One attempt to be started. The key is the idempotency token and the name of everything made for it."""
 
     key: str
@@ -137,14 +138,14 @@ class LaunchOrder(Struct, frozen=True, kw_only=True):
     """Accepted, micro-dollars per GPU-hour; None: none was asked."""
 
 
-class Confirmed(Struct, frozen=True):
+class Confirmed(Struct, frozen=True, gc=False):
     """The provider has the launch under its key (made now or before)."""
 
     key: str
     ref: str = ""
 
 
-class Rejected(Struct, frozen=True):
+class Rejected(Struct, frozen=True, gc=False):
     """The provider refuses the launch for good: nothing of it exists or will."""
 
     key: str
@@ -154,7 +155,7 @@ class Rejected(Struct, frozen=True):
     detail: str = ""
 
 
-class OutcomeUnknown(Struct, frozen=True):
+class OutcomeUnknown(Struct, frozen=True, gc=False):
     """Sent, and no trustworthy reply: it may or may not exist."""
 
     key: str
@@ -164,7 +165,7 @@ class OutcomeUnknown(Struct, frozen=True):
 LaunchReply: TypeAlias = Confirmed | Rejected | OutcomeUnknown
 
 
-class StopReply(Struct, frozen=True):
+class StopReply(Struct, frozen=True, gc=False):
     """Whether a stop was acknowledged. Only listings say that it worked."""
 
     key: str
@@ -172,7 +173,7 @@ class StopReply(Struct, frozen=True):
     detail: str = ""
 
 
-class Sighting(Struct, frozen=True):
+class Sighting(Struct, frozen=True, gc=False):
     """Machines seen under one launch key, as old as `seen_at` says."""
 
     key: str
@@ -184,7 +185,7 @@ class Sighting(Struct, frozen=True):
     detail: str = ""
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """What the provider bills for one launch key so far; the same id again replaces the earlier amount."""
 
     id: str
@@ -194,7 +195,7 @@ class Charge(Struct, frozen=True):
     final: bool
 
 
-class PriceRow(Struct, frozen=True):
+class PriceRow(Struct, frozen=True, gc=False):
     """A provider's current price for one accelerator in one region, micro-dollars per GPU-hour."""
 
     accelerator: str
@@ -202,7 +203,7 @@ class PriceRow(Struct, frozen=True):
     price: int
 
 
-class Notice(Struct, frozen=True):
+class Notice(Struct, frozen=True, gc=False):
     """Anything else worth telling; changes no state. `kind`: considering | maintenance | capacity (some came free)."""
 
     kind: str
@@ -210,7 +211,7 @@ class Notice(Struct, frozen=True):
     detail: str = ""
 
 
-class Observation(Struct, frozen=True):
+class Observation(Struct, frozen=True, gc=False):
     """One reply of the feed. Every answer given before the call arrived is in it (or in an earlier one)."""
 
     cursor: str
@@ -222,14 +223,14 @@ class Observation(Struct, frozen=True):
     prices: tuple[PriceRow, ...] = ()
 
 
-class Listing(Struct, frozen=True):
+class Listing(Struct, frozen=True, gc=False):
     """Everything alive that carries our label and a ledger id, as old as `as_of` says."""
 
     as_of: int
     sightings: tuple[Sighting, ...]
 
 
-class Capabilities(Struct, frozen=True, kw_only=True):
+class Capabilities(Struct, frozen=True, kw_only=True, gc=False):
     """What a provider promises about itself; constant while we are connected."""
 
     firm: Firmness = Firmness.NONE
