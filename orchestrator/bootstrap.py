@@ -7,6 +7,7 @@ not enforce, opens ledger and stores, makes providers by their entry points, and
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -75,8 +76,14 @@ class App:
     _watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Lead."""
+        """Lead.
+
+        What is there by then, modules and the loaded book, stays for the server's life: Python's collector need not
+        walk it again and again (0.1 s each time, while nothing else runs).
+        """
         await self.engine.start()
+        gc.collect()
+        gc.freeze()
         if self.watch is not None:
             self._watching = asyncio.create_task(self.watch.run())
 
@@ -86,6 +93,7 @@ class App:
 
     async def stop(self) -> None:
         """Let go of everything; no job is touched."""
+        gc.unfreeze()
         await self.engine.stop()
         if self._watching is not None:
             self._watching.cancel()
