@@ -49,6 +49,14 @@ class Kubelet:
         ray = {"name": "ray", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": state}
         self._status("pod", name, {"phase": "Succeeded", "containerStatuses": [ray]})
 
+    def completed(self, job: str, began: str, at: str) -> None:
+        """The Job controller, which the cluster has not either, says that this Job is complete."""
+        conditions = [
+            {"type": kind, "status": "True", "lastTransitionTime": at} for kind in ("SuccessCriteriaMet", "Complete")
+        ]
+        status = {"conditions": conditions, "startTime": began, "completionTime": at, "succeeded": 1}
+        self._status("job", job, status)
+
     def removed(self, name: str) -> None:
         """The pod is deleted, and its kubelet has let it go."""
         self.cluster.kubectl("delete", "pod", name, "-n", self.namespace, "--force", "--grace-period=0")

@@ -6,13 +6,25 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.adapters.providers.kubernetes import asking, billing, records
+from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.feed import Feed
-from orchestrator.adapters.providers.kubernetes.machines import Fate, began, moment
+from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, began, moment
 from orchestrator.adapters.providers.kubernetes.memory import Memory
-from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US, Main, Node, Pod, Record
+from orchestrator.adapters.providers.kubernetes.resources import (
+    KEY,
+    LEDGER,
+    MANAGED_BY,
+    US,
+    Main,
+    Meta,
+    Node,
+    Pod,
+    Record,
+)
 from orchestrator.adapters.providers.kubernetes.room import Room, Stock
 from orchestrator.adapters.providers.kubernetes.sightings import Launch
 from orchestrator.model.offer import Charge, LaunchOrder
@@ -47,7 +59,9 @@ class Seen:
 
     def __init__(self, order: LaunchOrder = ORDER) -> None:
         self.memory, self.order, self.main = Memory(), order, None
-        self.data: dict[str, str] = records.new(order, "training", "l1")["data"]
+        self.agreed = billing.on_main(order).get(billing.ANNOTATION, "")
+        unrecorded = billing.unrecorded(Launch(key=order.key, record=None, main=None, agreed=self.agreed))
+        self.data: dict[str, str] = records.new(order.key, "l1", {"data": unrecorded})["data"]
         self.memory.node(NODE, False, 0)
         self.there: dict[str, Pod] = {}
 
@@ -155,6 +169,46 @@ def test_what_never_had_a_machine_costs_nothing_and_what_has_no_price_is_not_bil
     )
     free = Seen(an_order(price=None)).pods(pod("a", "10:00:00", "10:30:00"))
     assert billing.bill(free.launch("11:00:00")) is None
+
+
+def test_what_was_agreed_is_read_from_whatever_is_there_the_record_first() -> None:
+    on_main, dear = billing.on_main(ORDER), billing.on_main(an_order(workers=2, gpus=4, price=9 * PRICE))
+    main = msgspec.convert({"metadata": {"name": "run", "annotations": on_main}}, Main)
+    ran = {"a": Machine("a", "n1", ended=True, began=moment(at("10:00:00")), over=moment(at("10:30:00")))}
+    of_main = Launch(key=ORDER.key, record=None, main=main, machines=ran)
+    remembered = Launch(key=ORDER.key, record=None, main=None, machines=ran, agreed=on_main[billing.ANNOTATION])
+    recorded = Launch(key=ORDER.key, record=Seen().record, main=None, machines=ran, agreed=dear[billing.ANNOTATION])
+    bill = billing.bill(of_main)
+    assert bill is not None and bill.microdollars == 4 * 1800 * PRICE // 3600
+    assert billing.bill(remembered) == billing.bill(recorded) == bill
+    assert billing.unrecorded(of_main) == billing.unrecorded(remembered) == {billing.AGREED: Seen().agreed}
+    assert billing.unrecorded(recorded) == billing.unrecorded(Launch(key="k", record=None, main=None)) == {}
+
+
+def test_what_a_main_object_said_is_remembered_until_its_launch_is_closed() -> None:
+    memory, meta = Memory(), {"name": "run", "labels": LABELS, "annotations": billing.on_main(ORDER)}
+    memory.main(msgspec.convert(meta, Meta))
+    assert memory.agreed == {ORDER.key: Seen().agreed}
+    memory.main(msgspec.convert(meta | {"annotations": {}, "labels": LABELS | {KEY: "other"}}, Meta))
+    memory.forget(ORDER.key)
+    assert memory.agreed == {} and billing.on_main(an_order(price=None)) == {}
+
+
+def test_a_launch_has_one_bill_however_often_it_is_settled_and_whatever_is_left_of_it_by_then() -> None:
+    told: list[Charge] = []
+    bills = Bills("l1", told.append)
+    gone = Seen().pods(pod("a", "10:00:00", "10:30:00")).launch("11:00:00")
+    first = bills.settle(gone)
+    assert bills.settle(replace(gone, machines={})) == first and told == [first]
+    assert Bills("l2", told.append).settle(gone) is None and told == [first]
+
+
+def test_a_bill_from_a_closed_record_is_told_again_as_it_is_and_not_worked_out_anew() -> None:
+    told: list[Charge] = []
+    bills, first = Bills("l1", told.append), Seen().pods(pod("a", "10:00:00", "10:30:00")).bill()
+    closed = {"metadata": {"name": ORDER.key, "labels": LABELS}, "data": records.closed(7, bill=first)["data"]}
+    bills.restore([msgspec.convert(closed, Record)])
+    assert bills.settle(Launch(key=ORDER.key, record=Seen().record, main=None)) == first and told == [first]
 
 
 def test_a_closed_record_holds_the_bill_and_one_that_somebody_spoilt_holds_none() -> None:

@@ -40,7 +40,7 @@ def subject(cluster: Cluster, namespace: str, front: Front, folder: Path) -> Sub
         front.leave(gone)
 
     async def throttle() -> None:
-        front.once("POST", "/configmaps", 429, **{"Retry-After": "1"})
+        front.once("POST", "/jobs", 429, **{"Retry-After": "1"})
 
     async def reconnect() -> Provider:
         return connect()

@@ -1,11 +1,11 @@
 """What does an ended launch cost? The accepted price, for the GPUs that were ordered, while its machines ran.
 
-A cluster sends no bills: what it costs is what the operator's price book says. Called when a launch is recorded (what
-was agreed), when it is gone (the bill) and when its record is closed (the bill again, so that a server after us tells
-the very same). Pure. A machine counts from when it was bound to its node until its containers ended, by the cluster's
-own times, in whole seconds, the rest dropped; the sum is rounded down to whole micro-dollars. Whose end nobody saw
-counts until its job was over, or we missed it. No launch costs more than what was ordered: its workers' GPUs at once,
-none for longer than the order allows.
+A cluster sends no bills: what it costs is what the operator's price book says. Called when a launch is made (what was
+agreed goes along with its main object) and recorded (the same again), when it is gone (the bill) and when its record is
+closed (the bill again, so that a server after us tells the very same). Pure. A machine counts from when it was bound to
+its node until its containers ended, by the cluster's own times, in whole seconds, the rest dropped; the sum is rounded
+down to whole micro-dollars. Whose end nobody saw counts until its job was over, or we missed it. No launch costs more
+than what was ordered: its workers' GPUs at once, none for longer than the order allows.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from orchestrator.adapters.providers.kubernetes.resources import Main, Record
 from orchestrator.adapters.providers.kubernetes.sightings import FINISHED, Launch
 from orchestrator.model.offer import Charge, LaunchOrder
 
+ANNOTATION = "orchestrator.dev/agreed"
+"""On a main object: what the launch was ordered for, if a price was accepted."""
 AGREED = "agreed"
-"""In a record's data: what the launch was ordered for, if a price was accepted."""
+"""In a record's data: the same, for the main object may be gone by the time of the bill."""
 BILL = "bill"
 """In a closed record's data: what it came to."""
 _US = 1_000_000
@@ -36,17 +38,23 @@ class Agreed(Struct, frozen=True):
     longest_ms: int
 
 
-def agreed(order: LaunchOrder) -> dict[str, str]:
-    """What a new record keeps of the order; nothing where no price was accepted."""
+def on_main(order: LaunchOrder) -> dict[str, str]:
+    """What a main object keeps of the order; nothing where no price was accepted."""
     if order.price is None:
         return {}
     said = Agreed(order.price, order.gpus, order.workers, order.delete_after_ms)
-    return {AGREED: msgspec.json.encode(said).decode()}
+    return {ANNOTATION: msgspec.json.encode(said).decode()}
+
+
+def unrecorded(launch: Launch) -> dict[str, str]:
+    """What the launch's record is to say, and does not yet; nothing where no price is known."""
+    text = next(iter(_elsewhere(launch)), "")
+    return {AGREED: text} if text and not _in_record(launch) else {}
 
 
 def bill(launch: Launch) -> Charge | None:
-    """The final bill of a launch that is gone; None: no price was agreed, or somebody has spoilt the record."""
-    said = _agreed(launch.record)
+    """The final bill of a launch that is gone; None: no price was agreed, or somebody has spoilt it."""
+    said = next(filter(None, map(_agreed, _in_record(launch) + _elsewhere(launch))), None)
     if said is None:
         return None
     finished = _finished(launch.main)
@@ -71,9 +79,20 @@ def told(record: Record) -> Charge | None:
         return None
 
 
-def _agreed(record: Record | None) -> Agreed | None:
+def _in_record(launch: Launch) -> list[str]:
+    text = (launch.record.data or {}).get(AGREED, "") if launch.record else ""
+    return [text] if text else []
+
+
+def _elsewhere(launch: Launch) -> list[str]:
+    """What was agreed as the main object says, or said while it was there."""
+    text = (launch.main.metadata.annotations or {}).get(ANNOTATION, "") if launch.main else ""
+    return [*filter(None, (text, launch.agreed))]
+
+
+def _agreed(text: str) -> Agreed | None:
     try:
-        return msgspec.json.decode((record.data or {}).get(AGREED, "null"), type=Agreed | None) if record else None
+        return msgspec.json.decode(text, type=Agreed)
     except msgspec.MsgspecError:
         return None
 

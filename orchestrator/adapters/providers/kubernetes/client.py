@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -18,20 +18,40 @@ import msgspec
 
 from orchestrator.adapters.providers.kubernetes import errors
 from orchestrator.adapters.providers.kubernetes.credentials import connect
+from orchestrator.adapters.providers.kubernetes.resources import Thing
 from orchestrator.ports.provider import Misconfigured, Unreachable
 
 T = TypeVar("T")
 
-TIMEOUT_S = 15.0
 CONNECT_S = 3.0
+TIMEOUT = aiohttp.ClientTimeout(total=15.0, sock_connect=CONNECT_S)
 SILENCE_S = 90.0
 """A watch that says nothing for so long, not even a bookmark (one a minute), is cut off and taken up again."""
 HEARTBEAT_S = 20.0
 CHANNELS = "v4.channel.k8s.io"
 """How commands and ports share a WebSocket: the first byte of each message is its channel."""
+JSON = "application/json"
+METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
+"""What a reply to a change holds where nobody reads more: the server need not write the object out, nor we read it."""
+UNWARNED = {"fieldValidation": "Ignore"}
+"""What the server does not know is dropped, as by default; without a second reading for warnings that nobody hears."""
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 Params = Mapping[str, str | int]
+
+
+class _Request(NamedTuple):
+    """One request, as it may be sent again."""
+
+    method: str
+    path: str
+    params: Params
+    body: Any = None
+    content: str = JSON
+    accept: str = JSON
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
 
 
 class Client:
@@ -52,11 +72,16 @@ class Client:
 
     async def create(self, path: str, body: Any, kind: type[T]) -> T:
         """Make something. Raises `Taken` where its name is taken."""
-        return self._decode(await self._call("POST", path, body), kind, path)
+        return self._decode(await self._call("POST", path, body, params=UNWARNED, accept=_accept(kind)), kind, path)
 
     async def merge(self, path: str, body: Any, kind: type[T]) -> T:
         """Change the fields that are named, and no other."""
-        return self._decode(await self._call("PATCH", path, body, content=MERGE), kind, path)
+        data = await self._call("PATCH", path, body, params=UNWARNED, content=MERGE, accept=_accept(kind))
+        return self._decode(data, kind, path)
+
+    async def replace(self, path: str, body: Any, kind: type[T]) -> T:
+        """Put this in its place. Raises `Taken` where it is not any more what was read (`resourceVersion`)."""
+        return self._decode(await self._call("PUT", path, body, params=UNWARNED, accept=_accept(kind)), kind, path)
 
     async def apply(self, path: str, body: Any, kind: type[T]) -> T:
         """Make it so, whether it is there or not: our fields, taken from whoever held them."""
@@ -68,7 +93,7 @@ class Client:
         given = {"uid": uid, "resourceVersion": version}
         options = {"propagationPolicy": policy, "preconditions": {k: v for k, v in given.items() if v}}
         try:
-            await self._call("DELETE", path, options)
+            await self._call("DELETE", path, options, accept=METADATA)
         except errors.Absent:
             return False
         return True
@@ -84,9 +109,8 @@ class Client:
 
     async def lines(self, path: str, params: Params, silence_s: float = SILENCE_S) -> AsyncIterator[bytes]:
         """A reply that goes on for long, line by line."""
-        response = await self._open("GET", path, None, params, "application/json", aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT_S, sock_read=silence_s
-        ))  # fmt: skip
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
+        response = await self._open(_Request("GET", path, params), timeout)
         try:
             rest = b""
             async for chunk in response.content.iter_any():
@@ -106,8 +130,7 @@ class Client:
             api = await self._connected()
             token = await api.configuration.get_api_key_with_prefix("BearerToken")
             headers = {"User-Agent": "orchestrator"} | ({"Authorization": token} if token else {})
-            pool = api.rest_client.pool_manager or api.rest_client._create_pool_manager()
-            api.rest_client.pool_manager = pool
+            pool = _pool(api)
             url = f"{api.configuration.host}{path}?{urlencode(params)}"
             self.calls += 1
             try:
@@ -139,51 +162,50 @@ class Client:
         body: Any = None,
         *,
         params: Params | None = None,
-        content: str = "application/json",
+        content: str = JSON,
+        accept: str = JSON,
     ) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_S)
-        response = await self._open(method, path, body, params or {}, content, timeout)
+        request = _Request(method, path, params or {}, body, content, accept)
+        response = await self._open(request, TIMEOUT)
         try:
             return await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(f"{method} {path}", error) from error
 
-    async def _open(
-        self, method: str, path: str, body: Any, params: Params, content: str, timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
+    async def _open(self, request: _Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         """The reply to one request, its body not read yet; a success. With new credentials once, if need be."""
         for again in (True, False):
             api = await self._connected()
-            response = await self._send(api, method, path, body, params, content, timeout)
+            response = await self._send(api, request, timeout)
             if response.status < 300:
                 return response
-            said = await self._read(response, f"{method} {path}")
+            said = await self._read(response, str(request))
             if response.status != 401 or not again:
                 break
             await self._forget(api)
         raise errors.problem(
-            response.status, said, response.headers.get("Retry-After"), f"provider {self.name}: {method} {path}"
+            response.status, said, response.headers.get("Retry-After"), f"provider {self.name}: {request}"
         )
 
-    async def _send(
-        self, api: Any, method: str, path: str, body: Any, params: Params, content: str, timeout: Any
-    ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content, "User-Agent": "orchestrator"}
+    async def _send(self, api: Any, request: _Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        headers = {"Accept": request.accept, "Content-Type": request.content, "User-Agent": "orchestrator"}
         token = await api.configuration.get_api_key_with_prefix("BearerToken")
         if token:
             headers["Authorization"] = token
-        url = api.configuration.host + path + (f"?{urlencode(params)}" if params else "")
+        url = api.configuration.host + request.path + (f"?{urlencode(request.params)}" if request.params else "")
+        data = None if request.body is None else msgspec.json.encode(request.body)
         self.calls += 1
         try:
-            reply = await api.rest_client.request(method, url, headers, body, _request_timeout=timeout)
+            response: aiohttp.ClientResponse = await _pool(api).request(
+                request.method, url, headers=headers, data=data, timeout=timeout, **_ways(api.configuration)
+            )
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
             remedy = "correct certificate-authority in the kubeconfig"
             raise Misconfigured(
                 f"provider {self.name}: {api.configuration.host} is not who it says ({error}); {remedy}"
             ) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._unreachable(f"{method} {path}", error) from error
-        response: aiohttp.ClientResponse = reply.response
+            raise self._unreachable(str(request), error) from error
         return response
 
     async def _read(self, response: aiohttp.ClientResponse, what: str) -> bytes:
@@ -213,3 +235,21 @@ class Client:
 
     def _unreachable(self, what: str, error: Exception) -> Unreachable:
         return Unreachable(f"provider {self.name}: no reply to {what}: {error or type(error).__name__}")
+
+
+def _accept(kind: type[Any]) -> str:
+    """What to ask for where only this is read."""
+    return METADATA if kind is Thing else JSON
+
+
+def _pool(api: Any) -> Any:
+    """The official client's connections, without what it does around each request."""
+    if api.rest_client.pool_manager is None:
+        api.rest_client.pool_manager = api.rest_client._create_pool_manager()
+    return api.rest_client.pool_manager
+
+
+def _ways(configuration: Any) -> dict[str, Any]:
+    """How to get there, as the official client would."""
+    named = {"server_hostname": configuration.tls_server_name, "proxy": configuration.proxy}
+    return {name: value for name, value in (named | {"proxy_headers": configuration.proxy_headers}).items() if value}

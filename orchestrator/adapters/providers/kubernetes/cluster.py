@@ -23,6 +23,7 @@ from orchestrator.adapters.providers.kubernetes.objects import Runtime, name_of
 from orchestrator.adapters.providers.kubernetes.resources import (
     JOB,
     KEY,
+    LEDGER,
     NODE,
     OURS,
     POD,
@@ -33,6 +34,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     Kind,
     Main,
     Many,
+    Meta,
     Node,
     Pod,
     Quota,
@@ -187,20 +189,43 @@ class Cluster:
             mine.discard(name)
             if not mine:
                 del self._mine[key]
-                if (self.connection.namespace, key) not in self.records.objects:
-                    self.memory.forget(key)
+                self._left(key, pod.metadata)
         self._dirty(key)
 
     def _record(self, record: Record, gone: bool) -> None:
         key = record.metadata.label(KEY)
+        self.memory.coming.discard(key)
         if gone:
             self.memory.forget(key)
+            self.written(key)
         else:
             self.memory.record(key, records.machines_of(record))
         self._dirty(key)
 
     def _main(self, main: Main, gone: bool) -> None:
-        self._dirty(main.metadata.label(KEY))
+        key = main.metadata.label(KEY)
+        if not gone:
+            self.memory.main(main.metadata)
+        elif key:
+            self._left(key, main.metadata)
+        self._dirty(key)
+
+    def _left(self, key: str, meta: Meta) -> None:
+        """Something of this launch is gone. If it was the last, and not by us, that is to be written down."""
+        there = self._there(key) or (self.connection.namespace, key) in self.records.objects
+        if there or key in self.memory.coming:
+            return
+        if key in self.memory.closed:
+            self.memory.closed.discard(key)
+            self.memory.forget(key)
+        else:
+            self.memory.unwritten[key] = meta.label(LEDGER)
+
+    def written(self, key: str) -> None:
+        """Its record was written, or is not watched any more."""
+        if not self._there(key):
+            self.memory.closed.discard(key)
+        self._dirty(key)
 
     def _quota(self, quota: Quota, gone: bool) -> None:
         self._stock = None
@@ -252,6 +277,10 @@ class Cluster:
                 return replace(main, kind=kind.name)
         return None
 
+    def _there(self, key: str) -> bool:
+        """Whether it has a main object or pods, as last told."""
+        return key in self._mine or self.main(key) is not None
+
     def launch(self, key: str) -> Launch:
         """What is under this key, as last told."""
         names = self._mine.get(key, ())
@@ -261,8 +290,10 @@ class Cluster:
 
     def _launch(self, key: str, record: Record | None, main: Main | None, pods: Sequence[Pod]) -> Launch:
         fates = self.memory.fates(key, pods, self.by_name, self._now())
-        machines = dict(self.memory.machines.get(key, {}))
-        return Launch(key=key, record=record, main=main, pods=tuple(pods), machines=machines, fates=fates)
+        machines, agreed = dict(self.memory.machines.get(key, {})), self.memory.agreed.get(key, "")
+        return Launch(
+            key=key, record=record, main=main, pods=tuple(pods), machines=machines, fates=fates, agreed=agreed
+        )  # fmt: skip
 
     def sighting(self, key: str) -> Sighting | None:
         """What is to be said of this key, as last told."""

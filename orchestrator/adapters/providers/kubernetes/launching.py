@@ -1,17 +1,18 @@
 """How does one launch come to be, and how is it ended? The calls in their order, each of which may be the last before
 a crash.
 
-Called by the provider. The record is made first and takes the key; then the main object, then what belongs to it. Done
-again, each step finds what the last time left. Nothing is ever deleted but what carries our label and a ledger id.
+Called by the provider. A launch reads whether its key has a record, then makes the main object, which takes the key,
+then what belongs to it. Done again, each step finds what the last time left. A stop puts down its record before it
+deletes anything, and nothing is ever deleted but what carries our label and a ledger id.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.adapters.providers.kubernetes import records
+from orchestrator.adapters.providers.kubernetes import records, sightings
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.objects import NotOverridable, Runtime, manifests, name_of
@@ -29,8 +30,18 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     Record,
     Thing,
 )
-from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE, STOPPED
-from orchestrator.model.offer import Confirmed, LaunchOrder, LaunchReply, OutcomeUnknown, Reason, Rejected, StopReply
+from orchestrator.adapters.providers.kubernetes.scribe import Scribe
+from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE, STOPPED, Launch
+from orchestrator.model.offer import (
+    Confirmed,
+    LaunchOrder,
+    LaunchReply,
+    OutcomeUnknown,
+    Reason,
+    Rejected,
+    SightingState,
+    StopReply,
+)
 from orchestrator.ports.provider import Misconfigured
 
 PATIENCE_US = 30_000_000
@@ -41,8 +52,10 @@ TOKEN_BYTES = 32
 class Launching:
     """The launches of one cluster."""
 
-    def __init__(self, cluster: Cluster, now: Callable[[], int], entropy: Callable[[int], bytes]) -> None:
-        self._cluster, self._client = cluster, cluster.client
+    def __init__(
+        self, cluster: Cluster, scribe: Scribe, now: Callable[[], int], entropy: Callable[[int], bytes]
+    ) -> None:
+        self._cluster, self._client, self._scribe = cluster, cluster.client, scribe
         self._now, self._entropy = now, entropy
         self._deleting: dict[str, int] = {}
 
@@ -56,7 +69,7 @@ class Launching:
             if meta is not None and not _same(meta, order):
                 return self._foreign(order, kind, meta)
         if main is not None:
-            if record is not None and _open(record) and main[1].deletion_timestamp is None:
+            if (record is None or _open(record)) and main[1].deletion_timestamp is None:
                 await self._beside(order, main[0], main[1])
             return Confirmed(order.key, f"{main[0].name}/{name_of(order.key)}")
         if record is None or (_open(record) and not self._made(order.key, record)):
@@ -65,31 +78,22 @@ class Launching:
 
     async def make(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
         """Make what is not there yet. Raises as the client does, with some of it made perhaps."""
-        space = self._cluster.connection.namespace
-        try:
-            await self._client.create(RECORD.path(space), records.new(order, space, ledger), Thing)
-        except Taken:
+        if await self._record(order.key) is not None:
             reply = await self.known(order)
             if reply is not None:
                 return reply
-        except Absent as error:
-            raise Misconfigured(f"{error}; create the namespace, or correct `connection.namespace`") from error
-        except Refused as no:
-            return self._rejected(order, no.means, str(no))
         return await self._objects(order, ledger, workload)
 
-    async def give_up(self, order: LaunchOrder, means: Meaning, why: str) -> LaunchReply:
-        """Reject it: whatever its record says, it starts nothing any more."""
-        path = RECORD.path(self._cluster.connection.namespace, order.key)
-        with contextlib.suppress(Absent):
-            await self._client.merge(path, records.closed(self._now(), why=why[:300]), Thing)
+    async def give_up(self, order: LaunchOrder, ledger: str, means: Meaning, why: str) -> LaunchReply:
+        """Reject it: its key starts nothing any more."""
+        await self._put(order.key, ledger, records.closed(self._now(), why=why[:300]))
         return self._rejected(order, means, why)
 
     async def _objects(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
         try:
             main, *beside = self._manifests(order, ledger, workload, self._cluster.runtime_of(workload))
         except NotOverridable as error:
-            return await self.give_up(order, Meaning(Reason.SPEC), str(error))
+            return await self.give_up(order, ledger, Meaning(Reason.SPEC), str(error))
         kind = KINDS[main["kind"]]
         try:
             made = await self._client.create(kind.path(self._cluster.connection.namespace), main, Thing)
@@ -97,11 +101,11 @@ class Launching:
             reply = await self.known(order)
             return reply or OutcomeUnknown(order.key, "its object was there and was gone when it was read")
         except Refused as no:
-            return await self.give_up(order, no.means, str(no))
+            return await self.give_up(order, ledger, no.means, str(no))
         except Absent as error:
-            raise Misconfigured(
-                f"{error}; `connection.runtime` asks for a kind that this cluster does not serve"
-            ) from error
+            remedy = "create the namespace, or correct `connection.namespace` and `connection.runtime`"
+            raise Misconfigured(f"{error}; {remedy}") from error
+        self._cluster.memory.main(made.metadata)
         await self._create_all(beside, kind, made.metadata)
         return Confirmed(order.key, f"{kind.name}/{name_of(order.key)}")
 
@@ -144,27 +148,40 @@ class Launching:
     async def stop(self, key: str) -> StopReply:
         """Have everything of ours under this key deleted. What is watched is not read again; its uid is a condition."""
         launch = self._cluster.launch(key)
-        closes = await self._mark_stopped(key, launch.record) and not launch.left and not launch.machines
-        done = [await self._delete(kind, key) for kind in self._cluster.kinds]
-        if closes and not any(there for there, _ in done):
-            await self._merge_record(key, records.closed(self._now()))
+        over = launch.main is not None and sightings.state(launch) is SightingState.GONE
+        closes = await self._mark_stopped(launch, over) and not launch.left
+        done = [await self._delete(kind, key) for kind in self._kinds(key)]
+        if closes and not over and not any(there for there, _ in done):
+            await self._put(key, launch.ledger, self._scribe.closing(key))
         return StopReply(key, True, "; ".join(said for _, said in done if said))
 
-    async def _mark_stopped(self, key: str, watched: Record | None) -> bool:
-        """Have the record say that nothing starts under this key any more; whether it did not yet."""
-        record = watched
-        if record is not None and record.metadata.ours and _open(record):
-            only = {"metadata": {"uid": record.metadata.uid}}
-            with contextlib.suppress(Taken, Absent):
-                return await self._merge_record(key, records.with_state(STOPPED) | only)
-        record = await self._record(key)
-        if record is None or not record.metadata.ours or not (_open(record) or record.data is None):
+    async def _mark_stopped(self, launch: Launch, over: bool) -> bool:
+        """Have a record say that nothing starts under this key any more (`over`: nor is alive); whether none did."""
+        if launch.key in self._cluster.memory.closed:
             return False
-        return await self._merge_record(key, records.with_state(STOPPED))
+        change = self._scribe.closing(launch.key) if over else records.with_state(STOPPED)
+        if launch.ledger and launch.state == LAUNCHED:
+            return await self._put(launch.key, launch.ledger, change)
+        record = await self._record(launch.key)
+        if record is not None:
+            mine = record.metadata.ours and (_open(record) or record.data is None)
+            return mine and await self._put(launch.key, record.metadata.label(LEDGER), change)
+        main = await self._main(launch.key)  # nothing of it was told yet
+        if main is None or not main[1].ours:
+            return False
+        self._cluster.memory.main(main[1])
+        return await self._put(launch.key, main[1].label(LEDGER), change)
 
-    async def _merge_record(self, key: str, change: dict[str, Any]) -> bool:
-        await self._client.merge(RECORD.path(self._cluster.connection.namespace, key), change, Thing)
+    async def _put(self, key: str, ledger: str, change: dict[str, Any]) -> bool:
+        with contextlib.suppress(Refused):  # there is no room for a record; what is alive must end all the same
+            await self._scribe.put(key, ledger, change)
+            self._cluster.written(key)
         return True
+
+    def _kinds(self, key: str) -> Sequence[Kind]:
+        """Where its main object is: as watched, else anywhere."""
+        name = self._cluster.connection.namespace, name_of(key)
+        return [kind for kind, mirror in self._cluster.mains.items() if name in mirror.objects] or self._cluster.kinds
 
     async def _delete(self, kind: Kind, key: str) -> tuple[bool, str]:
         """Delete one object, if it is ours: whether there was one, and what there is to say."""

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from orchestrator.adapters.providers.kubernetes.billing import ANNOTATION
 from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, ended, fate, fate_of_missing, remembered
-from orchestrator.adapters.providers.kubernetes.resources import KEY, Node, Pod
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, Meta, Node, Pod
 
 
 class Memory:
@@ -20,8 +21,14 @@ class Memory:
     def __init__(self) -> None:
         self.machines: dict[str, dict[str, Machine]] = {}
         """key → uid → machine."""
-        self.unwritten: set[str] = set()
-        """Keys whose record lacks a machine."""
+        self.unwritten: dict[str, str] = {}
+        """Keys whose record lacks a machine, or is missing; each with the ledger that it belongs to."""
+        self.agreed: dict[str, str] = {}
+        """key → what its main object says was agreed on the price, though it may have been deleted since."""
+        self.coming: set[str] = set()
+        """Keys whose record was made by us, and has not been told yet."""
+        self.closed: set[str] = set()
+        """Keys whose record is closed, while something of the launch is there still."""
         self._missing: dict[str, int] = {}
         self._ready: dict[str, int] = {}
 
@@ -40,10 +47,15 @@ class Memory:
         known = self.machines.setdefault(key, {})
         if uid not in known:
             known[uid] = remembered(pod)
-            self.unwritten.add(key)
+            self.unwritten[key] = pod.metadata.label(LEDGER)
         if not known[uid].ended and fate(pod, nodes.get(pod.spec.node_name)) is Fate.ENDED:
             known[uid] = ended(known[uid], pod)
-            self.unwritten.add(key)  # its node may be gone by the time a server after us asks
+            self.unwritten[key] = pod.metadata.label(LEDGER)  # its node may be gone by the time a server after us asks
+
+    def main(self, meta: Meta) -> None:
+        """A main object of ours was read."""
+        if meta.label(KEY) and ANNOTATION in (meta.annotations or {}):
+            self.agreed[meta.label(KEY)] = (meta.annotations or {})[ANNOTATION]
 
     def record(self, key: str, told: Mapping[str, Machine]) -> None:
         """A record was read."""
@@ -52,13 +64,14 @@ class Memory:
             if machine.ended or uid not in known:
                 known[uid] = machine
         if known == dict(told):
-            self.unwritten.discard(key)
+            self.unwritten.pop(key, None)
 
     def forget(self, key: str) -> None:
         """Its record is closed, or was deleted."""
         for uid in self.machines.pop(key, ()):
             self._missing.pop(uid, None)
-        self.unwritten.discard(key)
+        self.unwritten.pop(key, None)
+        self.agreed.pop(key, None)
 
     def fates(self, key: str, pods: Iterable[Pod], nodes: Mapping[str, Node], now_us: int) -> dict[str, Fate]:
         """Of the pods that are there and of every machine that no longer is."""
@@ -76,7 +89,7 @@ class Memory:
             gone = uid not in there or found[uid] is Fate.ENDED
             if gone and not machine.over:  # nobody says when
                 known[uid] = replace(machine, over=now_us, said=False)
-                self.unwritten.add(key)
+                self.unwritten.setdefault(key, "")  # its record is there, or has its ledger here already
             elif not gone and machine.over:  # a watch that lagged behind a listing
                 known[uid] = replace(machine, over=0, said=True)
         return found

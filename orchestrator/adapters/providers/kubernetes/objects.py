@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
-from orchestrator.adapters.providers.kubernetes import indexed, kuberay
+from orchestrator.adapters.providers.kubernetes import billing, indexed, kuberay
 from orchestrator.adapters.providers.kubernetes.connection import OVERRIDABLE, Connection
 from orchestrator.adapters.providers.kubernetes.pods import (
     ATTEMPT_KEY,
@@ -73,8 +73,9 @@ def manifests(
         main["spec"]["suspend"] = True
         if workload:
             meta["labels"][WORKLOAD] = workload
-    if runtime == "kuberay":
-        meta["annotations"] = dict(kuberay.ANNOTATIONS)
+    annotations = (kuberay.ANNOTATIONS if runtime == "kuberay" else {}) | billing.on_main(order)
+    if annotations:
+        meta["annotations"] = annotations
     main["metadata"] = meta
     beside = {"namespace": connection.namespace, "labels": labels}
     secret = {

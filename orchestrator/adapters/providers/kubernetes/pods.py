@@ -2,7 +2,7 @@
 
 Called by the renderings of a RayJob and of an indexed Job. Pure. A pod's containers depend on nothing but the terms,
 the offer's id and the connection: what Kueue was asked to reserve is, container by container, what is launched later.
-What the API server would fill in by itself is therefore spelled out.
+What the API server would fill in by itself is therefore spelled out for it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STOP_WAIT_S = 600
 """How long Ray waits for the agent after SIGTERM: longer than any grace, which the agent itself keeps."""
 _NAMED = {"volumeMounts": "mountPath", "topologySpreadConstraints": "topologyKey"}
 _BY_NAME = frozenset({"containers", "initContainers", "volumes", "env", "imagePullSecrets", "ports"})
-_DEFAULTS: Doc = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
+_FILLED_IN: Doc = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
 
 
 class Need(Struct, frozen=True, kw_only=True):
@@ -167,12 +167,13 @@ def _ours(need: Need, connection: Connection, container: Doc) -> Doc:
         user["envFrom"] = [{"secretRef": {"name": connection.store_secret}}]
     agent: Doc = {"name": AGENT_CONTAINER, "command": ["cp", "-r", f"{SITE}/.", "/site/"]}
     agent["volumeMounts"] = [{"name": "site", "mountPath": "/site"}]
+    filled_in = _FILLED_IN if connection.queue else {}  # Kueue compares; else every byte is read and written often
     spec: Doc = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "containers": [merge(_DEFAULTS | user, container)],
-        "initContainers": [_DEFAULTS | agent],
+        "containers": [merge(filled_in | user, container)],
+        "initContainers": [filled_in | agent],
         "volumes": [{"name": "site", "emptyDir": {}}],
     }
     if connection.service_account:

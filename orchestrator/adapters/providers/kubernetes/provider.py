@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from orchestrator.adapters.providers.kubernetes import billing, checking, logs, records
+from orchestrator.adapters.providers.kubernetes import checking, logs
 from orchestrator.adapters.providers.kubernetes.access import KubernetesAccess
+from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
@@ -25,12 +26,11 @@ from orchestrator.adapters.providers.kubernetes.feed import Feed
 from orchestrator.adapters.providers.kubernetes.kueue import workload_name
 from orchestrator.adapters.providers.kubernetes.launching import Launching
 from orchestrator.adapters.providers.kubernetes.reservations import Reservations
-from orchestrator.adapters.providers.kubernetes.resources import LEDGER, RECORD
+from orchestrator.adapters.providers.kubernetes.resources import RECORD
 from orchestrator.adapters.providers.kubernetes.room import Room
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
 from orchestrator.model.offer import (
     Capabilities,
-    Charge,
     Confirmed,
     Firmness,
     LaunchOrder,
@@ -56,8 +56,6 @@ A = TypeVar("A")
 AT_ONCE = 16
 """Calls of one batch that are under way together."""
 LONGEST_WAIT_US = 30_000_000
-BILLS = 1_000
-"""Bills told again after a restart: far more than are told between two replies that we have written down."""
 TICK_S = 2.0
 """How often, while somebody waits for news, it is looked at what only time changes."""
 
@@ -72,16 +70,16 @@ class KubernetesProvider(KubernetesAccess):
         self._now = tools.clock.now_us
         self.client = Client(name, self._connection.kubeconfig, self._connection.context)
         self.cluster = Cluster(self.client, self._connection, self._now)
-        self._launching = Launching(self.cluster, self._now, tools.clock.entropy)
-        self._scribe = Scribe(self.cluster, self._now)
         self._feed = Feed(tools.clock.entropy(6).hex())
+        self._bills = Bills(tools.ledger, self._feed.tell)
+        self._scribe = Scribe(self.cluster, self._bills, self._now)
+        self._launching = Launching(self.cluster, self._scribe, self._now, tools.clock.entropy)
         self._told: dict[str, Sighting] = {}
-        self._bills: dict[str, Charge] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._room: Room | None = None
         self._away = self._restored = False
         queued = bool(self._connection.queue)
-        self._kueue = Reservations(self.cluster, tools, self._feed.tell) if queued else None
+        self._kueue = Reservations(self.cluster, self._scribe, tools, self._feed.tell) if queued else None
 
     # ---- the port --------------------------------------------------------------------------------------------------
 
@@ -176,12 +174,14 @@ class KubernetesProvider(KubernetesAccess):
     # ---- one order -------------------------------------------------------------------------------------------------
 
     async def _launch(self, order: LaunchOrder) -> LaunchReply:
+        ledger = order.ledger or self._tools.ledger
         if not self.cluster.launch(order.key).made:
             means, why = await self._refused(order)
             if means is not None:
-                return await self._launching.known(order) or await self._launching.give_up(order, means, why)
+                known = await self._launching.known(order)
+                return known or await self._launching.give_up(order, ledger, means, why)
         workload = workload_name(order.offer) if self._kueue else None
-        reply = await self._launching.make(order, order.ledger or self._tools.ledger, workload)
+        reply = await self._launching.make(order, ledger, workload)
         if isinstance(reply, Confirmed) and self._kueue:
             if reply.ref != f"{RECORD.name}/{order.key}":
                 await self._kueue.start(order.offer)
@@ -227,7 +227,7 @@ class KubernetesProvider(KubernetesAccess):
         if self._kueue:
             await self._kueue.restore()
         if self._tools.prices:
-            await self._restore_bills()
+            self._bills.restore(await self.cluster.closed())
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
@@ -259,8 +259,11 @@ class KubernetesProvider(KubernetesAccess):
     def _tell(self, key: str) -> None:
         seen, before = self.cluster.sighting(key), self._told.get(key)
         if seen is None:
+            if key in self.cluster.memory.unwritten or key in self.cluster.memory.coming:
+                return  # its record will say
             self._told.pop(key, None)
-            self._bills.pop(key, None)
+            self._bills.forget(key)
+            self.cluster.freed |= self._rooms().ended(key)
             if before is not None and before.state is not SightingState.GONE:  # closed as soon as it was stopped
                 self._feed.tell(replace(before, state=SightingState.GONE, seen_at=self._now(), gpus=0))
             return
@@ -269,25 +272,7 @@ class KubernetesProvider(KubernetesAccess):
             self._feed.tell(seen)
         if seen.state is SightingState.GONE:
             self.cluster.freed |= self._rooms().ended(key)
-            self._scribe.gone(key, self._settle_up(seen))
-
-    def _settle_up(self, seen: Sighting) -> Charge | None:
-        """The bill of a launch that is gone, told once; None: there is none, or it is another ledger's."""
-        charge = self._bills.get(seen.key)
-        if charge is None and seen.ledger == self._tools.ledger:
-            charge = billing.bill(self.cluster.launch(seen.key))
-            if charge is not None:
-                self._bills[seen.key] = charge
-                self._feed.tell(charge)
-        return charge
-
-    async def _restore_bills(self) -> None:
-        """Tell the newest bills again: a server before us may have been cut off before it had written them down."""
-        newest = sorted(await self.cluster.closed(), key=records.closed_at)[-BILLS:]
-        for record in newest:
-            charge = billing.told(record)
-            if charge is not None and record.metadata.label(LEDGER) == self._tools.ledger:
-                self._feed.tell(charge)
+            self._scribe.gone(key)
 
     async def _each(
         self, items: Sequence[A], one: Callable[[A], Awaitable[T]], failed: Callable[[A, Exception], T]

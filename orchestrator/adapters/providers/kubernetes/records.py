@@ -1,9 +1,11 @@
 """What must be remembered of a launch when everything else of it may have been deleted? One ConfigMap per launch key.
 
-Called when launching, stopping and looking. A record is made before the launch, so its name is what makes a key taken;
-it outlives the launch, so that its key starts nothing again; it names the machines that were seen, so that no server of
-ours takes a pod for gone that was deleted while its node did not answer. `open` records are watched; a record is closed
-once nothing of its launch is left, and a closed one is deleted after `KEPT_S`. Pure.
+Called when launching, stopping and looking. While its main object is there, that object's name is what makes a key
+taken. A record is made when there is something that the object cannot say or may not outlive: machines that were bound,
+so that no server of ours takes a pod for gone that was deleted while its node did not answer; and, before anything is
+deleted, that we stopped it. It outlives the launch, so that its key starts nothing again: a launch reads it first.
+`open` records are watched; a record is closed once nothing of its launch is left, and a closed one is deleted after
+`KEPT_S`. Pure.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from typing import Any
 
 from orchestrator.adapters.providers.kubernetes import billing, machines
 from orchestrator.adapters.providers.kubernetes.machines import Machine
-from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, OFFER, OURS, US, Record
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, OURS, US, Record
 from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE, STOPPED
-from orchestrator.model.offer import Charge, LaunchOrder
+from orchestrator.model.offer import Charge
 
 MARK = "orchestrator.dev/record"
 OPEN, CLOSED = "open", "closed"
@@ -29,15 +31,20 @@ KEPT_S = 7 * 24 * 3600
 """How long a closed record stays, so that its key starts nothing again."""
 
 
-def new(order: LaunchOrder, namespace: str, ledger: str) -> dict[str, Any]:
-    """The record of a launch that is about to be made."""
-    labels = {MANAGED_BY: US, LEDGER: ledger, KEY: order.key, OFFER: order.offer, MARK: OPEN}
+def new(key: str, ledger: str, change: Mapping[str, Any]) -> dict[str, Any]:
+    """A record that begins with this change."""
+    labels = {MANAGED_BY: US, LEDGER: ledger, KEY: key, MARK: OPEN} | change.get("metadata", {}).get("labels", {})
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": order.key, "namespace": namespace, "labels": labels},
-        "data": {STATE: LAUNCHED, MACHINES: "{}"} | billing.agreed(order),
+        "metadata": {"name": key, "labels": labels},
+        "data": {STATE: LAUNCHED, MACHINES: "{}"} | change["data"],
     }
+
+
+def of(uid: str, change: Mapping[str, Any]) -> dict[str, Any]:
+    """The change, of that very record and no other of its name."""
+    return {**change, "metadata": {**change.get("metadata", {}), "uid": uid}}
 
 
 def with_state(state: str, *, why: str = "") -> dict[str, Any]:
@@ -54,6 +61,11 @@ def closed(now_us: int, *, why: str = "", bill: Charge | None = None) -> dict[st
     """The last change: nothing of the launch is left, and nothing will be."""
     data = {STATE: STOPPED, CLOSED_AT: str(now_us)} | ({WHY: why} if why else {}) | billing.closing(bill)
     return {"metadata": {"labels": {MARK: CLOSED}}, "data": data}
+
+
+def closes(change: Mapping[str, Any]) -> bool:
+    """Whether this is the last change."""
+    return CLOSED_AT in change["data"]
 
 
 def outlived(record: Record, now_us: int) -> bool:

@@ -21,8 +21,9 @@ from orchestrator.adapters.providers.kubernetes.kueue import Asked
 from orchestrator.adapters.providers.kubernetes.objects import pod_sets
 from orchestrator.adapters.providers.kubernetes.places import short_of_room
 from orchestrator.adapters.providers.kubernetes.queues import Queue, read_queue, serve
-from orchestrator.adapters.providers.kubernetes.resources import OURS, RECORD, WORKLOAD, Many, Thing, Workload
+from orchestrator.adapters.providers.kubernetes.resources import OURS, WORKLOAD, Many, Thing, Workload
 from orchestrator.adapters.providers.kubernetes.room import declined
+from orchestrator.adapters.providers.kubernetes.scribe import Scribe
 from orchestrator.adapters.providers.kubernetes.sightings import EVICTED, LAUNCHED
 from orchestrator.model.offer import Answer, OfferOut, Reason, Receipt, Undelivered
 from orchestrator.model.placement import Terms, parse_terms
@@ -41,8 +42,8 @@ READY_EVERY_S = 0.25
 class Reservations:
     """Offers of one queue."""
 
-    def __init__(self, cluster: Cluster, tools: Tools, tell: Callable[[Answer], None]) -> None:
-        self._cluster, self._client, self._tell = cluster, cluster.client, tell
+    def __init__(self, cluster: Cluster, scribe: Scribe, tools: Tools, tell: Callable[[Answer], None]) -> None:
+        self._cluster, self._client, self._scribe, self._tell = cluster, cluster.client, scribe, tell
         self._now, self._ledger, self._book = tools.clock.now_us, tools.ledger, tools.prices
         self._open: dict[str, Asked] = {}
         self._answers: dict[str, Answer] = {}
@@ -233,8 +234,9 @@ class Reservations:
 
     async def _end(self, key: str, why: str, workload: Workload) -> None:
         space = self._cluster.connection.namespace
-        if self._cluster.launch(key).state == LAUNCHED:
-            await self._client.merge(RECORD.path(space, key), records.with_state(EVICTED, why=why), Thing)
+        launch = self._cluster.launch(key)
+        if launch.state == LAUNCHED:
+            await self._scribe.put(key, launch.ledger, records.with_state(EVICTED, why=why))
         if workload.spec.active:
             body = {"spec": {"active": False}}
             await self._client.merge(WORKLOAD.path(space, workload.metadata.name), body, Thing)

@@ -47,11 +47,11 @@ class Right(NamedTuple):
 def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
     """All that this connection needs. `ray`: the cluster serves KubeRay's kinds."""
     yield from _rows(RECORD, {
-        "create": "a launch key is taken by making its record",
-        "get": "a key that is taken is read back",
+        "create": "machines that were seen, and stops, are written down",
+        "get": "a key that was stopped starts nothing again",
         "list": "launches are found again after a restart",
         "watch": "a key's state is known without asking",
-        "patch": "machines that were seen, and stops, are written down",
+        "patch": "the same, where there is one already",
         "delete": "records of launches that ended a week ago",
     })  # fmt: skip
     for kind in (JOB, RAY_JOB) if ray else (JOB,):

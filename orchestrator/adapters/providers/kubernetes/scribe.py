@@ -1,22 +1,23 @@
-"""Who writes into the records what was seen, and closes them when nothing is left?
+"""Who makes the records, writes into them what was seen, and closes them when nothing is left?
 
 Called by the provider at each look, after everything was told: machines are written once they are bound, and a record
 is closed once its launch was stopped, its main object is gone and its machines are confirmed ended. A write that fails
-is done at the next look.
+is done at the next look. Launches and reservations have their own words put down here (`put`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from orchestrator.adapters.providers.kubernetes import records
+from orchestrator.adapters.providers.kubernetes import billing, records
+from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.resources import RECORD, Many, Record, Thing
 from orchestrator.adapters.providers.kubernetes.sightings import STOPPED
-from orchestrator.model.offer import Charge
 from orchestrator.ports.provider import ProviderError
 
 AT_ONCE = 8
@@ -26,27 +27,64 @@ CLEAR_EVERY_US = 3_600_000_000
 class Scribe:
     """The pen of one cluster's records."""
 
-    def __init__(self, cluster: Cluster, now: Callable[[], int]) -> None:
-        self._cluster, self._now = cluster, now
+    def __init__(self, cluster: Cluster, bills: Bills, now: Callable[[], int]) -> None:
+        self._cluster, self._bills, self._now = cluster, bills, now
         self._cleared = now()
-        self._gone: dict[str, Charge | None] = {}
+        self._gone: set[str] = set()
         self._gate = asyncio.Semaphore(AT_ONCE)
 
-    def gone(self, key: str, bill: Charge | None) -> None:
-        """Nothing is left of this launch, and this is its bill."""
+    def gone(self, key: str) -> None:
+        """Nothing is left of this launch: its bill is told, and its record closed if nothing will be."""
         launch = self._cluster.launch(key)
+        self._bills.settle(launch)
         if launch.state == STOPPED and launch.main is None:
-            self._gone[key] = bill
+            self._gone.add(key)
+
+    def closing(self, key: str) -> dict[str, Any]:
+        """The last change of the record of a launch of which nothing is left, with its bill, which is told."""
+        return records.closed(self._now(), bill=self._bills.settle(self._cluster.launch(key)))
+
+    async def put(self, key: str, ledger: str, change: Mapping[str, Any]) -> None:
+        """Have the record say so: made with it where there is none; left alone where it is not ours."""
+        cluster, memory = self._cluster, self._cluster.memory
+        launch = cluster.launch(key)
+        watched, change = launch.record, {**change, "data": billing.unrecorded(launch) | change["data"]}
+        if watched is not None and watched.metadata.ours:
+            with contextlib.suppress(Taken, Absent):  # replaced, or deleted, since
+                await self._merge(key, records.of(watched.metadata.uid, change))
+                return
+        try:
+            path = RECORD.path(cluster.connection.namespace)
+            await cluster.client.create(path, records.new(key, ledger, change), Thing)
+        except Taken:
+            await self._change(key, change)
+        else:
+            (memory.closed if records.closes(change) else memory.coming).add(key)
+
+    async def _change(self, key: str, change: Mapping[str, Any]) -> None:
+        """The record is there, and is not watched: closed, or not told yet."""
+        found = await self._cluster.client.get(RECORD.path(self._cluster.connection.namespace, key), Record)
+        if not found.metadata.ours:
+            return
+        if found.metadata.label(records.MARK) == records.CLOSED:
+            self._cluster.memory.closed.add(key)
+            return  # it has its last change, and its bill
+        await self._merge(key, records.of(found.metadata.uid, change))
+
+    async def _merge(self, key: str, change: Mapping[str, Any]) -> None:
+        await self._cluster.client.merge(RECORD.path(self._cluster.connection.namespace, key), change, Thing)
+        if records.closes(change):
+            self._cluster.memory.closed.add(key)
 
     async def write(self) -> None:
         """Everything that is to be written."""
-        due = {key: records.closed(self._now(), bill=bill) for key, bill in self._gone.items()}
         memory = self._cluster.memory
-        for key in memory.unwritten - self._gone.keys():
-            if self._cluster.launch(key).record is not None:
-                due[key] = records.with_machines(memory.machines[key])
+        due: dict[str, tuple[str, dict[str, Any]]] = {key: ("", self.closing(key)) for key in self._gone}
+        for key, ledger in memory.unwritten.items():
+            if key not in self._gone and key not in memory.closed:
+                due[key] = ledger, records.with_machines(memory.machines.get(key, {}))
         if due:
-            await asyncio.gather(*(self._patch(key, change) for key, change in due.items()))
+            await asyncio.gather(*(self._write(key, ledger, change) for key, (ledger, change) in due.items()))
         if self._now() - self._cleared > CLEAR_EVERY_US:
             self._cleared = self._now()
             await self._clear()
@@ -60,14 +98,19 @@ class Scribe:
                 if records.outlived(record, self._now()):
                     await client.delete(RECORD.path(space, record.metadata.name), uid=record.metadata.uid)
 
-    async def _patch(self, key: str, change: dict[str, object]) -> None:
+    async def _write(self, key: str, ledger: str, change: dict[str, Any]) -> None:
         async with self._gate:
-            path = RECORD.path(self._cluster.connection.namespace, key)
             try:
-                await self._cluster.client.merge(path, change, Thing)
+                if ledger:
+                    await self.put(key, ledger, change)
+                else:
+                    await self._merge(key, change)
             except Absent:
                 pass
             except (ProviderError, Refused, Taken):
                 return
-            self._gone.pop(key, None)
-            self._cluster.memory.unwritten.discard(key)
+            memory = self._cluster.memory
+            self._gone.discard(key)
+            if records.closes(change) or change == records.with_machines(memory.machines.get(key, {})):
+                memory.unwritten.pop(key, None)  # else more was seen meanwhile
+            self._cluster.written(key)

@@ -34,13 +34,21 @@ class Launch(Struct, frozen=True, kw_only=True):
     machines: Mapping[str, Machine] = {}
     fates: Mapping[str, Fate] = {}
     """By uid, of pods that are there and of machines that are missing."""
+    agreed: str = ""
+    """What its main object said of the price (`billing`), if it was ever read."""
 
     @property
     def state(self) -> str:
-        """What the record says; empty: there is none of ours."""
+        """What the record says; without one, what is there speaks for itself; empty: nothing of ours is."""
         if self.record is None or not self.record.metadata.ours:
-            return ""
+            return LAUNCHED if self.ledger else ""
         return (self.record.data or {}).get(STATE, LAUNCHED)
+
+    @property
+    def ledger(self) -> str:
+        """Whose launch it is; empty: nothing of ours is under this key."""
+        carriers = [thing for thing in (self.record, self.main, *self.pods) if thing is not None]
+        return next((thing.metadata.label(LEDGER) for thing in carriers if thing.metadata.ours), "")
 
     @property
     def left(self) -> bool:
@@ -88,15 +96,13 @@ def state(launch: Launch) -> SightingState:
 
 def sighting(launch: Launch, nodes: Mapping[str, Node], seen_at: int) -> Sighting | None:
     """What is to be said; None: nothing of ours is under this key."""
-    carriers = [thing for thing in (launch.record, launch.main, *launch.pods) if thing is not None]
-    ledger = next((thing.metadata.label(LEDGER) for thing in carriers if thing.metadata.ours), "")
-    if not ledger:
+    if not launch.ledger:
         return None
     there = [pod.metadata.name for pod in launch.pods]
     missing = [m.name for uid, m in launch.machines.items() if launch.fates.get(uid) is Fate.LOST]
     names = tuple(sorted({*there, *missing}))
     gpus = sum(_gpus(pod) for pod in launch.pods if launch.fates.get(pod.metadata.uid) is not Fate.ENDED)
-    return Sighting(launch.key, state(launch), seen_at, ledger, names, gpus, _detail(launch, nodes, missing))
+    return Sighting(launch.key, state(launch), seen_at, launch.ledger, names, gpus, _detail(launch, nodes, missing))
 
 
 def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str]) -> str:

@@ -1,0 +1,285 @@
+"""What is remembered of a launch, whoever crashes when? A real API server; pods and nodes are objects made by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.adapters.providers.kubernetes import records
+from orchestrator.adapters.providers.kubernetes.objects import name_of
+from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US
+from orchestrator.adapters.runtime.ray import RayJobs
+from orchestrator.bootstrap import SystemClock
+from orchestrator.model.ids import new_job_id
+from orchestrator.model.offer import Confirmed, LaunchOrder, Reason, Rejected, Sighting, SightingState
+from orchestrator.ports.provider import Unreachable
+from orchestrator.ports.runtime import Tools
+from orchestrator.testing.builders import an_order
+from tests.kubernetes.cluster import Cluster, Doc, how
+from tests.kubernetes.front import Front, a_front, write_kubeconfig
+
+ALONE = how() == "assets"
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(not ALONE, reason="pods are made by hand: nobody else may run or delete them"),
+]
+PATIENCE_S = 20.0
+
+
+class Sitting:
+    """A server with a cluster that it reaches through the front, and what people and kubelets do there by hand."""
+
+    def __init__(self, cluster: Cluster, namespace: str, connect: Callable[[], KubernetesProvider]) -> None:
+        self.cluster, self.namespace, self._connect = cluster, namespace, connect
+        self.provider = connect()
+
+    async def restart(self) -> None:
+        """As after a crash: nothing is remembered."""
+        await self.provider.aclose()
+        self.provider = self._connect()
+
+    async def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return await asyncio.to_thread(self.cluster.kubectl, "-n", self.namespace, *arguments, stdin=stdin, check=False)
+
+    async def record(self, key: str) -> Doc | None:
+        text = await self.kubectl("get", "configmap", key, "-o", "json")
+        return json.loads(text) if text else None
+
+    async def until(self, key: str, said: str) -> Doc:
+        """Its record, once this is in its data or its labels."""
+
+        async def found() -> Doc | None:
+            await self.provider.observe(None, 0)
+            record = await self.record(key)
+            return record if record is not None and said in json.dumps(record).replace("\\", "") else None
+
+        return await until(found, f"{said} in the record of {key}")
+
+    async def told(self, key: str, *states: SightingState) -> Sighting:
+        async def said() -> Sighting | None:
+            sightings = (await self.provider.observe(None, 0)).sightings
+            return next((s for s in sightings if s.key == key and s.state in states), None)
+
+        return await until(said, f"{key} {states}")
+
+    async def launched(self) -> LaunchOrder:
+        order = new_order()
+        assert isinstance((await self.provider.launch([order]))[0], Confirmed)
+        await self.told(order.key, SightingState.PROVISIONING)
+        return order
+
+    async def bound(self, order: LaunchOrder) -> str:
+        """A pod of this launch runs on the node."""
+        name, labels = f"pod-{order.key}", {MANAGED_BY: US, LEDGER: "ledger-1", KEY: order.key}
+        context = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        pod = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+        spec = {"nodeName": "node", "containers": [{"name": "ray", "image": "none", "securityContext": context}]}
+        meta = {"name": name, "labels": labels}
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec | {"securityContext": pod}}
+        await self.kubectl("create", "-f", "-", stdin=json.dumps(document))
+        await self.until(order.key, f'"{name}"')
+        return name
+
+    async def exists(self, order: LaunchOrder) -> bool:
+        return bool(await self.kubectl("get", "job", name_of(order.key), "-o", "name"))
+
+
+async def until(probe: Callable[[], Any], what: str) -> Any:
+    end = time.monotonic() + PATIENCE_S
+    while (found := await probe()) is None:
+        assert time.monotonic() < end, f"not within {PATIENCE_S:.0f} s: {what}"
+        await asyncio.sleep(0.1)
+    return found
+
+
+def new_order() -> LaunchOrder:
+    return an_order(new_job_id(time.time_ns() // 1000, secrets.token_bytes(10)), workers=1, gpus=1, cpus=1)
+
+
+@pytest.fixture
+async def front(cluster: Cluster) -> AsyncIterator[Front]:
+    async with a_front(cluster.kubeconfig) as made:
+        yield made
+
+
+@pytest.fixture
+async def s(cluster: Cluster, namespace: str, front: Front, tmp_path: Path) -> AsyncIterator[Sitting]:
+    config = write_kubeconfig(tmp_path / "config", front.url, {"token": "one"})
+    told = {"kubeconfig": str(config), "namespace": namespace, "image": "i", "agentImage": "a", "runtime": "job"}
+    tools = Tools(runtime=RayJobs(), clock=SystemClock(), ledger="ledger-1")
+    room = {"cpu": "64", "memory": "1Ti", "pods": "110", "nvidia.com/gpu": "64"}
+    ready = {"type": "Ready", "status": "True", "reason": "Kubelet", "message": ""}
+    status = {"capacity": room, "allocatable": room, "conditions": [ready]}
+    cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}})
+    patch = ("patch", "node", "node", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    cluster.kubectl(*patch)
+    sitting = Sitting(cluster, namespace, lambda: KubernetesProvider("k", told, tools))
+    await sitting.provider.observe(None, 0)
+    yield sitting
+    await sitting.provider.aclose()
+
+
+# ---- launching -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_launch_has_no_record_until_there_is_something_to_remember(s: Sitting) -> None:
+    order = await s.launched()
+    assert await s.record(order.key) is None
+    await s.bound(order)
+    record = await s.record(order.key)
+    assert record is not None and record["data"][records.STATE] == "launched"
+
+
+async def test_the_same_order_again_is_the_same_launch_also_after_a_crash(s: Sitting) -> None:
+    order = await s.launched()
+    before = await s.kubectl("get", "job", name_of(order.key), "-o", "jsonpath={.metadata.uid}")
+    assert isinstance((await s.provider.launch([order, order]))[0], Confirmed)
+    await s.restart()
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
+    assert await s.kubectl("get", "job", name_of(order.key), "-o", "jsonpath={.metadata.uid}") == before
+
+
+async def test_a_launch_that_was_cut_off_is_completed(s: Sitting, front: Front) -> None:
+    order = new_order()
+    front.once("POST", "/secrets", 503)
+    with pytest.raises(Unreachable):
+        await s.provider.launch([order])
+    await s.restart()
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
+    assert await s.kubectl("get", "secret", order.offer.lower(), "-o", "name")
+
+
+async def test_a_launch_whose_reply_was_lost_is_found(s: Sitting, front: Front) -> None:
+    order = new_order()
+    front.lose_reply("POST", "/jobs")
+    with pytest.raises(Unreachable):
+        await s.provider.launch([order])
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
+    assert (await s.told(order.key, SightingState.PROVISIONING)).ledger == "ledger-1"
+
+
+async def test_a_rejected_key_starts_nothing_any_more(s: Sitting, front: Front) -> None:
+    order = new_order()
+    front.once("POST", "/jobs", 422)
+    assert isinstance((await s.provider.launch([order]))[0], Rejected)
+    await s.restart()
+    await s.provider.launch([order])
+    assert not await s.exists(order)
+
+
+async def test_a_foreign_record_of_that_name_is_reported_and_left_alone(s: Sitting) -> None:
+    order = new_order()
+    await s.kubectl("create", "configmap", order.key, "--from-literal=whose=theirs")
+    [reply] = await s.provider.launch([order])
+    assert isinstance(reply, Rejected) and reply.reason is Reason.ERROR and "not ours" in reply.detail
+    assert (await s.provider.stop([order.key]))[0].acknowledged
+    record = await s.record(order.key)
+    assert not await s.exists(order) and record is not None and record["data"] == {"whose": "theirs"}
+
+
+# ---- stopping --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_that_was_stopped_starts_nothing_again_whoever_asks(s: Sitting) -> None:
+    order = await s.launched()
+    await s.provider.stop([order.key])
+    await s.told(order.key, SightingState.GONE)
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
+    await s.restart()
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
+    assert not await s.exists(order) and not (await s.provider.list_ours()).sightings
+
+
+async def test_a_stop_says_so_before_it_deletes(s: Sitting, front: Front) -> None:
+    order = await s.launched()
+    front.once("DELETE", "/jobs", 503)
+    with pytest.raises(Unreachable):
+        await s.provider.stop([order.key])
+    record = await s.record(order.key)
+    assert record is not None and record["data"][records.STATE] == "stopped" and await s.exists(order)
+    await s.restart()
+    assert (await s.provider.list_ours()).sightings[0].state is SightingState.STOPPING
+    await s.provider.stop([order.key])
+    assert not await s.exists(order)
+
+
+async def test_a_record_is_closed_once_nothing_is_left(s: Sitting) -> None:
+    order = await s.launched()
+    pod = await s.bound(order)
+    await s.provider.stop([order.key])
+    assert (await s.told(order.key, SightingState.STOPPING)).machines == (pod,)
+    await s.kubectl("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", '{"status":{"phase":"Failed"}}')
+    record = await s.until(order.key, records.CLOSED_AT)
+    assert record["metadata"]["labels"][records.MARK] == records.CLOSED
+    await s.told(order.key, SightingState.GONE)
+
+
+async def test_a_job_that_ended_by_itself_costs_one_record_and_one_deletion(s: Sitting, front: Front) -> None:
+    order = await s.launched()
+    await finished(s, order)
+    await s.told(order.key, SightingState.GONE)
+    front.asked.clear()
+    await s.provider.stop([order.key])
+    wrote = [asked.split("?")[0].rpartition("/")[0] for asked in front.asked if not asked.startswith("GET")]
+    assert [line.split()[0] for line in wrote] == ["POST", "DELETE"]
+    record = await s.record(order.key)
+    assert record is not None and record["metadata"]["labels"][records.MARK] == records.CLOSED
+    assert not await s.exists(order)
+
+
+async def test_a_pod_lost_with_its_node_is_remembered_by_the_server_after_us(s: Sitting) -> None:
+    order = await s.launched()
+    pod = await s.bound(order)
+    away = {"status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "Away", "message": ""}]}}
+    await s.kubectl("patch", "node", "node", "--subresource=status", "--type=merge", "-p", json.dumps(away))
+    await s.provider.stop([order.key])
+    await s.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+    seen = await s.told(order.key, SightingState.STOPPING)
+    await s.restart()
+    [seen] = (await s.provider.list_ours()).sightings
+    assert seen.state is SightingState.STOPPING and "nothing is known" in seen.detail
+
+
+# ---- people ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_object_deleted_by_hand_before_it_ran_is_written_down_and_not_taken_for_gone(s: Sitting) -> None:
+    order = await s.launched()
+    await s.kubectl("delete", "job", name_of(order.key))
+    await s.until(order.key, '"launched"')
+    sightings = (await s.provider.observe(None, 0)).sightings
+    assert [x.state for x in sightings if x.key == order.key] == [SightingState.PROVISIONING]
+    await s.provider.stop([order.key])
+    await s.told(order.key, SightingState.GONE)
+    await s.provider.launch([order])
+    assert not await s.exists(order)
+
+
+async def test_an_object_deleted_by_hand_while_it_ran_is_told_and_not_made_again(s: Sitting) -> None:
+    order = await s.launched()
+    pod = await s.bound(order)
+    await s.kubectl("delete", "job", name_of(order.key))
+    assert "not by us" in (await s.told(order.key, SightingState.STOPPING)).detail
+    await s.restart()
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
+    assert not await s.exists(order)
+    await s.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+
+
+async def finished(s: Sitting, order: LaunchOrder) -> None:
+    """The Job controller says that it is complete."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    done = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")]
+    status = {"status": {"conditions": done, "startTime": now, "completionTime": now, "succeeded": 1}}
+    patch = ("--subresource=status", "--type=merge", "-p", json.dumps(status))
+    said = await s.kubectl("patch", "job", name_of(order.key), *patch)
+    assert "patched" in said, said
