@@ -110,6 +110,9 @@ def on_kubernetes(
     scheduler, no garbage collector: their cost is a cluster's own. A job counts when it has succeeded; the clock stops
     when its objects are deleted and its record is closed too. Then the ledger is audited.
 
+    Then the floor is measured there: the same RayJobs bare, created, marked twice and deleted, and nothing else. A GOGC
+    of the environment is the API server's too, and is said: how often it collects is the platform's choice.
+
     Without --definition the API server takes RayJobs unchecked; with KubeRay's it checks each against its schema.
     """
     _prepare(folder, assets)

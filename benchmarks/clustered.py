@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,9 +27,11 @@ import msgspec
 
 from benchmarks import world
 from benchmarks.drain import ask, count_events
+from benchmarks.floor import Floor, floor
 from benchmarks.machine import Unfit, file_system, load, resident
 from benchmarks.plane import Plane, cpu_of, plane
 from orchestrator.adapters.ledger.sql import reading
+from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
 from orchestrator.bootstrap import App, build, ledger_path
 from orchestrator.cli.audit import audit
@@ -37,6 +41,7 @@ from orchestrator.settings import Settings
 
 NAME, NAMESPACE = "cluster", "training"
 NODE_GPUS = 8
+MEMORY = Path("/dev/shm")
 SIZE = {"count": 1, "gpus": 1, "cpus": 8, "accelerator": ["H100"]}
 AT_ONCE = 200
 """Submissions under way at a time."""
@@ -44,6 +49,8 @@ LOOK_S = 0.1
 CALM_S, IDLE = 30.0, 0.1
 """CPU seconds per second of a control plane that does nothing in particular."""
 PATIENCE_S = 600.0
+FLOOR_PART = 5
+"""The floor is measured with one RayJob for so many of the run's."""
 EDGE = 0.10
 """What is left out at either end of a run where it says how steady the rate was."""
 
@@ -54,6 +61,8 @@ class Clustered(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int
     nodes: int
     file_system: str
+    logs: str
+    """What the jobs' run logs lie on."""
     load: str
     definition: str
     """Which RayJob definition the API server checks objects against."""
@@ -76,6 +85,10 @@ class Clustered(msgspec.Struct, frozen=True, kw_only=True):
     """RayJobs that were there at a time."""
     declined: int
     violations: int
+    floor: Floor
+    """What the API server asks for in any case, measured right after."""
+    collector: str
+    """GOGC of the API server, where the environment sets it."""
 
 
 @dataclass(slots=True)
@@ -116,21 +129,25 @@ def count_of(app: App, state: JobState) -> int:
 
 async def cluster(folder: Path, jobs: int, nodes: int, definition: Path | None) -> Clustered:
     """Let `jobs` jobs live and end on a cluster of `nodes` nodes."""
-    with plane(folder) as control:
+    with plane(folder) as control, run_logs() as store:
+        logs = file_system(store)
         furnish(control, nodes, definition)
-        settings = documents(folder, control.kubeconfig)
+        settings = documents(folder, control.kubeconfig, store)
         app = await build(settings, factories={"kubernetes": KubernetesProvider})
-        with operator(control.kubeconfig, folder / "store") as pid:
+        with operator(control.kubeconfig, store) as pid:
             await app.start()
             try:
                 figures = await _measure(app, control, pid, jobs)
             finally:
                 await app.stop()
+        connection = parse_connection(NAME, connection_of(control.kubeconfig))
+        bare = await floor(control, control.kubeconfig, connection, max(AT_ONCE // 10, jobs // FLOOR_PART))
     with reading(ledger_path(settings)) as snapshot:
         violations = audit(snapshot).violations
     said = str(definition.name) if definition else "a small one of the benchmark's own"
     return Clustered(
-        **figures, jobs=jobs, nodes=nodes, definition=said, violations=violations,
+        **figures, jobs=jobs, nodes=nodes, definition=said, violations=violations, floor=bare, logs=logs,
+        collector=os.environ.get("GOGC", ""),
         file_system=file_system(folder), steadiness=_steadiness(ledger_path(settings)),
     )  # fmt: skip
 
@@ -244,22 +261,24 @@ def small_definition() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def documents(folder: Path, kubeconfig: Path) -> Settings:
+@contextmanager
+def run_logs() -> Iterator[Path]:
+    """Where the jobs' store is: in memory where that can be, for a real one is another machine's."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="benchmark-") as folder:
+        yield Path(folder)
+
+
+def documents(folder: Path, kubeconfig: Path, logs: Path) -> Settings:
     """One cluster, whose owner has the first right to everything."""
     facts = {
         "regions": {"here": "EU"}, "operatorJurisdiction": "EU", "seal": 1, "accelerators": {"H100": 1},
     }  # fmt: skip
-    connection = {
-        "kubeconfig": str(kubeconfig), "namespace": NAMESPACE, "image": "environment:1", "agentImage": "orchestrator:1",
-        "accelerators": {"H100": {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}}},
-        "runtime": "kuberay",
-    }  # fmt: skip
     right = {"id": "rofr", "type": "first_right", "select": {}, "window": "1m", "tail": "24h", "onReplace": "reoffer",
              "onOutage": "deemed_decline"}  # fmt: skip
     term = {"from": "2025-01-01", "to": "2035-12-31"}
-    store = {"url": (folder.resolve() / "store").as_uri(), "jurisdiction": "EU"}
+    store = {"url": logs.resolve().as_uri(), "jurisdiction": "EU"}
     isolation = {"check": world.CHECK, "limit": "15m", "grace": "30s"}
-    providers = {"providers": {NAME: {**facts, "adapter": "kubernetes", "connection": connection}},
+    providers = {"providers": {NAME: {**facts, "adapter": "kubernetes", "connection": connection_of(kubeconfig)}},
                  "stores": {"main": store}, "policies": {"default": {"isolation": isolation}}}  # fmt: skip
     contracts = {"providers": {NAME: facts},
                  "contracts": [{"id": "agreement", "holder": NAME, "term": term, "clauses": [right]}]}  # fmt: skip
@@ -269,6 +288,15 @@ def documents(folder: Path, kubeconfig: Path) -> Settings:
         paths[kind] = folder / f"{kind}.json"
         paths[kind].write_text(json.dumps({**head, "spec": spec}))
     return Settings(home=folder, contracts=paths["ContractSet"], providers=paths["ProviderSet"])
+
+
+def connection_of(kubeconfig: Path) -> dict[str, Any]:
+    """What the provider is told of it."""
+    return {
+        "kubeconfig": str(kubeconfig), "namespace": NAMESPACE, "image": "environment:1", "agentImage": "orchestrator:1",
+        "accelerators": {"H100": {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}}},
+        "runtime": "kuberay",
+    }  # fmt: skip
 
 
 @contextmanager

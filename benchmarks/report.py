@@ -134,13 +134,20 @@ def clustered(runs: Sequence[Clustered]) -> tuple[str, list[Goal]]:
     cpu = {who: median(r.cpu_ms[who] for r in runs) for who in first.cpu_ms}
     world = {
         **machine(),
-        "API server": f"kube-apiserver over etcd on {first.file_system}, synced; RayJob defined by {first.definition}",
+        "API server": f"kube-apiserver over etcd on {first.file_system}, synced; RayJob defined by {first.definition}"
+        + (f"; GOGC={first.collector}" if first.collector else ""),
+        "run logs": f"on {first.logs}: agents write them, and a real store is on other machines",
         "cluster": f"{first.nodes:,} nodes with 8 GPUs as objects; KubeRay and agents played, no pods",
         "jobs": f"{first.jobs:,} a run, submitted at once, behind a first right; each lives 1 s on its GPU",
     }
     split = ", ".join(f"{who} {ms:.2f} ms ({ms / sum(cpu.values()):.0%})" for who, ms in cpu.items())
+    theirs = [sum(ms for who, ms in r.cpu_ms.items() if who in r.floor.cpu_ms) for r in runs]
+    least = [sum(ms for who, ms in r.floor.cpu_ms.items() if who in r.cpu_ms) for r in runs]
     more = {
         "CPU per job": f"{sum(cpu.values()):.2f} ms: {split}",
+        "floor": _floor(runs),
+        "API server and etcd, ours / floor": f"{median(t / f for t, f in zip(theirs, least, strict=True)):.2f}",
+        "rate, ours / floor": f"{median(r.per_second / r.floor.per_second for r in runs):.2f}",
         "CPU busy": f"{median(r.busy for r in runs):.2f} cores by all of them together",
         "most RayJobs at a time": f"{median(r.most_alive for r in runs):,.0f}",
         "declined offers": f"{median(r.declined for r in runs):,.0f}",
@@ -154,6 +161,14 @@ def clustered(runs: Sequence[Clustered]) -> tuple[str, list[Goal]]:
     ]
     figures = {goal.name: goal.words() for goal in goals} | more
     return "\n\n".join([rows("kubernetes", world), "\n".join(lines), rows("medians", figures)]), goals
+
+
+def _floor(runs: Sequence[Clustered]) -> str:
+    """A RayJob's create, two marks and delete, and nothing else."""
+    floors = [r.floor for r in runs]
+    split = ", ".join(f"{who} {median(f.cpu_ms[who] for f in floors):.2f} ms" for who in floors[0].cpu_ms)
+    rate = median(f.per_second for f in floors)
+    return f"{rate:.1f}/s: a bare create, two marks and a delete of {floors[0].document:,} bytes; CPU per job: {split}"
 
 
 def missed(goals: Sequence[Goal]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.adapters.providers.kubernetes import errors, kueue
+from orchestrator.adapters.providers.kubernetes import asking, errors, kueue
 from orchestrator.adapters.providers.kubernetes.capacity import (
     Ask,
     quantity,
@@ -36,16 +36,23 @@ from orchestrator.adapters.providers.kubernetes.room import Room, Stock
 from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
 from orchestrator.model.offer import Reason, Scope, SightingState
 from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
-from orchestrator.testing.builders import an_offer, some_terms
+from orchestrator.testing.builders import an_offer, an_order, some_terms
 
 GPU = "nvidia.com/gpu"
 LABELS = {MANAGED_BY: US, LEDGER: "l1", KEY: "k-e1"}
 CONNECTION = parse_connection("k", {"image": "i", "agentImage": "a", "accelerators": {"H100": {}}})
 
 
-def node(name: str = "n1", gpus: int = 8, *, ready: bool = True, taints: tuple[dict[str, str], ...] = ()) -> Node:
+def node(
+    name: str = "n1",
+    gpus: int = 8,
+    *,
+    ready: bool = True,
+    taints: tuple[dict[str, str], ...] = (),
+    memory: str = "512Gi",
+) -> Node:
     status = {
-        "allocatable": {"cpu": "64", "memory": "512Gi", "pods": "110", GPU: str(gpus)},
+        "allocatable": {"cpu": "64", "memory": memory, "pods": "110", GPU: str(gpus)},
         "conditions": [{"type": "Ready", "status": "True" if ready else "Unknown"}],
     }
     return msgspec.convert({"metadata": {"name": name}, "spec": {"taints": taints}, "status": status}, Node)
@@ -130,6 +137,18 @@ def test_a_room_answers_each_offer_once_and_keeps_what_it_promised() -> None:
     no = room.receipt(second, stock, 0).answer
     assert no is not None and (no.reason, no.scope, no.until) == (Reason.CAPACITY, Scope.ACCELERATOR, 60_000_000)
     assert room.release(first.offer) and room.receipt(second, stock, 0).answer is no
+
+
+def test_a_room_counts_anew_once_another_operator_starts_its_launches() -> None:
+    order = an_order(workers=2, gpus=1)
+    takes = asking.asked_by(order, CONNECTION, "kuberay"), asking.asked_by(order, CONNECTION, "job")
+    by_ray, by_job = (sum(int(ask.takes["memory"]) * ask.count for ask in asks) for asks in takes)
+    assert by_ray < by_job
+    room, stock = Room(CONNECTION, "kuberay"), Stock([node(gpus=8, memory=str(by_ray))], [])
+    assert room.refused(order, stock, 0) is None
+    room.runtime = "job"
+    short = room.refused(order, stock, 0)
+    assert short is not None and "memory" in short.detail
 
 
 def test_room_that_was_given_back_is_offered_again() -> None:

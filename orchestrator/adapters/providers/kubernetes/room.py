@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import msgspec
 
@@ -24,6 +25,10 @@ from orchestrator.model.placement import Terms, parse_terms
 
 EARMARK_US = 600_000_000
 """An accepted offer is launched in the engine's next turn; ten minutes outlast any restart of ours."""
+SIZES = 1_000
+"""Sizes of launches of which it is remembered what their pods take: building their templates each time is dear."""
+_Size: TypeAlias = tuple[int, int, int, int, str, Runtime]
+"""Workers; GPUs, CPUs and bytes of memory of each; accelerator; what starts them. Pods alike in all ask the same."""
 KEPT = 10_000
 """Answers remembered, so that an offer delivered again has the same one."""
 
@@ -84,6 +89,7 @@ class Room:
         self._used: dict[str, str] = {}
         """Launch key → the offer whose earmark it used."""
         self._plan: _Plan | None = None
+        self._asks: dict[_Size, tuple[Ask, ...]] = {}
 
     def receipt(self, offer: OfferOut, stock: Stock, now_us: int) -> Receipt:
         """The offer's receipt with its answer."""
@@ -98,7 +104,7 @@ class Room:
     def refused(self, order: LaunchOrder, stock: Stock, now_us: int) -> Short | None:
         """Why this launch has no room any more; its own earmark is not against it."""
         plan = self._planned(stock, now_us)
-        asks = asking.asked_by(order, self._connection, self.runtime)
+        asks = self._asked_by(order)
         short = self._short_of_quota(asks, plan, but_for=order.offer)
         if short is not None or (plan.keeps(order.offer) and self._earmarks[order.offer].asks == asks):
             return short
@@ -108,7 +114,7 @@ class Room:
     def launched(self, order: LaunchOrder, now_us: int) -> None:
         """The room goes on being kept until the launch's pods have their nodes."""
         before = self._earmarks.pop(order.offer, None)
-        asks = asking.asked_by(order, self._connection, self.runtime)
+        asks = self._asked_by(order)
         self._used[order.key] = order.offer
         self._earmarks[order.offer] = Earmark(asks, now_us + EARMARK_US, order.key)
         if before is None or before.asks != asks or (self._plan is not None and not self._plan.keeps(order.offer)):
@@ -136,13 +142,28 @@ class Room:
         shorts = []
         plan = self._planned(stock, now_us)
         for accelerator in here:
-            asks = asking.asked(offer.offer, terms, accelerator, self._connection, self.runtime)
+            asks = self._asked(offer.offer, terms, accelerator)
             short = self._short_of_quota(asks, plan) or self._keep(offer.offer, asks, plan, now_us + EARMARK_US)
             if short is None:
                 asks_for = asking.price(self._book, terms, accelerator, self._connection)
                 return asking.yes(offer, terms, accelerator, now_us, asks=asks_for, ttl_us=EARMARK_US)
             shorts.append((accelerator, short))
         return declined(offer.offer, shorts, now_us)
+
+    def _asked(self, offer: str, terms: Terms, accelerator: str) -> tuple[Ask, ...]:
+        size = terms.workers, terms.gpus_per_worker, terms.cpus, terms.memory, accelerator, self.runtime
+        known = self._asks.get(size)
+        return known or self._learn(size, asking.asked(offer, terms, accelerator, self._connection, self.runtime))
+
+    def _asked_by(self, order: LaunchOrder) -> tuple[Ask, ...]:
+        size = order.workers, order.gpus, order.cpus, order.memory, order.accelerator, self.runtime
+        return self._asks.get(size) or self._learn(size, asking.asked_by(order, self._connection, self.runtime))
+
+    def _learn(self, size: _Size, asks: tuple[Ask, ...]) -> tuple[Ask, ...]:
+        if len(self._asks) >= SIZES:
+            self._asks.clear()
+        self._asks[size] = asks
+        return asks
 
     def _short_of_quota(self, asks: Sequence[Ask], plan: _Plan, but_for: str = "") -> Short | None:
         quotas = plan.stock.quotas
