@@ -17,7 +17,7 @@ RATE, RATIO, EVENTS, EVENT_KIB = 1_000.0, 0.9, 8.0, 3.0
 EVENT_US, PLANNING_US = 60.0, 350.0
 """What a placement may cost: so much for each of its events, commit included, and so much for planning it."""
 P50_MS, P99_MS = 10.0, 50.0
-RAY_JOBS, REQUESTS, STEADY, GROWTH_KIB = 100.0, 8.0, 0.8, 32.0
+RAY_JOBS, REQUESTS, STEADY, GROWTH_KIB = 100.0, 6.0, 0.8, 32.0
 """RayJobs a second, from offer to end, on two cores; requests of ours for each; how steady; what the server keeps of
 each (its row in the book, its document and events in caches), which is bounded by no more than the jobs themselves."""
 

@@ -59,7 +59,10 @@ class Scribe:
         except Taken:
             await self._change(key, change)
         else:
-            (memory.closed if records.closes(change) else memory.coming).add(key)
+            if records.closes(change):
+                memory.closed.add(key)
+            elif cluster.launch(key).record is None:  # its watch may have been quicker than the reply
+                memory.coming.add(key)
 
     async def _change(self, key: str, change: Mapping[str, Any]) -> None:
         """The record is there, and is not watched: closed, or not told yet."""
