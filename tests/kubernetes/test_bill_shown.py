@@ -81,7 +81,8 @@ def train(cluster: Cluster, kubelet: Kubelet, key: str) -> None:
     kubelet.ended(f"{key}-0", ENDED)
     status = {"active": 0, "ready": 0, "succeeded": 1, "completedIndexes": "0", "completionTime": ENDED}
     done = [{"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")]
-    cluster.kubectl(*patch, json.dumps({"status": status | {"conditions": done}}))
+    # The server reads in the run log that it is done, and may have had the Job deleted by now.
+    cluster.kubectl(*patch, json.dumps({"status": status | {"conditions": done}}), check=False)
 
 
 @pytest.mark.kubernetes
