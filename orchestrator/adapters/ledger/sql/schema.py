@@ -26,8 +26,8 @@ _WRITER = (
 statement needs to take itself back lies in memory: as a temporary file it was 4 of 10 bytes that a commit wrote, and
 nothing ever reads it after a crash."""
 _READER = ("query_only=ON",)
-_DRIVER = {"timeout": 10.0, "isolation_level": None, "cached_statements": 64}
-"""Transactions are ours (see `_begin`); all sizes of all statements of the writer are kept parsed."""
+_DRIVER = {"timeout": 10.0, "isolation_level": None, "cached_statements": 256}
+"""Transactions are ours (see `_begin`); the writer's statements, of some thirty sizes a table, are kept parsed."""
 
 
 def connect(path: Path, *, writes: bool) -> Engine:

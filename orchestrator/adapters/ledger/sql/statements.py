@@ -19,8 +19,8 @@ from sqlalchemy.sql.dml import Insert
 
 from orchestrator.adapters.ledger.sql import tables
 
-SIZES = (256, 32, 4, 1)
-"""Rows of one statement: a thousand rows are four to a dozen statements."""
+SIZES = (256, 32)
+"""Rows of one statement, and what is left over in one more: a small commit has one statement a table."""
 
 # A statement of many rows that may fail alone keeps a copy of each page that it changes, to take back what it did.
 # These two need none: a number that is there already ends the whole transaction, as every failure here does.
@@ -50,11 +50,11 @@ META = _meta.on_conflict_do_update(index_elements=["name"], set_={"value": _meta
 def put(connection: Connection, statement: Insert, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows, each a tuple in the table's column order."""
     start = 0
-    for size in SIZES:
-        while len(rows) - start >= size:
-            values = tuple(chain.from_iterable(rows[start : start + size]))
-            connection.exec_driver_sql(_text(statement, size), values)
-            start += size
+    while (left := len(rows) - start) > 0:
+        size = next((size for size in SIZES if size <= left), left)
+        values = tuple(chain.from_iterable(rows[start : start + size]))
+        connection.exec_driver_sql(_text(statement, size), values)
+        start += size
 
 
 @cache
