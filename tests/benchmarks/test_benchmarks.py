@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from benchmarks.latency import measure, spread
 from benchmarks.lives import live
 from benchmarks.machine import Unfit, file_system
 from benchmarks.plane import assets
+from tests.kubernetes.cluster import programs as cluster_programs
 
 
 async def test_a_drain_places_everything_in_front_of_a_backlog(tmp_path: Path) -> None:
@@ -45,10 +45,10 @@ async def test_a_missed_target_is_named(tmp_path: Path) -> None:
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """etcd and kube-apiserver, also where the other tests have a cluster of their own."""
-    folder = os.environ.get("KUBEBUILDER_ASSETS") or os.environ.get("KUBERNETES_TEST_ASSETS")
-    if not folder:
+    folder = cluster_programs()
+    if folder is None:
         pytest.skip("not run: kubernetes: set KUBEBUILDER_ASSETS (or KUBERNETES_TEST_ASSETS, beside KUBECONFIG)")
-    monkeypatch.setenv("KUBEBUILDER_ASSETS", folder)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(folder))
 
 
 @pytest.mark.kubernetes

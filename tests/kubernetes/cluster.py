@@ -6,6 +6,7 @@ no pod ever starts there); kind; else none. Tests that run pods also read
     KUBERNETES_TEST_AGENT_IMAGE, KUBERNETES_TEST_IMAGE   images that the cluster has (deploy/, examples/kubernetes)
     KUBERNETES_TEST_HOST                                 the address of this machine, as pods reach it
     KUBERNETES_TEST_{CABLE,API}_{DOWN,UP}                commands that cut off the node, or end the API server; undo it
+    KUBERNETES_TEST_ASSETS                               as KUBEBUILDER_ASSETS, for tests that want nobody else there
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ def how(variables: Mapping[str, str] = os.environ) -> str | None:
     if variables.get("KUBEBUILDER_ASSETS"):
         return "assets"
     return "kind" if shutil.which("kind") and shutil.which("docker") else None
+
+
+def programs(variables: Mapping[str, str] = os.environ) -> Path | None:
+    """A folder with etcd and kube-apiserver, also beside a cluster that is used; None: nobody names one."""
+    named = variables.get("KUBEBUILDER_ASSETS") or variables.get("KUBERNETES_TEST_ASSETS")
+    return Path(named) if named else None
 
 
 def runs_pods(variables: Mapping[str, str] = os.environ) -> bool:
@@ -89,7 +96,7 @@ def a_cluster(folder: Path) -> Iterator[Cluster]:
         case "existing":
             yield Cluster(Path(os.environ["KUBECONFIG"]), kubectl_program())
         case "assets":
-            with _control_plane(folder, Path(os.environ["KUBEBUILDER_ASSETS"])) as cluster:
+            with a_bare_cluster(folder, Path(os.environ["KUBEBUILDER_ASSETS"])) as cluster:
                 yield cluster
         case "kind":
             with _kind(folder) as cluster:
@@ -112,7 +119,7 @@ def _kind(folder: Path) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _control_plane(folder: Path, assets: Path) -> Iterator[Cluster]:
+def a_bare_cluster(folder: Path, assets: Path) -> Iterator[Cluster]:
     """etcd and an API server alone: no controller, no node."""
     client, peer, port = free_ports(3)
     token = secrets.token_hex(16)

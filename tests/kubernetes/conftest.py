@@ -19,7 +19,6 @@ from orchestrator.model.wire import StoreRef
 from orchestrator.rayhead.plan import free_ports
 from orchestrator.runlog.store import Store, open_store
 from tests.kubernetes.cluster import Cluster, Doc, a_cluster
-from tests.kubernetes.kubelet import Kubelet
 
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests"}
 
@@ -36,15 +35,6 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     """Fresh, with Pod Security `restricted` enforced, a Secret `store` with the store's keys; gone afterwards."""
     with a_namespace(cluster) as name:
         yield name
-
-
-@pytest.fixture
-def kubelet(cluster: Cluster, namespace: str) -> Iterator[Kubelet]:
-    """One node with GPUs, played by the test; gone afterwards."""
-    made = Kubelet(cluster, namespace, f"node-{namespace}")
-    made.register()
-    yield made
-    made.leave()
 
 
 @contextmanager

@@ -25,9 +25,9 @@ from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
 from orchestrator.testing.kit.subject import Session
+from tests.kubernetes.bare.kubelet import Kubelet
 from tests.kubernetes.cluster import Cluster, Doc
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
-from tests.kubernetes.kubelet import Kubelet
 
 SERVED = "GET /apis/ray.io/v1"
 MINUTE_US = RAY_EVERY_US
@@ -98,8 +98,7 @@ class Site:
 
 @pytest.fixture
 def without_kuberay(cluster: Cluster) -> Iterator[None]:
-    if cluster.has("rayjobs.ray.io"):
-        pytest.skip("not run: a cluster without KubeRay")
+    assert not cluster.has("rayjobs.ray.io")
     yield
     cluster.kubectl("delete", "crd", "rayjobs.ray.io", "--ignore-not-found", "--timeout=60s")
 

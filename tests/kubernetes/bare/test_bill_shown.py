@@ -19,8 +19,8 @@ from orchestrator.adapters.providers.kubernetes.objects import name_of
 from orchestrator.adapters.providers.kubernetes.pods import ATTEMPT_KEY
 from orchestrator.model.ids import launch_key
 from orchestrator.model.wire import ENV_ATTEMPT
+from tests.kubernetes.bare.kubelet import Kubelet
 from tests.kubernetes.cluster import Cluster
-from tests.kubernetes.kubelet import Kubelet
 
 PRICE = 2_490_000
 BEGAN, ENDED = "2026-03-01T10:00:00Z", "2026-03-01T10:30:00Z"

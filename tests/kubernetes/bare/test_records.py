@@ -23,15 +23,10 @@ from orchestrator.model.offer import Confirmed, LaunchOrder, Reason, Rejected, S
 from orchestrator.ports.provider import Unreachable
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import an_order
-from tests.kubernetes.cluster import Cluster, Doc, how
+from tests.kubernetes.cluster import Cluster, Doc
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
 
-ALONE = how() == "assets"
-pytestmark = [
-    pytest.mark.kubernetes,
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(not ALONE, reason="pods are made by hand: nobody else may run or delete them"),
-]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
 PATIENCE_S = 20.0
 
 

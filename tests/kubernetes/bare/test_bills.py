@@ -18,9 +18,9 @@ from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
 from orchestrator.testing.kit.subject import Session
+from tests.kubernetes.bare.kubelet import Kubelet
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
-from tests.kubernetes.kubelet import Kubelet
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
 PRICE = 2_490_000
