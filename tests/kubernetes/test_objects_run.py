@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.adapters.providers.kubernetes.connection import Connection, parse_connection
 from orchestrator.adapters.providers.kubernetes.objects import Runtime, manifests
@@ -62,7 +63,7 @@ def test_the_api_server_adds_nothing_to_a_container(cluster: Cluster, connection
     """Kueue compares containers with what was reserved for them before."""
     if runtime == "kuberay":
         must_have_kuberay(cluster)
-    ours = launched(connection, runtime)[0]
+    ours = launched(replace(connection, queue="gpus"), runtime)[0]
     text = cluster.kubectl("create", "-f", "-", "--dry-run=server", "-o", "json", stdin=json.dumps(ours))
     for said, kept in zip(containers(ours), containers(json.loads(text)), strict=True):
         assert said.keys() == kept.keys()
