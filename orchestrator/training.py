@@ -42,6 +42,7 @@ from orchestrator.runlog.watcher import Watcher
 __all__ = ["Ended", "report", "resume", "stopping", "worker_setup"]
 
 _T = TypeVar("_T")
+_RANKED = {"RANK", "WORLD_SIZE"}
 PARTS_POLL_S = 0.5
 PARTS_WARN = 120
 """Polls between two warnings that parts of a checkpoint are missing: a minute."""
@@ -67,15 +68,17 @@ def report(
     """Progress, and optionally a folder to resume from; durable when this returns. Call it on every rank.
 
     What rank 0 gives counts, unless `sharded`: then the files of every rank's folder make one checkpoint, no rank goes
-    without a folder, and it is durable when rank 0's call has returned. In a `ray.train` loop its own report is called
-    too. Steps of checkpoints increase within an attempt, else ValueError, as where shards of two ranks have one name.
-    Raises Ended where this attempt has lost the job.
+    without a folder, and each waits for the others. In a `ray.train` loop its own report is called too. Steps of
+    checkpoints increase within an attempt, else ValueError, as where shards of two ranks have one name, or where
+    nobody says which rank this is. Raises Ended where this attempt has lost the job.
     """
     loop = _ray_train()
     attempt = _current()
     rank, ranks = _place(loop)
     if sharded and checkpoint is None:
         raise ValueError(f"a sharded checkpoint needs a folder of every rank, and rank {rank} gave none")
+    if sharded and attempt is not None and (rank >= ranks or (loop is None and not os.environ.keys() >= _RANKED)):
+        raise ValueError("sharded=True needs to know the ranks: set RANK and WORLD_SIZE, as torchrun does")
     if attempt is not None and rank == 0:
         attempt.progress(step, loss)
     if attempt is not None and checkpoint is not None and (rank == 0 or sharded):
@@ -155,22 +158,40 @@ class _Attempt:
             )
             return
         rank, ranks = place
-        self._patiently(lambda: checkpoints.save_part(self._log, epoch, step, self._nonce, folder, rank))
         if rank == 0:
-            self._enter(step, entry_id, self._joined(step, ranks))
+            self._gather(step, folder, ranks)
+        else:
+            self._bring(step, folder, rank)
 
-    def _joined(self, step: int, ranks: int) -> checkpoints.Saved:
-        """Wait for the parts of all ranks; a rank that never brings one is told of, and is the script's to end."""
-        asked = 0
+    def _gather(self, step: int, folder: Path, ranks: int) -> None:
+        """Ask all ranks for their parts and wait. A rank that never brings one is named every minute."""
+        epoch, save_id, looks = self._env.epoch, uuid.uuid4().hex, 0
+        self._patiently(lambda: checkpoints.ask_for_parts(self._log, epoch, step, self._nonce, save_id))
+        self._part(step, save_id, folder, 0)
         while True:
-            found = self._patiently(lambda: checkpoints.join(self._log, self._env.epoch, step, self._nonce, ranks))
+            found = self._patiently(lambda: checkpoints.join(self._log, epoch, step, save_id, ranks))
             if isinstance(found, checkpoints.Saved):
-                return found
-            asked += 1
-            if asked % PARTS_WARN == 0:
+                self._enter(step, uuid.uuid4().hex, found)
+                return
+            looks += 1
+            if looks % PARTS_WARN == 0:
                 _warn(f"the checkpoint of step {step} waits for ranks {', '.join(map(str, found))}")
             time.sleep(PARTS_POLL_S)
             self._patiently(self._allowed)
+
+    def _bring(self, step: int, folder: Path, rank: int) -> None:
+        """Hand in this rank's part, at each try of rank 0's, until the step is in the log."""
+        epoch, brought = self._env.epoch, None
+        while not any((c.epoch, c.step) >= (epoch, step) for c in self._patiently(self._allowed).state.checkpoints):
+            asked = self._patiently(lambda: checkpoints.asked_for_parts(self._log, epoch, step, self._nonce))
+            if asked in (None, brought):
+                time.sleep(PARTS_POLL_S)
+                continue
+            self._part(step, asked, folder, rank)
+            brought = asked
+
+    def _part(self, step: int, save_id: str, folder: Path, rank: int) -> None:
+        self._patiently(lambda: checkpoints.save_part(self._log, self._env.epoch, step, save_id, folder, rank))
 
     def _enter(self, step: int, entry_id: str, saved: checkpoints.Saved) -> None:
         epoch = self._env.epoch

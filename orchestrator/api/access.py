@@ -13,6 +13,7 @@ import json
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,7 +37,7 @@ bearer = HTTPBearer(auto_error=False, description="a token of the server's token
 class Scope(StrEnum):
     """What a token allows. None includes another: a token lists all that it may do."""
 
-    VIEWER = "viewer"  # read everything
+    VIEWER = "viewer"  # read
     SUBMITTER = "submitter"  # packages, submit, cancel, resume
     ATTESTER = "attester"  # record evidence
     OPERATOR = "operator"  # act on providers
@@ -64,6 +65,8 @@ def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
         pairs = [(row["token"], _caller(row)) for row in rows]
         if odd := {key for row in rows for key in row} - {"name", "token", "scopes", "projects"}:
             raise ValueError(f"{min(odd)!r} is not known, and would limit nothing")
+        if twice := [name for name, count in Counter(caller.name for _, caller in pairs).items() if count > 1]:
+            raise ValueError(f"two tokens are named {twice[0]!r}; the ledger could not tell them apart")
     except (ValueError, KeyError, TypeError) as error:
         shape = '{"tokens": [{"name": …, "token": …, "scopes": […]}]}, with "projects": […] or without'
         raise TokensError(f"{where} does not look like {shape}: {error}; scopes are {', '.join(Scope)}") from error

@@ -24,6 +24,7 @@ class Held:
     """An open forward."""
 
     by: str
+    job: str
     connect: Connect
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -35,9 +36,9 @@ class Forwards:
         self._held: dict[int, Held] = {}
         self._numbers = count(1)
 
-    async def hold(self, line: Line, by: str, connect: Connect) -> None:
+    async def hold(self, line: Line, by: str, job: str, connect: Connect) -> None:
         """Keep a forward open as long as its socket is."""
-        ticket, held = next(self._numbers), Held(by, connect)
+        ticket, held = next(self._numbers), Held(by, job, connect)
         self._held[ticket] = held
         try:
             await line.say({"ticket": ticket})
@@ -46,10 +47,10 @@ class Forwards:
             del self._held[ticket]
             held.over.set()
 
-    async def connect(self, ticket: int, by: str) -> tuple[Channel, asyncio.Event]:
+    async def connect(self, ticket: int, by: str, job: str) -> tuple[Channel, asyncio.Event]:
         """One connection of a forward, and what tells when the forward is over. Raises Denied, ProviderError."""
         held = self._held.get(ticket)
-        if held is None or held.by != by:
+        if held is None or (held.by, held.job) != (by, job):
             raise Denied(404, "unknown-forward", "that forward is not open", remedy="open it with …/forward?port=")
         return await held.connect(), held.over
 

@@ -144,13 +144,13 @@ def _ports(routes: APIRouter, desk: Desk) -> None:
             way = await desk.enter(Visit(job=job, by=caller.name, what="forward", rank=rank, name=str(port)))
             await (await way.access.connect(way.key, rank, port)).aclose()  # a wrong port is said at once
             await socket.accept()
-            await forwards.hold(Line(socket), caller.name, lambda: way.access.connect(way.key, rank, port))
+            await forwards.hold(Line(socket), caller.name, job, lambda: way.access.connect(way.key, rank, port))
 
     @routes.websocket("/{job}/forward/{ticket}")
     async def connect(socket: WebSocket, job: str, ticket: int) -> None:
         async with answered(socket):
             caller, job = await guest(socket, desk, job)
-            channel, over = await forwards.connect(ticket, caller.name)
+            channel, over = await forwards.connect(ticket, caller.name, job)
             try:
                 await socket.accept()
                 await forwards.carry(Line(socket), channel, over)

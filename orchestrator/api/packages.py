@@ -1,8 +1,8 @@
 """Where does the code of a job come from? Zips named by the sha256 of their bytes, kept at the checkpoint store.
 
 `PUT` streams into a temporary file, so nothing half-received or unsafe is ever stored; the same bytes again are
-the same package. Clients never hold keys of the store. Whoever knows a digest and holds a token
-that is good for the project may read it.
+the same package. Clients never hold keys of the store. Whoever knows a digest and
+holds a token that is good for the project may read it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from orchestrator.model.ids import is_job_id
 from orchestrator.model.job import JobRow
 from orchestrator.ports.desk import Desk, UnknownJob
 
-Project = Annotated[str, Query(pattern=PROJECT, description="whose package it is")]
+Project = Annotated[str, Query(pattern=PROJECT, description="whose it is")]
 
 
 async def job_id(job: Annotated[str, Path(description="job id", examples=["01K9Z3M5W2T8Q4N6R7VXYBCD0E"])]) -> str:

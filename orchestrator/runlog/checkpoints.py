@@ -55,11 +55,26 @@ def save(log: JobLog, epoch: int, step: int, entry_id: str, folder: Path) -> Sav
     return _finish(log, base, epoch, step, _upload(log, base, folder))
 
 
-def save_part(log: JobLog, epoch: int, step: int, save_id: str, folder: Path, rank: int) -> None:
-    """Store the files of one rank's `folder`, then the list of them, for `join`. `save_id` is the same on every rank.
+def ask_for_parts(log: JobLog, epoch: int, step: int, nonce: str, save_id: str) -> None:
+    """Tell the other ranks of this try at saving the step; `save_id` is its own. Raises StoreUnavailable.
 
-    Raises as `save`.
+    A launcher may start its ranks again inside one attempt: parts of an earlier try are not this one's.
     """
+    log.store.put(_asking(log, epoch, step, nonce), save_id.encode())
+
+
+def asked_for_parts(log: JobLog, epoch: int, step: int, nonce: str) -> str | None:
+    """The newest try of rank 0's; None: it has not come so far. Raises StoreUnavailable."""
+    data = log.store.get(_asking(log, epoch, step, nonce))
+    return None if data is None else data.decode()
+
+
+def _asking(log: JobLog, epoch: int, step: int, nonce: str) -> str:
+    return f"{paths.checkpoint(log.project, log.job, epoch, step, nonce)}/try"
+
+
+def save_part(log: JobLog, epoch: int, step: int, save_id: str, folder: Path, rank: int) -> None:
+    """Store the files of one rank's `folder`, then the list of them, for `join`. Raises as `save`."""
     base = paths.checkpoint(log.project, log.job, epoch, step, save_id)
     log.store.put(f"{base}/parts/{rank}.json", json.dumps(_upload(log, base, folder)).encode())
 
@@ -75,7 +90,10 @@ def join(log: JobLog, epoch: int, step: int, save_id: str, ranks: int) -> Saved 
         return missing
     files: dict[str, dict[str, Any]] = {}
     for rank in range(ranks):
-        for file in json.loads(log.store.get(f"{base}/parts/{rank}.json") or b"[]"):
+        part = log.store.get(f"{base}/parts/{rank}.json")
+        if part is None:
+            return (rank,)  # listed, and not to be read yet
+        for file in json.loads(part):
             if files.setdefault(file["name"], file) != file:
                 raise ValueError(
                     f"rank {rank} and one before it gave different files named {file['name']}; "

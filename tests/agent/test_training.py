@@ -71,8 +71,10 @@ def shards(*names: str) -> str:
             env = {{**os.environ, "RANK": str(n), "WORLD_SIZE": "{len(names)}"}}
             return subprocess.Popen([sys.executable, "-c", {SHARD!r}, name], env=env, stderr=subprocess.PIPE, text=True)
         ranks = [rank(n, name) for n, name in enumerate({names!r})]
-        said = [one.communicate()[1].strip().splitlines() for one in ranks]
-        assert not any(one.returncode for one in ranks), said[0][-1]
+        said = ranks[0].communicate()[1].strip().splitlines()
+        for one in ranks[1:]:
+            one.kill() if ranks[0].returncode else one.wait()
+        assert not any(one.returncode for one in ranks), said[-1]
     """
 
 
@@ -88,6 +90,12 @@ def test_shards_of_one_name_are_refused(world: World) -> None:
     assert world.launch(shards("model", "model")).wait() == 1
     assert isinstance(world.last, Done) and "put the rank into the name" in str(world.last.result)
     assert world.state.checkpoints == ()
+
+
+def test_shards_of_ranks_that_nobody_names_are_refused(world: World) -> None:
+    one = "import tempfile; training.report(step=1, checkpoint=tempfile.mkdtemp(), sharded=True)"
+    assert world.launch(one).wait() == 1
+    assert isinstance(world.last, Done) and "set RANK and WORLD_SIZE" in str(world.last.result)
 
 
 def test_a_rank_without_its_shard_is_refused() -> None:

@@ -43,6 +43,34 @@ def restored(log: JobLog, state: RunLog, tmp_path: Path) -> tuple[int | None, li
     return found and found.checkpoint.step, said
 
 
+def part(log: JobLog, tmp_path: Path, save_id: str, rank: int) -> None:
+    folder = tmp_path / f"{save_id}-{rank}"
+    folder.mkdir()
+    (folder / f"shard-{rank}").write_text(save_id)
+    checkpoints.save_part(log, 1, 5, save_id, folder, rank)
+
+
+def test_parts_of_an_earlier_try_at_the_step_are_not_joined(log: JobLog, tmp_path: Path) -> None:
+    part(log, tmp_path, "first", 1)  # and its rank 0 died
+    checkpoints.ask_for_parts(log, 1, 5, "nonce", "second")
+    part(log, tmp_path, "second", 0)
+    assert checkpoints.join(log, 1, 5, "second", 2) == (1,)
+    assert checkpoints.asked_for_parts(log, 1, 5, "nonce") == "second"
+    part(log, tmp_path, "second", 1)
+    assert isinstance(checkpoints.join(log, 1, 5, "second", 2), checkpoints.Saved)
+
+
+def test_a_part_that_is_listed_and_cannot_be_read_is_missing(tmp_path: Path) -> None:
+    class Lagging(MemoryStore):
+        def get(self, key: str) -> bytes | None:
+            return None if key.endswith("parts/1.json") else super().get(key)
+
+    log = JobLog(Lagging(), "p", "J")
+    for rank in (0, 1):
+        part(log, tmp_path, "try", rank)
+    assert checkpoints.join(log, 1, 5, "try", 2) == (1,)
+
+
 def test_the_newest_comes_back_as_it_was(log: JobLog, tmp_path: Path) -> None:
     state = saved(log, tmp_path, 5, 9)
     assert restored(log, state, tmp_path) == (9, [])

@@ -122,7 +122,7 @@ async def test_kuberay_installed_later_is_used_without_a_restart(site: Site) -> 
     assert site.front.asked.count(SERVED) == 1  # nothing is asked more often than once a minute
     await site.minute()
     after = site.session.order(*promised)
-    await site.session.launch([after])
+    await site.session.launch([after, before])  # the reply to the first launch of one was lost, say
     assert (site.kinds(before.key), site.kinds(after.key)) == ({"jobs"}, {"rayjobs.ray.io"})
     status, where = '{"status": {"jobDeploymentStatus": "Running"}}', ["-n", site.kubelet.namespace]
     site.cluster.kubectl("patch", "rayjob", name_of(after.key), *where, "--type=merge", "-p", status)

@@ -78,14 +78,18 @@ class Launching:
 
     async def make(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
         """Make what is not there yet. Raises as the client does, with some of it made perhaps."""
-        if await self._record(order.key) is not None:
+        if await self._record(order.key) is not None or self._cluster.launch(order.key).made:
             reply = await self.known(order)
             if reply is not None:
                 return reply
         return await self._objects(order, ledger, workload)
 
+    async def _instead(self, order: LaunchOrder, ledger: str, means: Meaning, why: str) -> LaunchReply:
+        """It cannot be made now: what an earlier try has made all the same, else a rejection."""
+        return await self.known(order) or await self.give_up(order, ledger, means, why)
+
     async def give_up(self, order: LaunchOrder, ledger: str, means: Meaning, why: str) -> LaunchReply:
-        """Reject it: its key starts nothing any more."""
+        """Reject it: its key starts nothing any more. Where no record may be made, a late call of ours still could."""
         await self._put(order.key, ledger, records.closed(self._now(), why=why[:300]))
         return self._rejected(order, means, why)
 
@@ -93,7 +97,7 @@ class Launching:
         try:
             main, *beside = self._manifests(order, ledger, workload, self._cluster.runtime_of(workload))
         except NotOverridable as error:
-            return await self.give_up(order, ledger, Meaning(Reason.SPEC), str(error))
+            return await self._instead(order, ledger, Meaning(Reason.SPEC), str(error))
         kind = KINDS[main["kind"]]
         try:
             made = await self._client.create(kind.path(self._cluster.connection.namespace), main, Thing)
@@ -101,7 +105,7 @@ class Launching:
             reply = await self.known(order)
             return reply or OutcomeUnknown(order.key, "its object was there and was gone when it was read")
         except Refused as no:
-            return await self.give_up(order, ledger, no.means, str(no))
+            return await self._instead(order, ledger, no.means, str(no))
         except Absent as error:
             remedy = "create the namespace, or correct `connection.namespace` and `connection.runtime`"
             raise Misconfigured(f"{error}; {remedy}") from error

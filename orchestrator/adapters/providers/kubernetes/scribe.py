@@ -54,8 +54,9 @@ class Scribe:
                 await self._merge(key, records.of(watched.metadata.uid, change))
                 return
         try:
-            path = RECORD.path(cluster.connection.namespace)
-            await cluster.client.create(path, records.new(key, ledger, change), Thing)
+            path, seen = RECORD.path(cluster.connection.namespace), records.with_machines(memory.machines.get(key, {}))
+            whole = {**change, "data": seen["data"] | change["data"]}
+            await cluster.client.create(path, records.new(key, ledger, whole), Thing)
         except Taken:
             await self._change(key, change)
         else:
