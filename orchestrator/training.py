@@ -169,7 +169,7 @@ class _Attempt:
         self._patiently(lambda: checkpoints.ask_for_parts(self._log, epoch, step, self._nonce, save_id))
         self._part(step, save_id, folder, 0)
         while True:
-            found = self._patiently(lambda: checkpoints.join(self._log, epoch, step, save_id, ranks))
+            found = self._patiently(lambda: self._joined(step, save_id, ranks))
             if isinstance(found, checkpoints.Saved):
                 self._enter(step, uuid.uuid4().hex, found)
                 return
@@ -179,16 +179,29 @@ class _Attempt:
             time.sleep(PARTS_POLL_S)
             self._patiently(self._allowed)
 
+    def _joined(self, step: int, save_id: str, ranks: int) -> checkpoints.Saved | tuple[int, ...]:
+        """As `checkpoints.join`; a refusal is told to every rank."""
+        try:
+            return checkpoints.join(self._log, self._env.epoch, step, save_id, ranks)
+        except ValueError as error:
+            checkpoints.refuse_parts(self._log, self._env.epoch, step, save_id, str(error))
+            raise
+
     def _bring(self, step: int, folder: Path, rank: int) -> None:
-        """Hand in this rank's part, at each try of rank 0's, until the step is in the log."""
+        """Hand in this rank's part, at each try of rank 0's, until the step is in the log, or refused (ValueError)."""
         epoch, brought = self._env.epoch, None
         while not any((c.epoch, c.step) >= (epoch, step) for c in self._patiently(self._allowed).state.checkpoints):
             asked = self._patiently(lambda: checkpoints.asked_for_parts(self._log, epoch, step, self._nonce))
-            if asked in (None, brought):
+            if asked not in (None, brought):
+                self._part(step, asked, folder, rank)
+                brought = asked
+            elif brought and (why := self._refused(step, brought)):
+                raise ValueError(why)
+            else:
                 time.sleep(PARTS_POLL_S)
-                continue
-            self._part(step, asked, folder, rank)
-            brought = asked
+
+    def _refused(self, step: int, save_id: str) -> str | None:
+        return self._patiently(lambda: checkpoints.refused_parts(self._log, self._env.epoch, step, save_id))
 
     def _part(self, step: int, save_id: str, folder: Path, rank: int) -> None:
         self._patiently(lambda: checkpoints.save_part(self._log, self._env.epoch, step, save_id, folder, rank))

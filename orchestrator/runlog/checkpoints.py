@@ -102,6 +102,21 @@ def join(log: JobLog, epoch: int, step: int, save_id: str, ranks: int) -> Saved 
     return _finish(log, base, epoch, step, [files[name] for name in sorted(files)])
 
 
+def refuse_parts(log: JobLog, epoch: int, step: int, save_id: str, why: str) -> None:
+    """Tell the other ranks that this try makes no checkpoint, so that none waits for it. Raises StoreUnavailable."""
+    log.store.put(_refusal(log, epoch, step, save_id), why.encode())
+
+
+def refused_parts(log: JobLog, epoch: int, step: int, save_id: str) -> str | None:
+    """Why rank 0 refused this try; None: it has not. Raises StoreUnavailable."""
+    data = log.store.get(_refusal(log, epoch, step, save_id))
+    return None if data is None else data.decode()
+
+
+def _refusal(log: JobLog, epoch: int, step: int, save_id: str) -> str:
+    return f"{paths.checkpoint(log.project, log.job, epoch, step, save_id)}/refused"
+
+
 def _upload(log: JobLog, base: str, folder: Path) -> list[dict[str, Any]]:
     """Store the files of a folder; what a manifest says of them."""
     if not folder.is_dir():
