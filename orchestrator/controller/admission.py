@@ -95,7 +95,7 @@ class Judge(kopf.WebhookServer):
         async for config in super().__call__(fn):
             if self._endpoint.service:
                 namespace, name, port = self._endpoint.service
-                service = kopf.WebhookClientConfigService(namespace=namespace, name=name, path="/", port=port)
+                service = kopf.WebhookClientConfigService(namespace=namespace, name=name, port=port)
                 config = kopf.WebhookClientConfig(service=service, caBundle=config.get("caBundle", ""))
             yield config
 

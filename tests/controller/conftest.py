@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +91,9 @@ def condition(status: Doc, kind: str) -> Doc:
     return next((one for one in status.get("conditions", []) if one["type"] == kind), {})
 
 
+CONFIGURATION = "orchestrator-tests"
+
+
 @dataclass
 class Controller:
     """`orchestrator controller` as a process that may be ended and started again."""
@@ -99,17 +102,28 @@ class Controller:
     home: Path
     port: int = field(default_factory=lambda: free_ports(1)[0])
     process: subprocess.Popen[bytes] | None = None
+    options: Sequence[str] = (f"--webhook-configuration={CONFIGURATION}",)
 
     def start(self) -> None:
+        """Start it, and wait until it judges."""
+        self.launch()
+        until(self._judges, f"the controller judges; see {self.home}/controller.log", UP_S)
+
+    def launch(self) -> None:
         host = os.environ.get("KUBERNETES_TEST_HOST", "127.0.0.1")
         command = [sys.executable, "-m", "orchestrator.cli.main", "controller", f"--webhook-port={self.port}"]
-        command += [f"--webhook-host={host}", f"--webhook-configuration={CONFIGURATION}"]
+        command += [f"--webhook-host={host}", *self.options]
         given = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig), "ORCHESTRATOR_HOME": str(self.home)}
         for name in ("ORCHESTRATOR_URL", "ORCHESTRATOR_TOKEN"):
             given.pop(name, None)
         with (self.home / "controller.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=given, stderr=log, stdout=log)
-        until(self._judges, f"the controller judges; see {self.home}/controller.log", UP_S)
+
+    def service_paths(self, configuration: str) -> list[str]:
+        """Below its Service, the paths that the API server is told to ask; none before it is told."""
+        get = ("get", "validatingwebhookconfiguration", configuration, "--ignore-not-found", "-o", "json")
+        found = self.cluster.kubectl(*get)
+        return [one["clientConfig"]["service"]["path"] for one in json.loads(found or "{}").get("webhooks", [])]
 
     def _judges(self) -> bool:
         """Whether the webhook of this very process answers: a bad object is refused by it."""
@@ -129,9 +143,6 @@ class Controller:
             self.process.send_signal(how)
             self.process.wait(20)
             self.process = None
-
-
-CONFIGURATION = "orchestrator-tests"
 
 
 @pytest.fixture(scope="session")

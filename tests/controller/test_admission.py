@@ -14,7 +14,7 @@ import pytest
 from orchestrator.controller.admission import Endpoint, Judge, own_certificate
 from orchestrator.controller.crds import files
 from orchestrator.rayhead.plan import free_ports
-from tests.controller.conftest import ROOT, Controller, Space, training_job
+from tests.controller.conftest import ROOT, UP_S, Controller, Space, training_job, until
 from tests.kubernetes.cluster import Cluster, Doc
 from tests.served import Served
 
@@ -136,8 +136,22 @@ async def test_a_service_before_it_is_what_the_cluster_is_told(tmp_path: Path) -
     told = judge(nobody)
     config = await anext(told)
     await told.aclose()
-    assert config["service"] == {"namespace": "ops", "name": "judge", "path": "/", "port": 443}
+    assert config["service"] == {"namespace": "ops", "name": "judge", "port": 443}
     assert base64.b64decode(config["caBundle"]) == certificate
+
+
+@pytest.mark.kubernetes
+@pytest.mark.timeout(120)
+def test_the_api_server_takes_a_judge_behind_a_service(cluster: Cluster, server: Served, home: Path) -> None:
+    name = "orchestrator-tests-service"
+    behind = Controller(cluster, home, options=("--webhook-service=ops/judge", f"--webhook-configuration={name}"))
+    try:
+        behind.launch()
+        paths = until(lambda: behind.service_paths(name), f"it is entered; see {home}/controller.log", UP_S)
+    finally:
+        behind.end()
+        cluster.kubectl("delete", "validatingwebhookconfiguration", name, "--ignore-not-found")
+    assert sorted(paths) == ["/contractsets.admission", "/trainingjobs.admission"]
 
 
 async def nobody(*_: Any, **__: Any) -> Any:
