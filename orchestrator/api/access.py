@@ -27,10 +27,10 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from orchestrator.api.problems import Denied
+from orchestrator.model.documents.job import PROJECT
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-PROJECT = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 bearer = HTTPBearer(auto_error=False, description="a token of the server's tokens file")
 
 

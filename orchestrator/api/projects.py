@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
 
-from orchestrator.api.access import PROJECT, Caller, Scope, allowed, bearer
+from orchestrator.api.access import Caller, Scope, allowed, bearer
 from orchestrator.api.problems import Denied
+from orchestrator.model.documents.job import PROJECT
 from orchestrator.model.ids import is_job_id
 from orchestrator.model.job import JobRow
 from orchestrator.ports.desk import Desk, UnknownJob

@@ -41,10 +41,11 @@ from orchestrator.model.placement import Shape, select_labels
 DEFAULT_MAX_RUNTIME_MS = 86_400_000  # where neither the job nor its policy names one
 MAX_GPUS = 1_000_000  # more than any cloud has; beyond it a job is a mistake
 _YEAR_MS = 366 * 86_400_000
+PROJECT = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"  # a Kubernetes namespace's name, which a project's may be
 
 Argument = Annotated[str, StringConstraints(strict=True, max_length=65_536)]
 VariableName = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-Project = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Project = Annotated[str, StringConstraints(strict=True, pattern=PROJECT)]
 Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^sha256:[0-9a-f]{64}$")]
 ShortPeriod = Annotated[Period, Field(le=_YEAR_MS)]
 Some = Annotated[Integer, Field(ge=1, le=100_000)]
