@@ -33,6 +33,7 @@ from orchestrator.model.documents.compile import compile_contracts, compile_prov
 from orchestrator.model.documents.contracts import ContractSet, load_contracts
 from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.documents.providers import ProviderSet, load_providers
+from orchestrator.model.documents.references import is_reference
 from orchestrator.model.documents.warnings import warnings
 from orchestrator.model.wire import StoreRef
 from orchestrator.ports.provider import Provider
@@ -237,7 +238,7 @@ def store_refs(settings: Settings, operators: ProviderSet) -> list[tuple[str, St
         return [("default", ref)]
     found = []
     for name, store in operators.spec.stores.items():
-        secret = {k: v for k, v in store.options.items() if v.startswith(("env:", "file:"))}
+        secret = {k: v for k, v in store.options.items() if is_reference(v)}
         plain = {k: v for k, v in store.options.items() if k not in secret}
         found.append(
             (name, StoreRef(name=name, url=store.url, jurisdiction=store.jurisdiction, options=plain, secrets=secret))

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from orchestrator.model.documents.references import is_reference, literal_secrets
 
 DEFAULT_PORT = 7380
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -41,7 +43,9 @@ def _words(value: Any) -> Any:
 Milliseconds = Annotated[int, BeforeValidator(_milliseconds)]
 Limit = Annotated[int | None, BeforeValidator(_milliseconds)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-_FORMAT = SettingsConfigDict(env_prefix="ORCHESTRATOR_", env_nested_delimiter="__", frozen=True, extra="ignore")
+_FORMAT = SettingsConfigDict(
+    env_prefix="ORCHESTRATOR_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
+)
 
 
 class Policy(BaseModel, frozen=True, extra="forbid"):
@@ -111,6 +115,18 @@ class Settings(BaseSettings):
     package_limit: ByteSize = Field(default=ByteSize(64 * 1024**2), description="largest code package, zipped")
     unpacked_limit: ByteSize = Field(default=ByteSize(512 * 1024**2), description="largest code package, unpacked")
 
+    @model_validator(mode="after")
+    def _no_secret_itself(self) -> Settings:
+        """The store as we tell it to agents: what stands here every job can read."""
+        given = {"store": self.store, "store_options": dict(self.store_options)}
+        for problem in literal_secrets(given):
+            remedy = "name it in ORCHESTRATOR_STORE_SECRETS, as env:NAME or file:/path"
+            raise ValueError(f"ORCHESTRATOR_{problem.path.upper()}: it holds a secret itself; {remedy}")
+        if plain := [name for name, at in self.store_secrets.items() if not is_reference(at)]:
+            what = f"{plain[0]} does not say where it lies; write env:NAME or file:/path"
+            raise ValueError(f"ORCHESTRATOR_STORE_SECRETS: {what}")
+        return self
+
     @property
     def folder(self) -> Path:
         """`home`, absolute."""
@@ -147,10 +163,12 @@ def load(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         lines = [
-            f"  {_variable(item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
+            "  " + ": ".join(filter(None, [_variable(item["loc"]), item["msg"].removeprefix("Value error, ")]))
             for item in error.errors(include_url=False)
         ]
         raise BadSettings("the settings make no sense:\n" + "\n".join(lines)) from error
+    except SettingsError as error:  # its cause holds the text, which may hold secrets
+        raise BadSettings(f'the settings make no sense: {error}; write JSON, as in {{"region": "eu"}}') from None
 
 
 _OTHERS = ("URL", "TOKEN", "PROJECT")
@@ -164,7 +182,7 @@ def overlooked(variables: Iterable[str]) -> list[str]:
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:
-    return "ORCHESTRATOR_" + "__".join(str(part).upper() for part in loc)
+    return "" if not loc else "ORCHESTRATOR_" + "__".join(str(part).upper() for part in loc)
 
 
 def describe() -> Iterator[tuple[str, str, str]]:

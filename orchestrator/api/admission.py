@@ -124,7 +124,7 @@ def _no_number(name: str) -> Any:
 
 def _canonical(body: bytes) -> TrainingJob:
     try:
-        return job_from_bytes(body)
+        return job_from_bytes(body, kept=False)
     except DocumentError:
         raise
     except ValueError as error:

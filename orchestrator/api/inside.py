@@ -23,7 +23,7 @@ from orchestrator.api.forwards import Forwards
 from orchestrator.api.problems import Denied, of_desk, of_provider
 from orchestrator.api.projects import JobId, job_id, may_meet, of_job
 from orchestrator.api.sockets import Line, message
-from orchestrator.model.documents.inside import MOST_ARGUMENTS, Asked, StacksView
+from orchestrator.model.documents.inside import MOST_ARGUMENTS, MOST_RANKS, Asked, StacksView
 from orchestrator.model.documents.views import Page, ProblemView
 from orchestrator.ports.access import Access, Command, NotThere, Session
 from orchestrator.ports.desk import Desk, DeskError, Visit
@@ -34,7 +34,7 @@ FIRST_S = 10.0
 """For the first message of a command."""
 AT_ONCE = 8
 """Ranks whose stacks are taken side by side."""
-Rank = Annotated[int, Query(ge=0, description="which process of user code, counted from 0")]
+Rank = Annotated[int, Query(ge=0, le=MOST_RANKS, description="which process of user code, counted from 0")]
 SAID: dict[int | str, dict[str, Any]] = {
     409: {"model": ProblemView, "description": "no attempt of the job runs now"},
     501: {"model": ProblemView, "description": "the cloud gives no shell"},
@@ -50,7 +50,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.post("/{job}/dump", responses=SAID)
     async def dump(
         job: JobId,
-        rank: Annotated[int | None, Query(ge=0, description="every rank, if not given")] = None,
+        rank: Annotated[int | None, Query(ge=0, le=MOST_RANKS, description="every rank, if not given")] = None,
         caller: Caller = of_job(desk, *GUESTS),
     ) -> Page[StacksView]:
         """What every rank's Python processes are doing, by py-spy where it may; where it may not, why."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.api.access import Caller, Scope
+from orchestrator.api.access import PROJECT, Caller, Scope
 from orchestrator.api.admission import CANONICAL_TYPE, EXAMPLE, Admission, refused_job
 from orchestrator.api.explaining import explain_view
 from orchestrator.api.projections import job_view, offer_views
@@ -35,7 +35,7 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    project: str | None = Field(default=None, description="all of the token's, if not given")
+    project: str | None = Field(default=None, description="all of the token's, if not given", pattern=PROJECT)
     state: list[State] = Field(default=[], description="repeatable; all states, if not given")
     limit: int = Field(default=50, ge=1, le=500)
     before: str | None = Field(default=None, description="`next` of the page before", pattern=r"^[0-9A-Z]{26}$")

@@ -16,15 +16,20 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from orchestrator.api.access import Caller, Scope
 from orchestrator.api.projections import event_view
 from orchestrator.api.projects import JobId, of_job, of_some, sees
+from orchestrator.model.documents.inside import MOST_RANKS
 from orchestrator.ports.access import NotThere
 from orchestrator.ports.desk import Desk, Visit
 from orchestrator.ports.ledger import StoredEvent
 
-After = Annotated[int, Query(ge=0, description="only what has a higher sequence number")]
-LastId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d{1,18}$")]
+MOST = 2**63 - 1
+"""No ledger counts further."""
+After = Annotated[int, Query(ge=0, le=MOST, description="only what has a higher sequence number")]
+LastId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$")]
 Follow = Annotated[bool, Query(description="go on until the job has ended")]
-OneRank = Annotated[int | None, Query(ge=0, description="only of this process of user code, where it runs now")]
-Offset = Annotated[int, Query(ge=0, description="bytes to leave out at the beginning")]
+OneRank = Annotated[
+    int | None, Query(ge=0, le=MOST_RANKS, description="only of this process of user code, where it runs now")
+]
+Offset = Annotated[int, Query(ge=0, le=MOST, description="bytes to leave out at the beginning")]
 
 
 def router(desk: Desk) -> APIRouter:

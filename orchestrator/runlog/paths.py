@@ -32,6 +32,12 @@ def checkpoint(project: str, job: str, epoch: int, step: int, entry_id: str) -> 
     return f"{_job(project, job)}/e{epoch}/ckpt/{step:012d}-{entry_id}"
 
 
+def within(project: str, job: str, key: str) -> bool:
+    """Whether a key that somebody else made lies in the job's own folder."""
+    parts = key.split("/")
+    return parts[:2] == [_name(project), _name(job)] and not any(part in ("", ".", "..") for part in parts)
+
+
 def package(project: str, sha256: str) -> str:
     """The key of a code package."""
     return f"{_name(project)}/packages/{_name(sha256)}.zip"

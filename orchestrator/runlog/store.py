@@ -131,6 +131,8 @@ def _secret(name: str, at: str) -> str:
         return os.environ[where]
     if kind == "file" and Path(where).is_file():
         return Path(where).read_text().strip()
+    if kind not in ("env", "file"):  # most likely the secret itself, so it is not repeated
+        raise BadStore(f"the store's setting {name!r} does not say where it lies; write env:NAME or file:/path")
     raise BadStore(f"the store's setting {name!r} should be at {at!r}, and is not there")
 
 

@@ -1,42 +1,14 @@
-"""Who may ask: every route but health wants a token, every scope is asked for, foreign hosts are turned away."""
+"""Tokens and hosts: wrong ones are turned away. Which route wants which scope is in tests/security."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
-from orchestrator.api.access import OPEN_PATHS, TokensError, TokensFile, too_open
+from orchestrator.api.access import TokensError, TokensFile, too_open
 from tests.api.conftest import token_of, write_tokens
-
-VERBS = {"get", "put", "post", "head", "delete", "patch"}
-SCOPES = {
-    ("post", "/v1/jobs"): "submitter",
-    ("post", "/v1/jobs/{job}/cancel"): "submitter",
-    ("post", "/v1/jobs/{job}/resume"): "submitter",
-    ("put", "/v1/packages/{digest}"): "submitter",
-    ("post", "/v1/providers/check"): "operator",
-    ("post", "/v1/jobs/{job}/dump"): "submitter operator",
-}
-
-
-def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
-    for path, item in app.openapi()["paths"].items():
-        yield from ((verb, path) for verb in item if verb in VERBS)
-
-
-def filled(path: str) -> str:
-    return re.sub(r"\{job\}", "01K9Z3M5W2T8Q4N6R7VXYBCD0E", path).replace("{digest}", "0" * 64)
-
-
-async def test_every_route_but_health_answers_401_without_a_token(app: FastAPI, anyone: httpx.AsyncClient) -> None:
-    for verb, path in [*routes(app), ("get", "/openapi.json"), ("get", "/nothing/here"), ("delete", "/v1/jobs")]:
-        status = (await anyone.request(verb, filled(path))).status_code
-        assert status == (200 if path in OPEN_PATHS else 401), f"{verb} {path}"
 
 
 @pytest.mark.parametrize(
@@ -46,17 +18,6 @@ async def test_a_wrong_token_is_challenged(anyone: httpx.AsyncClient, header: st
     reply = await anyone.get("/v1/jobs", headers={"Authorization": header})
     assert (reply.status_code, reply.headers["WWW-Authenticate"]) == (401, 'Bearer realm="orchestrator"')
     assert token_of("owner") not in reply.text
-
-
-async def test_every_route_asks_for_its_scope(app: FastAPI, anyone: httpx.AsyncClient) -> None:
-    for verb, path in routes(app):
-        if path in OPEN_PATHS:
-            continue
-        allowed = SCOPES.get((verb, path), "viewer")
-        for scope in ("viewer", "submitter", "attester", "operator", "provider"):
-            headers = {"Authorization": f"Bearer {token_of(scope)}"}
-            status = (await anyone.request(verb, filled(path), headers=headers)).status_code
-            assert (status == 403) == (scope not in allowed.split()), f"{scope}: {verb} {path} answers {status}"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7380", "127.0.0.1.evil.example", "", "[::2]:1"])

@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from orchestrator.model.documents.errors import DocumentError, Problem, path_of
-from orchestrator.model.documents.text import plain
+from orchestrator.model.documents.text import MAX_PARTS, plain
 
 API_VERSION = "orchestrator.dev/v1alpha1"
 ApiVersion = Literal["orchestrator.dev/v1alpha1"]
@@ -69,9 +69,9 @@ class Document(BaseModel):
 AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 
-def load_text(kind: type[AnyDocument], text: str | bytes) -> AnyDocument:
-    """A document from YAML 1.2 or JSON; `DocumentError` with every problem."""
-    data, problems = plain(text)
+def load_text(kind: type[AnyDocument], text: str | bytes, most: int = MAX_PARTS) -> AnyDocument:
+    """A document of at most `most` parts from YAML 1.2 or JSON; `DocumentError` with every problem."""
+    data, problems = plain(text, most)
     return load_data(kind, data, problems)
 
 
@@ -100,11 +100,11 @@ def _other_kind(kind: type[Document], data: Any) -> Problem | None:
     return Problem("kind", f"it is {said[:64]!r}, and {wanted[0]!r} belongs here", remedy, "other_kind")
 
 
-def load_canonical(kind: type[AnyDocument], data: bytes) -> AnyDocument:
-    """The document whose `canonical_bytes` these are."""
+def load_canonical(kind: type[AnyDocument], data: bytes, kept: bool = True) -> AnyDocument:
+    """The document whose `canonical_bytes` these are. `kept`: our ledger's; what is submitted is judged like any."""
     plain_data = json.loads(data)
     try:
-        return kind.model_validate(plain_data, by_alias=True, by_name=False, context={"canonical": True})
+        return kind.model_validate(plain_data, by_alias=True, by_name=False, context={"canonical": True, "kept": kept})
     except ValidationError as error:
         raise DocumentError(problems_of(error, plain_data)) from error
 

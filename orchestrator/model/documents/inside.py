@@ -14,6 +14,8 @@ A command's text is in no address, so that no proxy logs it.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.model.documents.views import View
@@ -22,6 +24,8 @@ WINDOW = 8
 """Data messages that may be under way in one direction."""
 CHUNK = 65_536
 """Bytes in one of them, at most."""
+MOST_RANKS = 100_000 * 128
+"""Workers times GPUs of the largest job: a rank beyond it is a mistake."""
 MOST_ARGUMENTS = 128 * 1024
 """Characters of a command: as much as systems take in one argument."""
 
@@ -31,11 +35,12 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    command: list[str] = Field(min_length=1, max_length=4096)
-    rank: int = Field(default=0, ge=0)
+    command: list[Annotated[str, Field(pattern=r"^[^\x00]*$")]] = Field(min_length=1, max_length=4096)
+    """No word holds a NUL, which no process can be given."""
+    rank: int = Field(default=0, ge=0, le=MOST_RANKS)
     terminal: tuple[int, int] | None = None
     """Rows and columns; None: no terminal."""
-    term: str = Field(default="", max_length=64)
+    term: str = Field(default="", pattern=r"^[A-Za-z0-9._+-]{0,64}$")
 
 
 class StacksView(View):

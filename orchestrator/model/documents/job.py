@@ -7,6 +7,7 @@ at once; `refuse_unhonoured` refuses what parses but is not honoured by this rel
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
@@ -33,12 +34,13 @@ from orchestrator.model.documents.units import (
     Size,
     Text,
     Word,
-    is_canonical,
+    is_kept,
     refuse,
 )
 from orchestrator.model.placement import Shape, select_labels
 
 DEFAULT_MAX_RUNTIME_MS = 86_400_000  # where neither the job nor its policy names one
+MOST_PARTS = 5_000  # anybody may submit: a second of reading is the most that one body may cost the server
 MAX_GPUS = 1_000_000  # more than any cloud has; beyond it a job is a mistake
 _YEAR_MS = 366 * 86_400_000
 PROJECT = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"  # a Kubernetes namespace's name, which a project's may be
@@ -51,15 +53,23 @@ ShortPeriod = Annotated[Period, Field(le=_YEAR_MS)]
 Some = Annotated[Integer, Field(ge=1, le=100_000)]
 
 
+def _printable(text: str, info: ValidationInfo) -> str:
+    """What a ledger kept is not judged again."""
+    if not is_kept(info) and any(unicodedata.category(char).startswith("C") for char in text):
+        raise refuse("control", "it holds control characters, or what changes the direction of writing", "Remove them")
+    return text
+
+
+Label = Annotated[Text, Field(max_length=256), AfterValidator(_printable)]
+
+
 class JobMetadata(Document):
     """Labels of a job; its identity is the job id."""
 
     name: Id | None = None
     project: Project = "default"
     group: Word | None = None
-    labels: Annotated[dict[Word, Annotated[Text, Field(max_length=256)]], Field(max_length=64)] = Field(
-        default_factory=dict
-    )
+    labels: Annotated[dict[Word, Label], Field(max_length=64)] = Field(default_factory=dict)
 
 
 class Package(Document):
@@ -82,7 +92,7 @@ class Package(Document):
 def _requirement(text: str, info: ValidationInfo) -> str:
     """What a ledger kept is not judged again."""
     try:
-        Requirement("kept" if is_canonical(info) else text)
+        Requirement("kept" if is_kept(info) else text)
     except InvalidRequirement:
         remedy = "Write a name and versions, as in numpy==2.4.6"
         raise refuse("requirement", f"{text[:64]!r} is no requirement", remedy) from None
@@ -107,7 +117,7 @@ class Run(Document):
         if (self.command is None) == (self.function is None):
             remedy = "Give a command, as in [python, train.py]"
             raise refuse("run", "it has not exactly one of command and function", remedy)
-        if self.command and not self.command[0].strip() and not is_canonical(info):
+        if self.command and not self.command[0].strip() and not is_kept(info):
             raise refuse("command", "the program, its command's first word, is empty", "Name a program, as in python")
         if any("\0" in text for text in (*(self.command or ()), *self.environment.values())):
             raise refuse("nul", "a text holds a NUL character, which no process can be given", "Remove it")
@@ -215,7 +225,7 @@ class TrainingJob(Document):
 
 def load_job(text: str | bytes) -> TrainingJob:
     """A job from YAML 1.2 or JSON; `DocumentError` with every problem."""
-    return load_text(TrainingJob, text)
+    return load_text(TrainingJob, text, MOST_PARTS)
 
 
 def job_from(data: Any) -> TrainingJob:
@@ -228,9 +238,9 @@ def job_bytes(job: TrainingJob) -> bytes:
     return canonical_bytes(job)
 
 
-def job_from_bytes(data: bytes) -> TrainingJob:
-    """The job whose `job_bytes` these are."""
-    return load_canonical(TrainingJob, data)
+def job_from_bytes(data: bytes, kept: bool = True) -> TrainingJob:
+    """The job whose `job_bytes` these are; `kept` as in `load_canonical`."""
+    return load_canonical(TrainingJob, data, kept)
 
 
 def job_digest(job: TrainingJob) -> str:

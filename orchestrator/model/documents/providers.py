@@ -17,6 +17,7 @@ from orchestrator.model.contract import OnUnreachable
 from orchestrator.model.documents.base import ApiVersion, Document, json_value, load_data
 from orchestrator.model.documents.contracts import Metadata, ProviderStated
 from orchestrator.model.documents.errors import DocumentError, Problem
+from orchestrator.model.documents.references import literal_secrets
 from orchestrator.model.documents.text import plain
 from orchestrator.model.documents.units import (
     Day,
@@ -141,7 +142,11 @@ def _problems(document: ProviderSet) -> Iterator[Problem]:
             remedy = f"Name one of {', '.join(spec.stores) or 'spec.stores, which is empty'}"
             path = f"spec.policies.{name}.store"
             yield Problem(path, f"{policy.store} is no known store", remedy, "unknown_store")
+    for name, store in spec.stores.items():
+        given = {"url": store.url, "options": store.options}
+        yield from literal_secrets(given, ("spec", "stores", name))
     for name, provider in spec.providers.items():
+        yield from literal_secrets(provider.connection, ("spec", "providers", name, "connection"))
         for at, row in enumerate(provider.prices):
             if row.accelerator not in provider.accelerators:
                 path = f"spec.providers.{name}.prices[{at}].accelerator"

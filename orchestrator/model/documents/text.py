@@ -2,8 +2,8 @@
 
 Called by `base.load_text`. Numbers with a point become Decimal of their own text, dates stay text, so
 that nothing is lost before the digest. Refused with a path: duplicate keys, values that contain
-themselves, aliases that unfold to more than MAX_VALUES, documents over MAX_BYTES or MAX_DEPTH, tags,
-more than one document. Never builds objects.
+themselves, aliases that unfold to more than MAX_VALUES, documents over MAX_BYTES, MAX_PARTS or
+MAX_DEPTH, tags, more than one document. Never builds objects.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from orchestrator.model.documents.errors import DocumentError, Problem, path_of
 
 MAX_BYTES = 256 * 1024  # a contract set of a hundred contracts has 50 KiB; reading takes 20 us a byte
+MAX_PARTS = 40_000  # keys, values, begins and ends of lists; reading takes 0.15 ms each, and 5 KiB have 650
 MAX_DEPTH = 32  # the deepest document of ours has 9
 MAX_VALUES = 100_000  # after aliases are unfolded
 MAX_EXPONENT = 18  # 1e18 of anything is a mistake, and long to write out
@@ -27,12 +28,13 @@ _TAG = "tag:yaml.org,2002:"
 Steps = tuple[str | int, ...]
 
 
-def plain(text: str | bytes) -> tuple[Any, list[Problem]]:
+def plain(text: str | bytes, most: int = MAX_PARTS) -> tuple[Any, list[Problem]]:
     """The document as dicts, lists, str, int, Decimal, bool and None, with the problems that leave
-    something to read (duplicate keys, odd scalars). `DocumentError` where nothing can be read."""
+    something to read (duplicate keys, odd scalars). `most`: parts that are read. `DocumentError` where
+    nothing can be read."""
     decoded = _decode(text)
     try:
-        _guard(decoded)
+        _guard(decoded, most)
         root = YAML(typ="safe", pure=True).compose(decoded)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -59,11 +61,13 @@ def _decode(text: str | bytes) -> str:
         raise _refuse("(document)", "not UTF-8", "save it as UTF-8", "encoding") from error
 
 
-def _guard(text: str) -> None:
-    """Refuse depth, second documents and reused anchors before anything recursive looks at them."""
+def _guard(text: str, most: int) -> None:
+    """Refuse size, depth, second documents and reused anchors before anything recursive looks at them."""
     depth = documents = 0
     anchors: set[str] = set()
-    for event in YAML(typ="safe", pure=True).parse(text):
+    for count, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
+        if count > most:
+            raise _refuse("(document)", f"more than {most} keys and values", "split it", "too_large")
         if isinstance(event, CollectionStartEvent):
             depth += 1
         elif isinstance(event, CollectionEndEvent):

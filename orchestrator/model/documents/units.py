@@ -32,6 +32,11 @@ def is_canonical(info: ValidationInfo) -> bool:
     return bool(info.context and info.context.get("canonical"))
 
 
+def is_kept(info: ValidationInfo) -> bool:
+    """Whether these bytes come from our own ledger: what was once taken is not judged again by later rules."""
+    return bool(info.context and info.context.get("kept"))
+
+
 def duration_ms(value: Any, info: ValidationInfo) -> Any:
     """`15m`, `0.5h`, a timedelta, 0 -> milliseconds."""
     if type(value) is int and (value == 0 or is_canonical(info)):
