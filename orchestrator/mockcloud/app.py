@@ -118,7 +118,9 @@ class Face:
     async def place(self, offer: OfferIn) -> dict[str, Any]:
         """Take an offer in; the answer is in the reply if it was given at once."""
         record = self.cloud.offer(offer, _now())
-        return {"ref": record.ref, "at": self.cloud.shown(record.at), "answer": record.answer}
+        doc = record.doc
+        echo = {"ledgerHead": doc.ledger_head, "ordinal": doc.ordinal}
+        return {"ref": record.ref, "at": self.cloud.shown(record.at), "answer": record.answer, **echo}
 
     async def withdraw(self, offer: str) -> dict[str, str]:
         """Take an offer back; unknown ones are acknowledged."""

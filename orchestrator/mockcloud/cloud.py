@@ -112,7 +112,7 @@ class Cloud:
         """Take an offer in; the same id again is the same offer. Raises `Refusal`, and then nothing was kept."""
         known = self.offers.get(doc.id)
         if known is not None:
-            if known.doc.terms_hash != doc.terms_hash:
+            if known.doc != doc:
                 raise Refusal("mismatch", doc.id)
             return known
         if hashlib.sha256(doc.terms.encode()).hexdigest() != doc.terms_hash:

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.cli.audit import app
 from orchestrator.core.audit.export import Export, assemble, parse
-from orchestrator.ports.ledger import Batch, LiveRow, Record
 from tests.audit import told
+from tests.audit.ledgers import written
 from tests.audit.told import export_of
 
 RUN = CliRunner()
@@ -29,12 +28,7 @@ def story() -> Export:
 @pytest.fixture
 async def ledger(tmp_path: Path, story: Export) -> Path:
     """The story, written to a file by another ledger."""
-    kept = await SqlLedger.open(tmp_path / "l.db")
-    records = [Record(e.at, e.kind, e.project, e.job, (e.body or "").encode()) for e in story.events]
-    rows = [LiveRow(r.job, r.project, r.state, r.body.encode(), r.live) for r in story.rows]
-    await kept.commit(Batch(records=records, rows=rows, specs=story.specs, counters=story.counters))
-    await kept.close()
-    return tmp_path / "l.db"
+    return await written(tmp_path / "l.db", story)
 
 
 @pytest.fixture
