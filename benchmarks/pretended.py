@@ -90,7 +90,7 @@ class PretendedCloud:
         await self._doors.open.wait()
         answers = [answer for offer in offers if (answer := self._answer(offer)) is not None]
         asyncio.get_running_loop().call_later(ANSWER_S, self._tell, answers)
-        return [Receipt(offer.offer, offer.offer[-12:]) for offer in offers]
+        return [offer.receipt(offer.offer[-12:]) for offer in offers]
 
     def _answer(self, offer: OfferOut) -> Answer | None:
         """None: silence."""

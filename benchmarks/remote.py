@@ -67,7 +67,7 @@ class Cloud:
         for offer in offers:
             self.record.offered.setdefault(job_of(offer.offer), at)
         asyncio.get_running_loop().call_later(ANSWER_S, self._accept, offers)
-        return [Receipt(offer.offer, "") for offer in offers]
+        return [offer.receipt("") for offer in offers]
 
     def _accept(self, offers: Sequence[OfferOut]) -> None:
         at = time.monotonic_ns()

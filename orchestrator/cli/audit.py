@@ -21,6 +21,7 @@ from orchestrator.cli.witnesses import NoWitness, gather
 from orchestrator.core.audit.export import Export, NotAnExport, Source, assemble, export, lines, parse
 from orchestrator.core.audit.history import Unreadable
 from orchestrator.core.audit.mutate import Outcome, mutate
+from orchestrator.core.audit.redact import ButJobs, ForProvider
 from orchestrator.core.audit.registry import Report
 from orchestrator.core.audit.verify import verify
 from orchestrator.core.audit.world import World
@@ -71,18 +72,34 @@ def export_command(
         Path | None, typer.Option("--ledger", help="The ledger's file; default: where `serve` keeps it.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: standard output.")] = None,
+    provider: Annotated[
+        str | None, typer.Option("--for", metavar="PROVIDER", help="Show only what concerns this provider.")
+    ] = None,
+    redacted: Annotated[
+        list[str] | None, typer.Option("--redact", metavar="JOB", help="Hide a job; repeatable.")
+    ] = None,
 ) -> None:
-    """Write the whole ledger as JSON lines: events with their bodies and chain, documents they cite, rows, counters.
+    """Write the ledger as JSON lines: events with their bodies and chain, documents they cite, rows, counters.
 
-    A standard-library program can check the chain. The server need not stop.
+    `orchestrator-verify FILE` checks it offline with the standard library alone; a provider that adds its own
+    `--receipts` finds any rewrite. The server need not stop.
+
+    With --for or --redact, bodies are left out and their salted hashes stay, so that the rest still verifies; so are
+    the contract and provider documents, rows and counters. What remains of a hidden event is number, time, kind,
+    project and job id. An offer's body, shown to its provider, also names who was passed over before it, and why.
+
+    Example: `orchestrator audit export --for azure -o ledger.jsonl && orchestrator-verify ledger.jsonl`
     """
+    if provider is not None and redacted:
+        raise typer.BadParameter("--for already hides whatever is not the provider's; give one of them")
+    disclosed = ForProvider(provider) if provider is not None else ButJobs(redacted) if redacted else None
     try:
         with reading(ledger or ledger_path(load())) as snapshot:
             if out is None:
-                _write(export(snapshot))
+                _write(export(snapshot, disclosed))
             else:
                 with out.open("wb") as file:
-                    file.writelines(export(snapshot))
+                    file.writelines(export(snapshot, disclosed))
     except LedgerError as wrong:
         _refuse(str(wrong))
     except OSError as wrong:

@@ -97,12 +97,17 @@ def leave(stage: Stage, view: ExplainView, console: Console) -> bool:
     (stage.folder / "timeline.txt").write_text("".join(f"{line.plain}\n" for line in view.lines))
     stage.parts["server"].stop()
     events, violations = audit(stage)
+    disputed = [cloud for cloud in stage.clouds if not agrees(stage, cloud)]
     console.print()
     console.print(
         f"audit: {events} events, {violations} violations", style="bold green" if not violations else "bold red"
     )
+    told = (
+        f"receipts: {', '.join(disputed)} kept other ones" if disputed else "receipts: every cloud's own agree with it"
+    )
+    console.print(told, style="bold red" if disputed else "bold green")
     console.print(f"  picture: {drawing}    ledger and logs: {stage.folder}", style="dim")
-    return violations == 0
+    return violations == 0 and not disputed
 
 
 def audit(stage: Stage) -> tuple[int, int]:
@@ -111,6 +116,13 @@ def audit(stage: Stage) -> tuple[int, int]:
     _orchestrator("audit", "export", "--ledger", str(stage.folder / "home" / "ledger.db"), "--out", str(exported))
     found = json.loads(_orchestrator("audit", "verify", str(exported), "--world", str(stage.folder), "--json"))
     return int(found["events"]), int(found["violations"])
+
+
+def agrees(stage: Stage, cloud: str) -> bool:
+    """Whether the ledger and what this cloud has kept of its offers tell the same; by a program that knows neither."""
+    command = [*PYTHON, "orchestrator.verify", str(stage.folder / "audit.jsonl")]
+    kept = ["--receipts", str(stage.folder / cloud / "receipts.jsonl")]
+    return subprocess.run([*command, *kept], capture_output=True, timeout=120, check=False).returncode == 0
 
 
 def _orchestrator(*arguments: str) -> str:

@@ -39,6 +39,8 @@ class Book:
         self.terms: dict[str, Terms] = {}
         self.quotes: dict[str, dict[tuple[str, str], int]] = {}
         self.prices_version = 0
+        self.head = ""
+        """The ledger's head as of the last commit; every offer takes it along."""
         self.woken: set[ShapeKey] = set()
         self.timers: list[tuple[int, str]] = []
         self.sleepers: list[tuple[int, ShapeKey]] = []
@@ -136,6 +138,8 @@ class Book:
         before = self.jobs.get(job)
         after = fold_job(before, job, project, at, event)
         self.jobs[job] = after
+        if isinstance(event, ev.OfferOpened):
+            self.providers[event.provider].offered = event.ordinal
         self._index(before, after)
         return after
 

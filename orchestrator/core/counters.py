@@ -127,6 +127,12 @@ def _opened(e: ev.OfferOpened, at: int, before: JobRow, after: JobRow) -> Counts
     return {key("orchestrator_offers_opened_total", provider=e.provider, gated=gated): 1}
 
 
+def offered(counters: Mapping[str, int], provider: str) -> int:
+    """How many offers were ever opened at a provider: the ordinal of its last one."""
+    name = "orchestrator_offers_opened_total"
+    return sum(counters.get(key(name, provider=provider, gated=gated), 0) for gated in ("true", "false"))
+
+
 def _closed(at: int, before: JobRow, answer: str, reason: str, *, timed: bool = True) -> Counts:
     offer = before.offer
     if offer is None:

@@ -189,7 +189,7 @@ def _opened(row: JobRow, at: int, e: ev.OfferOpened) -> JobRow:
         raise IllegalMove(f"{row.job}: offer {e.n} of episode {e.episode} round {e.round} does not follow")
     offer = OfferRow(
         n=e.n, provider=e.provider, clause=e.clause, terms=e.terms, contract=e.contract, window=e.window,
-        undeliverable=e.undeliverable, hold=e.hold, opened_at=at,
+        undeliverable=e.undeliverable, hold=e.hold, opened_at=at, ordinal=e.ordinal, head=e.head,
     )  # fmt: skip
     return replace(row, state=J.OFFERING, offer=offer, asked=(*row.asked, e.provider), wait_until=None)
 

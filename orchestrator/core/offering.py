@@ -137,7 +137,8 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
         contract=turn.book.ledger.contract, providers=turn.book.ledger.providers,
         clause=gate.clause if gate else "", trigger=turn.book.shape_of(row).shape.trigger.value, terms=digest,
         window=window, undeliverable=(gate.undeliverable_after_us if gate else window) if deemed else None,
-        hold=hold_for(terms, candidate.list_price if quote is None else quote), skipped=ask.skipped,
+        hold=hold_for(terms, candidate.list_price if quote is None else quote),
+        ordinal=provider.offered + 1, head=turn.book.head, skipped=ask.skipped,
     ))  # fmt: skip
 
 

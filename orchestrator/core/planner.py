@@ -111,7 +111,9 @@ def _delivery(turn: Turn, fact: f.Delivery) -> None:
         _undelivered(turn, row, fact.reply.why, fact.others_answer)
         return
     if offer.delivered_at is None:
-        row = turn.emit(job, ev.OfferDelivered(n, fact.reply.ref, fact.sent))
+        echo = fact.reply.ordinal, fact.reply.ledger_head
+        exact = echo == (offer.ordinal, offer.head)
+        row = turn.emit(job, ev.OfferDelivered(n, fact.reply.ref, fact.sent, None if exact else echo))
     if fact.reply.answer is not None:
         on_answer(turn, row, n, fact.reply.answer, fact.provider)
 

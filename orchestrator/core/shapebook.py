@@ -63,6 +63,8 @@ class ProviderBook:
     up: bool = True
     since: int = 0
     open_offers: int = 0
+    offered: int = 0
+    """Offers ever opened here: the ordinal of the last one."""
     deadlines: list[tuple[int, str, int]] = field(default_factory=list)
     """Heap of (deadline, job, offer) of delivered offers; stale entries are dropped when met."""
     jobs: set[str] = field(default_factory=set)

@@ -66,7 +66,7 @@ class Engine:
         wiring = self.wiring
         presence = await wiring.ledger.presence()
         self.counters.update(await wiring.ledger.counters())
-        book = await load_book(wiring)
+        book = await load_book(wiring, self.counters)
         self.core = core = Core(wiring, book, await wiring.ledger.next_term())
         self._lanes = {n: ProviderLanes(core, p) for n, p in wiring.providers.items()}
         self._feeds = {n: Feed(core, p) for n, p in wiring.providers.items()}
@@ -189,7 +189,7 @@ class Engine:
             return
         batch = self._batcher.batch(turn, turn.now if due else None)
         began = self.core.now
-        await self.wiring.ledger.commit(batch)
+        self.core.book.head = (await self.wiring.ledger.commit(batch)).head
         for name, amount in batch.counters.items():
             self.counters[name] = self.counters.get(name, 0) + amount
         if due:

@@ -187,7 +187,7 @@ def offer_out(core: Core, row: JobRow) -> OfferOut:
     return OfferOut(
         offer=offer_id(row.job, offer.n), clause=offer.clause or None, contract_version=offer.contract, version=1,
         workload=shape.job_class, trigger=shape.trigger.value, terms=terms_bytes(core.book.terms[offer.terms]),
-        terms_hash=offer.terms, window_us=offer.window,
+        terms_hash=offer.terms, window_us=offer.window, ledger_head=offer.head, ordinal=offer.ordinal,
     )  # fmt: skip
 
 

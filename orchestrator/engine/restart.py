@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from orchestrator.core.book import Book
+from orchestrator.core.counters import offered
 from orchestrator.core.failover import on_provider_down
 from orchestrator.core.lifecycle import JOB_MOVES, active, open_offer
 from orchestrator.core.turn import Turn
@@ -30,11 +31,12 @@ class Inconsistent(Exception):
     """The ledger lacks something that its own rows cite: restore it from a backup."""
 
 
-async def load_book(wiring: Wiring) -> Book:
-    """The book as of the last commit."""
+async def load_book(wiring: Wiring, counters: Mapping[str, int]) -> Book:
+    """The book as of the last commit; `counters` are the ledger's own of that moment."""
     rows = await wiring.ledger.live_rows()
     own = next((ledger_row(r.body) for r in rows if r.job == ""), LedgerRow())
     book = Book(wiring.contracts, wiring.provider_set, own)
+    book.head = (await wiring.ledger.head())[1]
     windows = {p.name: p.market_window_us for p in wiring.provider_set.providers}
     stated = await asyncio.gather(*(_capabilities(p) for p in wiring.providers.values()))
     for (name, _), capabilities in zip(wiring.providers.items(), stated, strict=True):
@@ -43,6 +45,8 @@ async def load_book(wiring: Wiring) -> Book:
     for name in sorted({n for row in jobs for n in _in_touch_with(row)} - wiring.providers.keys()):
         book.add_provider(name, None, 0)
         book.mark(name, up=False, now=wiring.clock.now_us())
+    for state in book.providers.values():
+        state.offered = offered(counters, state.name)
     book.load(jobs, await _shapes(wiring, jobs), await _terms(wiring, jobs))
     return book
 

@@ -1,8 +1,8 @@
 """The cloud's HTTP face: what does a client with a token get to see and do?
 
 Called by the server. It checks the token, throttles, turns documents into calls of the cloud and refusals into the
-cloud's own error words. Routes: GET /v1, POST /v1/offers, DELETE /v1/offers/{id}, POST and GET /v1/clusters,
-GET and DELETE /v1/clusters/{key}, GET /v1/events.
+cloud's own error words. Routes: GET /v1, POST /v1/offers, DELETE /v1/offers/{id}, GET /v1/receipts, POST and GET
+/v1/clusters, GET and DELETE /v1/clusters/{key}, GET /v1/events.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class Face:
         app.get("/v1")(self.about)
         app.post("/v1/offers")(self.place)
         app.delete("/v1/offers/{offer}")(self.withdraw)
+        app.get("/v1/receipts")(self.receipts)
         app.post("/v1/clusters", status_code=202)(self.create)
         app.get("/v1/clusters")(self.list)
         app.get("/v1/clusters/{key}")(self.describe)
@@ -118,12 +119,18 @@ class Face:
     async def place(self, offer: OfferIn) -> dict[str, Any]:
         """Take an offer in; the answer is in the reply if it was given at once."""
         record = self.cloud.offer(offer, _now())
-        return {"ref": record.ref, "at": self.cloud.shown(record.at), "answer": record.answer}
+        doc = record.doc
+        echo = {"ledgerHead": doc.ledger_head, "ordinal": doc.ordinal}
+        return {"ref": record.ref, "at": self.cloud.shown(record.at), "answer": record.answer, **echo}
 
     async def withdraw(self, offer: str) -> dict[str, str]:
         """Take an offer back; unknown ones are acknowledged."""
         self.cloud.withdraw(offer, _now())
         return {"offer": offer}
+
+    async def receipts(self) -> Response:
+        """What the cloud has kept of its offers, as `orchestrator-verify --receipts` reads it."""
+        return Response(self.cloud.receipts.text(), media_type="application/x-ndjson")
 
     async def create(self, order: ClusterOrder) -> dict[str, Any]:
         """Make a cluster under its client token."""

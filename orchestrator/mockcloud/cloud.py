@@ -19,6 +19,7 @@ from orchestrator.mockcloud.bidding import Yes, bid
 from orchestrator.mockcloud.config import Bid, CloudConfig, Faults, Machines, Policy, Span
 from orchestrator.mockcloud.journal import Journal
 from orchestrator.mockcloud.profiles import profile
+from orchestrator.mockcloud.receipts import Receipts
 from orchestrator.mockcloud.records import (
     Cluster,
     ClusterOrder,
@@ -49,10 +50,11 @@ class Host(Protocol):
 class Cloud:
     """One cloud's whole state."""
 
-    def __init__(self, config: CloudConfig, journal: Journal) -> None:
+    def __init__(self, config: CloudConfig, journal: Journal, receipts: Receipts | None = None) -> None:
         self.config = config
         self.profile = profile(config.cloud)
         self.journal = journal
+        self.receipts = receipts or Receipts()
         self.faults: Faults = config.faults
         self.policies = list(config.policies)
         self.offers: dict[str, OfferRecord] = {}
@@ -112,7 +114,7 @@ class Cloud:
         """Take an offer in; the same id again is the same offer. Raises `Refusal`, and then nothing was kept."""
         known = self.offers.get(doc.id)
         if known is not None:
-            if known.doc.terms_hash != doc.terms_hash:
+            if known.doc != doc:
                 raise Refusal("mismatch", doc.id)
             return known
         if hashlib.sha256(doc.terms.encode()).hexdigest() != doc.terms_hash:
@@ -123,6 +125,7 @@ class Cloud:
         self.offers[doc.id] = record
         self._open += 1
         self.journal.write("offer", offer=doc.id)
+        self.receipts.offer(doc, record.ref, self.shown(now))
         self._consider(record, self._policy(), now)
         return record
 
@@ -134,6 +137,7 @@ class Cloud:
         record.withdrawn = True
         self._open -= record.answer is None
         self.journal.write("withdrawn", offer=offer)
+        self.receipts.withdrawn(offer, self.shown(now))
         self._release(record)
 
     def _policy(self) -> Policy:
@@ -169,6 +173,7 @@ class Cloud:
         record.answer = {"offer": record.doc.id, **answer, "at": self.shown(now)}
         self._open -= 1
         self.journal.write("answer", offer=record.doc.id, accepted=answer["accepted"])
+        self.receipts.answer(record.doc.id, answer["accepted"], self.shown(now))
         self._tell("answer", **record.answer)
 
     def _judge(self, record: OfferRecord, policy: Policy) -> Yes:

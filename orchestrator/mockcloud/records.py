@@ -25,6 +25,8 @@ class OfferIn(Document):
     terms: str
     terms_hash: str
     window_us: int = Field(gt=0)
+    ledger_head: str = ""
+    ordinal: int = 0
 
 
 class Terms(Document):

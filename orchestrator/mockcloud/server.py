@@ -2,7 +2,7 @@
 
 Called by the command line and by tests. `running(config, folder)` is a cloud for as long as the `async with` lasts;
 `serve` is one until a signal comes. The folder holds `connection.json` (mode 0600: addresses, tokens, pid),
-`journal.jsonl` and `forwarder.jsonl`. At its end every cluster is ended.
+`journal.jsonl`, `receipts.jsonl` and `forwarder.jsonl`. At its end every cluster is ended.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from orchestrator.mockcloud.hosts import HeadHost, PaperHost
 from orchestrator.mockcloud.http1 import Streams
 from orchestrator.mockcloud.journal import Journal
 from orchestrator.mockcloud.network import Forwarder
+from orchestrator.mockcloud.receipts import Receipts
 from orchestrator.mockcloud.switchboard import Switchboard
 
 LONGEST_SLEEP = 5.0
@@ -75,7 +76,8 @@ async def running(config: CloudConfig, folder: Path) -> AsyncIterator[Running]:
     """A cloud, ready to be asked."""
     folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder / "journal.jsonl", config.cloud)
-    cloud = Cloud(config, journal)
+    receipts = Receipts(folder / "receipts.jsonl")
+    cloud = Cloud(config, journal, receipts)
     host = PaperHost(cloud) if config.machines is Machines.PAPER else HeadHost(cloud, folder)
     cloud.host = host
     pulse = Pulse()
@@ -84,6 +86,7 @@ async def running(config: CloudConfig, folder: Path) -> AsyncIterator[Running]:
     face = Face(cloud, pulse, token, boot=secrets.token_hex(4))
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(journal.close)
+        stack.callback(receipts.close)
         api = await stack.enter_async_context(_api(face, config.port))
         store = await stack.enter_async_context(_store(config, folder)) if config.store else None
         face.store_url = f"http://127.0.0.1:{store.port}" if store else None

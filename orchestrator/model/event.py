@@ -110,6 +110,10 @@ class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
     """Microseconds of failed delivery after which it is refused; None: never."""
     hold: int | None = None
     """Micro-dollars set aside, None without a price."""
+    ordinal: int = 0
+    """The how-many-th offer to this provider, from 1, without a gap."""
+    head: str = ""
+    """The ledger's head when this was decided: the chain after some earlier event. It leaves us with the offer."""
     skipped: tuple[Skip, ...] = ()
 
 
@@ -120,6 +124,8 @@ class OfferDelivered(Event, frozen=True, tag="OfferDelivered"):
     ref: str
     sent: str
     """sha256 of the bytes that left us."""
+    echo: tuple[int, str] | None = None
+    """(ordinal, head) that the receipt echoed, where they are not the offer's own; None: exactly those."""
 
 
 class DeliveryFailed(Event, frozen=True, tag="DeliveryFailed"):

@@ -71,6 +71,9 @@ class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """First failed delivery or closing poll; None while there was none."""
     answered_at: int | None = None
     ttl: int | None = None
+    ordinal: int = 0
+    head: str = ""
+    """The ledger's head that leaves us with it, however often it is delivered."""
 
 
 class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):

@@ -69,6 +69,14 @@ class OfferOut(Struct, frozen=True, gc=False):
     """Canonical JSON of the terms (`model.placement.terms_bytes`)."""
     terms_hash: str
     window_us: int
+    ledger_head: str = ""
+    """Hash of our ledger's head when the offer was opened: whoever keeps it can prove what the ledger held by then."""
+    ordinal: int = 0
+    """The how-many-th offer to this provider, from 1, without a gap; it says nothing of offers to others."""
+
+    def receipt(self, ref: str, provider_at: int | None = None, answer: Answer | None = None) -> Receipt:
+        """The receipt of whoever takes exactly this offer: it echoes head and ordinal."""
+        return Receipt(self.offer, ref, provider_at, answer, self.ledger_head, self.ordinal)
 
 
 class Receipt(Struct, frozen=True, gc=False):
@@ -78,6 +86,10 @@ class Receipt(Struct, frozen=True, gc=False):
     ref: str
     provider_at: int | None = None
     answer: Answer | None = None
+    ledger_head: str = ""
+    """The offer's own, echoed: both sides then hold the same evidence."""
+    ordinal: int = 0
+    """The offer's own, echoed."""
 
 
 class Undelivered(Struct, frozen=True, gc=False):

@@ -68,6 +68,8 @@ def an_offer(job: str | None = None, n: int = 1, terms: Terms | None = None, **c
         terms=terms_bytes(said),
         terms_hash=terms_hash(said),
         window_us=60 * SECOND,
+        ledger_head="5e" * 32,
+        ordinal=n,
     )
     return msgspec.structs.replace(offer, **changes)
 

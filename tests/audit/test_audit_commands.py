@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.cli.audit import app
 from orchestrator.core.audit.export import Export, assemble, parse
-from orchestrator.ports.ledger import Batch, LiveRow, Record
+from orchestrator.verify import Verifier
 from tests.audit import told
+from tests.audit.ledgers import written
 from tests.audit.told import export_of
 
 RUN = CliRunner()
@@ -29,12 +29,7 @@ def story() -> Export:
 @pytest.fixture
 async def ledger(tmp_path: Path, story: Export) -> Path:
     """The story, written to a file by another ledger."""
-    kept = await SqlLedger.open(tmp_path / "l.db")
-    records = [Record(e.at, e.kind, e.project, e.job, (e.body or "").encode()) for e in story.events]
-    rows = [LiveRow(r.job, r.project, r.state, r.body.encode(), r.live) for r in story.rows]
-    await kept.commit(Batch(records=records, rows=rows, specs=story.specs, counters=story.counters))
-    await kept.close()
-    return tmp_path / "l.db"
+    return await written(tmp_path / "l.db", story)
 
 
 @pytest.fixture
@@ -93,6 +88,16 @@ def test_there_must_be_a_ledger(tmp_path: Path) -> None:
 
 def test_standard_output_holds_the_same_lines(ledger: Path, exported: Path) -> None:
     assert RUN.invoke(app, ["export", "--ledger", str(ledger)]).stdout_bytes == exported.read_bytes()
+
+
+def test_what_is_exported_for_one_provider_verifies_and_hides_the_others(ledger: Path) -> None:
+    shown = RUN.invoke(app, ["export", "--ledger", str(ledger), "--for", "azure"]).stdout_bytes
+    v = Verifier()
+    v.read(shown)
+    v.judge_events()
+    assert v.findings == [] and len(v.hidden) > 0 and b"coreweave" not in shown.replace(b'"skipped"', b"")
+    both = RUN.invoke(app, ["export", "--ledger", str(ledger), "--for", "azure", "--redact", "x"])
+    assert both.exit_code == 2
 
 
 def test_forgeries_are_listed(exported: Path) -> None:

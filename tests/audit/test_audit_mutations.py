@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from orchestrator.cli.audit import StoredDocuments, table_lines
-from orchestrator.core.audit.mutate import FORGERIES, mutate, rehash
+from orchestrator.core.audit.forger import rehash
+from orchestrator.core.audit.mutate import FORGERIES, mutate
 from orchestrator.model.event import KINDS
 from tests.audit import told
 from tests.audit.told import STORIES, export_of

@@ -15,7 +15,7 @@ from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 17, 18, 20, 21, 22, 23, 27, 31, 32, 35, 36, 38}
+LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 17, 18, 20, 21, 22, 23, 27, 31, 32, 35, 36, 38, 39}
 
 
 def violated(export: Export) -> set[int]:
@@ -79,6 +79,10 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (31, "it said more than it may", lambda: edited(export_of(told.priced), "OfferOpened", window=1)),
     (35, "forgotten", lambda: forgotten(export_of(told.waiting))),
     (36, "another row", lambda: other_row(export_of(told.priced))),
+    (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
+    (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
+    (39, "a head that never was", lambda: edited(export_of(told.lost), "OfferOpened", 1, head="0" * 64)),
+    (39, "another receipt", lambda: edited(export_of(told.lost), "OfferDelivered", echo=[2, "0" * 64])),
     (38, "late to an open offer", lambda: swapped(export_of(told.silence), "LateAnswer", "OfferLapsed")),
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ import looptime
 from msgspec.structs import replace
 
 from orchestrator.core.audit.export import EventLine, Export, assemble, lines
-from orchestrator.core.audit.mutate import rehash
+from orchestrator.core.audit.forger import rehash
 from orchestrator.core.chain import hash_body
 from orchestrator.core.facts import VisitWish
 from orchestrator.model.event import Accessed

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
 import pytest
 
+from orchestrator.verify import Verifier
 from tests.mockcloud.conftest import Web, an_offer, an_order
 
 
@@ -41,6 +43,28 @@ async def test_an_offer_a_cluster_and_its_end(open_web: Any) -> None:
     assert (await web.client.get("/v1/clusters/j-e1")).json()["clusters"][0]["state"] == "terminated"
     feed = (await web.client.get("/v1/events")).json()["events"]
     assert next(event["type"] for event in feed if event["type"] != "price") == "answer"
+
+
+async def test_the_cloud_keeps_receipts_of_its_own_and_gives_them_out(open_web: Any) -> None:
+    web: Web = await open_web()
+    offer = an_offer().model_copy(update={"ledger_head": "ab" * 32, "ordinal": 3})
+    receipt = (await web.client.post("/v1/offers", json=body(offer))).json()
+    assert (receipt["ledgerHead"], receipt["ordinal"]) == ("ab" * 32, 3)
+    await web.client.delete("/v1/offers/j-o1")
+    kept = (await web.client.get("/v1/receipts")).text
+    assert kept == (web.here.folder / "receipts.jsonl").read_text()
+    taken, answers = Verifier().take(kept.encode())
+    assert (taken["j-o1"]["ledgerHead"], taken["j-o1"]["ordinal"]) == ("ab" * 32, 3)
+    assert answers["j-o1"]["accepted"] and [line["line"] for line in map(json.loads, kept.splitlines())] == [
+        "offer", "answer", "withdrawn",
+    ]  # fmt: skip
+
+
+async def test_the_same_offer_with_another_head_is_another_offer(open_web: Any) -> None:
+    web: Web = await open_web()
+    await web.client.post("/v1/offers", json=body(an_offer()))
+    again = await web.client.post("/v1/offers", json=body(an_offer().model_copy(update={"ledger_head": "ab" * 32})))
+    assert again.status_code >= 400
 
 
 async def test_words_for_what_is_not_there(open_web: Any) -> None:

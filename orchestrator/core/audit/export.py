@@ -1,17 +1,20 @@
 """What does an exported ledger look like? JSON lines that a standard-library program can verify.
 
-Written by `export` from a ledger's snapshot, read by `parse`; nothing else knows the format. Bodies are verbatim
-text, so that their bytes are exact. The last line says how much there should be: a cut file is refused.
+Written by `export` from a ledger's snapshot, read by `parse` and, from outside, by `orchestrator.verify`. Bodies are
+verbatim text, so that their bytes are exact. Every line ends with a sum of itself, so that damage is named; the last
+says how much there should be: a cut file is refused. Rows and counters are a convenience, no evidence.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+from orchestrator.core.audit.redact import Disclosure
 from orchestrator.core.chain import genesis
 
 FORMAT = "orchestrator.dev/audit/v1"
@@ -31,7 +34,7 @@ class Header(Struct, frozen=True, tag="header", tag_field="line"):
 
 
 class EventLine(Struct, frozen=True, tag="event", tag_field="line"):
-    """One event; hashes and salt in hexadecimal, `at` in microseconds UTC; body null where it was redacted."""
+    """One event; hashes and salt in hexadecimal, `at` in microseconds UTC; redacted: body null, salt empty."""
 
     seq: int
     at: int
@@ -149,38 +152,53 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 
 
-def export(source: Source) -> Iterator[bytes]:
-    """The lines of a ledger, each with its newline."""
-    return (_encoder.encode(line) + b"\n" for line in lines(source))
+def export(source: Source, disclosed: Disclosure | None = None) -> Iterator[bytes]:
+    """The lines of a ledger, each with its sum and newline; without what `disclosed` does not show."""
+    return (sealed(_encoder.encode(line)) for line in lines(source, disclosed))
 
 
-def lines(source: Source) -> Iterator[Line]:
-    """The lines of a ledger as values."""
+def sealed(line: bytes) -> bytes:
+    """A line with its sum and newline."""
+    return line[:-1] + b',"sum":"' + hashlib.sha256(line).hexdigest()[:16].encode() + b'"}\n'
+
+
+def lines(source: Source, disclosed: Disclosure | None = None) -> Iterator[Line]:
+    """The lines of a ledger as values; None: everything is disclosed."""
     yield Header(source.ledger_id)
     cited: dict[str, None] = {}
+    hidden: set[str] = set()
     count, head = 0, genesis(source.ledger_id).hex()
     for event in source.events():
-        line = _event_line(event)
-        cited.update(dict.fromkeys(_cited(line.body)))
+        fields = None if event.body is None else msgspec.json.decode(event.body)
+        shown = fields is not None and (disclosed is None or disclosed.shows(event.job, fields))
+        line = _event_line(event, shown)
+        if not shown or fields is None:
+            hidden.add(event.job)
+        elif disclosed is None or event.job:
+            cited.update(dict.fromkeys(_cited(fields)))
         count, head = count + 1, line.chain
         yield line
     yield from _documents(cited, source.spec)
-    for row in source.rows():
-        yield RowLine(row.job, row.project, row.state, row.live, row.body.decode())
-    for name, value in sorted(source.counters().items()):
-        yield CounterLine(name, value)
+    if disclosed is None:
+        yield from _projections(source, hidden)
     yield End(count, head)
 
 
-def _event_line(e: _Event) -> EventLine:
-    body = None if e.body is None else e.body.decode()
-    return EventLine(e.seq, e.at, e.kind, e.project, e.job, e.salt.hex(), body, e.body_hash.hex(), e.chain.hex())
+def _event_line(e: _Event, shown: bool) -> EventLine:
+    body, salt = (e.body.decode(), e.salt.hex()) if shown and e.body is not None else (None, "")
+    return EventLine(e.seq, e.at, e.kind, e.project, e.job, salt, body, e.body_hash.hex(), e.chain.hex())
 
 
-def _cited(body: str | None) -> Iterator[str]:
-    if body is None:
-        return
-    fields = msgspec.json.decode(body)
+def _projections(source: Source, hidden: set[str]) -> Iterator[Line]:
+    """Where everything stands; of a job with a redacted body its row would tell what was redacted."""
+    for row in source.rows():
+        if row.job not in hidden:
+            yield RowLine(row.job, row.project, row.state, row.live, row.body.decode())
+    for name, value in sorted(source.counters().items()):
+        yield CounterLine(name, value)
+
+
+def _cited(fields: Mapping[str, Any]) -> Iterator[str]:
     for name in _CITES:
         digest = fields.get(name)
         if isinstance(digest, str) and len(digest) == 64:

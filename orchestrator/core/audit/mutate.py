@@ -1,7 +1,7 @@
 """Which sentences would notice a forged ledger? Forge one event at a time, hash the chain anew, and see.
 
-Called by `orchestrator audit mutate`. The forger is given the chain for free (whoever runs the ledger can rewrite
-it whole); rows, documents and counters stay as they were.
+Called by `orchestrator audit mutate`. The forger is given the chain and the heads for free (whoever runs the ledger can
+rewrite it whole); rows, documents and counters stay as they were.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.core.audit.export import EventLine, Export
+from orchestrator.core.audit.forger import rehash
 from orchestrator.core.audit.history import Documents
 from orchestrator.core.audit.verify import verify
-from orchestrator.core.chain import genesis, link
 from orchestrator.model import event as ev
 
 Events: TypeAlias = Sequence[EventLine]
@@ -70,17 +70,6 @@ def _try(
         detected += bool(found)
         by |= found
     return Outcome(kind, name, tried, detected, tuple(sorted(by)))
-
-
-def rehash(export: Export, events: Events) -> Export:
-    """The export with these events, numbered and chained as if they had been written so."""
-    chain = genesis(export.ledger)
-    linked = []
-    for seq, line in enumerate(events, start=1):
-        names = line.kind, line.project, line.job
-        chain = link(chain, seq, line.at, names, bytes.fromhex(line.body_hash))
-        linked.append(replace(line, seq=seq, chain=chain.hex()))
-    return replace(export, events=tuple(linked), head=chain.hex())
 
 
 def _window(events: Events, at: int) -> int:

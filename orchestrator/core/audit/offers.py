@@ -7,10 +7,9 @@ import hashlib
 import msgspec
 
 from orchestrator.core.audit.history import OFFER_ENDS, History, Life, Seen
+from orchestrator.core.audit.proof import bytes_out
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.model import event as ev
-from orchestrator.model.ids import offer_id
-from orchestrator.model.offer import OfferOut
 from orchestrator.model.placement import Terms
 
 CLOSING_POLL = 60_000_000
@@ -115,7 +114,7 @@ def _lateness(life: Life, history: History, seen: Seen, answer: ev.OfferAnswered
 @of_job(
     31,
     "An offer that leaves us holds its allow-list and no more: offer id, clause, contract version, offer version, "
-    "class, trigger, terms, terms hash, window.",
+    "class, trigger, terms, terms hash, window, ledger head, holder's ordinal.",
 )
 def offer_holds_its_allow_list(life: Life, history: History, judge: Judge) -> None:
     """The hash of the bytes that left us is the hash of exactly these fields, made anew from the ledger."""
@@ -123,26 +122,12 @@ def offer_holds_its_allow_list(life: Life, history: History, judge: Judge) -> No
         found = life.opened(delivered.n)
         if found is None or not delivered.sent:
             continue  # an answer that came before its receipt: what was sent is not known here
-        sent = hashlib.sha256(_bytes_out(life, history, found[1])).hexdigest()
+        job_class, terms_out = history.shape(life).job_class, history.document(found[1].terms)
+        sent = hashlib.sha256(bytes_out(life.job, job_class, terms_out, found[1])).hexdigest()
         judge(sent == delivered.sent, life.job, seen.seq, f"offer {delivered.n} left us with other bytes than these")
-        terms = msgspec.json.decode(history.document(found[1].terms))
+        terms = msgspec.json.decode(terms_out)
         foreign = sorted(set(terms) - _ALLOWED_TERMS)
         judge(not foreign, life.job, seen.seq, f"the terms of offer {delivered.n} also hold {', '.join(foreign)}")
-
-
-def _bytes_out(life: Life, history: History, opened: ev.OfferOpened) -> bytes:
-    out = OfferOut(
-        offer=offer_id(life.job, opened.n),
-        clause=opened.clause or None,
-        contract_version=opened.contract,
-        version=opened.version,
-        workload=history.shape(life).job_class,
-        trigger=opened.trigger,
-        terms=history.document(opened.terms),
-        terms_hash=opened.terms,
-        window_us=opened.window,
-    )
-    return msgspec.json.encode(out)
 
 
 @of_job(38, "Late answers change nothing but evidence.")

@@ -60,6 +60,14 @@ class Stamper(ScriptedProvider):
         return [but(r, ref=f"{r.ref}/{stamp}") if isinstance(r, Receipt) else r for r in receipts]
 
 
+class Mute(ScriptedProvider):
+    """Takes an offer and does not say which ledger head it came with."""
+
+    async def place_offers(self, offers: Sequence[OfferOut]) -> Sequence[Receipt | Undelivered]:
+        """Bent."""
+        return [but(r, ledger_head="") if isinstance(r, Receipt) else r for r in await super().place_offers(offers)]
+
+
 class Forgetful(ScriptedProvider):
     """Tells an answer once; the same cursor again no longer has it."""
 
@@ -334,6 +342,7 @@ BROKEN: dict[str, list[type[ScriptedProvider]]] = {
     "capabilities_constant": [Fickle],
     "receipts_in_order": [Shuffler],
     "same_offer_id_same_offer": [Stamper],
+    "receipts_echo": [Mute],
     "no_answer_lost": [Forgetful],
     "acceptance_names_terms": [Mumbler],
     "declines_are_typed": [Vague],

@@ -49,6 +49,17 @@ async def same_offer_id_same_offer(s: Session) -> None:
 
 
 @promise()
+async def receipts_echo(s: Session) -> None:
+    """A receipt echoes the offer's ledger head and ordinal, at every delivery: both sides hold the same evidence."""
+    offer = s.offer()
+    await s.place([offer])
+    for reply in await s.provider.place_offers([offer, offer]):
+        said = (reply.ledger_head, reply.ordinal) if isinstance(reply, Receipt) else reply.why
+        sent = (offer.ledger_head, offer.ordinal)
+        must(said == sent, f"an offer with {sent} got a receipt with {said}")
+
+
+@promise()
 async def no_answer_lost(s: Session) -> None:
     """Every answer is in the reply of the first `observe` that is sent after it, whatever cursor it carries."""
     capabilities = await s.provider.capabilities()

@@ -45,7 +45,7 @@ class Offers:
             self._stage.note("offer", offer.offer)
             self._speak(put, self._line(offer, number))
         answer = put.answer if self._stage.capabilities.answers_itself else None
-        return Receipt(offer.offer, put.ref, self._stage.clock.now_us(), answer)
+        return put.offer.receipt(put.ref, self._stage.clock.now_us(), answer)
 
     def _line(self, offer: OfferOut, number: int) -> say.Say:
         part = self._stage.script.offers

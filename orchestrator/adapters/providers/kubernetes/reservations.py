@@ -55,7 +55,7 @@ class Reservations:
     async def place(self, offer: OfferOut) -> Receipt | Undelivered:
         """Ask Kueue; where the cluster could never hold it, the answer is in the receipt."""
         if offer.offer in self._open or offer.offer in self._answers:
-            return self._receipt(offer.offer)
+            return self._receipt(offer)
         queue = await self.queue()
         if not queue.checks:
             raise Misconfigured(
@@ -64,20 +64,20 @@ class Reservations:
         terms, now = parse_terms(offer.terms), self._now()
         here = asking.candidates(terms, self._cluster.connection)
         if not here:
-            return self._at_once(asking.unknown_accelerator(offer, terms, self._cluster.connection, now))
+            return self._at_once(offer, asking.unknown_accelerator(offer, terms, self._cluster.connection, now))
         shorts = [(name, self._never(offer.offer, terms, name)) for name in here]
         able = [name for name, short in shorts if short is None]
         if not able:
-            return self._at_once(declined(offer.offer, [(n, s) for n, s in shorts if s is not None], now))
+            return self._at_once(offer, declined(offer.offer, [(n, s) for n, s in shorts if s is not None], now))
         region = next(iter(terms.regions), asking.HERE)
         asked = Asked(
             offer=offer.offer, terms_hash=offer.terms_hash, accelerator=able[0], region=region,
             until=now + offer.window_us, price=asking.price(self._book, terms, able[0], self._cluster.connection),
             runtime=self._cluster.runtime,
         )  # fmt: skip
-        return await self._ask(asked, terms)
+        return await self._ask(offer, asked, terms)
 
-    async def _ask(self, asked: Asked, terms: Terms) -> Receipt | Undelivered:
+    async def _ask(self, offer: OfferOut, asked: Asked, terms: Terms) -> Receipt | Undelivered:
         connection, space = self._cluster.connection, self._cluster.connection.namespace
         sets = pod_sets(asked.offer, terms, asked.accelerator, connection, self._cluster.runtime)
         body = kueue.document(asked, sets, space, connection.queue or "", self._ledger)
@@ -92,9 +92,10 @@ class Reservations:
         except Refused as refused:
             means = refused.means
             until = self._now() + means.hold_off_s * 1_000_000
-            return self._at_once(asking.no(asked.offer, means.reason, str(refused), means.scope, until, self._now()))
+            no = asking.no(asked.offer, means.reason, str(refused), means.scope, until, self._now())
+            return self._at_once(offer, no)
         self._open[asked.offer] = asked
-        return self._receipt(asked.offer)
+        return self._receipt(offer)
 
     def _never(self, offer: str, terms: Terms, accelerator: str) -> Short | None:
         """Why no node here could ever hold these pods."""
@@ -102,12 +103,12 @@ class Reservations:
         short = short_of_room(self._cluster.stock().nodes, (), (), asks)
         return short if short is not None and short.ever else None
 
-    def _at_once(self, answer: Answer) -> Receipt:
+    def _at_once(self, offer: OfferOut, answer: Answer) -> Receipt:
         self._answers[answer.offer] = answer
-        return self._receipt(answer.offer)
+        return self._receipt(offer)
 
-    def _receipt(self, offer: str) -> Receipt:
-        return Receipt(offer, kueue.workload_name(offer), None, self._answers.get(offer))
+    def _receipt(self, offer: OfferOut) -> Receipt:
+        return offer.receipt(kueue.workload_name(offer.offer), None, self._answers.get(offer.offer))
 
     async def settle(self, *, fresh: bool) -> None:
         """Give every answer that Kueue has given by now (`fresh`: asked for), and a no where a window is over."""

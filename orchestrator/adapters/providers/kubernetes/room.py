@@ -99,7 +99,7 @@ class Room:
             self._answers[offer.offer] = answer
             if len(self._answers) > KEPT:
                 del self._answers[next(iter(self._answers))]
-        return Receipt(offer.offer, offer.offer, answer.provider_at, answer)
+        return offer.receipt(offer.offer, answer.provider_at, answer)
 
     def refused(self, order: LaunchOrder, stock: Stock, now_us: int) -> Short | None:
         """Why this launch has no room any more; its own earmark is not against it."""

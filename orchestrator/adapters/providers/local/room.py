@@ -75,7 +75,7 @@ class Room:
         answer = self._answers.get(offer.offer)
         if answer is None:
             answer = self._answers[offer.offer] = self._answer(offer, used, now_us)
-        return Receipt(offer.offer, f"local:{offer.offer}", answer.provider_at, answer)
+        return offer.receipt(f"local:{offer.offer}", answer.provider_at, answer)
 
     def _answer(self, offer: OfferOut, used: Size, now_us: int) -> Answer:
         terms = parse_terms(offer.terms)

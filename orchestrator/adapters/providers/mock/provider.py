@@ -122,7 +122,7 @@ class MockProvider:
         said = doc["answer"]
         now = self._tools.clock.now_us()
         answer = None if said is None else translate.answer(said, await self._cloud(), now)
-        return Receipt(offer.offer, doc["ref"], doc["at"], answer)
+        return Receipt(offer.offer, doc["ref"], doc["at"], answer, doc["ledgerHead"], doc["ordinal"])
 
     async def _launch(self, order: LaunchOrder) -> LaunchReply:
         body = translate.cluster_body(order, self._tools.ledger)

@@ -75,6 +75,8 @@ def offer_body(offer: OfferOut) -> dict[str, Any]:
         "terms": offer.terms.decode(),
         "termsHash": offer.terms_hash,
         "windowUs": offer.window_us,
+        "ledgerHead": offer.ledger_head,
+        "ordinal": offer.ordinal,
     }
 
 

@@ -1,0 +1,57 @@
+"""Which bodies of an export may somebody see? The others are left out; their hashes stay, and the chain still holds.
+
+Called by `orchestrator audit export`. A body goes or stays whole, because it is hashed whole; its salt goes with it,
+so that nobody can confirm a guess. Numbers, times, kinds, projects and job ids stay: the chain is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+_OF_ALL = frozenset({"Led", "ControllerAbsent", "ContractInForce", "ProvidersInForce"})
+"""Kinds that tell nothing of any provider. Their documents do, and stay behind."""
+
+
+class Disclosure(Protocol):
+    """Asked for every event in the ledger's order."""
+
+    def shows(self, job: str, body: Mapping[str, Any]) -> bool:
+        """Whether this body may be seen."""
+        ...
+
+
+class ButJobs:
+    """Everything but what happened to these jobs."""
+
+    def __init__(self, jobs: Collection[str]) -> None:
+        self._jobs = frozenset(jobs)
+
+    def shows(self, job: str, body: Mapping[str, Any]) -> bool:
+        """See Disclosure."""
+        return job not in self._jobs
+
+
+class ForProvider:
+    """What concerns one provider: offers to it, what became of them, its attempts, and when nobody led.
+
+    Not why an attempt was intended there: that says which rights of others were passed, and how.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._offers: set[tuple[str, int]] = set()
+        self._epochs: set[tuple[str, int]] = set()
+
+    def shows(self, job: str, body: Mapping[str, Any]) -> bool:
+        """See Disclosure."""
+        theirs = body.get("provider") == self._provider
+        if body["kind"] == "OfferOpened" and theirs:
+            self._offers.add((job, body["n"]))
+        elif body["kind"] == "Intended" and theirs:
+            self._epochs.add((job, body["epoch"]))
+            return False
+        if body["kind"] in _OF_ALL or theirs:
+            return True
+        by = self._epochs if "epoch" in body else self._offers
+        return (job, body.get("epoch", body.get("n"))) in by

@@ -1,0 +1,399 @@
+"""Does an exported ledger hold, and does it agree with what a provider has kept? One file, standard library only.
+
+For whoever does not trust the ledger's owner: copy this file, read it, run `python verify.py EXPORT --receipts MINE`.
+It imports nothing of the rest of the package. The formats, from outside:
+
+  event n   body hash = sha256(salt + body); chain n = sha256(chain n-1 + u64 seq + u64 µs + lp(kind) + lp(project) +
+            lp(job) + body hash); lp(x) = u16 length + UTF-8; chain 0 = sha256("orchestrator.dev/ledger/v1" + ledger id)
+  any line  ends with "sum": 16 digits of the sha256 of the line without it, so that damage is named by its line
+  receipts  a provider's own JSON lines: {"line": "offer", …} as it came, later {"line": "answer" | "withdrawn", …}
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import struct
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FORMAT = "orchestrator.dev/audit/v1"
+CLOSING_POLL = 60_000_000  # microseconds that a poll sent at the deadline may be on its way: its yes counts
+# fmt: off
+CHECKS = {
+    "lines": "every line is as it was written, and none is missing",
+    "chain": "numbers are dense, time is monotone, each body is behind its hash, each hash is in the chain",
+    "digests": "each document is behind its digest, and none that is cited is missing",
+    "order": "offers are dense per job, one at a time, answered once; attempts use accepted offers and passed gates",
+    "windows": "no silence was taken for an answer before its window was over; our own absence does not count",
+    "terms": "answers name the terms that were offered, by the version in force, at no price over the ceiling",
+    "offers": "what left us is what the ledger says: dense ordinals, heads of this chain, receipts that echo both",
+    "receipts": "a provider's own receipts and the ledger tell the same: no gap, no rewrite, no omission",
+}
+_TEXTS = ("kind", "project", "job", "salt", "body_hash", "chain")
+HELP = f"""Check an exported ledger without trusting whoever exported it:
+{chr(10).join(f"  {name:<9} {words}" for name, words in CHECKS.items())}
+
+A provider finds a rewritten ledger by its own receipts; without them only the chain speaks:
+  orchestrator audit export --for azure -o ledger.jsonl        # the owner; bodies that are not azure's are redacted
+  orchestrator-verify ledger.jsonl --receipts receipts.jsonl   # azure
+
+Exit codes: 0 it holds · 1 it does not, findings are listed · 2 usage · 3 --strict, and something was not checked"""
+FIELDS: dict[str, dict[str, Any]] = {
+    "header": {"ledger": str, "format": str}, "end": {"events": int, "head": str}, "row": {}, "counter": {},
+    "event": {"seq": int, "at": int, "body": (str, type(None)), **dict.fromkeys(_TEXTS, str)},
+    "spec": {"digest": str, "text": str}, "answer": {"offer": str, "at": int}, "withdrawn": {"offer": str},
+    "offer": {**dict.fromkeys(("offer", "ledgerHead", "workload", "terms", "termsHash"), str),
+              **dict.fromkeys(("ordinal", "windowUs", "at"), int)},
+}
+SAME = {"ordinal": ("ordinal", 0), "ledgerHead": ("head", ""), "contractVersion": ("contract", 0),
+        "clause": ("clause", ""), "termsHash": ("terms", ""), "windowUs": ("window", 0), "version": ("version", 1),
+        "trigger": ("trigger", "new")}  # fields of a receipt → of the offer in the ledger, and what it is if not said
+ENDS: dict[str, tuple[str, str, Any]] = {
+    "accepted": ("OfferAnswered", "accepted", True), "accept_failed": ("OfferAnswered", "accepted", True),
+    "lapsed": ("OfferLapsed", "how", "silence"), "undeliverable": ("OfferLapsed", "how", "undeliverable"),
+    "declined": ("OfferAnswered", "accepted", False),
+}  # by what a gate was passed → the event that says so; by anything else: not checked here
+ALLOWED = ("offer", "clause", "contract_version", "version", "workload", "trigger", "terms", "terms_hash", "window_us",
+           "ledger_head", "ordinal")
+NO_YES = ("counter", "price", "region")  # a yes to something else than was offered is no yes
+JUDGED = ("OfferOpened", "OfferDelivered", "OfferAnswered", "OfferLapsed", "Intended")
+Body = dict[str, Any]
+# fmt: on
+
+
+class Event(NamedTuple):
+    """One event; its body is None where it is redacted or cannot be read; `where` is for people."""
+
+    seq: int
+    at: int
+    kind: str
+    job: str
+    body: Body | None
+    where: str
+
+
+class Verifier:
+    """One export, checked as it is read; `findings` are (check, where, words)."""
+
+    def __init__(self) -> None:
+        self.checked, self.unchecked = Counter[str](), Counter[str]()
+        self.findings: list[tuple[str, str, str]] = []
+        self.events: list[Event] = []
+        self.head = b""
+        self.heads: dict[str, int] = {}  # chain → the number of its event; 0: the beginning
+        self.documents: dict[str, str] = {}
+        self.hidden = Counter[str]()  # job → how many of its bodies are redacted
+        self.classes: dict[str, str] = {}  # offer → its job's class, where a receipt tells it
+        self._open, self._last = Counter[str](), Counter[str]()  # job → open offer; provider → last ordinal
+        self._kinds: dict[tuple[str, str], list[Event]] = defaultdict(list)
+
+    def judge(self, check: str, holds: object, where: str, words: str) -> None:
+        """Count one thing; `words` say what is wrong where it does not hold."""
+        self.checked[check] += 1
+        if not holds:
+            self.findings.append((check, where, words))
+
+    def of(self, job: str, kind: str, before: int = 1 << 64, **named: Any) -> Iterator[tuple[Event, Body]]:
+        """A job's readable events of one kind, earlier than event `before`, in which these fields have these values."""
+        for e in self._kinds.get((job, kind), ()):
+            if e.body is not None and e.seq < before and all(e.body.get(k) == v for k, v in named.items()):
+                yield e, e.body
+
+    def read(self, data: bytes) -> None:
+        """Take the export in."""
+        raws = data.split(b"\n")
+        last = f"line {len(raws) - (raws[-1] == b'')}"
+        self.judge("lines", raws[-1] == b"", last, "the file is cut: its last line has no end")
+        raws = raws if raws[-1] else raws[:-1]
+        lines = [(f"line {n}", line) for n, raw in enumerate(raws, 1) if (line := self._line(f"line {n}", raw))]
+        told, end = (lines[0][1], lines[-1][1]) if lines else ({}, {})
+        self.judge("lines", told.get("format") == FORMAT, "line 1", f"it is no header of {FORMAT}")
+        self.head = hashlib.sha256(b"orchestrator.dev/ledger/v1" + _raw(told.get("ledger", ""))).digest()
+        self.heads[self.head.hex()] = 0
+        for where, line in lines:
+            if line["line"] == "event":
+                self._event(where, line)
+            elif line["line"] == "spec":
+                self.documents[line["digest"]] = line["text"]
+                good = _sha(line["text"]) == line["digest"]
+                self.judge("digests", good, where, f"the document {line['digest'][:12]} has another hash")
+        whole = end.get("line") == "end" and end["events"] == len(self.events)
+        self.judge("lines", whole, last, f"it does not say that there are {len(self.events)} events: the file is cut")
+        self.judge("chain", end.get("head") == self.head.hex(), last, "the head is not the chain of the last event")
+        for e in self.events:
+            cited = [str((e.body or {}).get(name) or "") for name in ("spec", "shape", "terms", "digest")]
+            for digest in (one for one in cited if len(one) == 64):
+                hidden = bool(self.hidden) and digest not in self.documents
+                self.unchecked["digests"] += hidden
+                self.judge(
+                    "digests", hidden or digest in self.documents, e.where, f"the document {digest[:12]} is missing"
+                )
+
+    def _line(self, where: str, raw: bytes) -> Body | None:
+        whole = raw[-26:] == b',"sum":"' + _sha(raw[:-26] + b"}")[:16].encode() + b'"}'
+        line = _object(raw, FIELDS)
+        changed = "it was changed after it was written: its sum is another"
+        self.judge("lines", whole and line, where, "it is no line of an export" if line is None else changed)
+        return line
+
+    def _event(self, where: str, line: Body) -> None:
+        """One event after the one before it; the chain goes on as it states it, so that one change is one finding."""
+        text, before = line["body"], self.events[-1] if self.events else Event(0, 0, "", "", None, "")
+        body = _object(_utf8(text or ""))
+        body = body if body is not None and body.get("kind") == line["kind"] else None
+        where += f", event {line['seq']} ({line['kind']}{' of job ' + line['job'] if line['job'] else ''})"
+        e = Event(line["seq"], line["at"], line["kind"], line["job"], body, where)
+        self.judge("chain", e.seq == before.seq + 1, where, f"it follows event {before.seq}")
+        self.judge("chain", e.at >= before.at, where, "its time is before the event before it")
+        if text is None:
+            self.hidden[e.job] += 1
+            self.unchecked["chain"] += 1
+        else:
+            good = body is not None and _sha(_raw(line["salt"]) + _utf8(text)) == line["body_hash"]
+            self.judge("chain", good, where, "its body is not the one that was hashed")
+        numbers = struct.pack(">QQ", e.seq, e.at) if min(e.seq, e.at) >= 0 and max(e.seq, e.at) < 1 << 64 else b""
+        told = (_utf8(line[name])[:65535] for name in ("kind", "project", "job"))
+        names = b"".join(struct.pack(">H", len(raw)) + raw for raw in told)
+        made = hashlib.sha256(self.head + numbers + names + _raw(line["body_hash"])).hexdigest()
+        self.judge("chain", made == line["chain"], where, "the chain breaks here")
+        self.events.append(e)
+        self._kinds[e.job, e.kind].append(e)
+        self.head, self.heads[line["chain"]] = _raw(line["chain"]), e.seq
+
+    def judge_events(self) -> None:
+        """Everything that the ledger says of itself."""
+        for e in self.events:
+            if e.kind == "OfferWithdrawn":
+                self._open[e.job] = 0
+            if e.kind not in JUDGED or e.body is None:
+                self.unchecked["order"] += e.kind in JUDGED
+                continue
+            try:
+                getattr(self, "_" + e.kind.lower())(e, e.body)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                self.judge("order", False, e.where, f"its body lacks something, or has it of another kind ({error!r})")
+
+    def _offeropened(self, e: Event, o: Body) -> None:
+        for kind, cited in (("ContractInForce", o["contract"]), ("ProvidersInForce", o["providers"])):
+            newest = max((b["n"] for _, b in self.of("", kind, e.seq)), default=0)
+            self.judge("terms", cited == newest, e.where, f"it cites {kind} {cited}, but {newest} was in force")
+        before = max((b["n"] for _, b in self.of(e.job, "OfferOpened", e.seq)), default=0)
+        dense = o["n"] == before + 1 and not self._open[e.job]
+        words = f"offer {o['n']} follows offer {before}, and offer {self._open[e.job] or 'none'} is open"
+        self.judge("order", dense or self.hidden[e.job], e.where, words)
+        self._open[e.job] = o["n"]
+        ordinal, last = o.get("ordinal", 0), self._last[o["provider"]]
+        maybe = ordinal > last + 1 and any(x.body is None and x.kind == "OfferOpened" for x in self.events)
+        self.unchecked["offers"] += maybe
+        words = f"it is number {ordinal} to {o['provider']}, after number {last}"
+        self.judge("offers", maybe or ordinal == last + 1, e.where, words)
+        earlier = self.heads.get(o.get("head", ""), e.seq) < e.seq
+        self.judge("offers", earlier, e.where, "it took a head along that this ledger never had")
+        self._last[o["provider"]] = ordinal
+
+    def _offerdelivered(self, e: Event, d: Body) -> None:
+        found = next(self.of(e.job, "OfferOpened", e.seq, n=d["n"]), None)
+        self.judge("order", found or self.hidden[e.job], e.where, f"offer {d['n']} was never opened")
+        self.judge("offers", d.get("echo") is None, e.where, "its receipt echoes another offer")
+        if found is None or not d["sent"]:
+            return
+        offer, shape = f"{e.job}-o{d['n']}", next((b["shape"] for _, b in self.of(e.job, "Submitted")), "")
+        job_class = json.loads(self.documents.get(shape, "{}")).get("job_class") or self.classes.get(offer)
+        terms = self.documents.get(found[1]["terms"])
+        if job_class is None or terms is None:
+            self.unchecked["offers"] += 1
+            return
+        same = _sent(offer, job_class, terms, found[1]) == d["sent"]
+        self.judge("offers", same, e.where, f"offer {d['n']} left with other bytes than the ledger tells")
+
+    def _offeranswered(self, e: Event, a: Body) -> None:
+        o = self._close(e, a["n"], any(self.of(e.job, "OfferDelivered", e.seq, n=a["n"])))
+        if o is None or not a["accepted"]:
+            return
+        self.judge("terms", a.get("terms") == o["terms"], e.where, "the yes names other terms than were offered")
+        text = self.documents.get(o["terms"])
+        ceiling = json.loads(text).get("ceilingMicrousd") if text else None
+        self.unchecked["terms"] += text is None
+        over = ceiling is not None and (a.get("price") or 0) > ceiling
+        self.judge("terms", not over, e.where, f"{a.get('price')} µ$ were accepted over a ceiling of {ceiling} µ$")
+        since = next((s.at for s, _ in self.of(e.job, "OfferDelivered", e.seq, n=a["n"])), e.at)
+        said = min(e.at, a.get("provider_at") or e.at)
+        late = said - since - self.absent(e.seq, since, e.at) - o["window"] - CLOSING_POLL
+        again = any(self.of(e.job, "DeliveryFailed", n=a["n"]))  # a closing poll that failed is repeated
+        self.judge("windows", late <= 0 or again, e.where, f"the yes came {late} µs too late")
+
+    def _offerlapsed(self, e: Event, lapse: Body) -> None:
+        o = self._close(e, lapse["n"])
+        if o is None:
+            return
+        silent = lapse["how"] == "silence"
+        begun = [s.at for s, _ in self.of(e.job, "OfferDelivered" if silent else "DeliveryFailed", e.seq, n=lapse["n"])]
+        since, until = (begun[0] if silent else begun[-1]) if begun else e.at, lapse["deadline"] if silent else e.at
+        needed = o["window"] if silent else o.get("undeliverable")
+        present = until - since - self.absent(e.seq, since, until)
+        words = f"offer {lapse['n']} to {o['provider']} lapsed ({lapse['how']}) after {present} of {needed} µs"
+        self.judge("windows", needed is not None and present >= needed, e.where, words)
+        if silent:
+            asked = until <= lapse["polled_at"] <= e.at
+            self.judge("windows", asked, e.where, "it lapsed before its closing poll, or that before the deadline")
+
+    def _close(self, e: Event, n: int, told: bool = True) -> Body | None:
+        """The offer that ends here, where that can be judged."""
+        ends = self.hidden[e.job] or (self._open[e.job] == n and told)
+        self.judge("order", ends, e.where, f"offer {n} ends, and was not open or not delivered")
+        self._open[e.job] = 0
+        return next((b for _, b in self.of(e.job, "OfferOpened", e.seq, n=n)), None)
+
+    def _intended(self, e: Event, i: Body) -> None:
+        for clause, holder, by, n in ((None, i["provider"], "accepted", i["offer"]), *i.get("gates", ())):
+            if by not in ENDS or self.hidden[e.job]:
+                self.unchecked["order"] += 1
+                continue
+            kind, name, value = ENDS[by]
+            asked = any(self.of(e.job, "OfferOpened", e.seq, n=n, provider=holder))
+            ended = any(self.of(e.job, kind, e.seq, **{"n": n, name: value}))
+            words = f"epoch {i['epoch']}{' passes ' + clause if clause else ''}: {holder} never {by} offer {n}"
+            self.judge("order", asked and ended, e.where, words)
+
+    def absent(self, before: int, since: int, until: int) -> int:
+        """Microseconds between two moments in which nobody led, as far as the ledger knew before event `before`."""
+        known = (b for _, b in self.of("", "ControllerAbsent", before))
+        total = reached = 0
+        for a, b in sorted((max(x["since"], since), min(x["until"], until)) for x in known):
+            total, reached = total + max(0, b - max(a, reached)), max(reached, b)
+        return total
+
+    def take(self, data: bytes) -> tuple[dict[str, Body], dict[str, Body]]:
+        """A provider's receipts: (offer → receipt, offer → its answer or withdrawal)."""
+        offers, ends = dict[str, Body](), dict[str, Body]()
+        for n, raw in enumerate(data.splitlines(), 1):
+            line = _object(raw, FIELDS) or {"line": ""}
+            known = line["line"] in ("offer", "answer", "withdrawn")
+            self.judge("receipts", known, f"receipts line {n}", "it is no receipt")
+            if known:
+                (offers if line["line"] == "offer" else ends).setdefault(line["offer"], line)
+        self.classes = {offer: line["workload"] for offer, line in offers.items()}
+        return offers, ends
+
+    def compare(self, offers: dict[str, Body], ends: dict[str, Body], provider: str | None) -> None:
+        """Find what only one of the two sides holds, and what they hold differently."""
+        opened = {f"{e.job}-o{e.body['n']}": (e, e.body) for e in self.events if e.kind == "OfferOpened" and e.body}
+        theirs = {opened[offer][1]["provider"] for offer in offers if offer in opened}
+        names = {provider} if provider else theirs
+        self.judge("receipts", len(theirs | names) <= 1, "receipts", f"they are of several providers: {sorted(theirs)}")
+        for offer, r in offers.items():
+            self._receipt(offer, r, opened.get(offer), ends.get(offer, {}))
+        numbers = Counter(r["ordinal"] for r in offers.values())
+        ours = {b["ordinal"]: (e, b) for e, b in opened.values() if b["provider"] in names}
+        for n in range(1, max([*numbers, *ours], default=0) + 1):
+            if n not in numbers and n in ours:
+                told = any(d["sent"] for _, d in self.of(ours[n][0].job, "OfferDelivered", n=ours[n][1]["n"]))
+                words = f"offer {n} was delivered by the ledger's word, and there is no receipt of it"
+                self.judge("receipts", not told, ours[n][0].where, words)
+            elif n not in numbers and any(self.hidden.values()):
+                self.unchecked["receipts"] += 1
+            else:
+                words = f"{numbers[n]} receipts have it, and {'an' if n in ours else 'no'} offer of the ledger"
+                self.judge("receipts", numbers[n] == 1, f"ordinal {n}", words)
+
+    def _receipt(self, offer: str, r: Body, found: tuple[Event, Body] | None, end: Body) -> None:
+        where, job = f"receipt {r['ordinal']} (offer {offer})", offer.rpartition("-o")[0]
+        rewritten = "its head is no place of this chain: the ledger was rewritten after it left"
+        self.judge("receipts", r["ledgerHead"] in self.heads, where, rewritten)
+        self.judge("receipts", _sha(r["terms"]) == r["termsHash"], where, "its terms have another hash")
+        if found is None:
+            maybe = any(e.body is None for e in self._kinds.get((job, "OfferOpened"), ()))
+            self.unchecked["receipts"] += maybe
+            self.judge("receipts", maybe, where, "the ledger does not hold this offer: it was left out")
+            return
+        e, o = found
+        other = [name for name, (ours, usual) in SAME.items() if (r.get(name) or usual) != (o.get(ours) or usual)]
+        self.judge("receipts", not other, where, f"the ledger has another {', '.join(other)} at {e.where}")
+        made = _sent(offer, r["workload"], r["terms"], o)
+        for d, b in self.of(job, "OfferDelivered", n=o["n"]):
+            self.judge("receipts", b["sent"] in ("", made), where, f"other bytes left by the word of {d.where}")
+        said = [b for kind in ("OfferAnswered", "LateAnswer") for _, b in self.of(job, kind, n=o["n"])]
+        ended = any(self.of(job, "OfferLapsed", n=o["n"])) or said
+        if end.get("line") == "answer" and ended:
+            inside = end.get("at", 0) - r["at"] < r["windowUs"]
+            words = "it was answered inside its window by the provider's clock, and the ledger holds no answer"
+            self.judge("receipts", said or not inside, where, words)
+            lies = [b for b in said if b["accepted"] != end.get("accepted") and b.get("reason") not in NO_YES]
+            self.judge("receipts", not lies, where, "one side holds a yes, and the other a no")
+
+
+def _sha(data: bytes | str) -> str:
+    return hashlib.sha256(data if isinstance(data, bytes) else _utf8(data)).hexdigest()
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _raw(text: str) -> bytes:
+    return bytes.fromhex(text) if re.fullmatch("([0-9a-f]{2})*", text) else b""
+
+
+def _object(raw: bytes, known: dict[str, dict[str, Any]] | None = None) -> Body | None:
+    """A JSON object, of one of the `known` kinds of lines with all its fields; None for anything else."""
+    try:
+        found = json.loads(raw)
+        kinds = known[found["line"]] if known else {}
+        return found if isinstance(found, dict) and all(isinstance(found[n], k) for n, k in kinds.items()) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _sent(offer: str, job_class: str, terms: str, o: Body) -> str:
+    """sha256 of an offer as it left: the allow-list in its order, terms in base64."""
+    told = [offer, o.get("clause") or None, o["contract"], o.get("version", 1), job_class, o.get("trigger", "new")]
+    told += [base64.b64encode(_utf8(terms)).decode(), o["terms"], o["window"], o.get("head", ""), o.get("ordinal", 0)]
+    return _sha(json.dumps(dict(zip(ALLOWED, told, strict=True)), separators=(",", ":"), ensure_ascii=False))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; gives its exit code."""
+    parser = argparse.ArgumentParser("orchestrator-verify", formatter_class=argparse.RawTextHelpFormatter, epilog=HELP)
+    parser.add_argument("export", type=Path, help="written by `orchestrator audit export`")
+    parser.add_argument("--receipts", type=Path, help="JSON lines that a provider kept of the offers it was given")
+    parser.add_argument("--provider", help="its name in the ledger; default: whose offers the receipts are of")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--strict", action="store_true", help="exit with 3 where something could not be checked")
+    given = parser.parse_args(arguments)
+    try:
+        data, receipts = given.export.read_bytes(), given.receipts.read_bytes() if given.receipts else None
+    except OSError as error:
+        parser.error(f"{error.filename} cannot be read: {error.strerror}")
+    v = Verifier()
+    v.read(data)
+    taken = v.take(receipts) if receipts is not None else None
+    v.judge_events()
+    if taken is not None:
+        v.compare(*taken, given.provider)
+    found = [{"check": check, "where": where, "words": words} for check, where, words in v.findings]
+    checks = [{"check": c, "checked": v.checked[c], "unchecked": v.unchecked[c]} for c in CHECKS]
+    verdict = {"verified": not found, "events": len(v.events), "head": v.head.hex()}
+    print(json.dumps({**verdict, "checks": checks, "findings": found}) if given.json else _told(v))
+    return 1 if found else 3 if given.strict and v.unchecked.total() else 0
+
+
+def _told(v: Verifier) -> str:
+    lines = []
+    for check, words in CHECKS.items():
+        wrong = sum(found[0] == check for found in v.findings)
+        state = f"{wrong} findings" if wrong else "ok" if v.checked[check] else "not checked"
+        left = f" · {v.unchecked[check]} not checked: redacted or not known here" if v.unchecked[check] else ""
+        lines.append(f"{check:<9} checked {v.checked[check]:>7}  {state:<12} {words}{left}")
+    lines += [": ".join(found) for found in v.findings]
+    return "\n".join([*lines, f"head {v.head.hex()}", f"{len(v.events)} events, {len(v.findings)} findings"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
