@@ -5,13 +5,13 @@ Called by `orchestrator audit verify`, by `mutate`, by stories and benchmarks. P
 
 from __future__ import annotations
 
-from orchestrator.core.audit import attempts, offers, rights, whole, world
+from orchestrator.core.audit import attempts, offers, releases, rights, whole, world
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.history import Documents, History, Life, Unreadable
 from orchestrator.core.audit.registry import SENTENCES, Finding, Judge, Report, Sentence, Verdict
 from orchestrator.core.audit.world import World
 
-_MODULES = (attempts, offers, rights, whole, world)
+_MODULES = (attempts, offers, releases, rights, whole, world)
 """Importing them registers their sentences."""
 
 
