@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record, What
@@ -41,6 +42,12 @@ def concerns(record: Record, shape: Shape) -> bool:
     if record.job:
         return record.id in shape.records
     return record.project in ("", shape.project) and (not record.classes or shape.job_class in record.classes)
+
+
+def with_record(shape: Shape, record: Record) -> Shape:
+    """The shape of a job once this record is about it; a record of its class settles the class."""
+    job_class = record.name if record.what == What.CLASS else shape.job_class
+    return replace(shape, job_class=job_class, records=tuple(sorted({*shape.records, record.id})))
 
 
 def in_records(records: Iterable[Record], shape: Shape, now_us: int) -> tuple[tuple[Record, ...], int | None]:

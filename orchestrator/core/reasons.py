@@ -36,6 +36,7 @@ REASONS: Mapping[str, str] = {
     "max_attempts": "every attempt it may have was used",
     "gate_revived": "the holder's refusal is no longer good",
     "exempt_total": "others have used up the exemption's total",
+    "reclassified": "the job is of another class",
     # why a clause does not hold
     "ended": "an event has ended it",
     "waived": "its holder has waived such work",

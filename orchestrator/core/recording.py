@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 
-from msgspec.structs import replace
-
 from orchestrator.core.clauses import selects
-from orchestrator.core.known import concerns
-from orchestrator.core.lifecycle import JOB_MOVES
+from orchestrator.core.known import concerns, with_record
+from orchestrator.core.lifecycle import JOB_MOVES, open_offer
 from orchestrator.core.releases import minds_outage
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
+from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.placement import Shape, shape_bytes
 from orchestrator.model.record import Record, What
@@ -37,9 +36,12 @@ def on_record(turn: Turn, record: Record) -> None:
 
 
 def _reshape(turn: Turn, row: JobRow, record: Record) -> None:
-    """From here on the job is decided as one that this record is about."""
-    shape = turn.book.known_shapes[row.shape]
-    reshape(turn, row, replace(shape, records=tuple(sorted({*shape.records, record.id}))))
+    """From here on the job is decided as one that this record is about. An offer of another class is taken back."""
+    offer = open_offer(row)
+    if record.what == What.CLASS and offer is not None:
+        row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "reclassified"))
+        turn.released.append((offer.provider, offer_id(row.job, offer.n)))
+    reshape(turn, row, with_record(turn.book.known_shapes[row.shape], record))
 
 
 def reshape(turn: Turn, row: JobRow, shape: Shape) -> None:

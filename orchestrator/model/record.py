@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class What(StrEnum):
@@ -54,3 +55,8 @@ class Record(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
 def about(record: Record, ref: str) -> bool:
     """Whether a record is about this clause (`contract/clause`)."""
     return record.clause in ("", ref, ref.partition("/")[0])
+
+
+def same(one: Record, other: Record) -> bool:
+    """Whether two records say the same, whenever they were made."""
+    return replace(one, id="", at=0) == replace(other, id="", at=0)

@@ -20,6 +20,7 @@ SCOPES = {
     ("post", "/v1/jobs/{job}/resume"): "submitter",
     ("put", "/v1/packages/{digest}"): "submitter",
     ("post", "/v1/providers/check"): "operator",
+    ("post", "/v1/records"): "attester",
     ("post", "/v1/jobs/{job}/dump"): "submitter operator",
 }
 

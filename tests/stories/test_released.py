@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.audit import audit
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
-from orchestrator.model.offer import Reason
+from orchestrator.model.offer import OfferOut, Reason
 from orchestrator.model.record import Record
 from orchestrator.simulate.world import Server, World, agreement, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
+from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
 from tests.stories.words import attempts, ran
 
@@ -298,3 +300,36 @@ async def test_a_waiver_costs_a_job_no_time_within_its_bounds(a_world) -> None:
         await until_over(server, large.job)
     assert small.attempts[0].intended_at - small.submitted_at < 1_000_000
     assert told(world, large.job) == ["zeus"] and freed(world, small.job) == [("oracle", "waived")]
+
+
+async def test_an_attester_settles_the_class_of_a_job(a_world) -> None:
+    """Offered to the holder of the class that its document claims; of another it is free: that offer is taken back."""
+    classes: list[str] = []
+
+    def notes(offer: OfferOut, _: int) -> do.Say:
+        classes.append(offer.workload)
+        return do.Accepts()
+
+    clause = {"select": {"class": ["training"]}}
+    world = a_world({"azure": SILENT, "oracle": Script(offers=notes)}, alone("consent", clause=clause))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+        await record(server, "class", name="research", job=row.job)
+        row = await until_over(server, row.job)
+    assert told(world, row.job) == ["azure", "oracle"]
+    assert [e.why for e in world.events(row.job) if isinstance(e, ev.OfferWithdrawn)] == ["reclassified"]
+    assert classes == ["research"]
+
+
+async def test_an_override_frees_the_clause_that_it_names(a_world) -> None:
+    world = a_world({"azure": SILENT, "oracle": Script()}, alone())
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await record(server, "override", clause="agreement/alone", job=row.job, approver="C. Executive")
+        row = await until_over(server, row.job)
+    assert ("oracle", "override") in freed(world, row.job)
+    ledger = MemoryLedger(world.disk)
+    declared = audit(ledger.snapshot()).declared
+    await ledger.close()
+    assert {(b.clause, b.job, b.approver) for b in declared} == {("agreement/alone", row.job, "C. Executive")}

@@ -19,11 +19,11 @@ from msgspec import Struct
 from orchestrator.core.audit.export import EventLine, Export
 from orchestrator.core.audit.volumes import Volumes
 from orchestrator.core.eligibility import compile_rules
-from orchestrator.core.known import Known, in_records
+from orchestrator.core.known import Known, in_records, with_record
 from orchestrator.model import event as ev
 from orchestrator.model.contract import DAY_US, Contracts, Providers, Release, Trigger
 from orchestrator.model.placement import Rules, Shape, Terms, parse_shape, parse_terms
-from orchestrator.model.record import Record
+from orchestrator.model.record import Record, What
 
 E = TypeVar("E", bound=ev.Event)
 Variant = tuple[frozenset[str], tuple[tuple[str, str], ...]]
@@ -288,15 +288,23 @@ class History:
         and by what was known then."""
         contracts = self.contracts(opened.contract)
         shape = self._seen_by(contracts, life)
-        mine = tuple(sorted(r.id for r in self.records_before(seen.seq) if r.job == life.job))
         trigger = Trigger.REPLACE if opened.episode > 1 else shape.trigger
-        if mine or trigger is not shape.trigger:
-            shape = msgspec.structs.replace(shape, trigger=trigger, records=mine)
+        if trigger is not shape.trigger:
+            shape = msgspec.structs.replace(shape, trigger=trigger)
+        for record in self.records_before(seen.seq):
+            shape = with_record(shape, record) if record.job == life.job else shape
         spent = self._spent(contracts, shape, seen)
         rules = self._compiled_rules(contracts, opened, shape, seen, (spent, ()))
         if rules.only and contracts and (noes := _spoken(life, contracts, rules, opened, seen)):
             rules = self._compiled_rules(contracts, opened, shape, seen, (spent, noes))
         return rules
+
+    def job_class(self, life: Life, n: int) -> str:
+        """Of which class the job was when its n-th offer was opened: as submitted, or as an attester has recorded."""
+        opened = life.opened(n)
+        said = [r.name for r in self.records_before(opened[0].seq if opened else 0)
+                if r.job == life.job and r.what == What.CLASS]  # fmt: skip
+        return said[-1] if said else self.shape(life).job_class
 
     def _spent(self, contracts: Contracts | None, shape: Shape, seen: Seen) -> frozenset[str]:
         if not any(e.limit_ms is not None for c in (contracts.of_holders if contracts else ()) for e in c.exempt):

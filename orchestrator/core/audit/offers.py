@@ -136,7 +136,7 @@ def _bytes_out(life: Life, history: History, opened: ev.OfferOpened) -> bytes:
         clause=opened.clause or None,
         contract_version=opened.contract,
         version=opened.version,
-        workload=history.shape(life).job_class,
+        workload=history.job_class(life, opened.n),
         trigger=opened.trigger,
         terms=history.document(opened.terms),
         terms_hash=opened.terms,
