@@ -163,6 +163,8 @@ def _print(report: Report) -> None:
     for verdict in report.verdicts:
         state = f"{verdict.violations} violations" if verdict.violations else "ok" if verdict.judged else "not judged"
         typer.echo(f"{verdict.number:>3}  judged {verdict.judged:>7}  {state:<14}  {verdict.words}")
+    for b in report.declared:
+        typer.echo(f"declared breach  job {b.job}  event {b.seq}  {b.clause}, by {b.record}, approved by {b.approver}")
     for f in report.findings:
         typer.echo(f"sentence {f.sentence}  job {f.job or '-'}  event {f.seq or '-'}  {f.words}")
     if report.redacted:

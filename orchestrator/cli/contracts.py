@@ -16,7 +16,7 @@ import typer
 
 from orchestrator.cli.exits import EXIT_CODES, Exit
 from orchestrator.core.cases import Difference, Outcome, Verdict, answer, decide, run_case
-from orchestrator.core.sentences import HELD, WARNED, duration, gate_sentence, provider_sentences
+from orchestrator.core.sentences import HELD, WARNED, duration, freedom_sentences, gate_sentence, provider_sentences
 from orchestrator.model.case import Case, Facts
 from orchestrator.model.contract import Providers, Trigger
 from orchestrator.model.documents import (
@@ -257,6 +257,8 @@ def _echo_placement(rules: Rules, placement: Placement, sentences: Mapping[str, 
         typer.echo(f"  {HELD[placement.held]}")
     for gate in placement.gates:
         typer.echo(f"  gate: {gate_sentence(gate)}")
+    for sentence in freedom_sentences(rules):
+        typer.echo(f"  {sentence}")
     for ref in rules.not_applicable:
         typer.echo(f"  not applicable: {ref}: its holder cannot lawfully serve, and is not told")
     for name, sentence in sentences.items():

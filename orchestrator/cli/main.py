@@ -39,6 +39,7 @@ COMMANDS = {
     "resume": Place("orchestrator.cli.jobs", "resume"),
     "providers": Place("orchestrator.cli.providers", "app"),
     "contracts": Place("orchestrator.cli.contracts", "app"),
+    "record": Place("orchestrator.cli.record", "app"),
     "audit": Place("orchestrator.cli.audit", "app"),
     "doctor": Place("orchestrator.cli.doctor", "app"),
     "pack": Place("orchestrator.cli.run", "pack"),

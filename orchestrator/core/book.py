@@ -11,16 +11,15 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.lifecycle import active, fold_job, fold_ledger, open_offer
-from orchestrator.core.ranking import open_gates, rank
+from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, urgency
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger
-from orchestrator.model.job import AttemptState, JobRow, JobState, LedgerRow, OfferState, RefusalRow
+from orchestrator.model.job import AttemptState, JobRow, JobState, LedgerRow, OfferState
 from orchestrator.model.offer import Capabilities
-from orchestrator.model.placement import Gate, How, Placement, Refused, Rules, Shape, Terms
+from orchestrator.model.placement import Placement, Rules, Shape, Terms
 
 PROBES = 8
 """Parked shapes that one release of capacity wakes: enough to find one that fits, few enough to cost nothing."""
@@ -31,14 +30,11 @@ class Book:
 
     def __init__(self, contracts: Contracts | None, providers: Providers, ledger: LedgerRow) -> None:
         """An empty book under one version of contracts and providers."""
-        self.contracts, self.providers_set, self.ledger = contracts, providers, ledger
+        self.rulebook, self.ledger = RuleBook(contracts, providers), ledger
         self.jobs: dict[str, JobRow] = {}
         self.shapes: dict[ShapeKey, ShapeBook] = {}
         self.known_shapes: dict[str, Shape] = {}
         self.providers: dict[str, ProviderBook] = {}
-        self.terms: dict[str, Terms] = {}
-        self.quotes: dict[str, dict[tuple[str, str], int]] = {}
-        self.prices_version = 0
         self.head = ""
         """The ledger's head as of the last commit; every offer takes it along."""
         self.woken: set[ShapeKey] = set()
@@ -62,57 +58,14 @@ class Book:
             found = self.shapes[key] = ShapeBook(key, shape)
         return found
 
-    def rules(self, shape: ShapeBook, now: int) -> Rules:
-        """Contracts and law for this shape, compiled once until a term begins or ends."""
-        rules = shape.rules
-        if rules is None or (rules.expires_us is not None and now >= rules.expires_us):
-            rules = shape.rules = compile_rules(self.contracts, self.providers_set, shape.shape, now)
-            shape.placements.clear()
-            for terms, digest in _all_terms(rules):
-                self.terms.setdefault(digest, terms)
-        return rules
-
     def placement(self, row: JobRow, now: int) -> tuple[Rules, Placement]:
         """Whom to ask for this job now."""
-        shape = self.shape_of(row)
-        rules = self.rules(shape, now)
-        if shape.prices != self.prices_version:
-            shape.placements.clear()
-            shape.prices = self.prices_version
-        gates = self._open_gates(row, rules, now)
-        key = tuple(gate.clause for gate in gates)
-        found = shape.placements.get(key)
-        if found is None:
-            found = shape.placements[key] = rank(rules, self.prices(rules), gates)
-        return rules, found
+        return self.rulebook.placement(self.shape_of(row), row, now, self.ledger)
 
-    def _open_gates(self, row: JobRow, rules: Rules, now: int) -> tuple[Gate, ...]:
-        if not (rules.gates and row.refusals):
-            return rules.gates
-        return open_gates(rules, [self._refused(r) for r in row.refusals], now, row.episode)
-
-    def prices(self, rules: Rules) -> dict[str, int]:
-        """Cheapest lawful price by provider: quoted by the feed, else of the price book. Micro-dollars per GPU-hour."""
-        found: dict[str, int] = {}
-        for c in rules.candidates:
-            price = self.quote(c.provider, c.accelerator, c.regions)
-            price = c.list_price if price is None else price
-            if price is not None:
-                found[c.provider] = price
-        return found
-
-    def quote(self, provider: str, accelerator: str | None, regions: Iterable[str]) -> int | None:
-        """The cheapest quoted price in these regions, if the provider quotes any."""
-        quoted = self.quotes.get(provider)
-        if not quoted or accelerator is None:
-            return None
-        return min((quoted[(accelerator, r)] for r in regions if (accelerator, r) in quoted), default=None)
-
-    def _refused(self, row: RefusalRow) -> Refused:
-        return Refused(
-            provider=row.provider, clause=row.clause, at_us=row.at, how=How(row.how), episode=row.episode,
-            terms_hash=row.terms, terms=self.terms.get(row.terms),
-        )  # fmt: skip
+    @property
+    def terms(self) -> dict[str, Terms]:
+        """Terms by their hash, as far as offers and refusals need them."""
+        return self.rulebook.terms
 
     # ---- what happens ----
 
@@ -152,9 +105,7 @@ class Book:
 
     def set_prices(self, provider: str, rows: Mapping[tuple[str, str], int]) -> None:
         """A provider's quoted prices changed: its shapes are looked at again."""
-        if self.quotes.get(provider) != rows:
-            self.quotes[provider] = dict(rows)
-            self.prices_version += 1
+        if self.rulebook.set_prices(provider, rows):
             self.woken |= self.held_shapes
 
     def mark(self, provider: str, *, up: bool, now: int) -> None:
@@ -176,6 +127,15 @@ class Book:
                 self.early.add(job)
                 heapq.heappush(shape.queue, (self.jobs[job].submitted_at, job))
             self.woken.add(shape.key)
+
+    def reconsider(self, shape: ShapeBook) -> None:
+        """What contracts and law say about this shape may have changed: its jobs are decided anew, waiting ones too."""
+        shape.ruled.clear()
+        shape.limiting = None
+        for job in shape.waiting - self.early:
+            self.early.add(job)
+            heapq.heappush(shape.queue, (self.jobs[job].submitted_at, job))
+        self.woken.add(shape.key)
 
     def park(self, shape: ShapeBook, provider: str, until: int) -> None:
         """This shape does not ask there in the open market before `until` or a release of capacity."""
@@ -209,6 +169,8 @@ class Book:
         """Jobs whose timer has come, each once; shapes whose sleep is over wake up."""
         while self.sleepers and self.sleepers[0][0] <= now:
             self.woken.add(heapq.heappop(self.sleepers)[1])
+        while self.rulebook.expiring and self.rulebook.expiring[0][0] <= now:
+            self.reconsider(self.shapes[heapq.heappop(self.rulebook.expiring)[1]])
         found: list[str] = []
         while self.timers and self.timers[0][0] <= now:
             at, job = heapq.heappop(self.timers)
@@ -221,8 +183,8 @@ class Book:
         """When `pop_due` will have something; NEVER: not by itself."""
         while self.timers and self._due.get(self.timers[0][1]) != self.timers[0][0]:
             heapq.heappop(self.timers)
-        job = self.timers[0][0] if self.timers else NEVER
-        return min(job, self.sleepers[0][0]) if self.sleepers else job
+        heaps = (self.timers, self.sleepers, self.rulebook.expiring)
+        return min((heap[0][0] for heap in heaps if heap), default=NEVER)
 
     def next_deadline(self, provider: str) -> int:
         """When the earliest delivered offer at a provider ends; NEVER: none is open."""
@@ -365,6 +327,7 @@ class Book:
             return
         was = active(before) if before is not None else None
         now = active(after)
+        self._index_totals(after, was is None, now is None)
         for attempt, by in ((was, -1), (now, +1)):
             if attempt is not None and attempt.state is AttemptState.UNKNOWN:
                 self.providers[attempt.provider].unknown += by
@@ -374,6 +337,8 @@ class Book:
         elif now is not None and was is None:
             self.providers[now.provider].jobs.add(after.job)
 
-
-def _all_terms(rules: Rules) -> list[tuple[Terms, str]]:
-    return [(g.terms, g.terms_hash) for g in rules.gates] + [(c.terms, c.terms_hash) for c in rules.candidates]
+    def _index_totals(self, row: JobRow, before: bool, after: bool) -> None:
+        """Volume under exemptions changes when an attempt begins (it was not active before) and when it ends."""
+        last = row.attempts[-1] if row.attempts else None
+        if last is not None and last.freed and before is not after:
+            self.rulebook.note_attempt(row.job, last, self.shape_of(row).shape)

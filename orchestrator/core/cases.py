@@ -14,10 +14,12 @@ import msgspec
 
 from orchestrator.core.clauses import in_force, selects
 from orchestrator.core.eligibility import compile_rules
-from orchestrator.core.ranking import order
+from orchestrator.core.known import Known, in_records
+from orchestrator.core.ranking import order, yielded
 from orchestrator.model.case import Case, Facts, PastRefusal
 from orchestrator.model.contract import Contracts, NotEnforced, Part, Providers
-from orchestrator.model.placement import Gate, Placement, Refused, Rules
+from orchestrator.model.placement import Placement, Refused, Rules, Terms
+from orchestrator.model.record import Record, What
 
 EPISODE = 2  # the present one; a refusal of another episode has 1
 
@@ -61,23 +63,44 @@ def run_case(contracts: Contracts, providers: Providers, case: Case, warned: Ite
 
 def decide(contracts: Contracts | None, providers: Providers, case: Case) -> tuple[Rules, Placement]:
     """The rules and the placement for a case's moment, job and facts."""
-    rules = compile_rules(contracts, providers, case.shape, case.at_us)
+    known = _known(contracts, case)
+    rules = compile_rules(contracts, providers, case.shape, case.at_us, known)
     refusals = [no for past in case.facts.refusals for no in _refusals(past, rules, case.at_us)]
+    if noes := yielded(contracts, rules, refusals, case.at_us, EPISODE):
+        rules = compile_rules(contracts, providers, case.shape, case.at_us, msgspec.structs.replace(known, noes=noes))
     return rules, order(rules, case.facts.prices, refusals, case.at_us, EPISODE)
+
+
+def _known(contracts: Contracts | None, case: Case) -> Known:
+    """A case's facts as the ledger would tell them."""
+    facts = case.facts
+    records = [Record(id=name, what=What.EVIDENCE, name=name) for name in sorted(facts.evidence)]
+    records += [Record(id=f"consent-{name}", what=What.CONSENT, holder=name) for name in sorted(facts.consents)]
+    for event, attesters in facts.events.items():
+        said = (Record(id=f"{event}-{who}", what=What.EVENT, name=event, by=who) for who in attesters)
+        records += said
+    found, next_us = in_records(records, case.shape, case.at_us)
+    spent = frozenset(
+        f"{clause.ref}/{exempt.id}"
+        for clause in (contracts.of_holders if contracts else ())
+        for exempt in clause.exempt
+        if exempt.limit_ms is not None and facts.exempt_ms.get(exempt.id, 0) + case.shape.gpu_ms > exempt.limit_ms
+    )
+    return Known(records=found, down_us=facts.down_us, spent=spent, next_us=next_us)
 
 
 def answer(rules: Rules, placement: Placement, warned: Iterable[str] = ()) -> dict[str, Any]:
     """A placement in the words of a case's expectations; durations in microseconds."""
     return {
         "held": placement.held and placement.held.value,
-        "only": None,
+        "only": rules.only,
         "gates": [{"clause": g.clause, "holder": g.holder, "window": g.window_us} for g in placement.gates],
         "market": list(placement.market),
         "regions": {candidate.provider: list(candidate.regions) for candidate in rules.candidates},
         "excluded": {exclusion.provider: exclusion.reason.value for exclusion in placement.excluded},
-        "exempt": {},
-        "exemptionRefused": {},
-        "released": {},
+        "exempt": {free.clause: free.exemption for free in rules.freed if free.exemption},
+        "exemptionRefused": {refused.exemption: refused.why for refused in rules.not_exempt},
+        "released": {free.clause: free.how for free in rules.freed if not free.exemption},
         "notApplicable": sorted(rules.not_applicable),
         "mayKnow": sorted(placement.may_know),
         "warnings": sorted({*warned, *(warning.value for warning in rules.warnings)}),
@@ -95,14 +118,6 @@ def _named(part: NotEnforced, case: Case) -> bool:
     facts, expect = case.facts, case.expect
     released = set((expect.get("released") or {}).values())
     match part.part:
-        case Part.EXCLUSIVE:
-            freed = bool(released - {"ended", "most_favoured"})
-            return bool(facts.consents or expect.get("only")) or freed
-        case Part.EXEMPT:
-            told = (expect.get("exempt") or {}).values(), expect.get("exemptionRefused") or ()
-            return part.name in facts.exempt_volume.union(*told)
-        case Part.ENDS_ON:
-            return part.event in facts.events or "ended" in released
         case Part.SHARE:
             return bool(facts.shares) or "share_cap" in (expect.get("excluded") or {}).values()
         case Part.COMMIT:
@@ -113,23 +128,14 @@ def _named(part: NotEnforced, case: Case) -> bool:
 
 
 def _in_play(part: NotEnforced, case: Case, rules: Rules) -> bool:
-    if part.part is Part.ENDS_ON or not selects(part.select, case.shape):
+    if not selects(part.select, case.shape):
         return False
     lawful = any(candidate.provider == part.holder for candidate in rules.candidates)
     check = _IN_PLAY.get(part.part)
     return selects(part.narrower, case.shape) and (check is None or check(part, case.facts, lawful))
 
 
-def _exemption_in_play(part: NotEnforced, facts: Facts, lawful: bool) -> bool:
-    if part.because == "unlawful_for_holder":
-        return not lawful
-    if part.because == "holder_outage":
-        return part.holder in facts.down_us
-    return lawful
-
-
 _IN_PLAY: Mapping[Part, Callable[[NotEnforced, Facts, bool], bool]] = {
-    Part.EXEMPT: _exemption_in_play,
     Part.FIRST_RIGHT: lambda part, facts, lawful: lawful,
     Part.WAIVER: lambda part, facts, lawful: lawful,
     Part.BRIDGE: lambda part, facts, lawful: lawful and part.holder in facts.down_us,
@@ -139,11 +145,17 @@ _IN_PLAY: Mapping[Part, Callable[[NotEnforced, Facts, bool], bool]] = {
 
 
 def _refusals(past: PastRefusal, rules: Rules, now_us: int) -> list[Refused]:
-    """A past no, as one to each gate of its provider."""
-    return [_refused(past, gate, now_us) for gate in rules.gates if gate.holder == past.provider]
+    """A past no, as one to each gate of its provider, and to an offer without a gate."""
+    found = [
+        _refused(past, gate.clause, gate.terms, gate.terms_hash, now_us)
+        for gate in rules.gates
+        if gate.holder == past.provider
+    ]
+    alone = (c for c in rules.candidates if c.provider == past.provider == rules.only)
+    return found + [_refused(past, "", c.terms, c.terms_hash, now_us) for c in alone]
 
 
-def _refused(past: PastRefusal, gate: Gate, now_us: int) -> Refused:
+def _refused(past: PastRefusal, clause: str, terms: Terms, terms_hash: str, now_us: int) -> Refused:
     changed: dict[str, int] = {}
     if past.ceiling_microusd is not None:
         changed["ceiling_microusd"] = past.ceiling_microusd
@@ -151,12 +163,13 @@ def _refused(past: PastRefusal, gate: Gate, now_us: int) -> Refused:
         changed |= {"workers": 1, "gpus_per_worker": past.gpus}
     return Refused(
         provider=past.provider,
-        clause=gate.clause,
+        clause=clause,
         at_us=now_us - past.ago_us,
         how=past.how,
         episode=EPISODE if past.same_episode else EPISODE - 1,
-        terms_hash="" if changed else gate.terms_hash,
-        terms=msgspec.structs.replace(gate.terms, **changed),
+        terms_hash="" if changed else terms_hash,
+        terms=msgspec.structs.replace(terms, **changed),
+        reason=past.reason,
     )
 
 

@@ -8,12 +8,15 @@ holder that cannot lawfully serve has no gate and is not even told (R15).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from orchestrator.core.clauses import applies, in_force
+from orchestrator.core.known import NOTHING, Known
+from orchestrator.core.releases import Weighed, outage_due, over, weigh
 from orchestrator.model.contract import (
     Clause,
     Contracts,
+    Exclusive,
     FirstRight,
     OnExceed,
     PriceCeiling,
@@ -33,36 +36,83 @@ from orchestrator.model.placement import (
     terms_hash,
 )
 
+Verdict = Exclusion | tuple[str, ...]
+"""Of one provider: why it may not serve, or the regions where it may."""
 NO_CONTRACTS = Contracts(digest="", name="")
 
 
-def compile_rules(contracts: Contracts | None, providers: Providers, shape: Shape, now_us: int) -> Rules:
+def compile_rules(
+    contracts: Contracts | None, providers: Providers, shape: Shape, now_us: int, known: Known = NOTHING
+) -> Rules:
     """What holds for `shape` at `now_us`, until `Rules.expires_us`. No contracts: no gate, file order."""
     agreed = contracts or NO_CONTRACTS
-    laws = tuple(law for law in agreed.laws if applies(law, shape, now_us))
-    ceilings = tuple(clause for clause in agreed.ceilings if applies(clause, shape, now_us))
-    rights = tuple(right for right in agreed.first_rights if applies(right, shape, now_us))
+    laws = tuple(law for law in agreed.laws if applies(law, shape, now_us) and not over(law, known))
+    ceilings = tuple(clause for clause in agreed.ceilings if applies(clause, shape, now_us) and not over(clause, known))
     ceiling = effective_ceiling(shape, ceilings)
-    verdicts = [judge(facts, laws, shape) for facts in providers.providers]
+    verdicts = {facts.name: judge(facts, laws, shape) for facts in providers.providers}
+    barred = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Exclusion)}
+    weighed = _weighed(agreed, shape, now_us, known, verdicts)
+    holding = [found.clause for found in weighed if found.freed is None]
+    only = next((clause for clause in holding if isinstance(clause, Exclusive)), None)
+    elsewhere = [name for name in verdicts if only is not None and name not in barred and name != only.holder]
     candidates = {
         facts.name: _candidate(facts, verdict, shape, ceiling)
-        for facts, verdict in zip(providers.providers, verdicts, strict=True)
-        if not isinstance(verdict, Exclusion)
+        for facts in providers.providers
+        if not isinstance(verdict := verdicts[facts.name], Exclusion) and facts.name not in elsewhere
     }
+    rights = [clause for clause in holding if isinstance(clause, FirstRight)]
     return Rules(
         shape=shape,
         contracts=contracts.digest if contracts else None,
         providers=providers.digest,
         candidates=tuple(candidates.values()),
         gates=tuple(_gate(right, candidates[right.holder]) for right in rights if right.holder in candidates),
-        excluded=tuple(verdict for verdict in verdicts if isinstance(verdict, Exclusion)),
-        not_applicable=tuple(right.ref for right in rights if right.holder not in candidates),
+        excluded=(*barred.values(), *(_set_apart(name, only) for name in elsewhere)),
+        not_applicable=tuple(_not_applicable(weighed)),
         jurisdictions=_jurisdictions(laws),
         ceiling_microusd=ceiling,
         hold_above_microusd=_lowest(c.ceiling_microusd for c in ceilings if c.on_exceed is OnExceed.HELD),
         warnings=_warnings(agreed, shape, now_us),
-        expires_us=_next_boundary((*agreed.laws, *agreed.ceilings, *agreed.first_rights), now_us),
+        expires_us=_expires(agreed, weighed, known, now_us),
+        only=only.holder if only else None,
+        freed=tuple(found.freed for found in weighed if found.freed is not None),
+        not_exempt=tuple(refused for found in weighed for refused in found.not_exempt),
     )
+
+
+def _weighed(
+    agreed: Contracts, shape: Shape, now_us: int, known: Known, verdicts: Mapping[str, Verdict]
+) -> list[Weighed]:
+    """Every exclusive and first right that is about the shape, by rank, and whether it holds."""
+    about = (clause for clause in agreed.of_holders if applies(clause, shape, now_us))
+    return [weigh(clause, shape, known, _bar(verdicts.get(clause.holder))) for clause in about]
+
+
+def _bar(verdict: Verdict | None) -> Excluded | None:
+    """Why a provider may not serve; one that nobody knows has nothing to serve with."""
+    if verdict is None:
+        return Excluded.CAPABILITY
+    return verdict.reason if isinstance(verdict, Exclusion) else None
+
+
+def _not_applicable(weighed: Iterable[Weighed]) -> Iterable[str]:
+    """First rights that nothing has ended and whose holder cannot lawfully serve (R15)."""
+    for found in weighed:
+        ended = found.freed is not None and found.freed.how == "ended"
+        if isinstance(found.clause, FirstRight) and found.barred is not None and not ended:
+            yield found.clause.ref
+
+
+def _set_apart(name: str, only: Exclusive | None) -> Exclusion:
+    assert only is not None, "somebody has it to itself"
+    return Exclusion(name, Excluded.EXCLUSIVE, only.ref, only.holder, name)
+
+
+def _expires(agreed: Contracts, weighed: Iterable[Weighed], known: Known, now_us: int) -> int | None:
+    """When this answer stops being good by itself: a term's boundary, the end of a record, an outage long enough."""
+    moments = [_next_boundary((*agreed.laws, *agreed.ceilings, *agreed.of_holders), now_us), known.next_us]
+    moments += [outage_due(found.clause, known, now_us) for found in weighed]
+    return _lowest(moment for moment in moments if moment is not None)
 
 
 def store_lawful(rules: Rules, jurisdiction: str) -> bool:
@@ -76,7 +126,7 @@ def effective_ceiling(shape: Shape, ceilings: Iterable[PriceCeiling]) -> int | N
     return _lowest((*own, *(clause.ceiling_microusd for clause in ceilings)))
 
 
-def judge(facts: ProviderFacts, laws: Iterable[ResidencyLaw], shape: Shape) -> Exclusion | tuple[str, ...]:
+def judge(facts: ProviderFacts, laws: Iterable[ResidencyLaw], shape: Shape) -> Verdict:
     """The regions in which the provider may serve the shape (sorted), or the first law that excludes it:
     capability, then region, then operator, then seal."""
     if missing := _incapable(facts, shape):

@@ -15,7 +15,9 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from orchestrator.core.reasons import why
 from orchestrator.model import event as ev
+from orchestrator.model.placement import Freed
 
 
 class Tone(StrEnum):
@@ -59,44 +61,6 @@ class Scene(Struct, frozen=True):
     """(provider, reason) passed over in this episode: said once."""
     fencing: str = ""
     """Why the fence that is under way is wanted."""
-
-
-REASONS: Mapping[str, str] = {
-    # why a provider was passed over
-    "capability": "it has nothing of that kind",
-    "region": "no lawful region",
-    "operator_jurisdiction": "its operator's jurisdiction is not lawful for this job",
-    "seal": "its sovereignty level is too low",
-    "data": "no lawful replica of the data",
-    "over_ceiling": "over the price ceiling",
-    "loss": "avoided, it just lost this job",
-    "avoided": "avoided, it just lost this job",
-    "refused": "it refused this already",
-    "parked": "its capacity refusal still holds",
-    "unreachable": "unreachable",
-    "beat_silent": "beat silent",
-    "no_reply": "no reply to the launch",
-    "never_started": "user code never started",
-    "no_lawful_provider": "no provider may lawfully run it; change contracts or providers, then resume",
-    "run_log_ahead": "its run log holds what the ledger does not know; look at it, then resume",
-    "classification": "its class is not settled; an attester must record it",
-    "start_by_passed": "its start-by moment passed",
-    "crash_loop": "killed twice at the same checkpoint",
-    "max_runtime": "its maximum run time is used up",
-    "lost_worker": "a worker was lost",
-    "lost_node": "a node was lost",
-    "killed": "its processes were killed from outside",
-    "limit": "it could not read its run log for too long and stopped itself",
-    "stopped": "stopped as asked",
-    "user_failure": "user code failed",
-    "max_attempts": "every attempt it may have was used",
-}
-"""Reason codes in words; a code that is missing here is shown with spaces."""
-
-
-def why(code: str) -> str:
-    """A reason code in words."""
-    return REASONS.get(code, code.replace("_", " "))
 
 
 def timeline(events: Iterable[tuple[int, ev.AnyEvent]], *, quiet: bool = False) -> list[Line]:
@@ -155,6 +119,11 @@ def clock(at_us: int) -> str:
     return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%H:%M:%S}Z"
 
 
+def moment(at_us: int) -> str:
+    """Day and time, UTC, to the second."""
+    return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
 def span(ms: int) -> str:
     """A duration as people say it: 250 ms, 12.5 s, 4 min 10 s, 2 h 5 min."""
     if ms < 1000:
@@ -193,7 +162,15 @@ def _opened(scene: Scene, e: ev.OfferOpened, line: Line) -> Line:
     again = f"episode {e.episode}: " if e.episode != scene.episode else ""
     hold = f"{dollars(e.hold)} held" if e.hold is not None else ""
     detail = _join(f"window {span(e.window // 1000)}", hold)
-    return _say(line, f"{again}offered to {e.provider}: {where}", detail, provider=e.provider)
+    plain = "; ".join([f"{again}offered to {e.provider}: {where}", *map(freed, e.freed)])
+    return _say(line, plain, detail, provider=e.provider)
+
+
+def freed(free: Freed) -> str:
+    """Why a clause that would hold does not."""
+    if free.exemption:
+        return f"{free.clause} exempts it by {free.exemption} ({why(free.because)})"
+    return f"{free.clause} does not hold: {why(free.how)}"
 
 
 def _delivered(scene: Scene, e: ev.OfferDelivered, line: Line) -> Line:
@@ -340,6 +317,23 @@ def _swept(scene: Scene, e: ev.Swept, line: Line) -> Line:
     return _say(line, plain, f"{e.key}, {e.gpus} GPUs", provider=e.provider, tone=Tone.WARN)
 
 
+def _recorded(scene: Scene, e: ev.Recorded, line: Line) -> Line:
+    r = e.record
+    subject = r.job or (f"project {r.project}" if r.project else "") or ", ".join(r.classes) or "every job"
+    said = {
+        "consent": f"{r.holder} consents to {subject} elsewhere",
+        "evidence": f"evidence {r.name} for {subject}",
+        "waiver": f"{r.holder} waives {subject}" + (f" up to {r.gpus} GPUs" if r.gpus else ""),
+        "event": f"{r.name} has happened",
+        "class": f"{subject} is of class {r.name}",
+        "override": f"{r.clause} is overridden for {subject}",
+    }.get(r.what, r.what)
+    until = f"until {moment(r.until)}" if r.until is not None else ""
+    approved = f"approved by {r.approver}" if r.approver else ""
+    tone = Tone.WARN if r.what == "override" else Tone.PLAIN
+    return _say(line, f"on record: {said}", _join(f"by {r.by or 'somebody'}", approved, until, r.id), tone=tone)
+
+
 def _absent(scene: Scene, e: ev.ControllerAbsent, line: Line) -> Line:
     return _say(line, "nobody led", f"{clock(e.since)} to {clock(e.until)}", tone=Tone.WARN)
 
@@ -350,6 +344,11 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "RoundEnded": _round_ended, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown,
     "SeenAgain": _seen, "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended,
     "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept, "ControllerAbsent": _absent,
+    "Recorded": _recorded,
+    "HolderUnreachable": lambda s, e, line: _say(
+        line, f"{e.holder} cannot be reached, while others can", provider=e.holder, tone=Tone.WARN
+    ),
+    "HolderReachable": lambda s, e, line: _say(line, f"{e.holder} answers again", provider=e.holder, tone=Tone.GOOD),
     "CancelAsked": lambda s, e, line: _say(line, "cancel asked", f"by {e.by}" if e.by else "", tone=Tone.WARN),
     "Cancelled": lambda s, e, line: _say(line, "cancelled", tone=Tone.BAD),
     "Failed": lambda s, e, line: _say(line, f"failed: {why(e.reason)}", tone=Tone.BAD),

@@ -14,6 +14,7 @@ from msgspec import Struct
 from orchestrator.model.event import Accessed, Submitted
 from orchestrator.model.offer import Answer, LaunchReply, PriceRow, Receipt, Sighting, Undelivered
 from orchestrator.model.placement import Shape
+from orchestrator.model.record import Record
 
 
 class Wish(Struct, frozen=True, kw_only=True, gc=False):
@@ -44,6 +45,12 @@ class VisitWish(Struct, frozen=True, gc=False):
 
     job: str
     event: Accessed
+
+
+class RecordWish(Struct, frozen=True, gc=False):
+    """An attester puts something on record."""
+
+    record: Record
 
 
 class Due(Struct, frozen=True, gc=False):
@@ -213,7 +220,7 @@ class Billed(Struct, frozen=True, gc=False):
 
 
 Fact: TypeAlias = (
-    Wish | CancelWish | ResumeWish | VisitWish | Due | Delivery | Polled | PollFailed | Launched | Sighted
+    Wish | CancelWish | ResumeWish | VisitWish | RecordWish | Due | Delivery | Polled | PollFailed | Launched | Sighted
     | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent
     | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip

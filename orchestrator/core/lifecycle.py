@@ -152,8 +152,19 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
             return replace(row, providers=n, providers_digest=digest)
         case ev.Swept(key=key):
             return replace(row, swept=(*row.swept, key)[-MAX_SWEPT:])
+        case ev.Recorded(record=record):
+            kept = (r for r in row.records if r.until is None or at < r.until)
+            return replace(row, records=(*kept, replace(record, at=at)))
+        case ev.HolderUnreachable(holder=holder):
+            return replace(row, unreachable=(*_without(row, holder), (holder, at)))
+        case ev.HolderReachable(holder=holder):
+            return replace(row, unreachable=_without(row, holder))
         case _:
             raise IllegalMove(f"{ev.kind_of(event)} names no job")
+
+
+def _without(row: LedgerRow, holder: str) -> tuple[tuple[str, int], ...]:
+    return tuple(known for known in row.unreachable if known[0] != holder)
 
 
 MAX_ABSENCES = 256
@@ -190,6 +201,7 @@ def _opened(row: JobRow, at: int, e: ev.OfferOpened) -> JobRow:
     offer = OfferRow(
         n=e.n, provider=e.provider, clause=e.clause, terms=e.terms, contract=e.contract, window=e.window,
         undeliverable=e.undeliverable, hold=e.hold, opened_at=at, ordinal=e.ordinal, head=e.head,
+        freed=tuple(f.key for f in e.freed if f.exemption),
     )  # fmt: skip
     return replace(row, state=J.OFFERING, offer=offer, asked=(*row.asked, e.provider), wait_until=None)
 
@@ -256,7 +268,7 @@ def _intended(row: JobRow, at: int, e: ev.Intended) -> JobRow:
         raise IllegalMove(f"{row.job}: epoch {e.epoch} at {e.provider} does not follow")
     attempt = AttemptRow(
         epoch=e.epoch, offer=e.offer, provider=e.provider, region=e.region, accelerator=e.accelerator,
-        price=e.price, hold=e.hold, intended_at=at,
+        price=e.price, hold=e.hold, intended_at=at, freed=offer.freed,
     )  # fmt: skip
     return replace(row, state=J.LAUNCHING, attempts=(*row.attempts, attempt))
 

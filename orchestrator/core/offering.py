@@ -129,7 +129,7 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
     candidate = next(c for c in rules.candidates if c.provider == ask.provider)
     gate = ask.gate
     terms, digest = (gate.terms, gate.terms_hash) if gate else (candidate.terms, candidate.terms_hash)
-    quote = turn.book.quote(ask.provider, candidate.accelerator, candidate.regions)
+    quote = turn.book.rulebook.quote(ask.provider, candidate.accelerator, candidate.regions)
     deemed = gate is None or gate.on_outage is OnOutage.DEEMED_DECLINE
     window = gate.window_us if gate else provider.market_window
     turn.emit(row.job, ev.OfferOpened(
@@ -138,7 +138,7 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
         clause=gate.clause if gate else "", trigger=turn.book.shape_of(row).shape.trigger.value, terms=digest,
         window=window, undeliverable=(gate.undeliverable_after_us if gate else window) if deemed else None,
         hold=hold_for(terms, candidate.list_price if quote is None else quote),
-        ordinal=provider.offered + 1, head=turn.book.head, skipped=ask.skipped,
+        ordinal=provider.offered + 1, head=turn.book.head, skipped=ask.skipped, freed=rules.freed,
     ))  # fmt: skip
 
 
@@ -223,9 +223,8 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
         n=n, accepted=True, terms=answer.terms_hash or "", price=answer.price, region=region, accelerator=accelerator,
         ttl=answer.ttl_us, provider_at=answer.provider_at,
     ))  # fmt: skip
-    others = [g for g in placement.gates if g.holder != offer.provider]
-    if others and not offer.clause:
-        turn.emit(row.job, ev.OfferWithdrawn(n, "gate_revived"))
+    if why := _no_longer_free(turn, row, placement):
+        turn.emit(row.job, ev.OfferWithdrawn(n, why))
         turn.released.append((offer.provider, offer_id(row.job, n)))
         return
     _grow(turn.book, row, offer.provider)
@@ -238,6 +237,20 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     ))  # fmt: skip
     if epoch > 1 and row.fenced < epoch:
         turn.emit(row.job, ev.Fencing(epoch, "launch"))
+
+
+def _no_longer_free(turn: Turn, row: JobRow, placement: Placement) -> str:
+    """Why an accepted offer may not be used after all: meanwhile a tail ended, or others used up an exemption's total.
+
+    Empty: it may. An offer of an earlier contract version is judged by that one: what was free then is free (R13).
+    """
+    offer, book = row.offer, turn.book
+    assert offer is not None, "an open offer was answered"
+    if offer.freed and book.rulebook.without_room(offer.freed, row, book.shape_of(row).shape, turn.now):
+        return "exempt_total"
+    if offer.clause or offer.contract != book.ledger.contract:
+        return ""
+    return "gate_revived" if any(g.holder != offer.provider for g in placement.gates) else ""
 
 
 def _grow(book: Book, row: JobRow, provider: str) -> None:
@@ -295,17 +308,14 @@ def _worth_waiting_for(row: JobRow, skipped: tuple[ev.Skip, ...]) -> set[str]:
 
 
 def _lift(turn: Turn, shape: ShapeBook) -> None:
-    """Let held jobs go on whose reason is gone: prices have changed, or a term has begun or ended."""
+    """Let held jobs go on whose reason is gone: prices have changed, or what contracts and law say."""
     book = turn.book
     for job in sorted(shape.held):
         row = book.jobs[job]
-        rules, placement = book.placement(row, turn.now)
         if row.reason not in LIFTED:
             continue
+        _, placement = book.placement(row, turn.now)
         if placement.held is not None:  # and so are all others: they are decided alike
-            if rules.expires_us is not None and rules.expires_us != shape.lift_at:
-                shape.lift_at = rules.expires_us
-                book.sleep(shape, rules.expires_us)
             return
         turn.emit(job, ev.Resumed("change"))
 

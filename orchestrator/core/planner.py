@@ -13,6 +13,7 @@ from orchestrator.core import facts as f
 from orchestrator.core import failover
 from orchestrator.core.lifecycle import may_enter, open_offer
 from orchestrator.core.offering import on_answer, place
+from orchestrator.core.recording import on_reachability, on_record
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import undeliverable_at
 from orchestrator.model import event as ev
@@ -34,9 +35,11 @@ def on_fact(turn: Turn, fact: f.Fact) -> None:
         case f.ProviderDown(provider):
             turn.book.mark(provider, up=False, now=turn.now)
             failover.on_provider_down(turn, provider)
+            on_reachability(turn)
         case f.ProviderUp(provider):
             turn.book.mark(provider, up=True, now=turn.now)
             turn.book.wake(provider, probes=None)
+            on_reachability(turn)
         case f.CapacityReleased(provider):
             turn.book.wake(provider)
         case f.Launched():
@@ -54,6 +57,9 @@ def on_fact(turn: Turn, fact: f.Fact) -> None:
 
 
 def _on_job_fact(turn: Turn, fact: f.Fact) -> None:
+    if isinstance(fact, f.RecordWish):
+        on_record(turn, fact.record)
+        return
     job: str = fact.job  # type: ignore[union-attr]
     row = turn.book.jobs.get(job)
     if row is not None:

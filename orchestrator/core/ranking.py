@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.model.contract import OnOutage, OnReplace
+from orchestrator.core.releases import REFUSED
+from orchestrator.model.contract import DAY_US, Contracts, OnOutage, OnReplace, Release
+from orchestrator.model.offer import Reason
 from orchestrator.model.placement import (
     Candidate,
     Excluded,
@@ -23,6 +25,9 @@ from orchestrator.model.placement import (
     Rules,
     Terms,
 )
+
+SPOKEN_NO_US = DAY_US
+"""How long a holder's no frees a job from its exclusive: as long as a refusal is good where nothing else is agreed."""
 
 
 def order(
@@ -46,7 +51,7 @@ def rank(rules: Rules, prices: Mapping[str, int], gates: tuple[Gate, ...]) -> Pl
     """The same for every job of a shape before which the same `gates` are still open."""
     priced = {c.provider: prices.get(c.provider, c.list_price) for c in rules.candidates}
     gated = {gate.holder for gate in gates}
-    no_sayers = {gate.holder for gate in rules.gates} - gated
+    no_sayers = ({gate.holder for gate in rules.gates} | _refused_beforehand(rules)) - gated
     over = {name for name, price in priced.items() if _exceeds(price, rules.ceiling_microusd)}
     ranked = [c.provider for c in _ranked(rules, priced) if c.provider not in no_sayers]
     market = tuple(name for name in ranked if name not in over)
@@ -68,6 +73,11 @@ def rank(rules: Rules, prices: Mapping[str, int], gates: tuple[Gate, ...]) -> Pl
     )
 
 
+def _refused_beforehand(rules: Rules) -> set[str]:
+    """Holders whose own no has freed a clause."""
+    return {free.holder for free in rules.freed if free.how in REFUSED}
+
+
 def passed(gate: Gate, refusals: Sequence[Refused], now_us: int, episode: int) -> bool:
     """Whether some past no passes this gate now."""
     return any(covers(refusal, gate, now_us, episode) for refusal in refusals)
@@ -87,6 +97,38 @@ def covers(refusal: Refused, gate: Gate, now_us: int, episode: int) -> bool:
     if refusal.terms_hash == gate.terms_hash:
         return True
     return refusal.terms is not None and not better(gate.terms, refusal.terms)
+
+
+def yielded(
+    contracts: Contracts | None, rules: Rules, refusals: Sequence[Refused], now_us: int, episode: int
+) -> dict[str, str]:
+    """exclusive → the release that its holder's own no to this job has brought about, where it lists one.
+
+    Only a spoken no counts: in this episode, for a day, on terms that are no better now than those refused.
+    `rules`: the exclusive's own, before any such release.
+    """
+    holder = next((c for c in rules.candidates if c.provider == rules.only), None)
+    if contracts is None or holder is None:
+        return {}
+    noes = [no for no in refusals if _declines(no, holder, now_us, episode)]
+    short = any(no.reason == Reason.CAPACITY for no in noes)
+    found = {}
+    for clause in contracts.exclusives if noes else ():
+        if clause.holder != holder.provider:
+            continue
+        if short and Release.UNMET_CAPACITY in clause.releases:
+            found[clause.ref] = Release.UNMET_CAPACITY.value
+        elif Release.HOLDER_DECLINED in clause.releases:
+            found[clause.ref] = Release.HOLDER_DECLINED.value
+    return found
+
+
+def _declines(no: Refused, holder: Candidate, now_us: int, episode: int) -> bool:
+    if no.provider != holder.provider or no.how is not How.DECLINED or no.episode != episode:
+        return False
+    if not 0 <= now_us - no.at_us <= SPOKEN_NO_US:
+        return False
+    return no.terms_hash == holder.terms_hash or (no.terms is not None and not better(holder.terms, no.terms))
 
 
 def better(now: Terms, then: Terms) -> tuple[str, ...]:

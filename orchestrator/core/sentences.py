@@ -61,6 +61,27 @@ def gate_sentence(gate: Gate) -> str:
     )
 
 
+NOT_EXEMPT = {
+    "evidence": "no attester has recorded the evidence that it takes",
+    "exempt_total": "its total has no room for this job",
+    "still_lawful": "the holder may lawfully serve",
+    "no_outage": "the holder has not been out of reach for long enough",
+    "no_consent": "the holder has not consented",
+}
+
+
+def freedom_sentences(rules: Rules) -> list[str]:
+    """Which clauses would hold and do not, and which exemptions were looked at in vain."""
+    found = []
+    for free in rules.freed:
+        said = f"exempt by {free.exemption} ({free.because})" if free.exemption else f"freed, {free.how}"
+        rests = f"; on record: {', '.join(free.records)}" if free.records else ""
+        found.append(f"{free.clause}: {said}{rests}")
+    return found + [
+        f"{no.clause}: not exempt by {no.exemption}, {no.why}: {NOT_EXEMPT[no.why]}" for no in rules.not_exempt
+    ]
+
+
 def exclusion_sentence(exclusion: Exclusion) -> str:
     """Why a provider may not serve, and which clause says so."""
     need, have = exclusion.need, exclusion.have or "nothing"
@@ -72,6 +93,7 @@ def exclusion_sentence(exclusion: Exclusion) -> str:
         Excluded.OPERATOR_JURISDICTION: f"is operated under {have}, the job needs {need}",
         Excluded.SEAL: f"has sovereignty level {have}, the job needs {need}",
         Excluded.DATA: "has no lawful replica of the data",
+        Excluded.EXCLUSIVE: f"only {need} may serve this class of work",
         Excluded.OVER_CEILING: f"asks {have} per GPU-hour, the ceiling is {need}",
     }[exclusion.reason]
     by = f" ({exclusion.clause})" if exclusion.clause else ""

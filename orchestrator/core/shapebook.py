@@ -22,6 +22,21 @@ Queue = list[tuple[int, str]]
 """Heap of (submitted_at, job); stale entries are dropped when met."""
 
 
+Variant = tuple[frozenset[str], tuple[tuple[str, str], ...]]
+"""In what jobs of one shape may be decided differently: exemptions whose total is spent for it, and the (exclusive,
+release) that its own offers have brought about."""
+
+
+@dataclass(slots=True)
+class Ruled:
+    """One answer of contracts and law, and the placements that follow from it."""
+
+    rules: Rules
+    placements: dict[tuple[str, ...], Placement] = field(default_factory=dict)
+    """For a job that still has to pass the gates of these clauses, at `prices`."""
+    prices: int = -1
+
+
 @dataclass(slots=True)
 class ShapeBook:
     """One queue of jobs that are decided alike, and what is remembered for all of them."""
@@ -43,12 +58,10 @@ class ShapeBook:
     """Jobs whose gates are passed while nobody may be asked: the first speaks for all of them."""
     held: set[str] = field(default_factory=set)
     """Jobs that wait for a person or a change."""
-    lift_at: int = 0
-    """The end of a term for which its held jobs are set to be looked at again."""
-    rules: Rules | None = None
-    placements: dict[tuple[str, ...], Placement] = field(default_factory=dict)
-    """For a job that still has to pass the gates of these clauses, at `prices`."""
-    prices: int = -1
+    ruled: dict[Variant, Ruled] = field(default_factory=dict)
+    """What contracts and law say; nearly always the same for all of its jobs."""
+    limiting: tuple[str, ...] | None = None
+    """Exemptions with a total that select it; None: not looked up yet."""
 
 
 @dataclass(slots=True)

@@ -25,6 +25,8 @@ class Turn:
     """(provider, offer id) of earmarks to give back."""
     look: set[str] = field(default_factory=set)
     """Jobs whose run log should be read."""
+    documents: dict[str, bytes] = field(default_factory=dict)
+    """Documents that its events cite, by digest: shapes of jobs that are decided otherwise from here on."""
     refused: list[tuple[str, str]] = field(default_factory=list)
     """(job, why) of wishes that make no sense now."""
 

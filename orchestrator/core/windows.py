@@ -43,6 +43,12 @@ def _present_for(length: int, begin: int, absences: Sequence[tuple[int, int]]) -
     return end
 
 
+def present_between(since: int, until: int, absences: Sequence[tuple[int, int]]) -> int:
+    """How long we were present between two moments."""
+    away = sum(max(0, min(b, until) - max(a, since)) for a, b in absences)
+    return until - since - away
+
+
 def backoff(round_: int) -> int:
     """Microseconds between the end of round `round_` (from 1) and the next: 30 s, doubling, at most 15 min."""
     return min(FIRST_BACKOFF << min(round_ - 1, 10), LAST_BACKOFF)

@@ -29,7 +29,8 @@ class Batcher:
 
     def batch(self, turn: Turn, presence: int | None) -> Batch:
         """Everything of the turn; forgets the wishes' documents and keys."""
-        specs = {d: body for d, body in self.documents.items() if d not in self._known}
+        documents = self.documents | turn.documents
+        specs = {d: body for d, body in documents.items() if d not in self._known}
         counters: dict[str, int] = {}
         records = []
         for job, project, event, before, after in turn.events:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from orchestrator.core.facts import CancelWish, ResumeWish, Wish
+from orchestrator.core.facts import CancelWish, RecordWish, ResumeWish, Wish
 from orchestrator.core.lifecycle import active
 from orchestrator.engine import visiting
 from orchestrator.engine.engine import Engine
@@ -23,6 +23,7 @@ from orchestrator.engine.orders import store_of
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row
+from orchestrator.model.record import Record, same
 from orchestrator.ports.desk import Conflict, Entered, Progress, ProviderStatus, Refused, Submission, UnknownJob, Visit
 from orchestrator.ports.ledger import IdempotencyKey, StoredEvent
 from orchestrator.ports.provider import ProviderError
@@ -112,6 +113,24 @@ class EngineDesk:
             raise Refused(f"job {job} is {row.state.value}, not held; only held jobs are resumed")
         await self._engine.wish(ResumeWish(job, by))
         return await self.job(job)
+
+    async def record(self, record: Record) -> Record:
+        """Put something on record; its id and time are ours. What stands there already is not said twice."""
+        if (known := self._on_record(lambda found: same(found, record))) is not None:
+            return known
+        if record.job and (row := await self.job(record.job)).state in TERMINAL:
+            raise Refused(f"job {record.job} is {row.state.value}: a record about it would change nothing")
+        if record.until is not None and record.until <= self._engine.core.now:
+            raise Refused("it would count for nothing: its end is past")
+        made = replace(record, id=f"{record.what}-{self._new_id(self._engine.core.now)}", at=0)
+        await self._engine.wish(RecordWish(made))
+        found = self._on_record(lambda one: one.id == made.id)
+        if found is None:
+            raise Refused(f"job {record.job} is over: a record about it would change nothing")
+        return found
+
+    def _on_record(self, which: Callable[[Record], bool]) -> Record | None:
+        return next(filter(which, self._engine.core.book.ledger.records), None)
 
     async def enter(self, visit: Visit) -> Entered:
         """Write down who goes in where, then give the way."""

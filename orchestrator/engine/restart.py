@@ -6,24 +6,26 @@ Called once at start-up. Whatever was decided and not done is found again from t
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 from orchestrator.core.book import Book
 from orchestrator.core.counters import offered
 from orchestrator.core.failover import on_provider_down
 from orchestrator.core.lifecycle import JOB_MOVES, active, open_offer
+from orchestrator.core.recording import reshape
 from orchestrator.core.turn import Turn
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
-from orchestrator.model.job import JobRow, JobState, LedgerRow, job_row, ledger_row
+from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row, ledger_row
 from orchestrator.model.offer import Capabilities
-from orchestrator.model.placement import Shape, Terms, parse_shape, parse_terms, shape_bytes
+from orchestrator.model.placement import Shape, Terms, parse_shape, parse_terms
 from orchestrator.ports.provider import Provider, ProviderError
 
 PATIENCE_S = 5.0
 """How long a provider may take to state its capabilities before it counts as unreachable for now."""
 
+ROWS = 1000
+"""Rows in one read."""
 RESHAPED = frozenset(state for state, moves in JOB_MOVES.items() if "Reshaped" in moves)
 
 
@@ -47,8 +49,35 @@ async def load_book(wiring: Wiring, counters: Mapping[str, int]) -> Book:
         book.mark(name, up=False, now=wiring.clock.now_us())
     for state in book.providers.values():
         state.offered = offered(counters, state.name)
+    for holder, _ in own.unreachable:
+        if holder in book.providers:  # until it answers, it has been away all the time
+            book.mark(holder, up=False, now=wiring.clock.now_us())
     book.load(jobs, await _shapes(wiring, jobs), await _terms(wiring, jobs))
+    if book.rulebook.limits:
+        await _recount(wiring, book, jobs)
     return book
+
+
+async def _recount(wiring: Wiring, book: Book, live: list[JobRow]) -> None:
+    """What was placed under exemptions with a total, by jobs that are over too."""
+    used = [row for row in [*live, *[row async for row in _over(wiring)]] if any(a.freed for a in row.attempts)]
+    shapes = {**await _shapes(wiring, used), **book.known_shapes}
+    book.rulebook.totals.recount(
+        (book.rulebook.accounts(row.job, attempt), row.job, attempt, shapes[row.shape])
+        for row in used
+        for attempt in row.attempts
+        if attempt.freed
+    )
+
+
+async def _over(wiring: Wiring) -> AsyncIterator[JobRow]:
+    """Every job that is over, newest first."""
+    before: str | None = None
+    while page := await wiring.ledger.rows(None, TERMINAL, ROWS, before):
+        for row in page:
+            if row.job:
+                yield job_row(row.body)
+        before = page[-1].job
 
 
 def _in_touch_with(row: JobRow) -> list[str]:
@@ -123,11 +152,7 @@ def first_turn(
         documents[wiring.provider_set.digest] = wiring.provider_document
         changed = True
     for job, shape in shapes.items():
-        body = shape_bytes(shape)
-        digest = hashlib.sha256(body).hexdigest()
-        documents[digest] = body
-        turn.book.known_shapes[digest] = shape
-        turn.emit(job, ev.Reshaped(digest))
+        reshape(turn, turn.book.jobs[job], shape)
     for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):
         _let_go(turn, name)
     if changed:

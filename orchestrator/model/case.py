@@ -22,22 +22,24 @@ class PastRefusal(msgspec.Struct, frozen=True, kw_only=True):
     ceiling_microusd: int | None = None
     gpus: int | None = None
     same_episode: bool = True
+    reason: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known at the moment of the question. The second group bears on parts of contracts that
+    """What is known at the moment of the question. The last group bears on parts of contracts that
     are not enforced yet; only its presence is looked at."""
 
     down_us: Mapping[str, int] = {}
     prices: Mapping[str, int] = {}  # micro-dollars per GPU-hour
     refusals: tuple[PastRefusal, ...] = ()
 
-    events: frozenset[str] = frozenset()
-    consents: frozenset[str] = frozenset()
-    exempt_volume: frozenset[str] = frozenset()
+    events: Mapping[str, tuple[str, ...]] = {}  # event → who attested it
+    consents: frozenset[str] = frozenset()  # holders that consented for this job
+    exempt_ms: Mapping[str, int] = {}  # exemption → GPU-milliseconds used of its total
+    evidence: frozenset[str] = frozenset()  # names of evidence on record for this job
+
     shares: frozenset[str] = frozenset()
     burned: frozenset[str] = frozenset()
-    evidence: frozenset[str] = frozenset()
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,6 +75,49 @@ class Select(msgspec.Struct, frozen=True):
     labels: tuple[tuple[str, tuple[str, ...]], ...] = ()  # key -> any of these values
 
 
+class End(msgspec.Struct, frozen=True):
+    """An event that ends a clause for good once enough attesters say that it happened (R14)."""
+
+    event: str
+    quorum: int = 1
+    attesters: tuple[str, ...] = ()  # empty: anyone's word counts
+
+
+class Because(StrEnum):
+    """Why an exemption leaves jobs free. The first four are judged by us, the others need evidence."""
+
+    BELOW_THRESHOLD = "below_threshold"
+    UNLAWFUL_FOR_HOLDER = "unlawful_for_holder"
+    HOLDER_OUTAGE = "holder_outage"
+    CONSENT = "consent"
+    RESEARCH = "research"
+    OWN_BUILD = "own_build"
+    GRANDFATHERED = "grandfathered"
+    NATIONAL_SECURITY = "national_security"
+    OPEN_WEIGHT = "open_weight"
+
+
+JUDGED = frozenset({Because.BELOW_THRESHOLD, Because.UNLAWFUL_FOR_HOLDER, Because.HOLDER_OUTAGE, Because.CONSENT})
+"""Reasons that need no evidence of their own: law, ledger and job say whether they hold."""
+
+
+class Exemption(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs that a clause leaves free."""
+
+    id: str
+    because: Because
+    select: Select = Select()
+    evidence: tuple[str, ...] = ()  # names of the records that it takes
+    limit_ms: int | None = None  # GPU-milliseconds over `window_us` (R17); None: no limit
+    window_us: int = 0
+    per_lineage: bool = False
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The evidence that it takes: without a reason that we judge, and without a name, a record of its own id."""
+        return self.evidence or (() if self.because in JUDGED else (self.id,))
+
+
 class Clause(msgspec.Struct, frozen=True, kw_only=True):
     """What every enforced clause has; `from_us <= t < until_us` is its term."""
 
@@ -83,6 +126,26 @@ class Clause(msgspec.Struct, frozen=True, kw_only=True):
     from_us: int
     until_us: int
     select: Select = Select()
+    ends: tuple[End, ...] = ()
+    exempt: tuple[Exemption, ...] = ()
+
+
+class Release(StrEnum):
+    """What may free an exclusive class."""
+
+    CONSENT = "consent"
+    HOLDER_DECLINED = "holder_declined"
+    HOLDER_OUTAGE = "holder_outage"
+    UNLAWFUL_FOR_HOLDER = "unlawful_for_holder"
+    UNMET_CAPACITY = "unmet_capacity"
+
+
+class Exclusive(Clause, frozen=True, kw_only=True):
+    """Only the holder may serve, until a listed release."""
+
+    holder: str
+    releases: tuple[Release, ...] = ()
+    outage_after_us: int = 0  # with holder_outage: how long the holder must have been unreachable
 
 
 class FirstRight(Clause, frozen=True, kw_only=True):
@@ -115,9 +178,7 @@ class ResidencyLaw(Clause, frozen=True, kw_only=True):
 class Part(StrEnum):
     """Kinds of contract text that parse and digest but are not enforced in this release."""
 
-    EXCLUSIVE = "exclusive"
-    EXEMPT = "exempt"
-    ENDS_ON = "ends_on"
+    EXEMPT = "exempt"  # from a clause that is no holder's
     FIRST_RIGHT = "first_right"  # a stage, basis, rounds, … of a first right
     BRIDGE = "bridge"
     REOFFER_IF = "reoffer_if"
@@ -136,9 +197,6 @@ class NotEnforced(Clause, frozen=True, kw_only=True):
     part: Part
     holder: str | None = None
     narrower: Select = Select()  # an exemption's own select, inside its clause's
-    name: str = ""  # an exemption's id
-    because: str | None = None  # an exemption's reason
-    event: str | None = None  # an endsOn's event
 
 
 class Contracts(msgspec.Struct, frozen=True):
@@ -146,11 +204,27 @@ class Contracts(msgspec.Struct, frozen=True):
 
     digest: str
     name: str
+    exclusives: tuple[Exclusive, ...] = ()
     first_rights: tuple[FirstRight, ...] = ()  # by rank, then as written
     ceilings: tuple[PriceCeiling, ...] = ()
     laws: tuple[ResidencyLaw, ...] = ()
     not_enforced: tuple[NotEnforced, ...] = ()
     labels: frozenset[str] = frozenset()  # the label keys that some select reads
+
+    @property
+    def of_holders(self) -> tuple[Exclusive | FirstRight, ...]:
+        """The clauses that put a holder before others."""
+        return (*self.exclusives, *self.first_rights)
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """Holders whose outage frees something."""
+        return frozenset(
+            clause.holder
+            for clause in self.of_holders
+            if (isinstance(clause, Exclusive) and Release.HOLDER_OUTAGE in clause.releases)
+            or any(e.because is Because.HOLDER_OUTAGE for e in clause.exempt)
+        )
 
 
 class ProviderFacts(msgspec.Struct, frozen=True, kw_only=True):

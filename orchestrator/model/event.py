@@ -13,6 +13,9 @@ from typing import TypeAlias, get_args
 import msgspec
 from msgspec import Struct
 
+from orchestrator.model.placement import Freed
+from orchestrator.model.record import Record
+
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind", gc=False):
     """Base of all kinds. The ledger's envelope holds sequence, time, kind, project and job; the body holds the rest."""
@@ -54,6 +57,25 @@ class Swept(Event, frozen=True, tag="Swept"):
     provider: str
     key: str
     gpus: int
+
+
+class Recorded(Event, frozen=True, tag="Recorded"):
+    """An attester put something on record; from here on decisions know of it."""
+
+    record: Record
+    """Its `at` is this event's time and is left out."""
+
+
+class HolderUnreachable(Event, frozen=True, tag="HolderUnreachable"):
+    """A holder whose outage frees something does not answer us, while another provider does."""
+
+    holder: str
+
+
+class HolderReachable(Event, frozen=True, tag="HolderReachable"):
+    """That holder answers again."""
+
+    holder: str
 
 
 # ---- of one job ----------------------------------------------------------------------------------------------------
@@ -115,6 +137,8 @@ class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
     head: str = ""
     """The ledger's head when this was decided: the chain after some earlier event. It leaves us with the offer."""
     skipped: tuple[Skip, ...] = ()
+    freed: tuple[Freed, ...] = ()
+    """Clauses that would have put another first, or this provider out, and do not hold for this job now."""
 
 
 class OfferDelivered(Event, frozen=True, tag="OfferDelivered"):
@@ -339,7 +363,8 @@ class Reshaped(Event, frozen=True, tag="Reshaped"):
 
 
 AnyEvent: TypeAlias = (
-    Led | ControllerAbsent | ContractInForce | ProvidersInForce | Swept
+    Led | ControllerAbsent | ContractInForce | ProvidersInForce | Swept | Recorded | HolderUnreachable
+    | HolderReachable
     | Submitted | OfferOpened | OfferDelivered | DeliveryFailed | OfferAnswered | LateAnswer | OfferLapsed
     | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed | WentUnknown | SeenAgain | Started | Fencing | Fenced
     | Ended | Charged | Accessed | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped

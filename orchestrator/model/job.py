@@ -12,6 +12,8 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from orchestrator.model.record import Record
+
 
 class JobState(StrEnum):
     """One word for where a job stands."""
@@ -74,6 +76,8 @@ class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     ordinal: int = 0
     head: str = ""
     """The ledger's head that leaves us with it, however often it is delivered."""
+    freed: tuple[str, ...] = ()
+    """Exemptions (`contract/clause/exemption`) by which this offer was made."""
 
 
 class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -122,6 +126,8 @@ class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False
     why: str = ""
     charge: int | None = None
     ran_ms: int = 0
+    freed: tuple[str, ...] = ()
+    """Exemptions under which its GPU-hours count."""
 
 
 class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -189,6 +195,10 @@ class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False)
     absences: tuple[tuple[int, int], ...] = ()
     """Closed intervals in which nobody led, oldest first."""
     swept: tuple[str, ...] = ()
+    records: tuple[Record, ...] = ()
+    """What is on record and has not expired, in order."""
+    unreachable: tuple[tuple[str, int], ...] = ()
+    """(holder, since) of watched holders that do not answer."""
 
 
 _encoder = msgspec.json.Encoder()

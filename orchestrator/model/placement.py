@@ -28,6 +28,7 @@ class Excluded(StrEnum):
     OPERATOR_JURISDICTION = "operator_jurisdiction"
     SEAL = "seal"
     DATA = "data"
+    EXCLUSIVE = "exclusive"  # this class of work is another supplier's alone
     OVER_CEILING = "over_ceiling"
 
 
@@ -74,6 +75,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     trigger: Trigger = Trigger.NEW
     labels: tuple[tuple[str, str], ...] = ()
+    records: tuple[str, ...] = ()  # ids of the records that are about this very job, sorted
 
     @property
     def gpus(self) -> int:
@@ -169,6 +171,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     episode: int
     terms_hash: str
     terms: Terms | None = None  # needed only to compare with other terms; None: covers equal ones alone
+    reason: str = ""  # a decline's; empty: not known
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,6 +211,35 @@ class Exclusion(msgspec.Struct, frozen=True):
     have: str = ""
 
 
+class Freed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A clause that would hold for the job and does not, and why. Kept in the offer that was made because of it."""
+
+    clause: str
+    how: str
+    """ended | waived | override | exempt, or a release of an exclusive: consent | holder_declined | …"""
+    holder: str = ""
+    exemption: str = ""
+    because: str = ""
+    records: tuple[str, ...] = ()
+    """Ids of the records that it rests on."""
+    approver: str = ""
+    """Who stands for them; where we judge by law, ledger or size: the clause itself."""
+
+    @property
+    def key(self) -> str:
+        """`contract/clause/exemption`, under which its volume is counted; empty: it is no exemption."""
+        return f"{self.clause}/{self.exemption}" if self.exemption else ""
+
+
+class NotExempt(msgspec.Struct, frozen=True):
+    """An exemption that selects the job and does not free it: evidence | exempt_total | still_lawful | no_outage |
+    no_consent."""
+
+    clause: str
+    exemption: str
+    why: str
+
+
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What contracts, providers and law say about a shape, until `expires_us`."""
 
@@ -218,11 +250,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     gates: tuple[Gate, ...]  # in the order in which they must be passed
     excluded: tuple[Exclusion, ...]
     not_applicable: tuple[str, ...]  # first rights whose holder cannot lawfully serve (R15)
+    only: str | None = None  # the holder of an exclusive in force: nobody else may serve
+    freed: tuple[Freed, ...] = ()  # clauses that would hold, and do not
+    not_exempt: tuple[NotExempt, ...] = ()
     jurisdictions: tuple[str, ...] | None  # where the job's bytes may lie; None: anywhere
     ceiling_microusd: int | None  # effective
     hold_above_microusd: int | None  # the lowest ceiling with onExceed held; None: none
     warnings: tuple[Warned, ...]
-    expires_us: int | None  # the next moment at which a term begins or ends; None: never
+    expires_us: int | None  # the next moment at which something begins or ends by itself; None: never
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from orchestrator.model.job import JobRow, LedgerRow
+from orchestrator.model.record import Record
 from orchestrator.ports.access import Access
 from orchestrator.ports.ledger import StoredEvent
 
@@ -114,6 +115,10 @@ class Desk(Protocol):
 
     async def resume(self, job: str, by: str) -> JobRow:
         """Let a held job go on; `Refused` if it is not held."""
+        ...
+
+    async def record(self, record: Record) -> Record:
+        """Put something on record; what decisions know from then on, with its id. `UnknownJob`, `Refused`."""
         ...
 
     async def enter(self, visit: Visit) -> Entered:

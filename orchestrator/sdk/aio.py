@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 from httpx_sse import EventSource
@@ -23,6 +23,7 @@ from orchestrator.model.documents.views import (
     JobView,
     OfferView,
     ProviderView,
+    RecordView,
 )
 from orchestrator.sdk import inside
 from orchestrator.sdk import operations as op
@@ -111,6 +112,17 @@ class AsyncClient:
     async def in_force(self) -> InForceView:
         """Which contract set and provider set decide now."""
         return await self._do(op.in_force(self._patience()))
+
+    async def record(self, told: Mapping[str, Any]) -> RecordView:
+        """Put something on record: `what` and the fields that its kind needs (see `orchestrator record`).
+
+        Needs a token with the scope `attester`. Raises Invalid with every problem, Refused where it counts for nothing.
+        """
+        return await self._do(op.record(told, self._patience()))
+
+    async def records(self) -> list[RecordView]:
+        """What is on record and has not expired, newest first."""
+        return (await self._do(op.records(self._patience()))).items
 
     # ---- how we send -------------------------------------------------------------------------------------------------
 

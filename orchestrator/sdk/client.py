@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,6 +27,7 @@ from orchestrator.model.documents.views import (
     JobView,
     OfferView,
     ProviderView,
+    RecordView,
 )
 from orchestrator.sdk import operations as op
 from orchestrator.sdk.address import find
@@ -130,6 +131,17 @@ class Client:
     def in_force(self) -> InForceView:
         """Which contract set and provider set decide now."""
         return self._do(op.in_force(self._patience()))
+
+    def record(self, told: Mapping[str, Any]) -> RecordView:
+        """Put something on record: `what` and the fields that its kind needs (see `orchestrator record`).
+
+        Needs a token with the scope `attester`. Raises Invalid with every problem, Refused where it counts for nothing.
+        """
+        return self._do(op.record(told, self._patience()))
+
+    def records(self) -> list[RecordView]:
+        """What is on record and has not expired, newest first."""
+        return self._do(op.records(self._patience())).items
 
     # ---- how we send -------------------------------------------------------------------------------------------------
 

@@ -6,12 +6,13 @@ asynchronous client differ only in how they send and sleep. Every call may be re
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -26,6 +27,7 @@ from orchestrator.model.documents.views import (
     Page,
     ProblemView,
     ProviderView,
+    RecordView,
     View,
 )
 from orchestrator.model.ids import is_job_id
@@ -257,6 +259,18 @@ def check_providers(patience: Patience) -> Steps[Page[CheckView]]:
 def in_force(patience: Patience) -> Steps[InForceView]:
     """What decides now."""
     return (yield from _ask(InForceView, Call("GET", "/v1/contracts"), patience))
+
+
+def record(told: Mapping[str, Any], patience: Patience) -> Steps[RecordView]:
+    """Put something on record; what is on record already is not put there twice."""
+    headers = {"Content-Type": "application/json"}
+    call = Call("POST", "/v1/records", {}, headers, json.dumps(dict(told)).encode())
+    return (yield from _ask(RecordView, call, patience))
+
+
+def records(patience: Patience) -> Steps[Page[RecordView]]:
+    """What is on record."""
+    return (yield from _ask(Page[RecordView], Call("GET", "/v1/records"), patience))
 
 
 def complete(job: str | None, follow: bool, patience: Patience) -> Steps[bool]:

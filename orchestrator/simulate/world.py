@@ -65,17 +65,18 @@ def provider_document(names: Sequence[str], **changes: Any) -> dict[str, Any]:
 def first_right(holder: str, **terms: Any) -> dict[str, Any]:
     """A contract set in which `holder` has the first right to everything."""
     clause = {"id": "rofr", "type": "first_right", "window": "15m", "onOutage": "deemed_decline", **terms}
-    contract = {
-        "id": "agreement",
-        "holder": holder,
-        "term": {"from": "2025-01-01", "to": "2030-12-31"},
-        "clauses": [clause],
-    }
+    return agreement(holder, clause)
+
+
+def agreement(holder: str, *clauses: Mapping[str, Any], **contract: Any) -> dict[str, Any]:
+    """A contract set of one contract, `agreement`, with these clauses."""
+    term = {"from": "2025-01-01", "to": "2030-12-31"}
+    made = {"id": "agreement", "holder": holder, "term": term, "clauses": list(clauses), **contract}
     return {
         "apiVersion": "orchestrator.dev/v1alpha1",
         "kind": "ContractSet",
         "metadata": {"name": "story"},
-        "spec": {"contracts": [contract]},
+        "spec": {"contracts": [made]},
     }
 
 

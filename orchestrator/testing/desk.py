@@ -12,10 +12,13 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 
-from orchestrator.core.lifecycle import active, fold_job, may_enter
+from msgspec.structs import replace
+
+from orchestrator.core.lifecycle import active, fold_job, fold_ledger, may_enter
 from orchestrator.model import event as kinds
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
+from orchestrator.model.record import Record, same
 from orchestrator.ports.desk import (
     Busy,
     Conflict,
@@ -159,6 +162,18 @@ class FakeDesk:
         if row.state is not JobState.HELD:
             raise Refused(f"job {job} is {row.state}, not held: there is nothing to resume")
         return self.tell(job, kinds.Resumed(by=by))
+
+    async def record(self, record: Record) -> Record:
+        """See Desk."""
+        if record.job:
+            await self.job(record.job)
+        if known := [r for r in self.force.records if same(r, record)]:
+            return known[0]
+        at = STORY_BEGINS_US + len(self._happened) * 1_000_000
+        made = replace(record, id=f"{record.what}-{len(self.force.records) + 1}", at=0)
+        self._append("", "", at, kinds.Recorded(made))
+        self.force = fold_ledger(self.force, at, kinds.Recorded(made))
+        return self.force.records[-1]
 
     async def enter(self, visit: Visit) -> Entered:
         """See Desk. What is at `oracle` lets people in."""

@@ -15,7 +15,7 @@ from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 17, 18, 20, 21, 22, 23, 27, 31, 32, 35, 36, 38, 39}
+LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 20, 21, 22, 23, 25, 26, 27, 30, 31, 32, 35, 36, 38, 39}
 
 
 def violated(export: Export) -> set[int]:
@@ -44,6 +44,11 @@ def swapped(export: Export, kind: str, other: str) -> Export:
     return put(put(export, a, replace(second, at=first.at)), b, replace(first, at=second.at))
 
 
+EVIDENCE = {"id": "evidence-x", "what": "evidence", "name": "approved", "approver": "Nobody", "project": "default"}
+STRANGER = {"id": "event-x", "what": "event", "name": "agi", "by": "eve"}
+FORGED_FREE = {"clause": "agreement/rofr", "how": "exempt", "holder": "zeus", "exemption": "x", "because": "research",
+               "records": ["evidence-x"], "approver": "me"}  # fmt: skip
+
 FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (1, "the holder was never asked", lambda: earlier_gate(export_of(told.lost))),
     (1, "the tail is over", lambda: at_other_time(export_of(told.lost), "Intended", 24 * 3600 + 1)),
@@ -65,6 +70,11 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (9, "neither cleared nor waited", lambda: edited(export_of(told.lost), "Started", 1, waited_ms=9, cleared=False)),
     (12, "a launch that nobody meant", lambda: without(export_of(told.priced), "Intended")),
     (12, "fenced off without a fence", lambda: without(export_of(told.lost), "Fenced")),
+    (14, "the consent was never given", lambda: without(export_of(told.released), "Recorded")),
+    (14, "to another than the holder", lambda: edited(export_of(told.released), "OfferOpened", provider="oracle")),
+    (14, "a release that it does not name", lambda: edited(export_of(told.released), "OfferOpened", 1, freed=[])),
+    (14, "the outage was too short", lambda: at_other_time(export_of(told.out_of_reach), "OfferOpened", -60, -1)),
+    (14, "there was no outage", lambda: without(export_of(told.out_of_reach), "HolderUnreachable")),
     (15, "an offer after the cancellation", lambda: again(export_of(told.cancelled), "OfferOpened")),
     (18, "complete twice", lambda: again(export_of(told.priced), "Ended")),
     (20, "a version that was not in force", lambda: edited(export_of(told.lost), "OfferOpened", contract=7)),
@@ -73,8 +83,15 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (21, "billed above the price", lambda: edited(export_of(told.priced), "Ended", charge=10**9, gpu_seconds=8)),
     (22, "over the ceiling", lambda: edited(export_of(told.priced), "Intended", price=2_600_000)),
     (23, "dearer than what the holder refused", lambda: edited(export_of(told.priced), "Intended", price=2_600_000)),
+    (25, "the first used too much", lambda: edited(export_of(told.exempted), "Ended", ran_ms=3_600_000)),
+    (26, "evidence that nobody recorded", lambda: without(export_of(told.exempted), "Recorded")),
+    (26, "another stands for it", lambda: edited(export_of(told.exempted), "Recorded", record=EVIDENCE)),
+    (26, "no such exemption", lambda: edited(export_of(told.exempted), "OfferOpened", freed=[FORGED_FREE])),
     (27, "in a place that the terms forbid", lambda: edited(export_of(told.priced), "Intended", region="moon-1")),
     (27, "told to a stranger", lambda: edited(export_of(told.priced), "OfferOpened", provider="aws")),
+    (30, "one attester too few", lambda: without(export_of(told.ended), "Recorded")),
+    (30, "a stranger's word", lambda: edited(export_of(told.ended), "Recorded", record=STRANGER)),
+    (30, "ended and asked again", lambda: edited(export_of(told.ended), "OfferOpened", 2, clause="agreement/rofr")),
     (31, "other bytes left us", lambda: edited(export_of(told.priced), "OfferDelivered", sent="0" * 64)),
     (31, "it said more than it may", lambda: edited(export_of(told.priced), "OfferOpened", window=1)),
     (35, "forgotten", lambda: forgotten(export_of(told.waiting))),

@@ -15,7 +15,8 @@ from orchestrator.core.audit.mutate import mutate
 from orchestrator.core.facts import VisitWish
 from orchestrator.model import event as ev
 from orchestrator.model.offer import OfferOut
-from orchestrator.simulate.world import Server, World, first_right, submission, until_over
+from orchestrator.model.record import Record
+from orchestrator.simulate.world import Server, World, agreement, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.ledgers import MemoryLedger
@@ -31,6 +32,17 @@ AZURE = Script(
     ],
     faults=[do.Loses(verb="withdraw", nth=1)],
 )  # fmt: skip
+
+
+ALONE = {
+    "id": "alone", "type": "exclusive", "select": {"class": ["serving"]},
+    "release": ["holder_outage"], "outageAfter": "30s",
+}  # fmt: skip
+SMALL = {"id": "small", "because": "below_threshold", "select": {"gpuHours": {"lt": 10}}}
+RIGHT = {
+    "id": "rofr", "type": "first_right", "window": "60s", "select": {"class": ["research"]},
+    "exempt": [SMALL | {"maxGpuHoursPerWindow": [8, "1d"]}],
+}  # fmt: skip
 
 
 def nobody_evaluates(offer: OfferOut, _: int) -> do.Say:
@@ -72,6 +84,16 @@ async def every_kind(world: World) -> None:
     world.agree(first_right("azure", window="60s", select={"labels": {"team": ["vision"]}}))
     async with world.server():  # reshaped
         await asyncio.sleep(10)
+    world.agree(agreement("azure", ALONE, RIGHT, endsOn=[{"event": "agi", "clauses": ["rofr"]}]))
+    async with world.server() as server:
+        azure.play(do.Unreachable(when=do.At(0), for_s=90))  # out of reach, and back
+        await asyncio.sleep(10)
+        for spec in ({"class": "serving"}, {"class": "research"}):  # released, exempt
+            await until_over(server, await submitted(server, **spec))
+        await server.desk.record(Record(id="", what="event", name="agi", by="ann"))
+        await until_over(server, await submitted(server, **{"class": "research", "maxRuntime": "4h"}))  # ended
+        await asyncio.sleep(60)
+        await submitted(server)  # and one is alive at the end
 
 
 async def submitted(server: Server, **spec: object) -> str:

@@ -16,7 +16,8 @@ from orchestrator.core.audit.forger import rehash
 from orchestrator.core.chain import hash_body
 from orchestrator.core.facts import VisitWish
 from orchestrator.model.event import Accessed
-from orchestrator.simulate.world import World, first_right, submission, until_over
+from orchestrator.model.record import Record
+from orchestrator.simulate.world import Server, World, agreement, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.ledgers import MemoryLedger
@@ -114,7 +115,64 @@ async def held() -> World:
     return world
 
 
-STORIES = (lost, silence, away, priced, cancelled, waiting, rounds, held)
+async def record(server: Server, what: str, by: str = "registrar", **more: Any) -> None:
+    await server.desk.record(Record(id="", what=what, by=by, **more))
+
+
+ALONE = {"id": "alone", "type": "exclusive", "release": ["consent", "holder_outage"], "outageAfter": "1h"}
+
+
+async def released(outage: bool = False) -> World:
+    """Its holder's alone, who declines; then it consents to this job elsewhere, or is out of reach for long enough."""
+    azure = Script(scenes=[do.Unreachable(when=do.At(5), for_s=5400)]) if outage else NO
+    world = World({"azure": azure, "oracle": YES}, agreement("azure", ALONE))
+    async with world.server() as server:
+        await asyncio.sleep(20)
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        if not outage:
+            await record(server, "consent", holder="azure", job=row.job)
+        await until_over(server, row.job)
+        await asyncio.sleep(5400 if outage else 0)
+    return world
+
+
+async def out_of_reach() -> World:
+    """The same by an outage."""
+    return await released(outage=True)
+
+
+async def ended() -> World:
+    """Offered to the holder; then an event ends the right, and the next job goes to the market."""
+    ends = [{"event": "agi", "quorum": 2, "attesters": ["ann", "bob", "cyd"]}]
+    right = {"id": "rofr", "type": "first_right", "window": "15m"}
+    world = World({"azure": NO, "oracle": YES}, agreement("azure", right, endsOn=ends))
+    await life(world)
+    async with world.server() as server:
+        await record(server, "event", "ann", name="agi")
+        await record(server, "event", "bob", name="agi")
+    await life(world)
+    return world
+
+
+async def exempted() -> World:
+    """Two jobs exempt by their size, up to a total; a third by evidence."""
+    small = {"id": "small", "because": "below_threshold", "select": {"gpuHours": {"lt": 10}}}
+    total = {"maxGpuHoursPerWindow": [9, "7d"]}
+    own = {"id": "own", "because": "own_build", "evidence": ["approved"]}
+    right = {"id": "rofr", "type": "first_right", "window": "15m", "exempt": [small | total, own]}
+    world = World({"oracle": YES, "zeus": NO}, agreement("zeus", right))
+    await life(world)
+    await life(world)
+    async with world.server() as server:
+        await record(server, "evidence", name="approved", project="default", approver="Ann Other")
+    await life(world, maxRuntime="2h")
+    return world
+
+
+STORIES = (
+    lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
+)  # fmt: skip
 
 
 @cache

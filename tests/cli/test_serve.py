@@ -203,14 +203,14 @@ def test_a_store_that_makes_no_sense_is_named(cli: Run, home: Path, store: str, 
 
 def test_a_clause_that_is_not_enforced_yet_has_its_own_exit_code(cli: Run, home: Path, tmp_path: Path) -> None:
     contracts = tmp_path / "contracts.yaml"
-    clause = "{id: z, type: exclusive}"
+    clause = "{id: z, type: precedence}"
     contracts.write_text(
         "apiVersion: orchestrator.dev/v1alpha1\nkind: ContractSet\nmetadata: {name: mine}\nspec: {contracts: ["
         f"{{id: a, holder: local, term: {{from: 2026-01-01, to: 2027-12-31}}, clauses: [{clause}]}}]}}\n"
     )
     ran = cli("serve", "--port", "0", "--contracts", str(contracts))
     assert ran.exit_code == 3 and f"{contracts} is refused" in ran.stderr
-    assert "spec.contracts[0].clauses[0]: an exclusive class is not enforced" in ran.stderr
+    assert "spec.contracts[0].clauses[0]: precedence of one supplier is not enforced" in ran.stderr
 
 
 def test_a_home_with_odd_characters_is_a_home(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ WRONG = [
     (contract_set(FIRST, FIRST), "spec.contracts[0].clauses[1].id", "twice"),
     (contract_set(FIRST | {"minWindow": "1h"}), "clauses[0].window", "shorter than minWindow"),
     (contract_set(FIRST, holder=None), "clauses[0]", "nobody holds it"),
-    (contract_set({"id": "api", "type": "exclusive"}), "clauses[0]", "not enforced by this version"),
+    (contract_set({"id": "api", "type": "precedence"}), "clauses[0]", "not enforced by this version"),
 ]
 
 

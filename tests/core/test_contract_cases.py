@@ -30,6 +30,8 @@ spec:
           select: {class: [training]}
           exempt: [{id: tiny, because: below_threshold, select: {gpus: {lt: 2}}}]
         - {id: alone, type: exclusive, select: {class: [api]}}
+        - {id: lead, type: precedence, select: {class: [robots]}}
+        - {id: spend, type: commit, unit: usd, amount: 5, starts: 2026-01-01, ends: 2026-12-31, select: {class: [toys]}}
 """
 CASE = "  - {case: it, at: 2026-02-01T00:00:00Z, job: {class: CLASS, gpus: GPUS}, facts: {FACTS}, expect: {EXPECT}}"
 
@@ -58,12 +60,9 @@ def test_a_wrong_expectation_fails_and_shows_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("job", "facts", "expect", "part"),
     [
-        (("training", 1), "", "gates: []", "spec.contracts[0].clauses[0].exempt[0], the exemption tiny"),
-        (("training", 8), "exemptGpuHours: {tiny: 3}", "market: [far, near]", "the exemption tiny"),
-        (("training", 8), "events: {moon.landing: [bob]}", "gates: []", "spec.contracts[0].endsOn[0]"),
-        (("api", 8), "", "market: [near]", "spec.contracts[0].clauses[1], an exclusive class"),
-        (("api", 8), "", "only: near", "an exclusive class"),
-        (("training", 8), "", "released: {c/alone: consent}", "an exclusive class"),
+        (("robots", 8), "", "market: [far, near]", "spec.contracts[0].clauses[2], precedence of one supplier"),
+        (("toys", 8), "", "gates: []", "spec.contracts[0].clauses[3], a committed spend"),
+        (("training", 8), "burned: {c/spend: 1}", "gates: []", "a committed spend"),
     ],
 )
 def test_what_uses_an_unenforced_part_is_neither_passed_nor_failed(
@@ -72,6 +71,15 @@ def test_what_uses_an_unenforced_part_is_neither_passed_nor_failed(
     code, said = ask(tmp_path, job, facts, expect)
     assert code == 0 and part in said and said.endswith("1 not enforced yet\n")
     assert ask(tmp_path, job, facts, expect, "--strict")[0] == 3
+
+
+def test_a_case_that_uses_only_what_is_enforced_is_judged(tmp_path: Path) -> None:
+    asked = [
+        ask(tmp_path, ("training", 1), "", "gates: [], exempt: {c/right: tiny}"),
+        ask(tmp_path, ("training", 8), "events: {moon.landing: [bob]}", "gates: [], released: {c/right: ended}"),
+        ask(tmp_path, ("api", 8), "", "only: near, market: [near], excluded: {far: exclusive}"),
+    ]
+    assert [(code, said.splitlines()[-1]) for code, said in asked] == [(0, "1 passed")] * 3
 
 
 def test_an_event_that_ends_nothing_changes_nothing(tmp_path: Path) -> None:

@@ -52,12 +52,11 @@ def test_explain_needs_providers(tmp_path: Path) -> None:
 
 def test_check_refuses_what_is_not_enforced_yet(tmp_path: Path) -> None:
     file = tmp_path / "set.yaml"
-    file.write_text(contract_set(contract("type: exclusive, select: {class: [api]}")))
+    file.write_text(contract_set(contract("type: precedence, select: {class: [api]}")))
     code, said = run("check", file)
-    assert code == 3 and "not enforced yet: spec.contracts[0].clauses[0], an exclusive class" in said
-    assert "warning single_provider: work of class api is left with azure" in said
+    assert code == 3 and "not enforced yet: spec.contracts[0].clauses[0], precedence of one supplier" in said
     told = json.loads(run("check", file, "--json")[1])
-    assert told["unenforced"] == [{"path": "spec.contracts[0].clauses[0]", "what": "an exclusive class"}]
+    assert told["unenforced"] == [{"path": "spec.contracts[0].clauses[0]", "what": "precedence of one supplier"}]
 
 
 def test_check_lists_problems(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.core import explain
 from orchestrator.model import event as ev
+from orchestrator.model.placement import Freed
+from orchestrator.model.record import Record
 
-EXAMPLE = {int: 3, str: "x", bool: True}
+EXAMPLE = {int: 3, str: "x", bool: True, Record: Record(id="x", what="event", name="agi")}
 
 
 def offer(
@@ -83,6 +86,33 @@ def test_who_is_passed_over_for_the_same_reason_is_said_once_in_an_episode() -> 
     gone = (ev.Skip("gcp", "region"),)
     lines = explain.timeline((0, offer(n, f"p{n}", skipped=gone)) for n in (1, 2))
     assert [line.plain for line in lines].count("gcp passed over: no lawful region") == 1
+
+
+RECORDS = [
+    (Record(id="r", what="consent", holder="azure", project="vision"), "azure consents to project vision elsewhere"),
+    (Record(id="r", what="evidence", name="own-site", job="J"), "evidence own-site for J"),
+    (Record(id="r", what="waiver", holder="azure", classes=("api",), gpus=8), "azure waives api up to 8 GPUs"),
+    (Record(id="r", what="event", name="agi"), "agi has happened"),
+    (Record(id="r", what="override", clause="a/b"), "a/b is overridden for every job"),
+]
+
+
+@pytest.mark.parametrize(("record", "said"), RECORDS, ids=lambda value: getattr(value, "what", ""))
+def test_a_record_says_whose_word_it_is(record: Record, said: str) -> None:
+    (line,) = explain.timeline([(0, ev.Recorded(replace(record, by="ann", until=1_770_000_000_000_000)))])
+    assert (line.plain, line.detail) == (f"on record: {said}", "by ann, until 2026-02-02 02:40:00Z, r")
+
+
+@pytest.mark.parametrize(
+    ("free", "said"),
+    [
+        (Freed(clause="a/b", how="consent"), "a/b does not hold: its holder consented"),
+        (Freed(clause="a/b", how="exempt", exemption="x", because="own_build"), "a/b exempts it by x (own build)"),
+    ],
+)
+def test_an_offer_says_which_clause_was_no_obstacle(free: Freed, said: str) -> None:
+    (line,) = explain.timeline([(0, replace(offer(1, "oracle"), freed=(free,)))])
+    assert line.plain == f"offered to oracle: open market; {said}"
 
 
 @pytest.mark.parametrize("kind", ev.AnyEvent.__args__, ids=lambda kind: kind.__name__)

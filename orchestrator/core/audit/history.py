@@ -6,21 +6,28 @@ reported by the sentence that needs it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from orchestrator.core.audit.export import EventLine, Export
+from orchestrator.core.audit.volumes import Volumes
 from orchestrator.core.eligibility import compile_rules
+from orchestrator.core.known import Known, in_records, with_record
 from orchestrator.model import event as ev
-from orchestrator.model.contract import Contracts, Providers, Trigger
+from orchestrator.model.contract import DAY_US, Contracts, Providers, Release, Trigger
 from orchestrator.model.placement import Rules, Shape, Terms, parse_shape, parse_terms
+from orchestrator.model.record import Record, What
 
 E = TypeVar("E", bound=ev.Event)
+Variant = tuple[frozenset[str], tuple[tuple[str, str], ...]]
+"""Exemptions whose total was spent, and releases that the holder's own no had brought about."""
 OFFER_ENDS = (ev.OfferAnswered, ev.OfferLapsed, ev.OfferWithdrawn)
 
 
@@ -114,6 +121,9 @@ class History:
         self.absences = [(s.seq, e.since, e.until) for s, e in self._whole(ev.ControllerAbsent)]
         self._contracts = [(s.seq, e.n, e.digest) for s, e in self._whole(ev.ContractInForce)]
         self._providers = [(s.seq, e.n, e.digest) for s, e in self._whole(ev.ProvidersInForce)]
+        self._records = [(s.seq, msgspec.structs.replace(e.record, at=s.at)) for s, e in self._whole(ev.Recorded)]
+        reach = (ev.HolderUnreachable, ev.HolderReachable)
+        self._reach = [(s.seq, s) for s in self.ledger if isinstance(s.event, reach)]
         self.lapsed_clauses = self._lapsed()
         """Clause → the event by which an offer under it first lapsed."""
         self.ended_at = export.events[-1].at if export.events else 0
@@ -244,20 +254,101 @@ class History:
                 raise Unreadable(f"the terms {digest[:12]} cannot be read: {wrong}") from wrong
         return found
 
-    def rules(self, life: Life, opened: ev.OfferOpened, at: int) -> Rules:
-        """What contracts and law said about the job when this offer was opened at `at`, by the versions it cites."""
+    # ---- what was known ----
+
+    def records_before(self, seq: int) -> list[Record]:
+        """What was on record before an event, with the time at which it was put there."""
+        return [record for at, record in self._records[: self._count(self._records, seq)]]
+
+    @staticmethod
+    def _count(told: Sequence[tuple[int, Any]], seq: int) -> int:
+        return bisect_left(told, seq, key=lambda one: one[0])
+
+    def unreachable(self, seen: Seen) -> dict[str, int]:
+        """holder → how long, in our presence, it had been out of reach when something happened."""
+        since: dict[str, int] = {}
+        for _, told in self._reach[: self._count(self._reach, seen.seq)]:
+            if isinstance(told.event, ev.HolderUnreachable):
+                since[told.event.holder] = told.at
+            elif isinstance(told.event, ev.HolderReachable):
+                since.pop(told.event.holder, None)
+        return {who: seen.at - at - self.absent(seen.seq, at, seen.at) for who, at in since.items()}
+
+    @cached_property
+    def volumes(self) -> Volumes:
+        """What was placed under exemptions, at each event that asks."""
+        made = Volumes(self.contracts, self.terms)
+        told = ((seen, life.job) for life in self.lives.values() for seen in life.seen)
+        for seen, job in sorted(told, key=lambda one: one[0].seq):
+            made.see(seen.seq, seen.at, job, seen.event)
+        return made
+
+    def rules(self, life: Life, opened: ev.OfferOpened, seen: Seen) -> Rules:
+        """What contracts and law said about the job when this offer was opened (by `seen`), by the versions it cites
+        and by what was known then."""
         contracts = self.contracts(opened.contract)
         shape = self._seen_by(contracts, life)
         trigger = Trigger.REPLACE if opened.episode > 1 else shape.trigger
-        submitted = life.submitted
-        assert submitted is not None, "a shape was found"
-        key = (submitted.shape, shape.labels, trigger.value, opened.contract, opened.providers)
-        known = self._rules.setdefault(key, [])
-        for since, rules in reversed(known):
-            if since <= at and (rules.expires_us is None or at < rules.expires_us):
-                return rules
         if trigger is not shape.trigger:
             shape = msgspec.structs.replace(shape, trigger=trigger)
-        made = compile_rules(contracts, self.providers(opened.providers), shape, at)
-        known.append((at, made))
+        for record in self.records_before(seen.seq):
+            shape = with_record(shape, record) if record.job == life.job else shape
+        spent = self._spent(contracts, shape, seen)
+        rules = self._compiled_rules(contracts, opened, shape, seen, (spent, ()))
+        if rules.only and contracts and (noes := _spoken(life, contracts, rules, opened, seen)):
+            rules = self._compiled_rules(contracts, opened, shape, seen, (spent, noes))
+        return rules
+
+    def job_class(self, life: Life, n: int) -> str:
+        """Of which class the job was when its n-th offer was opened: as submitted, or as an attester has recorded."""
+        opened = life.opened(n)
+        said = [r.name for r in self.records_before(opened[0].seq if opened else 0)
+                if r.job == life.job and r.what == What.CLASS]  # fmt: skip
+        return said[-1] if said else self.shape(life).job_class
+
+    def _spent(self, contracts: Contracts | None, shape: Shape, seen: Seen) -> frozenset[str]:
+        if not any(e.limit_ms is not None for c in (contracts.of_holders if contracts else ()) for e in c.exempt):
+            return frozenset()
+        limits = {f"{c.ref}/{e.id}": e.limit_ms for c in (contracts.of_holders if contracts else ()) for e in c.exempt}
+        used = self.volumes.used.get(seen.seq, {})
+        return frozenset(key for key, held in used.items() if held + shape.gpu_ms > (limits.get(key) or 0))
+
+    def _compiled_rules(
+        self, contracts: Contracts | None, opened: ev.OfferOpened, shape: Shape, seen: Seen, variant: Variant
+    ) -> Rules:
+        told = self._count(self._records, seen.seq), self._count(self._reach, seen.seq)
+        key = (shape, opened.contract, opened.providers, told, variant)
+        known = self._rules.setdefault(key, [])
+        for since, rules in reversed(known):
+            if since <= seen.at and (rules.expires_us is None or seen.at < rules.expires_us):
+                return rules
+        records, next_us = in_records(self.records_before(seen.seq), shape, seen.at)
+        down = self.unreachable(seen) if self._reach else {}
+        facts = Known(records=records, down_us=down, spent=variant[0], noes=dict(variant[1]), next_us=next_us)
+        made = compile_rules(contracts, self.providers(opened.providers), shape, seen.at, facts)
+        known.append((seen.at, made))
         return made
+
+
+def _spoken(
+    life: Life, contracts: Contracts, rules: Rules, opened: ev.OfferOpened, seen: Seen
+) -> tuple[tuple[str, str], ...]:
+    """(exclusive, release) that its holder's own no to this job had brought about."""
+    holder = next((c for c in rules.candidates if c.provider == rules.only), None)
+    reasons = set()
+    for told, answer in life.of(ev.OfferAnswered):
+        offer = life.opened(answer.n)
+        if answer.accepted or told.seq >= seen.seq or seen.at - told.at > DAY_US or offer is None or holder is None:
+            continue
+        same = offer[1].episode == opened.episode and offer[1].terms == holder.terms_hash
+        if offer[1].provider == holder.provider and same:
+            reasons.add(answer.reason)
+    found = {}
+    for clause in contracts.exclusives if reasons else ():
+        if clause.holder != rules.only:
+            continue
+        if "capacity" in reasons and Release.UNMET_CAPACITY in clause.releases:
+            found[clause.ref] = Release.UNMET_CAPACITY.value
+        elif Release.HOLDER_DECLINED in clause.releases:
+            found[clause.ref] = Release.HOLDER_DECLINED.value
+    return tuple(sorted(found.items()))

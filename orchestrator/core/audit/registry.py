@@ -92,6 +92,16 @@ class Verdict(Struct, frozen=True):
     violations: int
 
 
+class Breach(Struct, frozen=True):
+    """A use of an override: which clause was passed over for which job, by which record, and who answers for it."""
+
+    clause: str
+    job: str
+    seq: int
+    record: str
+    approver: str
+
+
 class Report(Struct, frozen=True):
     """What came of all of them. `redacted`: events whose body is gone, which only sentence 17 can judge."""
 
@@ -101,6 +111,8 @@ class Report(Struct, frozen=True):
     redacted: int
     verdicts: tuple[Verdict, ...]
     findings: tuple[Finding, ...]
+    declared: tuple[Breach, ...] = ()
+    """Breaches that somebody answers for: offers that an override made possible. No violations of ours."""
 
     @property
     def violations(self) -> int:
@@ -121,6 +133,10 @@ class Report(Struct, frozen=True):
             "redacted": self.redacted,
             "violations": self.violations,
             "unjudged": list(self.unjudged),
+            "declared": [
+                {"clause": b.clause, "job": b.job, "seq": b.seq, "record": b.record, "approver": b.approver}
+                for b in self.declared
+            ],
             "sentences": [
                 {"sentence": v.number, "words": v.words, "judged": v.judged, "violations": v.violations}
                 for v in self.verdicts

@@ -15,7 +15,7 @@ from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.core.eligibility import store_lawful
 from orchestrator.model import event as ev
 from orchestrator.model.contract import OnOutage, OnReplace
-from orchestrator.model.placement import Gate, Rules, Terms
+from orchestrator.model.placement import Excluded, Gate, Rules, Terms
 
 
 class No(Struct, frozen=True):
@@ -77,7 +77,7 @@ def to_pass(rules: Rules, provider: str) -> Iterator[Gate]:
         yield gate
 
 
-def _offers_and_uses(life: Life) -> Iterator[tuple[Seen, str, tuple[Seen, ev.OfferOpened]]]:
+def offers_and_uses(life: Life) -> Iterator[tuple[Seen, str, tuple[Seen, ev.OfferOpened]]]:
     """Every event that discloses the job to a provider or uses one, with the offer behind it."""
     for seen in life.seen:
         if isinstance(seen.event, ev.OfferOpened):
@@ -96,8 +96,8 @@ def _offers_and_uses(life: Life) -> Iterator[tuple[Seen, str, tuple[Seen, ev.Off
 def gates_are_passed(life: Life, history: History, judge: Judge) -> None:
     """Judged for each provider that is told of the job or used while another's first right is over it."""
     heard = list(noes(life))
-    for seen, provider, (opened_at, opened) in _offers_and_uses(life):
-        for gate in to_pass(history.rules(life, opened, opened_at.at), provider):
+    for seen, provider, (opened_at, opened) in offers_and_uses(life):
+        for gate in to_pass(history.rules(life, opened, opened_at), provider):
             passed = any(stands(no, gate, seen, opened.episode) for no in reversed(heard))
             words = f"{provider} before {gate.holder} had refused under {gate.clause}"
             judge(passed, life.job, seen.seq, words)
@@ -110,7 +110,7 @@ def no_better_terms(life: Life, history: History, judge: Judge) -> None:
         found = life.opened(intended.offer)
         if found is None:
             continue
-        for gate in to_pass(history.rules(life, found[1], found[0].at), intended.provider):
+        for gate in to_pass(history.rules(life, found[1], found[0]), intended.provider):
             standing = [no for no in noes(life) if stands(no, gate, seen, intended.episode)]
             if not standing:
                 continue  # sentence 1 says so
@@ -146,8 +146,8 @@ def lapses_change_nothing(life: Life, history: History, judge: Judge) -> None:
     if not lapsed:
         return
     heard = list(noes(life))
-    for seen, provider, (opened_at, opened) in _offers_and_uses(life):
-        rules = history.rules(life, opened, opened_at.at)
+    for seen, provider, (opened_at, opened) in offers_and_uses(life):
+        rules = history.rules(life, opened, opened_at)
         earlier = {gate.clause for gate in rules.gates if lapsed.get(gate.clause, seen.seq) < seen.seq}
         if opened.clause in earlier:
             judge(True, life.job, seen.seq, "")
@@ -164,7 +164,7 @@ def under_the_ceiling(life: Life, history: History, judge: Judge) -> None:
         found = life.opened(intended.offer)
         if found is None or intended.price is None:
             continue
-        ceiling = history.rules(life, found[1], found[0].at).ceiling_microusd
+        ceiling = history.rules(life, found[1], found[0]).ceiling_microusd
         if ceiling is not None:
             words = f"{intended.price} at {intended.provider} is over the ceiling of {ceiling}"
             judge(intended.price <= ceiling, life.job, seen.seq, words)
@@ -174,7 +174,9 @@ def under_the_ceiling(life: Life, history: History, judge: Judge) -> None:
 def all_is_lawful(life: Life, history: History, judge: Judge) -> None:
     """Recipient, regions of the terms, region of the attempt, and the store that holds everything else."""
     for seen, opened in life.of(ev.OfferOpened):
-        rules = history.rules(life, opened, seen.at)
+        rules = history.rules(life, opened, seen)
+        if any(x.provider == opened.provider and x.reason is Excluded.EXCLUSIVE for x in rules.excluded):
+            continue  # sentence 14 says so
         lawful = {c.provider: set(c.regions) for c in rules.candidates}
         words = f"{opened.provider} may not even know of this job"
         if judge(opened.provider in lawful, life.job, seen.seq, words):

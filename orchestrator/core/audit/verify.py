@@ -5,13 +5,16 @@ Called by `orchestrator audit verify`, by `mutate`, by stories and benchmarks. P
 
 from __future__ import annotations
 
-from orchestrator.core.audit import attempts, offers, proof, rights, whole, world
+from collections.abc import Iterator
+
+from orchestrator.core.audit import attempts, offers, proof, releases, rights, whole, world
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.history import Documents, History, Life, Unreadable
-from orchestrator.core.audit.registry import SENTENCES, Finding, Judge, Report, Sentence, Verdict
+from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Report, Sentence, Verdict
 from orchestrator.core.audit.world import World
+from orchestrator.model import event as ev
 
-_MODULES = (attempts, offers, proof, rights, whole, world)
+_MODULES = (attempts, offers, proof, releases, rights, whole, world)
 """Importing them registers their sentences."""
 
 
@@ -28,7 +31,17 @@ def verify(export: Export, documents: Documents, witnesses: World | None = None)
         _run(sentence, history, witnesses, judge)
         verdicts.append(Verdict(number, sentence.words, judge.judged, judge.violations))
         findings.extend(judge.findings)
-    return Report(export.ledger, len(export.events), export.head, history.redacted, tuple(verdicts), tuple(findings))
+    told = export.ledger, len(export.events), export.head, history.redacted
+    return Report(*told, tuple(verdicts), tuple(findings), tuple(_declared(history)))
+
+
+def _declared(history: History) -> Iterator[Breach]:
+    """Every offer that was made although a clause held, because somebody had overridden it."""
+    for life in history.lives.values():
+        for seen, opened in life.of(ev.OfferOpened):
+            for free in opened.freed:
+                if free.how == "override":
+                    yield Breach(free.clause, life.job, seen.seq, ", ".join(free.records), free.approver)
 
 
 def _run(sentence: Sentence, history: History, witnesses: World | None, judge: Judge) -> None:

@@ -18,6 +18,7 @@ from orchestrator.model.documents.base import Document, load_data, load_text
 from orchestrator.model.documents.compiling import moment_us
 from orchestrator.model.documents.text import plain
 from orchestrator.model.documents.units import Duration, Flag, Integer, Number, Percent, Price, Text, Word, refuse
+from orchestrator.model.offer import Reason
 from orchestrator.model.placement import How, Shape
 
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|z|[+-]\d{2}:\d{2}))?", re.ASCII)
@@ -69,6 +70,7 @@ class RefusalFact(Document):
     price_usd_per_gpu_hour: Price | None = None
     gpus: Annotated[Integer, Field(gt=0)] | None = None
     same_episode: Flag = True
+    reason: Reason | None = None
 
 
 class FactsDocument(Document):
@@ -89,9 +91,9 @@ class FactsDocument(Document):
             down_us={name: ms * 1_000 for name, ms in self.down_for.items()},
             prices=self.prices,
             refusals=tuple(_refusal(no) for no in self.refusals),
-            events=frozenset(self.events),
+            events=self.events,
             consents=frozenset(self.consents),
-            exempt_volume=frozenset(self.exempt_gpu_hours),
+            exempt_ms={name: int(hours * _GPU_HOUR_MS) for name, hours in self.exempt_gpu_hours.items()},
             shares=frozenset(self.share_pct),
             burned=frozenset(self.burned),
             evidence=frozenset(evidence),
@@ -214,6 +216,7 @@ def _refusal(no: RefusalFact) -> PastRefusal:
         ceiling_microusd=no.price_usd_per_gpu_hour,
         gpus=no.gpus,
         same_episode=no.same_episode,
+        reason=no.reason or "",
     )
 
 

@@ -101,7 +101,7 @@ class ClauseDocument(Document):
     exempt: tuple[Exempt, ...] = ()
 
 
-class Exclusive(ClauseDocument):
+class ExclusiveDocument(ClauseDocument):
     """Only the holder may serve, until a listed release."""
 
     type: Literal["exclusive"]
@@ -111,7 +111,7 @@ class Exclusive(ClauseDocument):
     outage_after: Period | None = None
 
     @model_validator(mode="after")
-    def _outage(self) -> Exclusive:
+    def _outage(self) -> ExclusiveDocument:
         if "holder_outage" in self.release and self.outage_after is None:
             raise refuse("outage_after", "holder_outage needs to know after how long", "Add outageAfter, as in 4h")
         return self
@@ -264,6 +264,6 @@ class Residency(ClauseDocument):
 
 
 AnyClause = Annotated[
-    Exclusive | FirstRightDocument | Precedence | Commit | Share | PriceDocument | Residency,
+    ExclusiveDocument | FirstRightDocument | Precedence | Commit | Share | PriceDocument | Residency,
     Field(discriminator="type"),
 ]

@@ -10,18 +10,31 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.model.contract import (
+    Because,
+    Clause,
     Contracts,
+    End,
+    Exclusive,
+    Exemption,
     FirstRight,
     Policy,
     PriceCeiling,
     ProviderFacts,
     Providers,
+    Release,
     ResidencyLaw,
     StoreFacts,
 )
 from orchestrator.model.documents.base import digest
-from orchestrator.model.documents.clauses import ClauseDocument, FirstRightDocument, PriceDocument, Residency
-from orchestrator.model.documents.compiling import select_of, term_of
+from orchestrator.model.documents.clauses import (
+    ClauseDocument,
+    ExclusiveDocument,
+    Exempt,
+    FirstRightDocument,
+    PriceDocument,
+    Residency,
+)
+from orchestrator.model.documents.compiling import select_of, term_of, whole_gpu_ms
 from orchestrator.model.documents.contracts import ContractDocument, ContractSet, ProviderStated
 from orchestrator.model.documents.errors import Problem
 from orchestrator.model.documents.parts import not_enforced
@@ -39,12 +52,19 @@ def compile_contracts(document: ContractSet) -> Contracts:
     return Contracts(
         digest=digest(document),
         name=document.metadata.name,
+        exclusives=tuple(found for found in clauses if isinstance(found, Exclusive)),
         first_rights=tuple(sorted(rights, key=lambda right: right.rank)),
         ceilings=ceilings,
         laws=laws,
         not_enforced=not_enforced(document),
-        labels=frozenset(key for found in clauses for key, _ in found.select.labels),
+        labels=frozenset(key for found in clauses for key in _labels(found)),
     )
+
+
+def _labels(clause: Clause) -> Iterator[str]:
+    """The label keys that a clause or one of its exemptions reads."""
+    for select in (clause.select, *(exempt.select for exempt in clause.exempt)):
+        yield from (key for key, _ in select.labels)
 
 
 def unenforced(document: ContractSet) -> list[tuple[str, str]]:
@@ -102,14 +122,14 @@ def _differs(path: str, stated: Any, known: Any) -> Iterator[Problem]:
         yield Problem(path, reason, "Correct the one that is wrong", "facts_differ")
 
 
-def _clauses(document: ContractSet) -> Iterator[FirstRight | PriceCeiling | ResidencyLaw]:
+def _clauses(document: ContractSet) -> Iterator[Clause]:
     for contract in document.spec.contracts:
         for clause in contract.clauses if contract.status != "draft" else ():
             if found := _clause(contract, clause):
                 yield found
 
 
-def _clause(contract: ContractDocument, clause: ClauseDocument) -> FirstRight | PriceCeiling | ResidencyLaw | None:
+def _clause(contract: ContractDocument, clause: ClauseDocument) -> Clause | None:
     from_us, until_us = term_of(contract.term)
     common: dict[str, Any] = {
         "ref": f"{contract.id}/{clause.id}",
@@ -117,7 +137,13 @@ def _clause(contract: ContractDocument, clause: ClauseDocument) -> FirstRight | 
         "from_us": from_us,
         "until_us": until_us,
         "select": select_of(clause.select),
+        "ends": tuple(_ends(contract, clause)),
+        "exempt": tuple(_exemption(exempt) for exempt in clause.exempt),
     }
+    if isinstance(clause, ExclusiveDocument):
+        releases = tuple(Release(name) for name in clause.release)
+        after = (clause.outage_after or 0) * _US
+        return Exclusive(holder=contract.holder or "", releases=releases, outage_after_us=after, **common)
     if isinstance(clause, FirstRightDocument):
         return _first_right(contract.holder or "", clause, common)
     if isinstance(clause, PriceDocument) and clause.ceiling_usd_per_gpu_hour is not None:
@@ -131,6 +157,26 @@ def _clause(contract: ContractDocument, clause: ClauseDocument) -> FirstRight | 
             **common,
         )
     return None
+
+
+def _ends(contract: ContractDocument, clause: ClauseDocument) -> Iterator[End]:
+    """The events that end this clause: those of the whole contract, and those that name it."""
+    for end in contract.ends_on:
+        if end.clauses is None or clause.id in end.clauses:
+            yield End(end.event, end.quorum, end.attesters)
+
+
+def _exemption(exempt: Exempt) -> Exemption:
+    limit, window = exempt.max_gpu_hours_per_window or (None, 0)
+    return Exemption(
+        id=exempt.id,
+        because=Because(exempt.because),
+        select=select_of(exempt.select),
+        evidence=exempt.evidence,
+        limit_ms=whole_gpu_ms(limit) if limit is not None else None,
+        window_us=window * _US,
+        per_lineage=exempt.per == "lineage",
+    )
 
 
 def _first_right(holder: str, clause: FirstRightDocument, common: dict[str, Any]) -> FirstRight:

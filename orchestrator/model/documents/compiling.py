@@ -47,6 +47,11 @@ def select_of(select: SelectDocument) -> Select:
     )
 
 
+def whole_gpu_ms(hours: Decimal) -> int:
+    """GPU-hours in GPU-milliseconds; a part of one is lost."""
+    return int(hours * _GPU_HOUR_MS)
+
+
 def _range(bounds: Bounds | None) -> Range:
     return Range(bounds.gte, bounds.lt) if bounds else Range()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.model.documents.clauses import (
     ClauseDocument,
     Commit,
-    Exclusive,
+    ExclusiveDocument,
     FirstRightDocument,
     Precedence,
     PriceDocument,
@@ -26,7 +26,7 @@ from orchestrator.model.documents.errors import Problem
 if TYPE_CHECKING:
     from orchestrator.model.documents.contracts import ContractDocument, ContractSet
 
-_OF_A_HOLDER = (Exclusive, FirstRightDocument, Precedence, Commit, Share)
+_OF_A_HOLDER = (ExclusiveDocument, FirstRightDocument, Precedence, Commit, Share)
 
 
 def conflicts(document: ContractSet) -> list[Problem]:
@@ -103,7 +103,7 @@ def _rivals(document: ContractSet) -> Iterator[Problem]:
         (f"spec.contracts[{at}].clauses[{number}]", contract, clause)
         for at, contract in enumerate(document.spec.contracts)
         for number, clause in enumerate(contract.clauses)
-        if contract.status != "draft" and isinstance(clause, Exclusive | FirstRightDocument)
+        if contract.status != "draft" and isinstance(clause, ExclusiveDocument | FirstRightDocument)
     ]
     for (_, one_of, one), (path, other_of, other) in combinations(rights, 2):
         apart = one_of.term.to < other_of.term.from_ or other_of.term.to < one_of.term.from_
@@ -114,8 +114,8 @@ def _rivals(document: ContractSet) -> Iterator[Problem]:
             yield _clash(path, f"{one_of.id}/{one.id} of {one_of.holder}", one)
 
 
-def _clash(path: str, rival: str, clause: Exclusive | FirstRightDocument) -> Problem:
-    if isinstance(clause, Exclusive):
+def _clash(path: str, rival: str, clause: ExclusiveDocument | FirstRightDocument) -> Problem:
+    if isinstance(clause, ExclusiveDocument):
         remedy = "Narrow a select or a term until no job is in both"
         return Problem(path, f"it overlaps the exclusive {rival}", remedy, "overlapping_exclusives")
     remedy = "Give them different ranks, or narrow a select or a term"

@@ -14,7 +14,7 @@ from orchestrator.model.contract import NotEnforced, Part, Select
 from orchestrator.model.documents.clauses import (
     ClauseDocument,
     Commit,
-    Exclusive,
+    ExclusiveDocument,
     FirstRightDocument,
     Precedence,
     PriceDocument,
@@ -25,11 +25,12 @@ from orchestrator.model.documents.compiling import select_of, term_of
 from orchestrator.model.documents.contracts import ContractDocument, ContractSet
 
 _WHOLE: tuple[tuple[type[ClauseDocument], Part, str], ...] = (
-    (Exclusive, Part.EXCLUSIVE, "an exclusive class"),
     (Precedence, Part.PRECEDENCE, "precedence of one supplier"),
     (Commit, Part.COMMIT, "a committed spend"),
     (Share, Part.SHARE, "a share of the volume"),
 )
+
+_EXEMPTING = (ExclusiveDocument, FirstRightDocument)
 
 
 class _Found(NamedTuple):
@@ -37,9 +38,6 @@ class _Found(NamedTuple):
     part: Part
     what: str
     narrower: SelectDocument | None = None
-    name: str = ""
-    because: str | None = None
-    event: str | None = None
 
 
 def not_enforced(document: ContractSet) -> tuple[NotEnforced, ...]:
@@ -53,30 +51,24 @@ def not_enforced(document: ContractSet) -> tuple[NotEnforced, ...]:
 
 
 def _of_contract(contract: ContractDocument, path: str) -> Iterator[NotEnforced]:
-    for at, end in enumerate(contract.ends_on):
-        found = _Found(f"{path}.endsOn[{at}]", Part.ENDS_ON, f"an end by the event {end.event}", event=end.event)
-        yield _part(contract, None, found)
     for number, clause in enumerate(contract.clauses):
         for found in _of_clause(clause, f"{path}.clauses[{number}]"):
             yield _part(contract, clause, found)
 
 
-def _part(contract: ContractDocument, clause: ClauseDocument | None, found: _Found) -> NotEnforced:
+def _part(contract: ContractDocument, clause: ClauseDocument, found: _Found) -> NotEnforced:
     from_us, until_us = term_of(contract.term)
     return NotEnforced(
-        ref=f"{contract.id}/{clause.id}" if clause else contract.id,
+        ref=f"{contract.id}/{clause.id}",
         contract=contract.id,
         from_us=from_us,
         until_us=until_us,
-        select=select_of(clause.select) if clause else Select(),
+        select=select_of(clause.select),
         path=found.path,
         what=found.what,
         part=found.part,
         holder=contract.holder,
         narrower=select_of(found.narrower) if found.narrower else Select(),
-        name=found.name,
-        because=found.because,
-        event=found.event,
     )
 
 
@@ -84,9 +76,9 @@ def _of_clause(clause: ClauseDocument, path: str) -> Iterator[_Found]:
     for kind, part, what in _WHOLE:
         if isinstance(clause, kind):
             yield _Found(path, part, what)
-    for at, exempt in enumerate(clause.exempt):
-        where, what = f"{path}.exempt[{at}]", f"the exemption {exempt.id}"
-        yield _Found(where, Part.EXEMPT, what, exempt.select, exempt.id, exempt.because)
+    for at, exempt in enumerate(() if isinstance(clause, _EXEMPTING) else clause.exempt):
+        what = f"an exemption from a clause that is no right, {exempt.id}"
+        yield _Found(f"{path}.exempt[{at}]", Part.EXEMPT, what, exempt.select)
     if isinstance(clause, FirstRightDocument):
         yield from _of_first_right(clause, path)
     if isinstance(clause, PriceDocument) and clause.mfc_max_ratio is not None:

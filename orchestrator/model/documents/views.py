@@ -232,6 +232,25 @@ class InForceView(View):
     head: int = Field(default=0, description="sequence number of the newest event: where to begin to follow them")
 
 
+class RecordView(View):
+    """Something that an attester put on record. What its subject leaves out is any."""
+
+    id: str
+    what: str = Field(description="consent, evidence, waiver, event, class or override")
+    name: str = Field(default="", description="of evidence, an event or a class")
+    holder: str = Field(default="", description="whose consent or waiver it is")
+    clause: str = ""
+    project: str = ""
+    job: str = ""
+    classes: list[str] = []
+    gpus: int | None = None
+    until: datetime | None = Field(default=None, description="first moment at which it no longer counts")
+    document: str = Field(default="", description="sha256 of the paper behind it")
+    approver: str = ""
+    by: str = Field(default="", description="name of the token that recorded it: the attester")
+    at: datetime
+
+
 class PackageView(View):
     """A code package that the server has."""
 

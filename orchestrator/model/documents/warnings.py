@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.model.documents.clauses import ClauseDocument, Exclusive, FirstRightDocument, Residency, Share
+from orchestrator.model.documents.clauses import ClauseDocument, ExclusiveDocument, FirstRightDocument, Residency, Share
 from orchestrator.model.documents.conflicts import selects_overlap
 from orchestrator.model.documents.contracts import ContractDocument, ContractSet, ProviderStated
 from orchestrator.model.documents.errors import Notice
@@ -63,7 +63,7 @@ def _may_serve(document: ContractSet, name: str | None, who: str, facts: Provide
         plain = select.residency is None and not select.labels
         if not plain or not (select.job_class is None or name in select.job_class):
             continue
-        if isinstance(clause, Exclusive) and contract.holder != who:
+        if isinstance(clause, ExclusiveDocument) and contract.holder != who:
             return False
         if isinstance(clause, Residency) and not _lawful(clause, facts):
             return False

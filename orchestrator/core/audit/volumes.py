@@ -1,0 +1,121 @@
+"""How much had been placed under an exemption at an offer, at an intention? Counted from the events.
+
+Made once by the history, in one pass in the ledger's order; read by sentences 1, 14 and 25. Code of its own: the
+planner counts by `core.totals`. Volumes are GPU-milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from orchestrator.model import event as ev
+from orchestrator.model.contract import Contracts, Exemption
+from orchestrator.model.placement import Terms
+
+Key = tuple[str, str]
+"""(`contract/clause/exemption`, the job where it is counted by lineage)."""
+
+
+class Use(Struct, frozen=True):
+    """One attempt that was intended under an exemption."""
+
+    key: str
+    before: int
+    """What its window held."""
+    own: int
+    most: int | None
+    """None: the contract knows no such exemption, or sets it no limit."""
+
+
+class Window:
+    """One total over time."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._order: deque[tuple[int, str]] = deque()
+        self._volumes: dict[str, int] = {}
+        self._sum = 0
+
+    def add(self, at: int, attempt: str, volume: int) -> None:
+        """An attempt was intended."""
+        self._order.append((at, attempt))
+        self._volumes[attempt] = volume
+        self._sum += volume
+
+    def ends(self, attempt: str, used: int) -> None:
+        """An attempt is over; if it has left the window nothing changes."""
+        if attempt in self._volumes:
+            used = min(used, self._volumes[attempt])
+            self._sum += used - self._volumes[attempt]
+            self._volumes[attempt] = used
+
+    def holds(self, after: int) -> int:
+        """The volume of what was intended after a moment."""
+        while self._order and self._order[0][0] <= after:
+            self._sum -= self._volumes.pop(self._order.popleft()[1], 0)
+        return self._sum
+
+
+class Volumes:
+    """All totals, told event by event."""
+
+    def __init__(self, contracts: Callable[[int], Contracts | None], terms: Callable[[str], Terms]) -> None:
+        """`contracts` by version, `terms` by hash."""
+        self._contracts, self._terms = contracts, terms
+        self._windows: dict[Key, Window] = defaultdict(Window)
+        self._offers: dict[tuple[str, int], ev.OfferOpened] = {}
+        self._running: dict[str, tuple[list[Key], int]] = {}
+        self.used: dict[int, dict[str, int]] = {}
+        """offer's event → what each limited exemption's window held for this job."""
+        self.uses: dict[int, list[Use]] = {}
+        """Intended's event → its exemptions."""
+
+    def see(self, seq: int, at: int, job: str, event: ev.AnyEvent) -> None:
+        """The next event of a job."""
+        match event:
+            case ev.OfferOpened():
+                self._offers[job, event.n] = event
+                limits = list(_limited(self._contracts(event.contract)))
+                if limits:
+                    self.used[seq] = {key: self._holds(key, exempt, job, at) for key, exempt in limits}
+            case ev.Intended(epoch=epoch, offer=n) if (job, n) in self._offers:
+                self._intended(seq, at, job, epoch, self._offers[job, n])
+            case ev.Ended(epoch=epoch, ran_ms=ran):
+                keys, gpus = self._running.pop(f"{job}-{epoch}", ([], 0))
+                for key in keys:
+                    self._windows[key].ends(f"{job}-{epoch}", gpus * ran)
+
+    def _intended(self, seq: int, at: int, job: str, epoch: int, opened: ev.OfferOpened) -> None:
+        named = [free.key for free in opened.freed if free.exemption]
+        if not named:
+            return
+        terms = self._terms(opened.terms)
+        own = terms.gpus * terms.max_runtime_ms
+        limits = dict(_limited(self._contracts(opened.contract)))
+        self.uses[seq] = []
+        keys = []
+        for name in named:
+            exempt = limits.get(name)
+            before = self._holds(name, exempt, job, at) if exempt else 0
+            self.uses[seq].append(Use(name, before, own, exempt.limit_ms if exempt else None))
+            if exempt:
+                keys.append(_key(name, exempt, job))
+                self._windows[keys[-1]].add(at, f"{job}-{epoch}", own)
+        self._running[f"{job}-{epoch}"] = (keys, terms.gpus)
+
+    def _holds(self, name: str, exempt: Exemption, job: str, at: int) -> int:
+        return self._windows[_key(name, exempt, job)].holds(at - exempt.window_us)
+
+
+def _key(name: str, exempt: Exemption, job: str) -> Key:
+    return name, job if exempt.per_lineage else ""
+
+
+def _limited(contracts: Contracts | None) -> Iterable[tuple[str, Exemption]]:
+    for clause in contracts.of_holders if contracts else ():
+        for exempt in clause.exempt:
+            if exempt.limit_ms is not None:
+                yield f"{clause.ref}/{exempt.id}", exempt

@@ -1,0 +1,56 @@
+"""What does a reason code mean, in words? Called wherever a code is shown; codes are stored, words are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REASONS: Mapping[str, str] = {
+    # why a provider was passed over
+    "capability": "it has nothing of that kind",
+    "region": "no lawful region",
+    "operator_jurisdiction": "its operator's jurisdiction is not lawful for this job",
+    "seal": "its sovereignty level is too low",
+    "data": "no lawful replica of the data",
+    "exclusive": "this class of work is another supplier's alone",
+    "over_ceiling": "over the price ceiling",
+    "loss": "avoided, it just lost this job",
+    "avoided": "avoided, it just lost this job",
+    "refused": "it refused this already",
+    "parked": "its capacity refusal still holds",
+    "unreachable": "unreachable",
+    "beat_silent": "beat silent",
+    "no_reply": "no reply to the launch",
+    "never_started": "user code never started",
+    "no_lawful_provider": "no provider may lawfully run it; change contracts or providers, then resume",
+    "run_log_ahead": "its run log holds what the ledger does not know; look at it, then resume",
+    "classification": "its class is not settled; an attester must record it",
+    "start_by_passed": "its start-by moment passed",
+    "crash_loop": "killed twice at the same checkpoint",
+    "max_runtime": "its maximum run time is used up",
+    "lost_worker": "a worker was lost",
+    "lost_node": "a node was lost",
+    "killed": "its processes were killed from outside",
+    "limit": "it could not read its run log for too long and stopped itself",
+    "stopped": "stopped as asked",
+    "user_failure": "user code failed",
+    "max_attempts": "every attempt it may have was used",
+    "gate_revived": "the holder's refusal is no longer good",
+    "exempt_total": "others have used up the exemption's total",
+    "reclassified": "the job is of another class",
+    # why a clause does not hold
+    "ended": "an event has ended it",
+    "waived": "its holder has waived such work",
+    "override": "overridden, which is a declared breach",
+    "consent": "its holder consented",
+    "holder_declined": "its holder declined this job",
+    "holder_outage": "its holder has been out of reach for too long",
+    "unlawful_for_holder": "its holder may not serve this job",
+    "unmet_capacity": "its holder lacks the capacity",
+    "exempt": "exempt",
+}
+"""Reason codes in words; a code that is missing here is shown with spaces."""
+
+
+def why(code: str) -> str:
+    """A reason code in words."""
+    return REASONS.get(code, code.replace("_", " "))

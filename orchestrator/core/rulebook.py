@@ -1,0 +1,160 @@
+"""What do contracts, law, records and prices say about a shape's jobs now? The answers, made once for many jobs.
+
+Held by the book, which tells it what happens; read by the placement pass. An answer is good until something begins or
+ends by itself (a term, a record, an outage long enough) or is told (a record, an amendment): then the shape is looked
+at anew. A set without exemptions, exclusives and records costs one dictionary look-up a placement.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.core.eligibility import compile_rules
+from orchestrator.core.known import Known, in_records
+from orchestrator.core.ranking import open_gates, rank, yielded
+from orchestrator.core.shapebook import Ruled, ShapeBook, ShapeKey, Variant
+from orchestrator.core.totals import Limit, Totals, limiting, limits_of
+from orchestrator.core.windows import present_between
+from orchestrator.model.contract import Contracts, Providers
+from orchestrator.model.job import AttemptRow, JobRow, LedgerRow, RefusalRow
+from orchestrator.model.placement import Gate, How, Placement, Refused, Rules, Shape, Terms
+
+PLAIN: Variant = (frozenset(), ())
+"""What holds for a job with no past and no total in its way."""
+
+
+@dataclass(slots=True)
+class RuleBook:
+    """Contracts and providers in force, prices, totals. Mutable, owned by one book."""
+
+    contracts: Contracts | None
+    providers: Providers
+    terms: dict[str, Terms] = field(default_factory=dict)
+    quotes: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
+    prices_version: int = 0
+    expiring: list[tuple[int, ShapeKey]] = field(default_factory=list)
+    """When some shape's answer stops being good by itself."""
+    totals: Totals = field(default_factory=Totals)
+    limits: dict[str, Limit] = field(default_factory=dict)
+    """Also those of earlier versions: open offers keep theirs."""
+
+    def __post_init__(self) -> None:
+        self.limits.update(limits_of(self.contracts))
+
+    def agree(self, contracts: Contracts | None) -> None:
+        """Another version is in force; what was answered before is void, which the book sees to."""
+        self.contracts = contracts
+        self.limits.update(limits_of(contracts))
+
+    # ---- answers ----
+
+    def placement(self, shape: ShapeBook, row: JobRow, now: int, ledger: LedgerRow) -> tuple[Rules, Placement]:
+        """Whom to ask for this job now."""
+        ruled = self.ruled(shape, row, now, ledger)
+        if ruled.prices != self.prices_version:
+            ruled.placements.clear()
+            ruled.prices = self.prices_version
+        gates = self._open_gates(row, ruled.rules, now)
+        key = tuple(gate.clause for gate in gates)
+        found = ruled.placements.get(key)
+        if found is None:
+            found = ruled.placements[key] = rank(ruled.rules, self.prices(ruled.rules), gates)
+        return ruled.rules, found
+
+    def ruled(self, shape: ShapeBook, row: JobRow, now: int, ledger: LedgerRow) -> Ruled:
+        """Contracts and law for this job: what is alike for all of its shape is answered once."""
+        spent = self._spent(shape, row, now) if self.limits else PLAIN[0]
+        ruled = self._answer(shape, (spent, ()), now, ledger)
+        if ruled.rules.only and row.refusals:
+            noes = yielded(self.contracts, ruled.rules, [self._refused(r) for r in row.refusals], now, row.episode)
+            if noes:
+                ruled = self._answer(shape, (spent, tuple(sorted(noes.items()))), now, ledger)
+        return ruled
+
+    def _answer(self, shape: ShapeBook, variant: Variant, now: int, ledger: LedgerRow) -> Ruled:
+        found = shape.ruled.get(variant)
+        if found is not None and (found.rules.expires_us is None or now < found.rules.expires_us):
+            return found
+        records, next_us = in_records(ledger.records, shape.shape, now)
+        down = {holder: present_between(since, now, ledger.absences) for holder, since in ledger.unreachable}
+        known = Known(records=records, down_us=down, spent=variant[0], noes=dict(variant[1]), next_us=next_us)
+        rules = compile_rules(self.contracts, self.providers, shape.shape, now, known)
+        for terms, digest in _all_terms(rules):
+            self.terms.setdefault(digest, terms)
+        if rules.expires_us is not None:
+            heapq.heappush(self.expiring, (rules.expires_us, shape.key))
+        made = shape.ruled[variant] = Ruled(rules)
+        return made
+
+    def _open_gates(self, row: JobRow, rules: Rules, now: int) -> tuple[Gate, ...]:
+        if not (rules.gates and row.refusals):
+            return rules.gates
+        return open_gates(rules, [self._refused(r) for r in row.refusals], now, row.episode)
+
+    def _refused(self, row: RefusalRow) -> Refused:
+        return Refused(
+            provider=row.provider, clause=row.clause, at_us=row.at, how=How(row.how), episode=row.episode,
+            terms_hash=row.terms, terms=self.terms.get(row.terms), reason=row.reason,
+        )  # fmt: skip
+
+    # ---- prices ----
+
+    def prices(self, rules: Rules) -> dict[str, int]:
+        """Cheapest lawful price by provider: quoted by the feed, else of the price book. Micro-dollars per GPU-hour."""
+        found: dict[str, int] = {}
+        for c in rules.candidates:
+            price = self.quote(c.provider, c.accelerator, c.regions)
+            price = c.list_price if price is None else price
+            if price is not None:
+                found[c.provider] = price
+        return found
+
+    def quote(self, provider: str, accelerator: str | None, regions: Iterable[str]) -> int | None:
+        """The cheapest quoted price in these regions, if the provider quotes any."""
+        quoted = self.quotes.get(provider)
+        if not quoted or accelerator is None:
+            return None
+        return min((quoted[(accelerator, r)] for r in regions if (accelerator, r) in quoted), default=None)
+
+    def set_prices(self, provider: str, rows: Mapping[tuple[str, str], int]) -> bool:
+        """A provider's quoted prices; whether they are others than before."""
+        if self.quotes.get(provider) == rows:
+            return False
+        self.quotes[provider] = dict(rows)
+        self.prices_version += 1
+        return True
+
+    # ---- totals of exemptions ----
+
+    def _spent(self, shape: ShapeBook, row: JobRow, now: int) -> frozenset[str]:
+        if shape.limiting is None:
+            shape.limiting = tuple(limiting(self.contracts, shape.shape))
+        return self.without_room(shape.limiting, row, shape.shape, now) if shape.limiting else PLAIN[0]
+
+    def without_room(self, keys: Iterable[str], row: JobRow, shape: Shape, now: int) -> frozenset[str]:
+        """Those exemptions whose total has no room for this job; a total equal to the limit has."""
+        full = []
+        for key in keys:
+            limit = self.limits.get(key)
+            if limit is None:
+                continue
+            used = self.totals.used(limit.account(row.job), now - limit.window_us)
+            if used + shape.gpu_ms > limit.most_ms:
+                full.append(key)
+        return frozenset(full)
+
+    def note_attempt(self, job: str, attempt: AttemptRow, shape: Shape) -> None:
+        """An attempt under exemptions was intended, or is over."""
+        tell = self.totals.note if attempt.ended_at is None else self.totals.correct
+        tell(self.accounts(job, attempt), job, attempt, shape)
+
+    def accounts(self, job: str, attempt: AttemptRow) -> list[str]:
+        """Under which totals an attempt counts."""
+        limits = (self.limits.get(key) for key in attempt.freed)
+        return [limit.account(job) for limit in limits if limit is not None]
+
+
+def _all_terms(rules: Rules) -> list[tuple[Terms, str]]:
+    return [(g.terms, g.terms_hash) for g in rules.gates] + [(c.terms, c.terms_hash) for c in rules.candidates]

@@ -1,0 +1,85 @@
+"""What an attester sends to put something on record, and how a record is shown.
+
+Called by the API, the SDK and `orchestrator record`. Each kind says what it needs; what it has no use for is refused,
+so that nobody believes that it counts.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, model_validator
+
+from orchestrator.model.documents.base import Document, load_data
+from orchestrator.model.documents.cases import Moment
+from orchestrator.model.documents.units import Integer, Text, Word, refuse
+from orchestrator.model.ids import is_job_id
+from orchestrator.model.record import Record, What
+
+Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
+_SUBJECT = {"project", "job", "job_class", "until", "clause"}
+_COMMON = {"what", "document", "approver"}
+NEEDS: dict[What, tuple[set[str], set[str]]] = {
+    What.CONSENT: ({"holder"}, _SUBJECT),
+    What.EVIDENCE: ({"name"}, _SUBJECT),
+    What.WAIVER: ({"holder", "gpus", "until"}, {"project", "job_class", "clause"}),
+    What.EVENT: ({"name"}, set()),
+    What.CLASS: ({"name", "job"}, set()),
+    What.OVERRIDE: ({"clause", "approver"}, _SUBJECT),
+}
+"""kind → (what it needs, what it may have besides a paper and an approver)."""
+
+
+class RecordDocument(Document):
+    """One thing to put on record. What is left out of its subject is any."""
+
+    what: What
+    name: Word | None = None
+    holder: Word | None = None
+    clause: Word | None = None
+    project: Word | None = None
+    job: Word | None = None
+    job_class: tuple[Word, ...] = Field(default=(), alias="class")
+    gpus: Annotated[Integer, Field(gt=0)] | None = None
+    until: Moment | None = None
+    document: Sha256 | None = None
+    approver: Text | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> RecordDocument:
+        needed, allowed = NEEDS[self.what]
+        given = {name for name in type(self).model_fields if getattr(self, name) not in (None, ())}
+        if missing := sorted(needed - given):
+            raise refuse("incomplete", f"a record of kind {self.what.value} lacks {_names(missing)}", "Add it")
+        if extra := sorted(given - needed - allowed - _COMMON):
+            raise refuse("no_use", f"a record of kind {self.what.value} has no use for {_names(extra)}", "Leave it out")
+        if self.job is not None and not is_job_id(self.job.upper()):
+            raise refuse("job_id", f"{self.job} is no job id", "`orchestrator jobs` lists them")
+        return self
+
+    def record(self, by: str) -> Record:
+        """The record, of this attester; its id and time are the ledger's."""
+        return Record(
+            id="",
+            what=self.what.value,
+            name=self.name or "",
+            holder=self.holder or "",
+            clause=self.clause or "",
+            project=self.project or "",
+            job=(self.job or "").upper(),
+            classes=self.job_class,
+            gpus=self.gpus,
+            until=self.until,
+            document=self.document or "",
+            approver=self.approver or "",
+            by=by,
+        )
+
+
+def _names(fields: list[str]) -> str:
+    return ", ".join("class" if name == "job_class" else name for name in fields)
+
+
+def record_from(data: Any) -> RecordDocument:
+    """A record from plain values; `DocumentError` with every problem."""
+    return load_data(RecordDocument, data)

@@ -1,0 +1,47 @@
+"""`orchestrator record` against a server: each kind, the listing, refusals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.served import Served
+
+KINDS = [
+    (["consent", "azure", "--project", "vision", "--clause", "msft/alone"], "azure", "project vision, msft/alone"),
+    (["evidence", "approved", "--class", "training"], "approved", "training"),
+    (["waiver", "azure", "--gpus", "8", "--until", "2100-01-01"], "azure", "up to 8 GPUs"),
+    (["event", "agi.declared"], "agi.declared", "every job"),
+    (["override", "msft/rofr", "--approver", "Ann"], "override", "msft/rofr"),
+]
+
+
+@pytest.mark.parametrize(("given", "what", "about"), KINDS, ids=[kind[0][0] for kind in KINDS])
+def test_each_kind_is_put_on_record_and_listed(
+    server: Served, cli: Run, given: list[str], what: str, about: str
+) -> None:
+    made = cli("record", *given)
+    assert made.exit_code == 0, made.output
+    (row,) = cli("record").stdout.splitlines()[1:]
+    assert made.stdout.strip() in row and what in row and about in row
+
+
+def test_of_a_paper_its_hash_is_kept(server: Served, cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("we consent")
+    cli("record", "consent", "azure", "--paper", str(tmp_path / "letter"))
+    (told,) = json.loads(cli("record", "list", "--json").stdout)
+    assert told["document"] == hashlib.sha256(b"we consent").hexdigest()
+
+
+def test_a_record_that_makes_no_sense_is_refused_with_what_is_wrong(server: Served, cli: Run) -> None:
+    ran = cli("record", "consent", "azure", "--job", "x")
+    assert ran.exit_code == 4 and "is no job id" in ran.stderr
+
+
+def test_help_teaches(home: Path, cli: Run) -> None:
+    assert "attester" in cli("record", "--help").stdout
+    assert "Example" in cli("record", "consent", "--help").stdout

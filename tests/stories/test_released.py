@@ -1,0 +1,335 @@
+"""Clauses that hold until something frees them: consent, a no, an outage, an event, an exemption. Whole lives."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.audit import audit
+from orchestrator.model import event as ev
+from orchestrator.model.job import JobState
+from orchestrator.model.offer import OfferOut, Reason
+from orchestrator.model.record import Record
+from orchestrator.simulate.world import Server, World, agreement, provider_document, submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.ledgers import MemoryLedger
+from orchestrator.testing.scripts import Script
+from tests.stories.words import attempts, ran
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+HOUR = 3600
+FULL = Script(offers=[do.Declines(for_s=60)] * 30)
+SILENT = Script(offers=[do.Silent()] * 200)
+
+
+def alone(*release: str, **more: Any) -> dict[str, Any]:
+    """Everything is azure's, until one of these."""
+    clause = {"id": "alone", "type": "exclusive", "release": list(release), **more.pop("clause", {})}
+    return agreement("azure", clause, **more)
+
+
+def right(*exempt: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A first right of zeus, who comes last in the market, with exemptions."""
+    return agreement("zeus", {"id": "rofr", "type": "first_right", "window": "15m", "exempt": list(exempt)}, **more)
+
+
+def told(world: World, job: str) -> list[str]:
+    """Who was offered the job, in order."""
+    return [e.provider for e in world.events(job) if isinstance(e, ev.OfferOpened)]
+
+
+def freed(world: World, job: str) -> list[tuple[str, str]]:
+    """(provider, why it could be asked) of each offer that a freed clause made possible."""
+    return [
+        (e.provider, f.exemption or f.how) for e in world.events(job) if isinstance(e, ev.OfferOpened) for f in e.freed
+    ]
+
+
+async def record(server: Server, what: str, by: str = "registrar", **more: Any) -> Record:
+    return await server.desk.record(Record(id="", what=what, by=by, **more))
+
+
+async def test_an_exclusive_holder_is_asked_again_and_again_and_nobody_else(a_world) -> None:
+    world = a_world({"azure": FULL, "oracle": Script()}, alone("consent"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(HOUR)
+        await server.desk.cancel(row.job, "test")
+        await until_over(server, row.job)
+    assert set(told(world, row.job)) == {"azure"} and len(told(world, row.job)) > 3
+
+
+async def test_a_consent_for_one_job_opens_the_market_for_it_alone(a_world) -> None:
+    world = a_world({"azure": FULL, "oracle": Script()}, alone("consent"))
+    async with world.server() as server:
+        mine, _ = await server.desk.submit(submission())
+        other, _ = await server.desk.submit(submission())
+        await asyncio.sleep(100)
+        await record(server, "consent", holder="azure", job=mine.job)
+        mine = await until_over(server, mine.job)
+        assert (await server.desk.job(other.job)).state in (JobState.QUEUED, JobState.OFFERING)
+        await server.desk.cancel(other.job, "test")
+        await until_over(server, other.job)
+    assert attempts(mine) == [("oracle", "done")] and ("oracle", "consent") in freed(world, mine.job)
+    assert set(told(world, other.job)) == {"azure"}
+
+
+async def test_a_consent_for_all_wakes_at_once_whoever_waits_and_ends_when_it_says(a_world) -> None:
+    world = a_world({"azure": FULL, "oracle": Script()}, alone("consent"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(1000)
+        at = world.clock.now_us()
+        await record(server, "consent", holder="azure", until=at + 100_000_000)
+        row = await until_over(server, row.job)
+        assert row.attempts[0].intended_at - at < 2_000_000
+        await asyncio.sleep(100)
+        late, _ = await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        await server.desk.cancel(late.job, "test")
+        await until_over(server, late.job)
+    assert "oracle" not in told(world, late.job)
+
+
+async def test_a_consent_survives_a_restart(a_world) -> None:
+    world = a_world({"azure": FULL, "oracle": Script()}, alone("consent"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await record(server, "consent", holder="azure", job=row.job)
+    async with world.server() as server:
+        assert attempts(await until_over(server, row.job)) == [("oracle", "done")]
+
+
+@pytest.mark.parametrize(
+    ("release", "reason", "gives"),
+    [
+        ("unmet_capacity", Reason.CAPACITY, "unmet_capacity"),
+        ("unmet_capacity", Reason.STRATEGIC, None),
+        ("holder_declined", Reason.STRATEGIC, "holder_declined"),
+        ("holder_declined", Reason.CAPACITY, "holder_declined"),
+        ("consent", Reason.CAPACITY, None),
+    ],
+)
+async def test_the_holders_own_no_frees_the_job_where_the_clause_lists_it(a_world, release, reason, gives) -> None:
+    azure = Script(offers=[do.Declines(reason=reason, after_s=1)] * 30)
+    world = a_world({"azure": azure, "oracle": Script()}, alone(release))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(200)
+        await server.desk.cancel(row.job, "test")
+        row = await until_over(server, row.job)
+    assert [p for p, _ in attempts(row)] == (["oracle"] if gives else [])
+    assert freed(world, row.job) == ([("oracle", gives)] if gives else [])
+
+
+async def test_an_exclusive_holders_silence_is_no_release(a_world) -> None:
+    world = a_world({"azure": SILENT, "oracle": Script()}, alone("holder_declined", "unmet_capacity"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(HOUR)
+        await server.desk.cancel(row.job, "test")
+        await until_over(server, row.job)
+    assert set(told(world, row.job)) == {"azure"}
+
+
+async def test_a_long_outage_of_the_holder_releases_and_its_return_ends_that(a_world) -> None:
+    azure = Script(scenes=[do.Unreachable(when=do.At(5), for_s=3 * HOUR)])
+    world = a_world({"azure": azure, "oracle": Script()}, alone("holder_outage", clause={"outageAfter": "1h"}))
+    async with world.server() as server:
+        await asyncio.sleep(20)
+        row, _ = await server.desk.submit(submission())
+        row = await until_over(server, row.job)
+        began = next(e.at for e in world.disk.events if e.kind == "HolderUnreachable")
+        assert 0 <= row.attempts[0].intended_at - began - HOUR * 1_000_000 < 30_000_000
+        assert attempts(row) == [("oracle", "done")]
+        await asyncio.sleep(3 * HOUR)
+        later, _ = await server.desk.submit(submission())
+        assert attempts(await until_over(server, later.job)) == [("azure", "done")]
+    assert freed(world, row.job) == [("oracle", "holder_outage")] and freed(world, later.job) == []
+
+
+async def test_our_own_absence_is_no_outage_of_the_holder(a_world) -> None:
+    azure = Script(scenes=[do.Unreachable(when=do.At(5))])
+    world = a_world({"azure": azure, "oracle": Script()}, alone("holder_outage", clause={"outageAfter": "1h"}))
+    async with world.server() as server:
+        await asyncio.sleep(20)
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(30)
+    await asyncio.sleep(2 * HOUR)
+    async with world.server() as server:
+        await asyncio.sleep(HOUR / 2)
+        assert (await server.desk.job(row.job)).attempts == ()
+        assert attempts(await until_over(server, row.job)) == [("oracle", "done")]
+
+
+async def test_a_holder_that_may_not_serve_releases_only_where_it_is_listed(a_world) -> None:
+    bound = alone("unlawful_for_holder")
+    law = {"id": "eu", "type": "residency", "select": {"residency": ["eu"]}, "operatorJurisdictionIn": ["EU"]}
+    term = bound["spec"]["contracts"][0]["term"]
+    bound["spec"]["contracts"].append({"id": "law", "term": term, "clauses": [law]})
+    there = provider_document(["azure", "oracle"], oracle={"operatorJurisdiction": "EU"})
+    world = a_world({"azure": Script(), "oracle": Script()}, bound, providers=there)
+    row = await ran(world, residency="eu")
+    assert told(world, row.job) == ["oracle"] and freed(world, row.job) == [("oracle", "unlawful_for_holder")]
+    assert told(world, (await ran(world)).job) == ["azure"]
+
+
+ENDS = [{"event": "agi", "quorum": 2, "attesters": ["ann", "bob", "cyd"]}]
+
+
+@pytest.mark.parametrize(
+    ("attested", "ended"),
+    [
+        ([("agi", "ann"), ("agi", "bob")], True),
+        ([("agi", "ann"), ("agi", "ann")], False),
+        ([("agi", "ann"), ("agi", "dan")], False),
+        ([("war", "ann"), ("war", "bob")], False),
+    ],
+)
+async def test_an_event_ends_a_clause_once_its_quorum_has_attested_it(a_world, attested, ended) -> None:
+    world = a_world({"azure": FULL, "oracle": Script()}, alone(endsOn=ENDS))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(200)
+        for event, by in attested:
+            await record(server, "event", by, name=event)
+        await asyncio.sleep(60)
+        await server.desk.cancel(row.job, "test")
+        await until_over(server, row.job)
+    assert ("oracle" in told(world, row.job)) is ended
+
+
+async def test_an_ended_right_stays_ended_over_restarts(a_world) -> None:
+    world = a_world({"zeus": Script(), "oracle": Script()}, right(endsOn=[{"event": "agi"}]))
+    async with world.server() as server:
+        await record(server, "event", name="agi")
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        row = await until_over(server, row.job)
+    assert {e.clause for e in world.events(row.job) if isinstance(e, ev.OfferOpened)} == {""}
+    assert freed(world, row.job)[0][1] == "ended"
+
+
+BUILD = {"id": "own", "because": "own_build", "select": {"labels": {"site": ["own"]}}, "evidence": ["approved"]}
+SMALL = {"id": "small", "because": "below_threshold", "select": {"gpuHours": {"lt": 64}}}
+
+
+async def test_a_label_exempts_nobody_without_the_evidence_of_an_attester(a_world) -> None:
+    world = a_world({"zeus": SILENT, "oracle": Script()}, right(BUILD))
+    async with world.server() as server:
+        mine, _ = await server.desk.submit(submission(labels={"site": "own"}))
+        other, _ = await server.desk.submit(submission(labels={"site": "own"}))
+        await asyncio.sleep(5)
+        assert told(world, mine.job) == told(world, other.job) == ["zeus"]
+        await record(server, "evidence", name="approved", job=mine.job, approver="Ann Other", document="ab" * 32)
+        third, _ = await server.desk.submit(submission(labels={"site": "own"}))
+        await record(server, "evidence", name="approved", job=third.job, approver="Ann Other")
+        await asyncio.sleep(HOUR)
+        rows = [await until_over(server, job.job) for job in (mine, other, third)]
+    assert [r.state for r in rows] == [JobState.SUCCEEDED] * 3
+    assert freed(world, mine.job) == [("oracle", "own")]
+    assert freed(world, other.job) == []
+    offers = [e for e in world.events(mine.job) if isinstance(e, ev.OfferOpened) and e.freed]
+    assert offers[0].freed[0].approver == "Ann Other" and offers[0].freed[0].because == "own_build"
+
+
+def limited(per: str, most: int = 32) -> dict[str, Any]:
+    return SMALL | {"maxGpuHoursPerWindow": [most, "7d"], "per": per}
+
+
+async def test_cutting_work_up_does_not_escape_the_right(a_world) -> None:
+    """Each job may use 8 GPU-hours, 32 may be exempt: equal to the limit passes, the fifth meets the gate."""
+    world = a_world({"zeus": SILENT, "oracle": Script()}, right(limited("set")), Work(steps=600))
+    async with world.server() as server:
+        jobs = [(await server.desk.submit(submission()))[0].job for _ in range(4)]
+        await asyncio.sleep(30)
+        fifth, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+    assert [told(world, job) for job in jobs] == [["oracle"]] * 4
+    assert told(world, fifth.job) == ["zeus"]
+
+
+async def test_what_was_not_used_is_given_back_at_the_end(a_world) -> None:
+    """The four end after a minute, and what they did not use is free again, also for a server that was not there."""
+    world = a_world({"zeus": SILENT, "oracle": Script()}, right(limited("set")), Work(steps=60))
+    async with world.server() as server:
+        for _ in range(4):
+            row, _ = await server.desk.submit(submission())
+            await until_over(server, row.job)
+    async with world.server() as server:
+        fifth, _ = await server.desk.submit(submission())
+        await until_over(server, fifth.job)
+        assert told(world, fifth.job) == ["oracle"]
+        long, _ = await server.desk.submit(submission(maxRuntime="4h"))  # 32 more, and some was used
+        await asyncio.sleep(10)
+    assert told(world, long.job) == ["zeus"]
+
+
+async def test_by_lineage_each_line_of_jobs_has_a_total_of_its_own(a_world) -> None:
+    world = a_world({"zeus": SILENT, "oracle": Script()}, right(limited("lineage", 8)), Work(steps=600))
+    async with world.server() as server:
+        jobs = [(await server.desk.submit(submission()))[0].job for _ in range(6)]
+        await asyncio.sleep(30)
+    assert [told(world, job) for job in jobs] == [["oracle"]] * 6
+
+
+async def test_of_many_offers_under_one_total_only_those_that_fit_are_used(a_world) -> None:
+    slow = Script(offers=lambda offer, n: do.Accepts(after_s=5))
+    world = a_world({"zeus": SILENT, "oracle": slow}, right(limited("set", 8)), Work(steps=600))
+    async with world.server() as server:
+        jobs = [(await server.desk.submit(submission(priority=n)))[0].job for n in range(3)]
+        await asyncio.sleep(60)
+        rows = [await server.desk.job(job) for job in jobs]
+    assert sorted(row.state for row in rows) == [JobState.OFFERING, JobState.OFFERING, JobState.RUNNING]
+    assert [e.why for e in world.events() if isinstance(e, ev.OfferWithdrawn)] == ["exempt_total"] * 2
+
+
+async def test_a_waiver_costs_a_job_no_time_within_its_bounds(a_world) -> None:
+    world = a_world({"zeus": SILENT, "oracle": Script()}, right())
+    async with world.server() as server:
+        await record(server, "waiver", holder="zeus", classes=("training",), gpus=8)
+        small, _ = await server.desk.submit(submission())
+        large, _ = await server.desk.submit(submission(workers={"count": 2, "gpus": 8, "accelerator": ["H100"]}))
+        small = await until_over(server, small.job)
+        await asyncio.sleep(5)
+        await server.desk.cancel(large.job, "test")
+        await until_over(server, large.job)
+    assert small.attempts[0].intended_at - small.submitted_at < 1_000_000
+    assert told(world, large.job) == ["zeus"] and freed(world, small.job) == [("oracle", "waived")]
+
+
+async def test_an_attester_settles_the_class_of_a_job(a_world) -> None:
+    """Offered to the holder of the class that its document claims; of another it is free: that offer is taken back."""
+    classes: list[str] = []
+
+    def notes(offer: OfferOut, _: int) -> do.Say:
+        classes.append(offer.workload)
+        return do.Accepts()
+
+    clause = {"select": {"class": ["training"]}}
+    world = a_world({"azure": SILENT, "oracle": Script(offers=notes)}, alone("consent", clause=clause))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+        await record(server, "class", name="research", job=row.job)
+        row = await until_over(server, row.job)
+    assert told(world, row.job) == ["azure", "oracle"]
+    assert [e.why for e in world.events(row.job) if isinstance(e, ev.OfferWithdrawn)] == ["reclassified"]
+    assert classes == ["research"]
+
+
+async def test_an_override_frees_the_clause_that_it_names(a_world) -> None:
+    world = a_world({"azure": SILENT, "oracle": Script()}, alone())
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await record(server, "override", clause="agreement/alone", job=row.job, approver="C. Executive")
+        row = await until_over(server, row.job)
+    assert ("oracle", "override") in freed(world, row.job)
+    ledger = MemoryLedger(world.disk)
+    declared = audit(ledger.snapshot()).declared
+    await ledger.close()
+    assert {(b.clause, b.job, b.approver) for b in declared} == {("agreement/alone", row.job, "C. Executive")}
