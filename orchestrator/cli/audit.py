@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.adapters.ledger.sql import reading
-from orchestrator.bootstrap import ledger_path
+from orchestrator.bootstrap import ledger_place
 from orchestrator.cli.exits import EXIT_CODES, Exit
 from orchestrator.cli.witnesses import NoWitness, gather
 from orchestrator.core.audit.export import Export, NotAnExport, Source, assemble, export, lines, parse
@@ -77,7 +77,7 @@ def export_command(
     A standard-library program can check the chain. The server need not stop.
     """
     try:
-        with reading(ledger or ledger_path(load())) as snapshot:
+        with reading(ledger or ledger_place(load())) as snapshot:
             if out is None:
                 _write(export(snapshot))
             else:
