@@ -33,7 +33,7 @@ from benchmarks.plane import Plane, cpu_of, plane
 from orchestrator.adapters.ledger.sql import reading
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
-from orchestrator.bootstrap import App, build, ledger_path
+from orchestrator.bootstrap import App, build, ledger_place
 from orchestrator.cli.audit import audit
 from orchestrator.model.job import JobState
 from orchestrator.ports.desk import Submission
@@ -142,13 +142,13 @@ async def cluster(folder: Path, jobs: int, nodes: int, definition: Path | None) 
                 await app.stop()
         connection = parse_connection(NAME, connection_of(control.kubeconfig))
         bare = await floor(control, control.kubeconfig, connection, max(AT_ONCE // 10, jobs // FLOOR_PART))
-    with reading(ledger_path(settings)) as snapshot:
+    with reading(ledger_place(settings)) as snapshot:
         violations = audit(snapshot).violations
     said = str(definition.name) if definition else "a small one of the benchmark's own"
     return Clustered(
         **figures, jobs=jobs, nodes=nodes, definition=said, violations=violations, floor=bare, logs=logs,
         collector=os.environ.get("GOGC", ""),
-        file_system=file_system(folder), steadiness=_steadiness(ledger_path(settings)),
+        file_system=file_system(folder), steadiness=_steadiness(ledger_place(settings)),
     )  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def _cpu(control: Plane, operator_pid: int) -> dict[str, float]:
 
 
 def _declined(app: App) -> int:
-    kinds = count_events(ledger_path(app.settings))
+    kinds = count_events(ledger_place(app.settings))
     return kinds["OfferOpened"] - kinds.get("Intended", 0)
 
 

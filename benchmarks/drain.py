@@ -23,7 +23,7 @@ from benchmarks import world
 from benchmarks.machine import file_system, load, resident
 from benchmarks.pretended import Doors, factory
 from orchestrator.adapters.ledger.sql import reading
-from orchestrator.bootstrap import App, build, ledger_path
+from orchestrator.bootstrap import App, build, ledger_place
 from orchestrator.cli.audit import audit
 from orchestrator.model.job import AttemptState
 from orchestrator.ports.desk import Submission
@@ -127,7 +127,7 @@ async def start(folder: Path) -> Run:
     doors = Doors()
     app = await build(settings, factories={ADAPTER: factory(doors)})
     await app.start()
-    return Run(app, doors, Path(os.path.realpath(ledger_path(settings))))
+    return Run(app, doors, Path(os.path.realpath(ledger_place(settings))))
 
 
 async def drain(folder: Path, jobs: int, behind: int, *, audited: bool = False) -> Figures:

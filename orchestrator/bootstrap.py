@@ -116,7 +116,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
     """
     contracts, operators = load_documents(settings)
     stores = {name: StoreAccess(ref, open_store(ref, create=True)) for name, ref in store_refs(settings, operators)}
-    ledger = await SqlLedger.open(ledger_path(settings))
+    ledger = await SqlLedger.open(ledger_place(settings))
     clock, runtime = SystemClock(), RayJobs()
     engine_term: list[Engine] = []
     tools = Tools(
@@ -268,12 +268,15 @@ def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str,
     return made
 
 
-def ledger_path(settings: Settings) -> Path:
-    """Where the SQLite ledger lies; other databases are not served by this version."""
+def ledger_place(settings: Settings) -> Path | str:
+    """Where the ledger lies: an SQLite file, or the URL of a PostgreSQL database."""
     scheme, _, rest = settings.ledger_url.partition("://")
-    if scheme != "sqlite":
-        problem = Problem(
-            "ORCHESTRATOR_DATABASE_URL", f"{scheme} is not served by this version", "Use sqlite:///path", ""
-        )
-        raise DocumentError([problem], "the environment")
-    return Path(rest)
+    if scheme == "sqlite":
+        return Path(rest)
+    if scheme in ("postgresql", "postgres"):
+        return settings.ledger_url
+    problem = Problem(
+        "ORCHESTRATOR_DATABASE_URL", f"a ledger is not kept in {scheme!r}",
+        "Use sqlite:///path or postgresql://user:password@host:5432/name", "",
+    )  # fmt: skip
+    raise DocumentError([problem], "the environment")

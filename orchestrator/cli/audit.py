@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from orchestrator.adapters.ledger.sql import reading
-from orchestrator.bootstrap import ledger_path
+from orchestrator.bootstrap import ledger_place
 from orchestrator.cli.exits import EXIT_CODES, Exit
 from orchestrator.cli.witnesses import NoWitness, gather
 from orchestrator.core.audit.export import Export, NotAnExport, Source, assemble, export, lines, parse
@@ -94,7 +94,7 @@ def export_command(
         raise typer.BadParameter("--for already hides whatever is not the provider's; give one of them")
     disclosed = ForProvider(provider) if provider is not None else ButJobs(redacted) if redacted else None
     try:
-        with reading(ledger or ledger_path(load())) as snapshot:
+        with reading(ledger or ledger_place(load())) as snapshot:
             if out is None:
                 _write(export(snapshot, disclosed))
             else:

@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch
 from orchestrator.testing.check_ledger import record, row
 
 
-async def main(path: Path) -> None:
-    ledger = await SqlLedger.open(path)
+async def main(place: Place) -> None:
+    ledger = await SqlLedger.open(place)
     at = await ledger.last_at()
 
     async def one(n: int) -> None:
@@ -31,4 +32,4 @@ async def main(path: Path) -> None:
         n += 1 + n % 7
 
 
-asyncio.run(main(Path(sys.argv[1])))
+asyncio.run(main(sys.argv[1] if "://" in sys.argv[1] else Path(sys.argv[1])))

@@ -8,9 +8,11 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.core.chain import genesis, hash_body, link
 
 KILLS = 8
@@ -18,9 +20,9 @@ SEED = 20_261_101
 ROOT = Path(__file__).parents[2]
 
 
-def acknowledged_until_killed(path: Path, chance: random.Random) -> list[tuple[int, str, str]]:
+def acknowledged_until_killed(place: Place, chance: random.Random) -> list[tuple[int, str, str]]:
     """Run the server, kill it some reads after its first acknowledgement; all whole lines it wrote."""
-    command = [sys.executable, "-m", "tests.ledger.committing", str(path)]
+    command = [sys.executable, "-m", "tests.ledger.committing", str(place)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as server:
         assert server.stdout is not None
         told = os.read(server.stdout.fileno(), 1)
@@ -31,8 +33,8 @@ def acknowledged_until_killed(path: Path, chance: random.Random) -> list[tuple[i
     return [(int(seq), job, head) for seq, job, head in (line.split() for line in whole)]
 
 
-async def assert_whole(path: Path, acknowledged: list[tuple[int, str, str]]) -> None:
-    ledger = await SqlLedger.open(path)
+async def assert_whole(place: Place, acknowledged: list[tuple[int, str, str]]) -> None:
+    ledger = await SqlLedger.open(place)
     events = [e async for e in ledger.events()]
     chain, heads = genesis(ledger.ledger_id), set()
     for n, e in enumerate(events, start=1):
@@ -48,9 +50,9 @@ async def assert_whole(path: Path, acknowledged: list[tuple[int, str, str]]) -> 
     await ledger.close()
 
 
-async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    chance, acknowledged = random.Random(SEED), []
+async def test_nothing_acknowledged_is_lost(new_place: Callable[[], Place]) -> None:
+    place, chance, acknowledged = new_place(), random.Random(SEED), []
     for _ in range(KILLS):
-        acknowledged += acknowledged_until_killed(tmp_path / "l.db", chance)
-        await assert_whole(tmp_path / "l.db", acknowledged)
+        acknowledged += acknowledged_until_killed(place, chance)
+        await assert_whole(place, acknowledged)
     print(f"seed {SEED}: {KILLS} kills, {len(acknowledged)} acknowledged commits, none lost")

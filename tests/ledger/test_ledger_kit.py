@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch, Committed, Ledger
 from orchestrator.testing.check_ledger import Opener, check_ledger
 from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
@@ -19,12 +20,10 @@ def in_memory(kind: type[MemoryLedger] = MemoryLedger) -> Opener:
     return opener
 
 
-async def test_the_ledger_on_disk_keeps_all_promises(tmp_path: Path) -> None:
-    names = iter(range(100))
-
+async def test_the_ledger_in_a_database_keeps_all_promises(new_place: Callable[[], Place]) -> None:
     def factory() -> Opener:
-        path = tmp_path / f"{next(names)}.db"
-        return lambda: SqlLedger.open(path)
+        place = new_place()
+        return lambda: SqlLedger.open(place)
 
     assert await check_ledger(factory) == ()
 

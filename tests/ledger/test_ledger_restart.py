@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch, Ledger, LiveRow, Record
 from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
+from tests.ledger.postgres import Cluster
 
-texts = st.text(max_size=8)
+texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)  # PostgreSQL takes no NUL
 jobs = st.sampled_from(["", "J1", "J2", "J3"])
 rows = st.builds(LiveRow, job=jobs, project=texts, state=texts, body=st.binary(max_size=20), live=st.booleans())
 batches = st.builds(
@@ -41,8 +44,8 @@ async def seen(ledger: Ledger) -> Mapping[str, Any]:
     }
 
 
-async def live_through(path: Path, groups: list[list[Batch]]) -> None:
-    disk = await SqlLedger.open(path)
+async def live_through(place: Place, groups: list[list[Batch]]) -> None:
+    disk = await SqlLedger.open(place)
     story = MemoryLedger(MemoryDisk())
     for group in groups:
         await asyncio.gather(*(disk.commit(batch) for batch in group))
@@ -51,7 +54,7 @@ async def live_through(path: Path, groups: list[list[Batch]]) -> None:
     before, head = await seen(disk), await disk.head()
     assert before == await seen(story)
     await disk.close()
-    again = await SqlLedger.open(path)
+    again = await SqlLedger.open(place)
     assert (await seen(again), await again.head()) == (before, head)
     await again.close()
 
@@ -61,3 +64,13 @@ async def live_through(path: Path, groups: list[list[Batch]]) -> None:
 def test_a_restart_sees_the_same(groups: list[list[Batch]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(live_through(Path(folder) / "l.db", groups))
+
+
+@pytest.mark.postgresql
+def test_a_restart_on_postgresql_sees_the_same(postgres: Cluster) -> None:
+    @settings(max_examples=10, deadline=None, database=None)
+    @given(st.lists(st.lists(batches, max_size=4), max_size=4))
+    def lived(groups: list[list[Batch]]) -> None:
+        asyncio.run(live_through(postgres.new(), groups))
+
+    lived()

@@ -6,18 +6,17 @@ Made by the composition root; implements `ports.ledger.Ledger`. A read that star
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, exc, text
 
 from orchestrator.adapters.ledger.sql import rows as read
 from orchestrator.adapters.ledger.sql import schema
+from orchestrator.adapters.ledger.sql.database import Database, Place, database
 from orchestrator.adapters.ledger.sql.writer import Writer
 from orchestrator.ports.ledger import Batch, Committed, IdempotencyKey, LedgerError, LiveRow, StoredEvent
 
@@ -30,16 +29,16 @@ _READERS = 4
 
 
 class SqlLedger:
-    """A ledger file held by this server alone. Open with `SqlLedger.open`, end with `close`."""
+    """A ledger held by this server alone. Open with `SqlLedger.open`, end with `close`."""
 
-    def __init__(self, path: Path, held: int) -> None:
+    def __init__(self, kept: Database, let_go: Callable[[], None]) -> None:
         """Use `open`; blocks while the schema is brought up to date."""
-        self._lock = held
-        self._writing: Engine = schema.connect(path, writes=True)
+        self._database, self._let_go = kept, let_go
+        self._writing: Engine = kept.connect(writes=True)
         schema.upgrade(self._writing)
         self.ledger_id = schema.identity(self._writing)
         _forget_old_keys(self._writing)
-        self._reading: Engine = schema.connect(path, writes=False)
+        self._reading: Engine = kept.connect(writes=False)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
         self._writer = Writer(self._writing, self.ledger_id)
         self._writer.start()
@@ -47,18 +46,18 @@ class SqlLedger:
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
 
     @classmethod
-    async def open(cls, path: Path) -> SqlLedger:
-        """Open (and make, if need be) the ledger at `path`; `LedgerLocked` while another server holds it."""
-        return await asyncio.to_thread(cls._open, path)
+    async def open(cls, place: Place) -> SqlLedger:
+        """Open (and make, if need be) the ledger at a place; `LedgerLocked` while another server holds it."""
+        return await asyncio.to_thread(cls._open, place)
 
     @classmethod
-    def _open(cls, path: Path) -> SqlLedger:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = schema.lock(path)
+    def _open(cls, place: Place) -> SqlLedger:
+        kept = database(place)
+        let_go = kept.hold()
         try:
-            return cls(path, held)
+            return cls(kept, let_go)
         except BaseException:
-            os.close(held)
+            let_go()
             raise
 
     async def commit(self, batch: Batch) -> Committed:
@@ -126,8 +125,8 @@ class SqlLedger:
         return self._writer.head.at
 
     async def durability(self) -> Mapping[str, str]:
-        """What the database itself says of its durability: journal_mode, synchronous."""
-        return await asyncio.to_thread(_durability, self._writing)
+        """What the database itself says of its durability."""
+        return await asyncio.to_thread(self._database.durability, self._writing)
 
     async def close(self) -> None:
         """Write what was accepted, let go of connections and lock. Harmless when repeated."""
@@ -141,7 +140,7 @@ class SqlLedger:
         self._readers.shutdown()
         self._reading.dispose()
         self._writing.dispose()
-        os.close(self._lock)
+        self._let_go()
 
     def _write(self, batch: Batch | None) -> asyncio.Future[Any]:
         if self._closed:
@@ -159,14 +158,6 @@ class SqlLedger:
                 return question(connection)
         except exc.DBAPIError as broken:
             raise schema.unavailable("reading the ledger", broken) from broken
-
-
-def _durability(engine: Engine) -> Mapping[str, str]:
-    names = ("off", "normal", "full", "extra")
-    with engine.connect() as connection:
-        journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
-        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
-    return {"journal_mode": str(journal), "synchronous": names[synchronous]}
 
 
 def _forget_old_keys(engine: Engine) -> None:

@@ -36,7 +36,7 @@ class Group(Struct):
     specs: dict[str, bytes] = field(default_factory=dict)
     jobs: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
-    keys: Rows = field(default_factory=list)
+    keys: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
     presence: int | None = None
 
 
@@ -79,6 +79,6 @@ def _project(group: Group, batch: Batch, last: dict[str, int]) -> None:
     group.specs.update(batch.specs)
     for name, amount in batch.counters.items():
         group.counters[name] = group.counters.get(name, 0) + amount
-    group.keys.extend((k.project, k.key, k.body_digest, k.job, k.expires) for k in batch.keys)
+    group.keys.update(((k.project, k.key), (k.project, k.key, k.body_digest, k.job, k.expires)) for k in batch.keys)
     if batch.presence is not None:
         group.presence = batch.presence

@@ -15,10 +15,17 @@ from orchestrator.ports.ledger import IdempotencyKey, LiveRow, StoredEvent
 
 _ROW = "SELECT job, project, state, body, live FROM jobs_live"
 _EVENT = (
-    "SELECT e.seq, e.at, e.kind, e.project, e.job, b.bytes, coalesce(b.salt, x''), e.body_hash, e.chain "
+    "SELECT e.seq, e.at, e.kind, e.project, e.job, b.bytes, coalesce(b.salt, ?), e.body_hash, e.chain "
     "FROM events e LEFT JOIN bodies b ON b.seq = e.seq"
 )
 _PAGE = 1000
+
+
+def _ask(connection: Connection, query: str, *values: object) -> Any:
+    """Put a question, its values marked by `?`, the way the database's driver marks them."""
+    if connection.dialect.paramstyle != "qmark":
+        query = query.replace("?", "%s")
+    return connection.exec_driver_sql(query, values)
 
 
 def _row(found: Sequence[Any]) -> LiveRow:
@@ -28,18 +35,18 @@ def _row(found: Sequence[Any]) -> LiveRow:
 
 def live_rows(connection: Connection) -> list[LiveRow]:
     """Every live row and the ledger's own."""
-    found = connection.exec_driver_sql(f"{_ROW} WHERE live ORDER BY job")
+    found = _ask(connection, f"{_ROW} WHERE live ORDER BY job")
     return [LiveRow(job, project, state, body) for job, project, state, body, _ in found]
 
 
 def all_rows(connection: Connection) -> Iterator[LiveRow]:
     """Every row, live or not, by job."""
-    return map(_row, connection.exec_driver_sql(f"{_ROW} ORDER BY job"))
+    return map(_row, _ask(connection, f"{_ROW} ORDER BY job"))
 
 
 def row(connection: Connection, job: str) -> LiveRow | None:
     """One job's row."""
-    found = connection.exec_driver_sql(f"{_ROW} WHERE job = ?", (job,)).first()
+    found = _ask(connection, f"{_ROW} WHERE job = ?", job).first()
     return _row(found) if found else None
 
 
@@ -58,18 +65,18 @@ def page(
     if before is not None:
         where, values = [*where, "job < ?"], [*values, before]
     query = f"{_ROW} WHERE {' AND '.join(where)} ORDER BY job DESC LIMIT ?"
-    return [_row(found) for found in connection.exec_driver_sql(query, (*values, limit))]
+    return [_row(found) for found in _ask(connection, query, *values, limit)]
 
 
 def counters(connection: Connection) -> dict[str, int]:
     """All counters by key."""
-    found = connection.exec_driver_sql("SELECT name, value FROM counters")
+    found = _ask(connection, "SELECT name, value FROM counters")
     return {row[0]: row[1] for row in found}
 
 
 def spec(connection: Connection, digest: str) -> bytes | None:
     """A document by its digest."""
-    found = connection.exec_driver_sql("SELECT bytes FROM specs WHERE digest = ?", (digest,)).scalar()
+    found = _ask(connection, "SELECT bytes FROM specs WHERE digest = ?", digest).scalar()
     return None if found is None else bytes(found)
 
 
@@ -79,28 +86,28 @@ def specs(connection: Connection, digests: Sequence[str]) -> dict[str, bytes]:
     for start in range(0, len(digests), _PAGE):
         some = tuple(digests[start : start + _PAGE])
         query = f"SELECT digest, bytes FROM specs WHERE digest IN ({', '.join('?' * len(some))})"
-        found.update((digest, bytes(body)) for digest, body in connection.exec_driver_sql(query, some))
+        found.update((digest, bytes(body)) for digest, body in _ask(connection, query, *some))
     return found
 
 
 def key(connection: Connection, project: str, name: str) -> IdempotencyKey | None:
     """A submission's key."""
     query = "SELECT project, key, body_digest, job, expires FROM keys WHERE project = ? AND key = ?"
-    found = connection.exec_driver_sql(query, (project, name)).first()
+    found = _ask(connection, query, project, name).first()
     return IdempotencyKey(*found) if found else None
 
 
 def presence(connection: Connection) -> int | None:
     """The presence row's time."""
-    found = connection.exec_driver_sql("SELECT at FROM presence").scalar()
+    found = _ask(connection, "SELECT at FROM presence").scalar()
     return None if found is None else int(found)
 
 
 def events(connection: Connection, after: int, job: str | None, limit: int = _PAGE) -> list[StoredEvent]:
     """One page of events in order, of one job or of all."""
     if job is None:
-        found = connection.exec_driver_sql(f"{_EVENT} WHERE e.seq > ? ORDER BY e.seq LIMIT ?", (after, limit))
+        found = _ask(connection, f"{_EVENT} WHERE e.seq > ? ORDER BY e.seq LIMIT ?", b"", after, limit)
     else:
         query = f"{_EVENT} WHERE e.job = ? AND e.seq > ? ORDER BY e.seq LIMIT ?"
-        found = connection.exec_driver_sql(query, (job, after, limit))
+        found = _ask(connection, query, b"", job, after, limit)
     return [StoredEvent(*each) for each in found]

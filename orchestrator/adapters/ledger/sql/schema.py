@@ -1,68 +1,23 @@
-"""How is a ledger file opened: connections as durable as promised, the schema brought up to date, one server alone?
+"""Is a ledger's schema up to date, which ledger is it, and what does the database's error mean?
 
-Called by `ledger` and `snapshot`. Never touches events. The lock is a file beside the ledger, let go by the system
-when its server dies however it dies, so nobody ever has to remove it by hand.
+Called by `ledger` and `snapshot` when a ledger is opened, and wherever a statement fails. Never touches events.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, exc, text
+from sqlalchemy import Engine, exc, text
 
-from orchestrator.ports.ledger import LedgerError, LedgerLocked, LedgerUnavailable
+from orchestrator.ports.ledger import LedgerError, LedgerUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_WRITER = (
-    "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000", "cache_size=-65536", "temp_store=MEMORY"
-)  # fmt: skip
-"""4,000 pages (16 MiB) between checkpoints, which cost two more syncs each; 64 MiB keeps the live rows at hand. What a
-statement needs to take itself back lies in memory: as a temporary file it was 4 of 10 bytes that a commit wrote, and
-nothing ever reads it after a crash."""
-_READER = ("query_only=ON",)
-_DRIVER = {"timeout": 10.0, "isolation_level": None, "cached_statements": 256}
-"""Transactions are ours (see `_begin`); the writer's statements, of some thirty sizes a table, are kept parsed."""
-
-
-def connect(path: Path, *, writes: bool) -> Engine:
-    """An engine on the ledger file; readers cannot write, and wait for nobody."""
-    url = f"sqlite+pysqlite:///{path}"
-    engine = create_engine(url, connect_args=_DRIVER)
-    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
-
-    @event.listens_for(engine, "connect")
-    def _settings(connection: Any, _record: object) -> None:
-        for pragma in _WRITER if writes else _READER:
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def lock(path: Path) -> int:
-    """Take the ledger for this server, or `LedgerLocked` at once; closing the returned descriptor lets it go."""
-    try:
-        held = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as broken:
-        raise LedgerUnavailable(f"The ledger's folder cannot be used: {broken}. Check {path.parent}.") from broken
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as busy:
-        os.close(held)
-        raise LedgerLocked(
-            f"Another server already keeps the ledger {path}. Stop that server first, or give this one a ledger "
-            f"of its own; reading and `audit export` need no lock."
-        ) from busy
-    return held
+_UPGRADING = "SELECT pg_advisory_xact_lock(1329939784)"
+"""Servers that open a new database together take turns."""
 
 
 def upgrade(engine: Engine) -> None:
@@ -72,6 +27,8 @@ def upgrade(engine: Engine) -> None:
     config.set_main_option("path_separator", "os")
     try:
         with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(_UPGRADING)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as unknown:
@@ -89,15 +46,36 @@ def identity(engine: Engine) -> str:
         known = connection.execute(text("SELECT value FROM meta WHERE name = 'ledger_id'")).scalar()
         if known is not None:
             return str(known)
-        drawn = os.urandom(16).hex()
-        connection.execute(text("INSERT INTO meta (name, value) VALUES ('ledger_id', :id)"), {"id": drawn})
-        return drawn
+        drawn = {"id": os.urandom(16).hex()}
+        make = "INSERT INTO meta (name, value) VALUES ('ledger_id', :id) ON CONFLICT DO NOTHING"
+        connection.execute(text(make), drawn)
+        return str(connection.execute(text("SELECT value FROM meta WHERE name = 'ledger_id'")).scalar_one())
 
 
 def unavailable(doing: str, broken: exc.DBAPIError | OverflowError) -> LedgerUnavailable:
     """What the database says, as an error that names the remedy."""
     what = broken.orig if isinstance(broken, exc.DBAPIError) else broken
-    remedy = "Free disk space or repair the disk that holds the ledger; it may simply be tried again."
+    kept, remedy = "Nothing of it was kept.", _remedy(what)
+    if getattr(what, "sqlstate", "") is None:  # no word from PostgreSQL: the connection went
+        kept = "Whether it was kept is read back before anything else is done."
+    return LedgerUnavailable(f"The database failed while {doing}: {str(what).strip()}. {kept} {remedy}")
+
+
+_OF_STATE = {
+    "28": "Check user and password in the ledger's URL.",
+    "3D": "Make the database that the ledger's URL names, or name another.",
+    "42": "Give the ledger's URL a user who owns the tables, and a database that holds nothing else.",
+    "53": "Free disk space, memory or connections at the database server; it may simply be tried again.",
+}
+"""The first two letters of PostgreSQL's error codes that somebody can mend."""
+
+
+def _remedy(what: BaseException | None) -> str:
+    state = getattr(what, "sqlstate", "")
+    if state is None:
+        return "Check that the database runs and can be reached from here; it may simply be tried again."
+    if state:
+        return _OF_STATE.get(state[:2], "It may simply be tried again.")
     if "not a database" in str(what) or "unable to open" in str(what):
-        remedy = "Name the ledger's own file, in a folder that can be written."
-    return LedgerUnavailable(f"The database failed while {doing}: {what}. Nothing of it was kept. {remedy}")
+        return "Name the ledger's own file, in a folder that can be written."
+    return "Free disk space or repair the disk that holds the ledger; it may simply be tried again."

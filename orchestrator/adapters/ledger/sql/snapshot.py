@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from sqlalchemy import Connection, exc, text
 
 from orchestrator.adapters.ledger.sql import rows as read
 from orchestrator.adapters.ledger.sql import schema
-from orchestrator.ports.ledger import LedgerError, LiveRow, StoredEvent
+from orchestrator.adapters.ledger.sql.database import Place, database
+from orchestrator.ports.ledger import LiveRow, StoredEvent
 
 
 class Snapshot:
@@ -45,11 +45,9 @@ class Snapshot:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Snapshot]:
-    """The ledger at `path` as of now; `LedgerError` if there is none."""
-    if not path.exists():
-        raise LedgerError(f"There is no ledger at {path}. Name the file that the server was started with.")
-    engine = schema.connect(path, writes=False)
+def reading(place: Place) -> Iterator[Snapshot]:
+    """The ledger at `place` as of now; `LedgerError` if there is none."""
+    engine = database(place).moment()
     try:
         with engine.begin() as connection:
             yield Snapshot(connection)

@@ -21,6 +21,8 @@ from orchestrator.adapters.ledger.sql import tables
 
 SIZES = (256, 32)
 """Rows of one statement, and what is left over in one more: a small commit has one statement a table."""
+_ARRAYS = {int: "bigint", str: "text", bytes: "bytea", bool: "boolean"}
+"""What PostgreSQL calls the parts of an array; a narrower column takes them in."""
 
 # A statement of many rows that may fail alone keeps a copy of each page that it changes, to take back what it did.
 # These two need none: a number that is there already ends the whole transaction, as every failure here does.
@@ -49,6 +51,10 @@ META = _meta.on_conflict_do_update(index_elements=["name"], set_={"value": _meta
 
 def put(connection: Connection, statement: Insert, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows, each a tuple in the table's column order."""
+    if connection.dialect.name == "postgresql":
+        if rows:
+            connection.exec_driver_sql(_array_text(statement), tuple(map(list, zip(*rows, strict=True))))
+        return
     start = 0
     while (left := len(rows) - start) > 0:
         size = next((size for size in SIZES if size <= left), left)
@@ -63,3 +69,11 @@ def _text(statement: Insert, rows: int) -> str:
     marks = f"({', '.join('?' * len(statement.table.c))})"
     head, _, tail = str(statement.compile(dialect=sqlite.dialect())).partition(marks)
     return f"{head}{', '.join([marks] * rows)}{tail}"
+
+
+@cache
+def _array_text(statement: Insert) -> str:
+    """The statement's text for PostgreSQL: one array a column, however many rows; both speak one ON CONFLICT."""
+    head, _, tail = _text(statement, 1).partition("VALUES (")
+    arrays = ", ".join(f"%b::{_ARRAYS[column.type.python_type]}[]" for column in statement.table.c)
+    return f"{head.replace(' OR ROLLBACK', '')}SELECT * FROM unnest({arrays}){tail.partition(')')[2]}"

@@ -2,7 +2,7 @@
 
 `events` and `bodies` are apart so that one body can be disclosed or redacted while the chain still verifies.
 `jobs_live` is snapshot, read model and source of a restart in one; `body` holds canonical bytes, never a pickle.
-Plain column types only: the same metadata serves PostgreSQL.
+The same metadata serves SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 metadata = MetaData()
 # SQLite numbers rows by itself only for INTEGER; elsewhere a sequence number needs 64 bits.
 _Seq = BigInteger().with_variant(Integer(), "sqlite")
+# Ids are ordered by their bytes; a PostgreSQL database may have the order of some language.
+_Text = String().with_variant(String(collation="C"), "postgresql")
 
 events = Table(
     "events",
     metadata,
     Column("seq", _Seq, primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False),
-    Column("project", String, nullable=False),
-    Column("job", String, nullable=False),
-    Column("kind", String, nullable=False),
+    Column("project", _Text, nullable=False),
+    Column("job", _Text, nullable=False),
+    Column("kind", _Text, nullable=False),
     Column("body_hash", LargeBinary, nullable=False),
     Column("chain", LargeBinary, nullable=False),
     Index("events_of_job", "job", "seq"),
@@ -35,15 +37,15 @@ bodies = Table(
 specs = Table(
     "specs",
     metadata,
-    Column("digest", String, primary_key=True),
+    Column("digest", _Text, primary_key=True),
     Column("bytes", LargeBinary, nullable=False),
 )
 jobs_live = Table(
     "jobs_live",
     metadata,
-    Column("job", String, primary_key=True),
-    Column("project", String, nullable=False),
-    Column("state", String, nullable=False),
+    Column("job", _Text, primary_key=True),
+    Column("project", _Text, nullable=False),
+    Column("state", _Text, nullable=False),
     Column("live", Boolean, nullable=False),
     Column("applied_seq", _Seq, nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -52,16 +54,16 @@ jobs_live = Table(
 counters = Table(
     "counters",
     metadata,
-    Column("name", String, primary_key=True),
+    Column("name", _Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
 keys = Table(
     "keys",
     metadata,
-    Column("project", String, primary_key=True),
-    Column("key", String, primary_key=True),
-    Column("body_digest", String, nullable=False),
-    Column("job", String, nullable=False),
+    Column("project", _Text, primary_key=True),
+    Column("key", _Text, primary_key=True),
+    Column("body_digest", _Text, nullable=False),
+    Column("job", _Text, nullable=False),
     Column("expires", BigInteger, nullable=False),
 )
 presence = Table(
@@ -73,6 +75,6 @@ presence = Table(
 meta = Table(
     "meta",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("value", String, nullable=False),
+    Column("name", _Text, primary_key=True),
+    Column("value", _Text, nullable=False),
 )

@@ -146,7 +146,7 @@ def _write(connection: Connection, head: Head, requests: Sequence[Request]) -> H
     statements.put(connection, statements.SPECS, list(group.specs.items()))
     statements.put(connection, statements.JOBS, list(group.jobs.values()))
     statements.put(connection, statements.COUNTERS, list(group.counters.items()))
-    statements.put(connection, statements.KEYS, group.keys)
+    statements.put(connection, statements.KEYS, list(group.keys.values()))
     if group.presence is not None:
         statements.put(connection, statements.PRESENCE, [(1, group.presence)])
     return group.head

@@ -9,6 +9,7 @@ revision = "0001"
 down_revision = None
 
 _SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -23,9 +24,9 @@ def _append_only() -> None:
         "events",
         sa.Column("seq", _SEQ, primary_key=True, autoincrement=False),
         sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("project", sa.String, nullable=False),
-        sa.Column("job", sa.String, nullable=False),
-        sa.Column("kind", sa.String, nullable=False),
+        sa.Column("project", _TEXT, nullable=False),
+        sa.Column("job", _TEXT, nullable=False),
+        sa.Column("kind", _TEXT, nullable=False),
         sa.Column("body_hash", sa.LargeBinary, nullable=False),
         sa.Column("chain", sa.LargeBinary, nullable=False),
     )
@@ -38,7 +39,7 @@ def _append_only() -> None:
     )
     op.create_table(
         "specs",
-        sa.Column("digest", sa.String, primary_key=True),
+        sa.Column("digest", _TEXT, primary_key=True),
         sa.Column("bytes", sa.LargeBinary, nullable=False),
     )
 
@@ -46,9 +47,9 @@ def _append_only() -> None:
 def _projections() -> None:
     op.create_table(
         "jobs_live",
-        sa.Column("job", sa.String, primary_key=True),
-        sa.Column("project", sa.String, nullable=False),
-        sa.Column("state", sa.String, nullable=False),
+        sa.Column("job", _TEXT, primary_key=True),
+        sa.Column("project", _TEXT, nullable=False),
+        sa.Column("state", _TEXT, nullable=False),
         sa.Column("live", sa.Boolean, nullable=False),
         sa.Column("applied_seq", _SEQ, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
@@ -57,7 +58,7 @@ def _projections() -> None:
     op.create_index("jobs_live_only", "jobs_live", ["job"], sqlite_where=live, postgresql_where=live)
     op.create_table(
         "counters",
-        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("name", _TEXT, primary_key=True),
         sa.Column("value", sa.BigInteger, nullable=False),
     )
 
@@ -65,10 +66,10 @@ def _projections() -> None:
 def _server() -> None:
     op.create_table(
         "keys",
-        sa.Column("project", sa.String, primary_key=True),
-        sa.Column("key", sa.String, primary_key=True),
-        sa.Column("body_digest", sa.String, nullable=False),
-        sa.Column("job", sa.String, nullable=False),
+        sa.Column("project", _TEXT, primary_key=True),
+        sa.Column("key", _TEXT, primary_key=True),
+        sa.Column("body_digest", _TEXT, nullable=False),
+        sa.Column("job", _TEXT, nullable=False),
         sa.Column("expires", sa.BigInteger, nullable=False),
     )
     op.create_table(
@@ -78,6 +79,6 @@ def _server() -> None:
     )
     op.create_table(
         "meta",
-        sa.Column("name", sa.String, primary_key=True),
-        sa.Column("value", sa.String, nullable=False),
+        sa.Column("name", _TEXT, primary_key=True),
+        sa.Column("value", _TEXT, nullable=False),
     )

@@ -1,0 +1,47 @@
+"""Which database holds a ledger, and how is it opened? SQLite by a path, PostgreSQL by a URL; the rest of us asks here.
+
+Called by `ledger` and `snapshot`. What the two databases do differently is in `sqlite` and `postgres`, and nowhere else
+but in the texts of `statements`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from sqlalchemy import Engine
+
+Place: TypeAlias = Path | str
+"""Where a ledger lies: an SQLite file, or `postgresql://user@host/name`."""
+
+
+class Database(Protocol):
+    """One place at which a ledger is kept."""
+
+    def connect(self, *, writes: bool) -> Engine:
+        """An engine; connections of one that does not write cannot write. `LedgerError` if there can be none."""
+        ...
+
+    def moment(self) -> Engine:
+        """An engine whose every transaction sees one moment and writes nothing; `LedgerError` if there is no ledger."""
+        ...
+
+    def hold(self) -> Callable[[], None]:
+        """Take the ledger for this server, or `LedgerLocked` at once; what is returned lets it go."""
+        ...
+
+    def durability(self, engine: Engine) -> dict[str, str]:
+        """What the database itself says of how durable a commit is."""
+        ...
+
+
+def database(place: Place) -> Database:
+    """The database at a place."""
+    if isinstance(place, Path):
+        from orchestrator.adapters.ledger.sql.sqlite import Sqlite
+
+        return Sqlite(place)
+    from orchestrator.adapters.ledger.sql.postgres import Postgres
+
+    return Postgres(place)

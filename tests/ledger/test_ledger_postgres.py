@@ -1,0 +1,109 @@
+"""A ledger on PostgreSQL: what its operator is told, what a snapshot sees, and how durable it is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from orchestrator.adapters.ledger.sql import SqlLedger, reading
+from orchestrator.adapters.ledger.sql.database import database
+from orchestrator.adapters.ledger.sql.tables import metadata
+from orchestrator.bootstrap import ledger_place
+from orchestrator.model.documents import DocumentError
+from orchestrator.ports.ledger import Batch, LedgerError, LedgerLocked, LedgerUnavailable
+from orchestrator.settings import Settings
+from orchestrator.testing.check_ledger import record, row
+from tests.ledger.postgres import Cluster
+
+pytestmark = pytest.mark.postgresql
+
+
+async def test_a_second_server_is_refused_but_may_read(postgres: Cluster) -> None:
+    url = postgres.new()
+    ledger = await SqlLedger.open(url)
+    await ledger.commit(Batch(records=[record(1)], rows=[row("J1")], counters={"c": 1}, specs={"d": b"x"}))
+    with pytest.raises(LedgerLocked, match="Stop that server first"):
+        await SqlLedger.open(url)
+    with reading(url) as seen:
+        await ledger.commit(Batch(records=[record(2)]))
+        assert [e.seq for e in seen.events()] == [1], "a snapshot is one moment"
+        assert (list(seen.rows()), seen.counters(), seen.spec("d")) == ([row("J1")], {"c": 1}, b"x")
+        assert seen.ledger_id == ledger.ledger_id
+    await ledger.close()
+
+
+async def test_a_number_that_somebody_else_has_taken_ends_the_whole_transaction(postgres: Cluster) -> None:
+    url = postgres.new()
+    ledger = await SqlLedger.open(url)
+    await ledger.commit(Batch(records=[record(1)]))
+    name = url.partition("@/")[2].partition("?")[0]
+    postgres.ask(name, "INSERT INTO events SELECT 400, at, project, job, kind, body_hash, chain FROM events")
+    with pytest.raises(LedgerUnavailable, match="duplicate key"):
+        await ledger.commit(Batch(records=[record(2)] * 600, rows=[row("J2")], counters={"c": 1}))
+    assert [event.seq async for event in ledger.events()] == [1, 400]
+    assert (await ledger.row("J2"), await ledger.counters()) == (None, {})
+    assert (await ledger.commit(Batch(records=[record(2)] * 600))).first_seq == 401
+    await ledger.close()
+
+
+async def test_it_is_durable_whatever_the_database_s_default_is(postgres: Cluster) -> None:
+    url = postgres.new()
+    name = url.partition("@/")[2].partition("?")[0]
+    postgres.ask("postgres", f"ALTER DATABASE {name} SET synchronous_commit = off")
+    ledger = await SqlLedger.open(url)
+    assert await ledger.durability() == {"synchronous_commit": "on", "fsync": "on"}
+    await ledger.close()
+
+
+async def test_migrations_make_exactly_the_tables(postgres: Cluster) -> None:
+    url = postgres.new()
+    await (await SqlLedger.open(url)).close()
+    with database(url).connect(writes=False).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+async def test_a_ledger_of_a_newer_version_is_refused(postgres: Cluster) -> None:
+    url = postgres.new()
+    await (await SqlLedger.open(url)).close()
+    postgres.ask(url.partition("@/")[2].partition("?")[0], "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(LedgerError, match="newer version"):
+        await SqlLedger.open(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://here:none/ledger", "cannot be read. Write postgresql://"),
+        ("postgresql://here", "names no PostgreSQL database"),
+        ("postgresql://u:hidden@127.0.0.1:1/ledger", "Check that the database runs and can be reached"),
+    ],
+)
+async def test_a_url_that_leads_nowhere(url: str, said: str) -> None:
+    with pytest.raises(LedgerError, match=said) as told:
+        await SqlLedger.open(url)
+    assert "hidden" not in str(told.value)
+
+
+async def test_a_database_that_is_not_there(postgres: Cluster) -> None:
+    with pytest.raises(LedgerUnavailable, match="database"):
+        await SqlLedger.open(postgres.url("nowhere"))
+    with pytest.raises(LedgerError, match="no ledger in this database"), reading(postgres.new()):
+        pass
+
+
+async def test_the_driver_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(LedgerError, match=r"pip install 'first-refusal\[postgresql\]'"):
+        await SqlLedger.open("postgresql://here/ledger")
+
+
+def test_the_setting_that_names_it(tmp_path: Path) -> None:
+    url = "postgresql://user@db/ledger"
+    assert ledger_place(Settings(home=tmp_path, database_url=url)) == url
+    assert ledger_place(Settings(home=tmp_path)) == tmp_path / "ledger.db"
+    with pytest.raises(DocumentError, match="mysql"):
+        ledger_place(Settings(home=tmp_path, database_url="mysql://user@db/ledger"))
