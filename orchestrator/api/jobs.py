@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.api.access import PROJECT, Caller, Scope
+from orchestrator.api.access import Caller, Scope
 from orchestrator.api.admission import CANONICAL_TYPE, EXAMPLE, Admission, refused_job
 from orchestrator.api.explaining import explain_view
 from orchestrator.api.projections import job_view, offer_views
 from orchestrator.api.projects import JobId, of_job, of_some, rows_of
+from orchestrator.model.documents.job import PROJECT
 from orchestrator.model.documents.views import ExplainView, FieldError, JobView, OfferView, Page, ProblemView
 from orchestrator.ports.desk import Desk, Refused, Submission
 from orchestrator.ports.ledger import StoredEvent
