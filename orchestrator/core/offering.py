@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from orchestrator.core.book import Book
 from orchestrator.core.lifecycle import MAX_LATE, last_epoch, open_offer
 from orchestrator.core.ranking import covers
+from orchestrator.core.recording import on_covers
 from orchestrator.core.shapebook import GATED_WIDTH, Queue, ShapeBook, urgency
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
@@ -205,10 +206,12 @@ def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> 
     if reason is Reason.CAPACITY and not gated:
         until = until or turn.now + DEFAULT_UNTIL
         shape.widths[provider] = 1
-    turn.emit(row.job, ev.OfferAnswered(
+    row = turn.emit(row.job, ev.OfferAnswered(
         n=n, accepted=False, reason=reason.value, scope=answer.scope.value, until=until, detail=answer.detail[:200],
         provider_at=answer.provider_at,
     ))  # fmt: skip
+    if answer.covers is not None:
+        on_covers(turn, row, provider, answer.covers)
 
 
 def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:

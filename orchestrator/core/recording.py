@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 
 from orchestrator.core.clauses import selects
-from orchestrator.core.known import concerns, with_record
+from orchestrator.core.known import concerns, with_record, within
 from orchestrator.core.lifecycle import JOB_MOVES, open_offer
 from orchestrator.core.releases import minds_outage
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
+from orchestrator.model.offer import Covers
 from orchestrator.model.placement import Shape, shape_bytes
-from orchestrator.model.record import Record, What
+from orchestrator.model.record import Record, What, about
 
 
 def on_record(turn: Turn, record: Record) -> None:
@@ -30,9 +31,36 @@ def on_record(turn: Turn, record: Record) -> None:
     if row is not None:
         _reshape(turn, row, record)
         return
+    _wake(turn, record)
+
+
+def _wake(turn: Turn, record: Record) -> None:
     for shape in list(turn.book.shapes.values()):
         if record.what == What.EVENT or concerns(record, shape.shape):
             turn.book.reconsider(shape)
+
+
+def on_covers(turn: Turn, row: JobRow, holder: str, covers: Covers) -> None:
+    """A holder's decline that covers more than its offer is its waiver (R16): on record, whose word it is, until when.
+
+    What it says of the clause that was offered; its open offers of covered jobs are taken back, for they ask in vain.
+    """
+    offer, contracts = row.offer, turn.book.rulebook.contracts
+    rights = [r for r in contracts.first_rights if r.holder == holder] if contracts else []
+    if offer is None or not rights or covers.until <= turn.now:
+        return
+    record = Record(
+        id=f"waiver-{offer_id(row.job, offer.n)}", what=What.WAIVER.value, holder=holder, clause=offer.clause,
+        classes=covers.classes, gpus=covers.gpus, until=covers.until, by=holder,
+    )  # fmt: skip
+    turn.emit_ledger(ev.Recorded(record))
+    for job in turn.book.offered(holder):
+        asked = turn.book.jobs[job]
+        shape, open_ = turn.book.shape_of(asked).shape, open_offer(asked)
+        if open_ and open_.clause and about(record, open_.clause) and within(record, shape) and concerns(record, shape):
+            turn.emit(job, ev.OfferWithdrawn(open_.n, "waived"))
+            turn.released.append((holder, offer_id(job, open_.n)))
+    _wake(turn, record)
 
 
 def _reshape(turn: Turn, row: JobRow, record: Record) -> None:
