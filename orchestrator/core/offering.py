@@ -232,10 +232,11 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     _grow(turn.book, row, offer.provider)
     epoch = last_epoch(row) + 1
     terms = turn.book.terms[offer.terms]
+    gates = passed_gates(row, rules, turn.now, offer.contract == turn.book.ledger.contract)
     turn.emit(row.job, ev.Intended(
         epoch=epoch, offer=n, provider=offer.provider, region=region, accelerator=accelerator, price=answer.price,
         hold=hold_for(terms, answer.price) if answer.price is not None else offer.hold,
-        contract=offer.contract, episode=row.episode, gates=passed_gates(row, rules, turn.now),
+        contract=offer.contract, episode=row.episode, gates=gates,
     ))  # fmt: skip
     if epoch > 1 and row.fenced < epoch:
         turn.emit(row.job, ev.Fencing(epoch, "launch"))
@@ -263,10 +264,15 @@ def _grow(book: Book, row: JobRow, provider: str) -> None:
     shape.parked.pop(provider, None)
 
 
-def passed_gates(row: JobRow, rules: Rules, now: int) -> tuple[ev.Gate, ...]:
-    """Every first right over this job, and by what it was passed for the offer that was just accepted."""
+def passed_gates(row: JobRow, rules: Rules, now: int, same_version: bool) -> tuple[ev.Gate, ...]:
+    """Every first right over this job, and by what it was passed for the offer that was just accepted.
+
+    Of an offer of an earlier contract version only its own: what the rules of today say was not asked then.
+    """
     offer = row.offer
     assert offer is not None, "an offer was just accepted"
+    if not same_version:
+        return (ev.Gate(offer.clause, offer.provider, "accepted", offer.n),) if offer.clause else ()
     found = []
     for gate in rules.gates:
         if gate.clause == offer.clause or gate.holder == offer.provider:

@@ -7,8 +7,12 @@ belongs to the shape); any other wakes the shapes that it concerns. Nothing here
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+
+from msgspec.structs import replace
 
 from orchestrator.core.clauses import selects
+from orchestrator.core.facts import Amended
 from orchestrator.core.known import concerns, with_record, within
 from orchestrator.core.lifecycle import JOB_MOVES, open_offer
 from orchestrator.core.releases import minds_outage
@@ -19,6 +23,9 @@ from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Covers
 from orchestrator.model.placement import Shape, shape_bytes
 from orchestrator.model.record import Record, What, about
+
+Labels = tuple[tuple[str, str], ...]
+"""The labels of a job that contracts select on, sorted."""
 
 
 def on_record(turn: Turn, record: Record) -> None:
@@ -70,6 +77,32 @@ def _reshape(turn: Turn, row: JobRow, record: Record) -> None:
         row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "reclassified"))
         turn.released.append((offer.provider, offer_id(row.job, offer.n)))
     reshape(turn, row, with_record(turn.book.known_shapes[row.shape], record))
+
+
+def relabel(turn: Turn, labels: Mapping[str, Labels]) -> None:
+    """These jobs are decided by other labels of theirs from here on."""
+    for job, seen in labels.items():
+        row = turn.book.jobs.get(job)
+        if row is not None and "Reshaped" in JOB_MOVES[row.state]:
+            reshape(turn, row, replace(turn.book.known_shapes[row.shape], labels=seen))
+
+
+def on_amended(turn: Turn, amended: Amended) -> None:
+    """Another contract version is in force: every shape is looked at anew. Open offers keep theirs (R13)."""
+    book = turn.book
+    digest = amended.contracts.digest if amended.contracts else ""
+    if digest == book.ledger.contract_digest:
+        return
+    turn.emit_ledger(ev.ContractInForce(book.ledger.contract + 1, digest, amended.by))
+    if digest:
+        turn.documents[digest] = amended.document
+    book.rulebook.agree(amended.contracts)
+    relabel(turn, amended.labels)
+    for shape in list(book.shapes.values()):
+        book.reconsider(shape)
+        for job in sorted(shape.held):
+            turn.emit(job, ev.Resumed("change"))
+    on_reachability(turn)
 
 
 def reshape(turn: Turn, row: JobRow, shape: Shape) -> None:

@@ -21,6 +21,7 @@ SCOPES = {
     ("put", "/v1/packages/{digest}"): "submitter",
     ("post", "/v1/providers/check"): "operator",
     ("post", "/v1/records"): "attester",
+    ("post", "/v1/contracts"): "operator",
     ("post", "/v1/jobs/{job}/dump"): "submitter operator",
 }
 
