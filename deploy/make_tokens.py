@@ -12,7 +12,7 @@ import secrets
 
 SCOPES = {
     "owner": ["viewer", "submitter", "attester", "operator", "provider"],
-    "controller": ["viewer", "submitter"],
+    "controller": ["viewer", "submitter", "operator"],
     "viewer": ["viewer"],
 }
 

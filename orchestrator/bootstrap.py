@@ -25,7 +25,7 @@ from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
 from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.intake import intake, launch_spec
+from orchestrator.engine.intake import agreed, intake, launch_spec
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, threaded
 from orchestrator.model.documents.base import canonical_bytes
@@ -140,6 +140,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
             provider_document=canonical_bytes(operators),
             stores=stores,
             intake=intake(compiled, provider_set),
+            agreed=agreed(provider_set),
             launch_spec=launch_spec,
             io=threaded(),
             pace=pace or Pace(),

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
 from orchestrator.api.access import Caller, Scope, needs
+from orchestrator.api.amending import admit_contracts
 from orchestrator.api.problems import Denied
 from orchestrator.api.projections import provider_view
 from orchestrator.model.documents.views import CheckView, InForceView, Page, ProblemView, ProviderView
@@ -24,6 +25,7 @@ def router(desk: Desk, metrics: Metrics) -> APIRouter:
     routes = APIRouter()
     _health(routes, desk)
     _figures(routes, desk, metrics)
+    _amending(routes, desk)
     return routes
 
 
@@ -61,16 +63,41 @@ def _figures(routes: APIRouter, desk: Desk, metrics: Metrics) -> None:
     @routes.get("/v1/contracts", tags=["operator"])
     async def contracts(_: Caller = needs(Scope.VIEWER)) -> InForceView:
         """Which contract set and provider set decide now."""
-        head, row = await desk.head(), await desk.in_force()
-        return InForceView(
-            contract=row.contract,
-            contract_digest=row.contract_digest,
-            contract_document=await _document(desk, row.contract_digest),
-            providers=row.providers,
-            providers_digest=row.providers_digest,
-            providers_document=await _document(desk, row.providers_digest),
-            head=head,
-        )
+        return await _in_force(desk)
+
+
+def _amending(routes: APIRouter, desk: Desk) -> None:
+    said: dict[int | str, dict[str, Any]] = {
+        422: {"model": ProblemView, "description": "every reason for which the set is refused"},
+        503: {"model": ProblemView, "description": "another set is taking effect; see Retry-After"},
+    }
+    body = {"application/yaml": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}}
+
+    @routes.post(
+        "/v1/contracts", tags=["operator"], responses=said,
+        openapi_extra={"requestBody": {"required": True, "content": body}},
+    )  # fmt: skip
+    async def apply(request: Request, caller: Caller = needs(Scope.OPERATOR)) -> InForceView:
+        """Let a ContractSet take effect now, whole; open offers keep the version that they were opened with.
+
+        Each contract in it holds from its own term on. The set that is in force changes nothing.
+        """
+        document = await admit_contracts(desk, await request.body())
+        await desk.amend(document, caller.name)
+        return await _in_force(desk)
+
+
+async def _in_force(desk: Desk) -> InForceView:
+    head, row = await desk.head(), await desk.in_force()
+    return InForceView(
+        contract=row.contract,
+        contract_digest=row.contract_digest,
+        contract_document=await _document(desk, row.contract_digest),
+        providers=row.providers,
+        providers_digest=row.providers_digest,
+        providers_document=await _document(desk, row.providers_digest),
+        head=head,
+    )
 
 
 async def _document(desk: Desk, digest: str) -> Any:

@@ -1,7 +1,7 @@
 """`orchestrator contracts`: is this contract document right, what does it decide, and for whom?
 
-Called by contract officers before a document takes effect, and in CI. Reads files, asks core, prints;
-never talks to a server.
+Called by contract officers before a document takes effect, and in CI. Reads files, asks core, prints; only `apply`
+talks to a server.
 """
 
 from __future__ import annotations
@@ -152,6 +152,29 @@ def test(
         raise typer.Exit(Exit.FAILED)
     if strict and count[Verdict.NOT_ENFORCED]:
         raise typer.Exit(Exit.NOT_ENFORCED)
+
+
+@app.command()
+def apply(file: FilePath, as_json: AsJson = False) -> None:
+    """Let the contract set FILE take effect at the running server, whole and now.
+
+    Open offers keep the version that they were opened with; whatever is decided later obeys the new one. Each contract
+    in the set holds from the first day of its own term, so a change that is to come is a contract with a later term.
+    Drafts never gate. Everything wrong with the set is said at once, and then nothing changes (exit 4). It stays in
+    force over restarts, until another is applied or the server is started with another file. Needs a token with the
+    scope `operator`; test the set first: `orchestrator contracts test`.
+    """
+    from orchestrator.cli.jobs import PATIENCE_S
+    from orchestrator.sdk import Client
+
+    with Client(patience_s=PATIENCE_S) as client:
+        before = client.in_force()
+        after = client.apply_contracts(file.read_bytes())
+    if as_json:
+        _json(after.model_dump(mode="json", by_alias=True))
+        return
+    changed = "takes effect" if after.contract != before.contract else "is in force already"
+    typer.echo(f"{file} {changed}: version {after.contract}, sha256 {after.contract_digest}")
 
 
 _Report = tuple[Path, list[Outcome], list[tuple[str, str]]]

@@ -71,9 +71,7 @@ def _sets(registry: kopf.OperatorRegistry, server: Server) -> None:
         watch = server.watch(uid, dict(body.status))
         if not await raised(watch, stopped):
             return
-        change = sets.judged(watch.status, body, server.in_force, server.away, datetime.now(UTC))
-        watch.status.update(change)
-        patch.status.update(change)
+        patch.status.update(await sets.look(server, watch, body, datetime.now(UTC)))
 
     @kopf.on.event(*SETS, id="touch", registry=registry)
     def touch(type: str | None, uid: str, body: kopf.Body, **_: Any) -> None:

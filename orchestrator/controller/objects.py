@@ -55,17 +55,21 @@ def _with_remedy(problem: Problem, namespace: str) -> Problem:
     return problem._replace(remedy=remedy) if problem.code == "unpacked" else problem
 
 
+def plain_set(body: Object) -> dict[str, Any]:
+    """The contract set of an object as a file has it."""
+    meta = body["metadata"]
+    labels = {key: value for key, value in (meta.get("labels") or {}).items() if "/" not in key}
+    metadata = {"name": meta.get("name") or _generated(meta)} | ({"labels": labels} if labels else {})
+    return {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]}
+
+
 def contracts_of(body: Object) -> ContractSet:
     """The contract set that a ContractSet object holds. Raises `DocumentError` with every problem.
 
     Labels with a prefix are of tools that deploy objects, and no part of the document; so its digest is that of the
     file that it was applied from.
     """
-    meta = body["metadata"]
-    labels = {key: value for key, value in (meta.get("labels") or {}).items() if "/" not in key}
-    metadata = {"name": meta.get("name") or _generated(meta)} | ({"labels": labels} if labels else {})
-    plain = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]}
-    found = contracts_from(plain)
+    found = contracts_from(plain_set(body))
     if missing := unenforced(found):
         raise DocumentError([_not_enforced(path, what) for path, what in missing])
     return found

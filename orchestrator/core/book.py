@@ -208,6 +208,10 @@ class Book:
         heap = self.providers[provider].deadlines
         return [entry for entry in heap if entry[0] <= polled_at and self._waits(entry[1], entry[2])]
 
+    def offered(self, provider: str) -> list[str]:
+        """Jobs with a delivered offer at a provider that is still open."""
+        return sorted({job for _, job, n in self.providers[provider].deadlines if self._waits(job, n)})
+
     def _waits(self, job: str, n: int) -> bool:
         row = self.jobs.get(job)
         return (

@@ -137,7 +137,6 @@ def _in_play(part: NotEnforced, case: Case, rules: Rules) -> bool:
 
 _IN_PLAY: Mapping[Part, Callable[[NotEnforced, Facts, bool], bool]] = {
     Part.FIRST_RIGHT: lambda part, facts, lawful: lawful,
-    Part.WAIVER: lambda part, facts, lawful: lawful,
     Part.BRIDGE: lambda part, facts, lawful: lawful and part.holder in facts.down_us,
     Part.REOFFER_IF: lambda part, facts, lawful: any(no.provider == part.holder for no in facts.refusals),
     Part.MOST_FAVOURED: lambda part, facts, lawful: bool(facts.prices),

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from orchestrator.core.clauses import applies, in_force
 from orchestrator.core.known import NOTHING, Known
 from orchestrator.core.releases import Weighed, outage_due, over, weigh
@@ -46,6 +48,7 @@ def compile_rules(
 ) -> Rules:
     """What holds for `shape` at `now_us`, until `Rules.expires_us`. No contracts: no gate, file order."""
     agreed = contracts or NO_CONTRACTS
+    known = replace(known, now_us=now_us)
     laws = tuple(law for law in agreed.laws if applies(law, shape, now_us) and not over(law, known))
     ceilings = tuple(clause for clause in agreed.ceilings if applies(clause, shape, now_us) and not over(clause, known))
     ceiling = effective_ceiling(shape, ceilings)
@@ -112,6 +115,8 @@ def _expires(agreed: Contracts, weighed: Iterable[Weighed], known: Known, now_us
     """When this answer stops being good by itself: a term's boundary, the end of a record, an outage long enough."""
     moments = [_next_boundary((*agreed.laws, *agreed.ceilings, *agreed.of_holders), now_us), known.next_us]
     moments += [outage_due(found.clause, known, now_us) for found in weighed]
+    waivers = (right.waiver.until_us for right in agreed.first_rights if right.waiver is not None)
+    moments += [moment for moment in waivers if moment > now_us]
     return _lowest(moment for moment in moments if moment is not None)
 
 

@@ -7,10 +7,12 @@ Python's collector need not walk them (`gc=False`), however many wait.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from msgspec import Struct
 
+from orchestrator.model.contract import Contracts
 from orchestrator.model.event import Accessed, Submitted
 from orchestrator.model.offer import Answer, LaunchReply, PriceRow, Receipt, Sighting, Undelivered
 from orchestrator.model.placement import Shape
@@ -51,6 +53,16 @@ class RecordWish(Struct, frozen=True, gc=False):
     """An attester puts something on record."""
 
     record: Record
+
+
+class Amended(Struct, frozen=True, kw_only=True, gc=False):
+    """Somebody applied another contract set."""
+
+    contracts: Contracts | None
+    document: bytes
+    by: str
+    labels: Mapping[str, tuple[tuple[str, str], ...]]
+    """job → the labels that this set selects on, where they differ from those of its shape."""
 
 
 class Due(Struct, frozen=True, gc=False):
@@ -220,7 +232,7 @@ class Billed(Struct, frozen=True, gc=False):
 
 
 Fact: TypeAlias = (
-    Wish | CancelWish | ResumeWish | VisitWish | RecordWish | Due | Delivery | Polled | PollFailed | Launched | Sighted
-    | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent
-    | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
+    Wish | CancelWish | ResumeWish | VisitWish | RecordWish | Amended | Due | Delivery | Polled | PollFailed | Launched
+    | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen
+    | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip

@@ -18,6 +18,7 @@ from orchestrator.model.record import Record, What
 class Known(Struct, frozen=True, kw_only=True):
     """Facts about jobs of one shape, at one moment."""
 
+    now_us: int = 0
     records: tuple[Record, ...] = ()
     """Those about jobs of this shape that count now, and every event."""
     down_us: Mapping[str, int] = {}
@@ -42,6 +43,11 @@ def concerns(record: Record, shape: Shape) -> bool:
     if record.job:
         return record.id in shape.records
     return record.project in ("", shape.project) and (not record.classes or shape.job_class in record.classes)
+
+
+def within(record: Record, shape: Shape) -> bool:
+    """Whether a waiver reaches to jobs as large as these."""
+    return record.gpus is None or shape.gpus <= record.gpus
 
 
 def with_record(shape: Shape, record: Record) -> Shape:

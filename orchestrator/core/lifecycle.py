@@ -146,8 +146,9 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
             return replace(row, term=term)
         case ev.ControllerAbsent(since=since, until=until):
             return replace(row, absences=(*row.absences, (since, until))[-MAX_ABSENCES:])
-        case ev.ContractInForce(n=n, digest=digest):
-            return replace(row, contract=n, contract_digest=digest)
+        case ev.ContractInForce(n=n, digest=digest, by=by):
+            before = row.contract_digest if row.contract_file is None else row.contract_file
+            return replace(row, contract=n, contract_digest=digest, contract_file=before if by else None)
         case ev.ProvidersInForce(n=n, digest=digest):
             return replace(row, providers=n, providers_digest=digest)
         case ev.Swept(key=key):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from orchestrator.core.book import Book
 from orchestrator.core.lifecycle import MAX_LATE, last_epoch, open_offer
 from orchestrator.core.ranking import covers
+from orchestrator.core.recording import on_covers
 from orchestrator.core.shapebook import GATED_WIDTH, Queue, ShapeBook, urgency
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
@@ -206,10 +207,12 @@ def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> 
     if reason is Reason.CAPACITY and not gated:
         until = until or turn.now + DEFAULT_UNTIL
         shape.widths[provider] = 1
-    turn.emit(row.job, ev.OfferAnswered(
+    row = turn.emit(row.job, ev.OfferAnswered(
         n=n, accepted=False, reason=reason.value, scope=answer.scope.value, until=until, detail=answer.detail[:200],
         provider_at=answer.provider_at,
     ))  # fmt: skip
+    if answer.covers is not None:
+        on_covers(turn, row, provider, answer.covers)
 
 
 def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
@@ -230,10 +233,11 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     _grow(turn.book, row, offer.provider)
     epoch = last_epoch(row) + 1
     terms = turn.book.terms[offer.terms]
+    gates = passed_gates(row, rules, turn.now, offer.contract == turn.book.ledger.contract)
     turn.emit(row.job, ev.Intended(
         epoch=epoch, offer=n, provider=offer.provider, region=region, accelerator=accelerator, price=answer.price,
         hold=hold_for(terms, answer.price) if answer.price is not None else offer.hold,
-        contract=offer.contract, episode=row.episode, gates=passed_gates(row, rules, turn.now),
+        contract=offer.contract, episode=row.episode, gates=gates,
     ))  # fmt: skip
     if epoch > 1 and row.fenced < epoch:
         turn.emit(row.job, ev.Fencing(epoch, "launch"))
@@ -261,10 +265,15 @@ def _grow(book: Book, row: JobRow, provider: str) -> None:
     shape.parked.pop(provider, None)
 
 
-def passed_gates(row: JobRow, rules: Rules, now: int) -> tuple[ev.Gate, ...]:
-    """Every first right over this job, and by what it was passed for the offer that was just accepted."""
+def passed_gates(row: JobRow, rules: Rules, now: int, same_version: bool) -> tuple[ev.Gate, ...]:
+    """Every first right over this job, and by what it was passed for the offer that was just accepted.
+
+    Of an offer of an earlier contract version only its own: what the rules of today say was not asked then.
+    """
     offer = row.offer
     assert offer is not None, "an offer was just accepted"
+    if not same_version:
+        return (ev.Gate(offer.clause, offer.provider, "accepted", offer.n),) if offer.clause else ()
     found = []
     for gate in rules.gates:
         if gate.clause == offer.clause or gate.holder == offer.provider:

@@ -13,7 +13,7 @@ from orchestrator.core import facts as f
 from orchestrator.core import failover
 from orchestrator.core.lifecycle import may_enter, open_offer
 from orchestrator.core.offering import on_answer, place
-from orchestrator.core.recording import on_reachability, on_record
+from orchestrator.core.recording import on_amended, on_reachability, on_record
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import undeliverable_at
 from orchestrator.model import event as ev
@@ -57,9 +57,13 @@ def on_fact(turn: Turn, fact: f.Fact) -> None:
 
 
 def _on_job_fact(turn: Turn, fact: f.Fact) -> None:
-    if isinstance(fact, f.RecordWish):
-        on_record(turn, fact.record)
-        return
+    match fact:
+        case f.RecordWish(record):
+            on_record(turn, record)
+            return
+        case f.Amended():
+            on_amended(turn, fact)
+            return
     job: str = fact.job  # type: ignore[union-attr]
     row = turn.book.jobs.get(job)
     if row is not None:

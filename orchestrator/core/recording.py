@@ -7,17 +7,25 @@ belongs to the shape); any other wakes the shapes that it concerns. Nothing here
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+
+from msgspec.structs import replace
 
 from orchestrator.core.clauses import selects
-from orchestrator.core.known import concerns, with_record
+from orchestrator.core.facts import Amended
+from orchestrator.core.known import concerns, with_record, within
 from orchestrator.core.lifecycle import JOB_MOVES, open_offer
 from orchestrator.core.releases import minds_outage
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
+from orchestrator.model.offer import Covers
 from orchestrator.model.placement import Shape, shape_bytes
-from orchestrator.model.record import Record, What
+from orchestrator.model.record import Record, What, about
+
+Labels = tuple[tuple[str, str], ...]
+"""The labels of a job that contracts select on, sorted."""
 
 
 def on_record(turn: Turn, record: Record) -> None:
@@ -30,9 +38,36 @@ def on_record(turn: Turn, record: Record) -> None:
     if row is not None:
         _reshape(turn, row, record)
         return
+    _wake(turn, record)
+
+
+def _wake(turn: Turn, record: Record) -> None:
     for shape in list(turn.book.shapes.values()):
         if record.what == What.EVENT or concerns(record, shape.shape):
             turn.book.reconsider(shape)
+
+
+def on_covers(turn: Turn, row: JobRow, holder: str, covers: Covers) -> None:
+    """A holder's decline that covers more than its offer is its waiver (R16): on record, whose word it is, until when.
+
+    What it says of the clause that was offered; its open offers of covered jobs are taken back, for they ask in vain.
+    """
+    offer, contracts = row.offer, turn.book.rulebook.contracts
+    rights = [r for r in contracts.first_rights if r.holder == holder] if contracts else []
+    if offer is None or not rights or covers.until <= turn.now:
+        return
+    record = Record(
+        id=f"waiver-{offer_id(row.job, offer.n)}", what=What.WAIVER.value, holder=holder, clause=offer.clause,
+        classes=covers.classes, gpus=covers.gpus, until=covers.until, by=holder,
+    )  # fmt: skip
+    turn.emit_ledger(ev.Recorded(record))
+    for job in turn.book.offered(holder):
+        asked = turn.book.jobs[job]
+        shape, open_ = turn.book.shape_of(asked).shape, open_offer(asked)
+        if open_ and open_.clause and about(record, open_.clause) and within(record, shape) and concerns(record, shape):
+            turn.emit(job, ev.OfferWithdrawn(open_.n, "waived"))
+            turn.released.append((holder, offer_id(job, open_.n)))
+    _wake(turn, record)
 
 
 def _reshape(turn: Turn, row: JobRow, record: Record) -> None:
@@ -42,6 +77,32 @@ def _reshape(turn: Turn, row: JobRow, record: Record) -> None:
         row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "reclassified"))
         turn.released.append((offer.provider, offer_id(row.job, offer.n)))
     reshape(turn, row, with_record(turn.book.known_shapes[row.shape], record))
+
+
+def relabel(turn: Turn, labels: Mapping[str, Labels]) -> None:
+    """These jobs are decided by other labels of theirs from here on."""
+    for job, seen in labels.items():
+        row = turn.book.jobs.get(job)
+        if row is not None and "Reshaped" in JOB_MOVES[row.state]:
+            reshape(turn, row, replace(turn.book.known_shapes[row.shape], labels=seen))
+
+
+def on_amended(turn: Turn, amended: Amended) -> None:
+    """Another contract version is in force: every shape is looked at anew. Open offers keep theirs (R13)."""
+    book = turn.book
+    digest = amended.contracts.digest if amended.contracts else ""
+    if digest == book.ledger.contract_digest:
+        return
+    turn.emit_ledger(ev.ContractInForce(book.ledger.contract + 1, digest, amended.by))
+    if digest:
+        turn.documents[digest] = amended.document
+    book.rulebook.agree(amended.contracts)
+    relabel(turn, amended.labels)
+    for shape in list(book.shapes.values()):
+        book.reconsider(shape)
+        for job in sorted(shape.held):
+            turn.emit(job, ev.Resumed("change"))
+    on_reachability(turn)
 
 
 def reshape(turn: Turn, row: JobRow, shape: Shape) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from orchestrator.core.clauses import selects
-from orchestrator.core.known import Known
+from orchestrator.core.known import Known, within
 from orchestrator.model.contract import (
     JUDGED,
     Because,
@@ -201,8 +201,10 @@ def _evidence(records: Iterable[Record], name: str, ref: str) -> Record | None:
 
 def _waived(clause: FirstRight, shape: Shape, known: Known) -> Freed | None:
     """The holder has refused all such work beforehand, within the bounds that it named (R16)."""
+    signed = clause.waiver
+    if signed and selects(signed.select, shape) and known.now_us < signed.until_us:
+        return _freed(clause, "waived", approver=clause.contract)
     for record in known.of(What.WAIVER):
-        within = record.gpus is None or shape.gpus <= record.gpus
-        if record.holder == clause.holder and about(record, clause.ref) and within:
+        if record.holder == clause.holder and about(record, clause.ref) and within(record, shape):
             return _by(clause, "waived", record)
     return None

@@ -72,7 +72,8 @@ class EngineDesk:
 
     def _take_in(self, wish: Submission, digest: str) -> tuple[str, asyncio.Future[None]]:
         engine, now = self._engine, self._engine.core.now
-        incoming = engine.wiring.intake(wish.document)
+        engine.check_room()
+        incoming = engine.agreed.intake(wish.document)
         job = self._new_id(now)
         key = IdempotencyKey(wish.project, wish.key, digest, job, now + KEY_LIFE) if wish.key else None
         event = replace(incoming.event, by=wish.by) if wish.by else incoming.event
@@ -113,6 +114,12 @@ class EngineDesk:
             raise Refused(f"job {job} is {row.state.value}, not held; only held jobs are resumed")
         await self._engine.wish(ResumeWish(job, by))
         return await self.job(job)
+
+    async def amend(self, document: bytes, by: str) -> LedgerRow:
+        """Let a contract set take effect."""
+        self._engine.check_room()
+        await self._engine.amend(self._engine.wiring.agreed(document), by)
+        return await self.in_force()
 
     async def record(self, record: Record) -> Record:
         """Put something on record; its id and time are ours. What stands there already is not said twice."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 
 from orchestrator.core.effects import Act, Effect, effects_of
-from orchestrator.core.facts import Billed, Delivery, Fact, Wish
+from orchestrator.core.facts import Amended, Billed, Delivery, Due, Fact, Wish
 from orchestrator.core.lifecycle import active
 from orchestrator.core.planner import finish, on_fact
 from orchestrator.core.turn import Turn
@@ -21,9 +21,9 @@ from orchestrator.engine.core import Core, log
 from orchestrator.engine.feed import Feed
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import ProviderLanes
-from orchestrator.engine.restart import first_turn, load_book, reshaped
+from orchestrator.engine.restart import first_turn, in_force, load_book, relabelled
 from orchestrator.engine.sweeper import Sweeper
-from orchestrator.engine.wiring import Wiring
+from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.ids import launch_key
 from orchestrator.model.job import TERMINAL, JobRow, JobState
@@ -45,6 +45,9 @@ class Engine:
         """Nothing is read or started yet."""
         self.wiring = wiring
         self.core: Core
+        self.agreed: Agreed
+        """The contract set that decides, and how jobs are read under it."""
+        self._amending = asyncio.Lock()
         self._batcher = Batcher()
         self._tasks: list[asyncio.Task[None]] = []
         self._lanes: dict[str, ProviderLanes] = {}
@@ -66,15 +69,16 @@ class Engine:
         wiring = self.wiring
         presence = await wiring.ledger.presence()
         self.counters.update(await wiring.ledger.counters())
-        book = await load_book(wiring, self.counters)
+        self.agreed = await in_force(wiring)
+        book = await load_book(wiring, self.agreed.contracts, self.counters)
         self.core = core = Core(wiring, book, await wiring.ledger.next_term())
         self._lanes = {n: ProviderLanes(core, p) for n, p in wiring.providers.items()}
         self._feeds = {n: Feed(core, p) for n, p in wiring.providers.items()}
         self.keeper = Keeper(core, self._bill)
         self._sweepers = {n: Sweeper(core, p, self._lanes[n], self.keeper) for n, p in wiring.providers.items()}
         turn = Turn(book, core.now)
-        shapes = await reshaped(wiring, book)
-        self._batcher.documents.update(first_turn(turn, wiring, core.term, presence, shapes))
+        labels = await relabelled(wiring, book, self.agreed.contracts)
+        first_turn(turn, wiring, self.agreed, term=core.term, presence=presence, labels=labels)
         finish(turn)
         await self._commit(turn)
         for row in list(book.jobs.values()):
@@ -287,6 +291,19 @@ class Engine:
         self.check_room()
         await self.or_failed(asyncio.ensure_future(self.core.told([fact])))
 
+    async def amend(self, agreed: Agreed, by: str) -> None:
+        """Let another contract set take effect; durable when done. Until then no job comes in, so that none is read by
+        the labels of one set and decided by another."""
+        async with self._amending:
+            await self.or_failed(
+                asyncio.ensure_future(self.core.told([Due("")]))
+            )  # whoever came earlier is in the book
+            core = self.core
+            labels = await relabelled(self.wiring, core.book, agreed.contracts)
+            fact = Amended(contracts=agreed.contracts, document=agreed.document, by=by, labels=labels)
+            await self.or_failed(asyncio.ensure_future(core.told([fact])))
+            self.agreed = agreed
+
     def take_in(self, wish: Wish, documents: Mapping[str, bytes], key: IdempotencyKey | None) -> asyncio.Future[None]:
         """Put a new job with its documents and key into the next turn; done when durable."""
         self._batcher.documents.update(documents)
@@ -298,6 +315,8 @@ class Engine:
         """`Busy` when no wish can be taken in now."""
         if self.failed is not None or self._stopping.is_set():
             raise Busy("the server is stopping; submit again when it is back")
+        if self._amending.locked():
+            raise Busy("another contract set is taking effect; submit again in a moment")
         if len(self.core.inbox) > INBOX_MOST:
             raise Busy("too many wishes at once; nothing was kept, submit again in a moment")
 

@@ -11,8 +11,11 @@ from functools import lru_cache
 
 import msgspec
 
-from orchestrator.engine.wiring import Incoming, LaunchSpec
+from orchestrator.engine.wiring import Agreed, Incoming, LaunchSpec
 from orchestrator.model.contract import Contracts, OnUnreachable, Policy, Providers
+from orchestrator.model.documents.base import load_canonical
+from orchestrator.model.documents.compile import compile_contracts
+from orchestrator.model.documents.contracts import ContractSet
 from orchestrator.model.documents.job import job_from_bytes, shape_of
 from orchestrator.model.event import Submitted
 from orchestrator.model.placement import Shape, shape_bytes
@@ -42,6 +45,19 @@ def intake(contracts: Contracts | None, providers: Providers) -> Callable[[bytes
         body = shape_bytes(shape)
         event = _event(document, job.metadata.name or "", shape, policy, body)
         return Incoming(event, shape, body)
+
+    return read
+
+
+def agreed(providers: Providers) -> Callable[[bytes], Agreed]:
+    """Reads contract sets from their canonical bytes, for these providers."""
+
+    def read(document: bytes) -> Agreed:
+        try:
+            contracts = compile_contracts(load_canonical(ContractSet, document)) if document else None
+        except ValueError as wrong:
+            raise Refused(f"the contract set cannot be read: {wrong}") from wrong
+        return Agreed(contracts, document, intake(contracts, providers))
 
     return read
 

@@ -12,10 +12,11 @@ from orchestrator.core.book import Book
 from orchestrator.core.counters import offered
 from orchestrator.core.failover import on_provider_down
 from orchestrator.core.lifecycle import JOB_MOVES, active, open_offer
-from orchestrator.core.recording import reshape
+from orchestrator.core.recording import Labels, relabel
 from orchestrator.core.turn import Turn
-from orchestrator.engine.wiring import Wiring
+from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
+from orchestrator.model.contract import Contracts
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row, ledger_row
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import Shape, Terms, parse_shape, parse_terms
@@ -33,11 +34,21 @@ class Inconsistent(Exception):
     """The ledger lacks something that its own rows cite: restore it from a backup."""
 
 
-async def load_book(wiring: Wiring, counters: Mapping[str, int]) -> Book:
-    """The book as of the last commit; `counters` are the ledger's own of that moment."""
+async def in_force(wiring: Wiring) -> Agreed:
+    """What decides from this start on: the server's own file, unless another set was applied since it took effect."""
     rows = await wiring.ledger.live_rows()
     own = next((ledger_row(r.body) for r in rows if r.job == ""), LedgerRow())
-    book = Book(wiring.contracts, wiring.provider_set, own)
+    file = wiring.contracts.digest if wiring.contracts else ""
+    if own.contract and own.contract_file == file:
+        return wiring.agreed(await _document(wiring, own.contract_digest) if own.contract_digest else b"")
+    return Agreed(wiring.contracts, wiring.contract_document, wiring.intake)
+
+
+async def load_book(wiring: Wiring, contracts: Contracts | None, counters: Mapping[str, int]) -> Book:
+    """The book as of the last commit, under the contracts that decide now; `counters` are the ledger's own of then."""
+    rows = await wiring.ledger.live_rows()
+    own = next((ledger_row(r.body) for r in rows if r.job == ""), LedgerRow())
+    book = Book(contracts, wiring.provider_set, own)
     book.head = (await wiring.ledger.head())[1]
     windows = {p.name: p.market_window_us for p in wiring.provider_set.providers}
     stated = await asyncio.gather(*(_capabilities(p) for p in wiring.providers.values()))
@@ -117,48 +128,57 @@ async def _document(wiring: Wiring, digest: str) -> bytes:
     return body
 
 
-async def reshaped(wiring: Wiring, book: Book) -> Mapping[str, Shape]:
-    """job → its shape, where another contract set came into force that selects on other labels of it."""
-    contracts = wiring.contracts
-    if (contracts.digest if contracts else "") == book.ledger.contract_digest:
-        return {}
-    selected = contracts.labels if contracts else frozenset()
-    found = {}
-    for row in book.jobs.values():
-        shape = book.known_shapes[row.shape]
-        seen = shape.labelled(await _document(wiring, row.spec), selected)
-        if seen != shape and row.state in RESHAPED:
-            found[row.job] = seen
+async def relabelled(wiring: Wiring, book: Book, contracts: Contracts | None) -> Mapping[str, Labels]:
+    """job → the labels that decisions see, where this contract set selects on other ones of it than its shape has.
+
+    The one walk over all live jobs, and only when a set selects on labels that the one before it did not.
+    """
+    selected = contracts.labels if contracts else frozenset[str]()
+    before = book.rulebook.contracts
+    if before is contracts:  # a start: what was in force before it is not known, only whether it was the same
+        same = (contracts.digest if contracts else "") == book.ledger.contract_digest
+    else:
+        same = selected == (before.labels if before else frozenset[str]())
+    found: dict[str, Labels] = {}
+    rows = [] if same else [row for row in book.jobs.values() if row.state in RESHAPED]
+    for at in range(0, len(rows), ROWS):
+        some = rows[at : at + ROWS]
+        documents = await wiring.ledger.specs({row.spec for row in some})
+        for row in some:
+            if row.spec not in documents:
+                raise Inconsistent(f"the ledger cites document {row.spec} and does not hold it")
+            shape = book.known_shapes[row.shape]
+            labels = shape.labelled(documents[row.spec], selected).labels
+            if labels != shape.labels:
+                found[row.job] = labels
     return found
 
 
 def first_turn(
-    turn: Turn, wiring: Wiring, term: int, presence: int | None, shapes: Mapping[str, Shape]
-) -> dict[str, bytes]:
-    """Say who leads, how long nobody did, what is in force and who is seen otherwise; gives the documents to keep."""
+    turn: Turn, wiring: Wiring, agreed: Agreed, *, term: int, presence: int | None, labels: Mapping[str, Labels]
+) -> None:
+    """Say who leads, how long nobody did, what is in force and who is seen otherwise."""
     own = turn.book.ledger
-    documents = {}
     if presence is not None and turn.now - presence > wiring.pace.absent_after:
         turn.emit_ledger(ev.ControllerAbsent(presence, turn.now))
     turn.emit_ledger(ev.Led(term))
-    digest = wiring.contracts.digest if wiring.contracts else ""
+    digest = agreed.contracts.digest if agreed.contracts else ""
     changed = False
     if digest != own.contract_digest or own.contract == 0:
         turn.emit_ledger(ev.ContractInForce(own.contract + 1, digest))
-        documents[digest] = wiring.contract_document
+        if digest:
+            turn.documents[digest] = agreed.document
         changed = True
     if wiring.provider_set.digest != own.providers_digest:
         turn.emit_ledger(ev.ProvidersInForce(own.providers + 1, wiring.provider_set.digest))
-        documents[wiring.provider_set.digest] = wiring.provider_document
+        turn.documents[wiring.provider_set.digest] = wiring.provider_document
         changed = True
-    for job, shape in shapes.items():
-        reshape(turn, turn.book.jobs[job], shape)
+    relabel(turn, labels)
     for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):
         _let_go(turn, name)
     if changed:
         for row in [r for r in turn.book.jobs.values() if r.state is JobState.HELD]:
             turn.emit(row.job, ev.Resumed("change"))
-    return {digest: body for digest, body in documents.items() if digest}
 
 
 def _let_go(turn: Turn, provider: str) -> None:

@@ -91,6 +91,15 @@ class LaunchSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """A contract set that may take effect: compiled, and how jobs are read under it."""
+
+    contracts: Contracts | None
+    document: bytes
+    intake: Callable[[bytes], Incoming]
+
+
+@dataclass(frozen=True, slots=True)
 class Wiring:
     """Adapters, documents in force, and how to run blocking calls."""
 
@@ -106,5 +115,7 @@ class Wiring:
     intake: Callable[[bytes], Incoming]
     launch_spec: Callable[[bytes], LaunchSpec]
     io: Io
+    agreed: Callable[[bytes], Agreed]
+    """Reads the canonical bytes of a contract set that was applied (or is in the ledger); `Refused` where it cannot."""
     pace: Pace = field(default_factory=Pace)
     telemetry: Telemetry = field(default_factory=Silent)

@@ -148,6 +148,13 @@ class Exclusive(Clause, frozen=True, kw_only=True):
     outage_after_us: int = 0  # with holder_outage: how long the holder must have been unreachable
 
 
+class Waiver(msgspec.Struct, frozen=True):
+    """A holder's refusal beforehand, as the contract itself has it."""
+
+    select: Select
+    until_us: int  # first moment at which it no longer holds
+
+
 class FirstRight(Clause, frozen=True, kw_only=True):
     """A job is offered to the holder before anybody else may run it."""
 
@@ -158,6 +165,7 @@ class FirstRight(Clause, frozen=True, kw_only=True):
     on_replace: OnReplace
     on_outage: OnOutage
     undeliverable_after_us: int
+    waiver: Waiver | None = None
 
 
 class PriceCeiling(Clause, frozen=True, kw_only=True):
@@ -182,7 +190,6 @@ class Part(StrEnum):
     FIRST_RIGHT = "first_right"  # a stage, basis, rounds, … of a first right
     BRIDGE = "bridge"
     REOFFER_IF = "reoffer_if"
-    WAIVER = "waiver"
     PRECEDENCE = "precedence"
     COMMIT = "commit"
     SHARE = "share"

@@ -42,6 +42,8 @@ class ContractInForce(Event, frozen=True, tag="ContractInForce"):
 
     n: int
     digest: str
+    by: str = ""
+    """Name of the token that applied it while the server ran; empty: the server's own file, at its start."""
 
 
 class ProvidersInForce(Event, frozen=True, tag="ProvidersInForce"):

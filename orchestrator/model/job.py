@@ -190,6 +190,8 @@ class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False)
     term: int = 0
     contract: int = 0
     contract_digest: str = ""
+    contract_file: str | None = None
+    """Digest of the server's own file when it last took effect; None: it is what is in force."""
     providers: int = 0
     providers_digest: str = ""
     absences: tuple[tuple[int, int], ...] = ()

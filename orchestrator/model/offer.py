@@ -100,6 +100,17 @@ class Undelivered(Struct, frozen=True, gc=False):
     retry_after_us: int | None = None
 
 
+class Covers(Struct, frozen=True, gc=False):
+    """What a decline refuses beyond its own offer: such jobs, beforehand, until then."""
+
+    classes: tuple[str, ...]
+    """Empty: any class."""
+    gpus: int
+    """The largest job."""
+    until: int
+    """First moment at which it no longer holds, microseconds UTC."""
+
+
 class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """A provider's terminal word on one offer."""
 
@@ -120,6 +131,8 @@ class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """A decline's end, on our clock; None: this offer only."""
     detail: str = ""
     provider_at: int | None = None
+    covers: Covers | None = None
+    """Of a decline by a holder: its waiver of more than this offer."""
 
 
 class LaunchOrder(Struct, frozen=True, kw_only=True, gc=False):

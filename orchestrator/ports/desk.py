@@ -117,6 +117,10 @@ class Desk(Protocol):
         """Let a held job go on; `Refused` if it is not held."""
         ...
 
+    async def amend(self, document: bytes, by: str) -> LedgerRow:
+        """Let a contract set (canonical bytes) take effect; gives what is in force. The same again changes nothing."""
+        ...
+
     async def record(self, record: Record) -> Record:
         """Put something on record; what decisions know from then on, with its id. `UnknownJob`, `Refused`."""
         ...

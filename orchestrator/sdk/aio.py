@@ -113,6 +113,13 @@ class AsyncClient:
         """Which contract set and provider set decide now."""
         return await self._do(op.in_force(self._patience()))
 
+    async def apply_contracts(self, document: bytes) -> InForceView:
+        """Let a contract set (YAML or JSON) take effect now; what decides then. The same set again changes nothing.
+
+        Needs a token with the scope `operator`. Raises Invalid with every problem.
+        """
+        return await self._do(op.apply_contracts(document, self._patience()))
+
     async def record(self, told: Mapping[str, Any]) -> RecordView:
         """Put something on record: `what` and the fields that its kind needs (see `orchestrator record`).
 

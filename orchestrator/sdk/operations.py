@@ -261,6 +261,12 @@ def in_force(patience: Patience) -> Steps[InForceView]:
     return (yield from _ask(InForceView, Call("GET", "/v1/contracts"), patience))
 
 
+def apply_contracts(document: bytes, patience: Patience) -> Steps[InForceView]:
+    """Let a contract set, YAML or JSON, take effect."""
+    call = Call("POST", "/v1/contracts", {}, {"Content-Type": "application/yaml"}, document)
+    return (yield from _ask(InForceView, call, patience))
+
+
 def record(told: Mapping[str, Any], patience: Patience) -> Steps[RecordView]:
     """Put something on record; what is on record already is not put there twice."""
     headers = {"Content-Type": "application/json"}

@@ -15,12 +15,12 @@ from typing import Any
 
 from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.intake import intake, launch_spec
+from orchestrator.engine.intake import agreed, intake, launch_spec
 from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, inline
 from orchestrator.model import event as ev
-from orchestrator.model.documents.base import canonical_bytes
+from orchestrator.model.documents.base import canonical_bytes, load_canonical
 from orchestrator.model.documents.compile import compile_contracts, compile_providers
-from orchestrator.model.documents.contracts import contracts_from
+from orchestrator.model.documents.contracts import ContractSet, contracts_from
 from orchestrator.model.documents.job import job_bytes, job_from
 from orchestrator.model.documents.providers import load_providers
 from orchestrator.model.job import JobRow
@@ -130,9 +130,13 @@ class World:
 
     def agree(self, contracts: Mapping[str, Any] | None) -> None:
         """The contract set of the next server's life."""
-        document = contracts_from(self._stated(contracts, self.providers)) if contracts else None
+        self._contract_document = self.document(contracts) if contracts else b""
+        document = load_canonical(ContractSet, self._contract_document) if contracts else None
         self._contracts = compile_contracts(document) if document else None
-        self._contract_document = canonical_bytes(document) if document else b""
+
+    def document(self, contracts: Mapping[str, Any]) -> bytes:
+        """The canonical bytes of a contract set as a user writes it, with the providers' facts that it relies on."""
+        return canonical_bytes(contracts_from(self._stated(contracts, self.providers)))
 
     @staticmethod
     def _stated(contracts: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -157,6 +161,7 @@ class World:
             provider_document=self._provider_document,
             stores={"main": store},
             intake=intake(self._contracts, self._provider_set),
+            agreed=agreed(self._provider_set),
             launch_spec=launch_spec,
             io=inline,
             pace=self._pace,

@@ -163,6 +163,16 @@ class FakeDesk:
             raise Refused(f"job {job} is {row.state}, not held: there is nothing to resume")
         return self.tell(job, kinds.Resumed(by=by))
 
+    async def amend(self, document: bytes, by: str) -> LedgerRow:
+        """See Desk."""
+        digest = self.keep(document)
+        if digest != self.force.contract_digest:
+            event = kinds.ContractInForce(self.force.contract + 1, digest, by)
+            at = STORY_BEGINS_US + len(self._happened) * 1_000_000
+            self._append("", "", at, event)
+            self.force = fold_ledger(self.force, at, event)
+        return self.force
+
     async def record(self, record: Record) -> Record:
         """See Desk."""
         if record.job:

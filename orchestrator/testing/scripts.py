@@ -27,13 +27,14 @@ class Accepts(Struct, frozen=True, kw_only=True):
 
 
 class Declines(Struct, frozen=True, kw_only=True):
-    """No, with a scope, for `for_s` (None: this offer only)."""
+    """No, with a scope, for `for_s` (None: this offer only). `covers`: a waiver, (classes, GPUs, seconds from now)."""
 
     reason: Reason = Reason.CAPACITY
     scope: Scope = Scope.PROVIDER
     for_s: float | None = None
     after_s: float = 0.0
     detail: str = ""
+    covers: tuple[tuple[str, ...], int, float] | None = None
 
 
 class Counters(Struct, frozen=True, kw_only=True):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 
 import httpx
+import pytest
 from fastapi import FastAPI
+from msgspec.structs import replace
 
+from orchestrator.model.documents import canonical_bytes, load_providers
 from orchestrator.model.documents.views import JobView, ProblemView
 from orchestrator.model.job import LedgerRow
+from orchestrator.simulate.world import provider_document
 from orchestrator.testing.desk import FakeDesk
 
 
@@ -32,6 +36,53 @@ async def test_what_is_in_force_is_shown_with_its_document(owner: httpx.AsyncCli
     desk.force = LedgerRow(contract=3, contract_digest=digest, providers=1, providers_digest="0" * 64)
     shown = (await owner.get("/v1/contracts")).json()
     assert (shown["contract"], shown["contractDocument"]) == (3, {"kind": "ContractSet"})
+
+
+SET = """\
+apiVersion: orchestrator.dev/v1alpha1
+kind: ContractSet
+metadata: {name: mine}
+spec:
+  contracts:
+    - {id: c, holder: azure, term: {from: 2026-01-01, to: 2026-12-31}, clauses: [{id: k, TEXT}]}
+"""
+
+
+def contracts_of(clause: str) -> bytes:
+    return SET.replace("TEXT", clause).encode()
+
+
+async def test_an_applied_set_takes_effect_once(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
+    replies = [
+        await owner.post("/v1/contracts", content=contracts_of("type: first_right, window: 1m")) for _ in range(2)
+    ]
+    assert [(r.status_code, r.json()["contract"]) for r in replies] == [(200, 1)] * 2
+    assert replies[0].json()["contractDocument"]["metadata"] == {"name": "mine"}
+    (told,) = [e.body async for e in desk.events(None, 0, False) if e.kind == "ContractInForce"]
+    assert b'"by":"owner"' in (told or b"")
+
+
+@pytest.mark.parametrize(
+    ("clause", "field", "said"),
+    [
+        ("type: first_right", "spec.contracts[0].clauses[0].window", "Field required"),
+        ("type: precedence", "spec.contracts[0].clauses[0]", "precedence of one supplier is not enforced"),
+        ("type: first_right, window: 1m, window: 2m", "spec.contracts[0].clauses[0].window", "twice"),
+    ],
+)
+async def test_a_set_that_is_refused_changes_nothing(
+    owner: httpx.AsyncClient, desk: FakeDesk, clause: str, field: str, said: str
+) -> None:
+    reply = await owner.post("/v1/contracts", content=contracts_of(clause))
+    errors = {error["field"]: error["reason"] for error in reply.json()["errors"]}
+    assert reply.status_code == 422 and said in errors[field] and desk.force.contract == 0
+
+
+async def test_a_set_must_agree_with_the_operators_providers(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
+    operators = load_providers(json.dumps(provider_document(["oracle"])))
+    desk.force = replace(desk.force, providers=1, providers_digest=desk.keep(canonical_bytes(operators)))
+    reply = await owner.post("/v1/contracts", content=contracts_of("type: first_right, window: 1m"))
+    assert reply.status_code == 422 and "none of the operator's providers" in reply.json()["errors"][0]["reason"]
 
 
 async def test_metrics_are_handed_through(owner: httpx.AsyncClient) -> None:

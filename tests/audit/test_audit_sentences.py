@@ -15,7 +15,7 @@ from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 20, 21, 22, 23, 25, 26, 27, 30, 31, 32, 35, 36, 38, 39}
+LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 20, 21, 22, 23, 25, 26, 27, 29, 30, 31, 32, 35, 36, 38, 39}
 
 
 def violated(export: Export) -> set[int]:
@@ -89,6 +89,8 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (26, "no such exemption", lambda: edited(export_of(told.exempted), "OfferOpened", freed=[FORGED_FREE])),
     (27, "in a place that the terms forbid", lambda: edited(export_of(told.priced), "Intended", region="moon-1")),
     (27, "told to a stranger", lambda: edited(export_of(told.priced), "OfferOpened", provider="aws")),
+    (29, "the window of another version", lambda: edited(export_of(told.lost), "OfferOpened", window=60_000_000)),
+    (29, "under the version after it", lambda: edited(export_of(told.amended), "OfferOpened", contract=2)),
     (30, "one attester too few", lambda: without(export_of(told.ended), "Recorded")),
     (30, "a stranger's word", lambda: edited(export_of(told.ended), "Recorded", record=STRANGER)),
     (30, "ended and asked again", lambda: edited(export_of(told.ended), "OfferOpened", 2, clause="agreement/rofr")),

@@ -170,7 +170,21 @@ async def exempted() -> World:
     return world
 
 
+async def amended() -> World:
+    """The window of the first right is shortened while an offer is open, which keeps its own."""
+    silent = Script(offers=[do.Silent()] * 9)
+    world = World({"oracle": YES, "zeus": silent}, first_right("zeus"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+        await server.desk.amend(world.document(first_right("zeus", window="1m")), "ann")
+        await until_over(server, row.job)
+    await life(world)
+    return world
+
+
 STORIES = (
+    amended,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

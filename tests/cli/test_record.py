@@ -1,4 +1,4 @@
-"""`orchestrator record` against a server: each kind, the listing, refusals."""
+"""`orchestrator record` and `contracts apply` against a server: each kind, the listing, refusals."""
 
 from __future__ import annotations
 
@@ -45,3 +45,18 @@ def test_a_record_that_makes_no_sense_is_refused_with_what_is_wrong(server: Serv
 def test_help_teaches(home: Path, cli: Run) -> None:
     assert "attester" in cli("record", "--help").stdout
     assert "Example" in cli("record", "consent", "--help").stdout
+
+
+def test_a_contract_set_is_applied_to_the_running_server(server: Served, cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "set.yaml"
+    clause = "{id: k, type: first_right, window: 15m}"
+    file.write_text(
+        "apiVersion: orchestrator.dev/v1alpha1\nkind: ContractSet\nmetadata: {name: mine}\nspec: {contracts: ["
+        f"{{id: a, holder: azure, term: {{from: 2026-01-01, to: 2027-12-31}}, clauses: [{clause}]}}]}}\n"
+    )
+    first, again = (cli("contracts", "apply", str(file)) for _ in range(2))
+    assert "takes effect: version 1" in first.stdout and "is in force already: version 1" in again.stdout
+    file.write_text(file.read_text().replace("window: 15m", "window: 15"))
+    refused = cli("contracts", "apply", str(file))
+    assert refused.exit_code == 4 and "clauses[0].window" in refused.stderr
+    assert server.desk.force.contract == 1

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
-from msgspec.structs import replace
 
-from orchestrator.model import event as kinds
 from orchestrator.model.documents import canonical_bytes, digest, load_contracts
 from tests.controller.conftest import Controller, condition, until
 from tests.controller.test_admission import FIRST, contract_set
@@ -40,7 +39,7 @@ def settles(cluster: Cluster, reason: str) -> Doc:
 def test_its_digest_is_that_of_the_file(
     cluster: Cluster, applied: Doc, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    status = settles(cluster, "NoneLoaded")
+    status = settles(cluster, "Loaded")
     file = tmp_path_factory.mktemp("file") / "contracts.json"
     file.write_text(json.dumps(applied))
     command = [sys.executable, "-m", "orchestrator.cli.main", "contracts", "check", "--json", str(file)]
@@ -48,22 +47,18 @@ def test_its_digest_is_that_of_the_file(
     assert status["digest"] == checked["digest"]
 
 
-def test_it_says_that_it_decides_nothing_yet(cluster: Cluster, applied: Doc) -> None:
-    fact = condition(settles(cluster, "NoneLoaded"), "InForce")
-    assert fact["status"] == "False" and "does not change what decides yet" in fact["message"]
+def test_it_takes_effect_when_it_is_applied_and_when_it_is_changed(
+    cluster: Cluster, server: Served, applied: Doc
+) -> None:
+    first = settles(cluster, "Loaded")
+    assert (first["inForce"], first["version"]) == ("True", server.desk.force.contract)
+    cluster.apply(contract_set(FIRST | {"window": "30m"}))
+    until(lambda: settles(cluster, "Loaded")["version"] == first["version"] + 1, "its change takes effect")
 
 
-def test_it_says_when_it_is_the_one_in_force(cluster: Cluster, server: Served, applied: Doc) -> None:
-    document = load_contracts(json.dumps(applied))
-
-    def load(desk: object) -> None:
-        server.desk.keep(canonical_bytes(document))
-        server.desk.force = replace(server.desk.force, contract=3, contract_digest=digest(document))
-        server.desk._append("", "", 0, kinds.ContractInForce(n=3, digest=digest(document)))
-
-    server.tell(load)
-    status = settles(cluster, "Loaded")
-    assert (status["inForce"], status["version"]) == ("True", 3)
-    changed = contract_set(FIRST | {"window": "30m"})
-    cluster.apply(changed)
-    assert digest(document) in condition(settles(cluster, "AnotherLoaded"), "InForce")["message"]
+def test_it_says_when_another_set_is_in_force(cluster: Cluster, server: Served, applied: Doc) -> None:
+    settles(cluster, "Loaded")
+    other = load_contracts(json.dumps(contract_set(FIRST | {"window": "45m"})))
+    server.tell(lambda desk: asyncio.ensure_future(desk.amend(canonical_bytes(other), "somebody")))
+    message = condition(settles(cluster, "AnotherLoaded"), "InForce")["message"]
+    assert digest(other) in message and "apply it again, changed" in message

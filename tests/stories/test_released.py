@@ -333,3 +333,50 @@ async def test_an_override_frees_the_clause_that_it_names(a_world) -> None:
     declared = audit(ledger.snapshot()).declared
     await ledger.close()
     assert {(b.clause, b.job, b.approver) for b in declared} == {("agreement/alone", row.job, "C. Executive")}
+
+
+async def test_a_waiver_that_the_contract_holds_counts_until_its_day(a_world) -> None:
+    """The story begins on 2026-01-01; the right holds again from the next midnight on."""
+    waiver = {"class": ["training"], "gpus": 8, "until": "2026-01-02"}
+    clause = {"id": "rofr", "type": "first_right", "window": "15m", "standingWaiver": waiver}
+    world = a_world({"oracle": Script(), "zeus": SILENT}, agreement("zeus", clause))
+    await asyncio.sleep(24 * HOUR - 120)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await until_over(server, row.job)
+        await asyncio.sleep(120)
+        later, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+    assert told(world, row.job) == ["oracle"] and told(world, later.job) == ["zeus"]
+
+
+async def test_a_decline_that_covers_more_is_a_waiver_for_whoever_waits(a_world) -> None:
+    """Three wait for the same holder; its no to the first covers such jobs for an hour, and the others go at once."""
+    first = do.Declines(after_s=30, covers=(("training",), 8, HOUR))
+    zeus = Script(offers=[first] + [do.Silent()] * 9)
+    world = a_world({"oracle": Script(), "zeus": zeus}, right())
+    async with world.server() as server:
+        jobs = [(await server.desk.submit(submission()))[0].job for _ in range(3)]
+        rows = [await until_over(server, job) for job in jobs]
+        assert all(r.attempts[0].intended_at - r.submitted_at < 45_000_000 for r in rows)
+        fourth, _ = await server.desk.submit(submission())
+        await until_over(server, fourth.job)
+        await asyncio.sleep(HOUR)
+        fifth, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+    assert told(world, fourth.job) == ["oracle"] and told(world, fifth.job) == ["zeus"]
+    (record,) = [e.record for e in world.events() if isinstance(e, ev.Recorded)]
+    assert (record.id, record.by, record.clause) == (f"waiver-{jobs[0]}-o1", "zeus", "agreement/rofr")
+
+
+async def test_two_first_rights_are_passed_by_rank(a_world) -> None:
+    second = {"id": "second", "type": "first_right", "window": "5m", "rank": 2}
+    two = right()
+    two["spec"]["contracts"].append(
+        {**two["spec"]["contracts"][0], "id": "other", "holder": "yves", "clauses": [second]}
+    )
+    no = Script(offers=[do.Declines(after_s=1)] * 3)
+    world = a_world({"oracle": Script(), "yves": no, "zeus": no}, two)
+    row = await ran(world)
+    asked = [(e.provider, e.clause) for e in world.events(row.job) if isinstance(e, ev.OfferOpened)]
+    assert asked == [("zeus", "agreement/rofr"), ("yves", "other/second"), ("oracle", "")]

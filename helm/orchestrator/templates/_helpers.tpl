@@ -73,7 +73,7 @@ http://{{ include "orchestrator.fullname" . }}:{{ .Values.service.port }}
 {{- fail "\n\ncontracts: more than one contract set is named. Give one of contracts.document, contracts.existingConfigMap, contracts.existingSecret, or none." }}
 {{- end }}
 {{- if and .Values.controller.enabled (not .Values.tokens.existingSecret) }}
-{{- fail "\n\ncontroller: it needs a token of the server. Name a Secret in tokens.existingSecret with a tokens file and, under tokens.controllerKey, one of its tokens with the scopes viewer and submitter." }}
+{{- fail "\n\ncontroller: it needs a token of the server. Name a Secret in tokens.existingSecret with a tokens file and, under tokens.controllerKey, one of its tokens with the scopes viewer, submitter and (for ContractSets to take effect) operator." }}
 {{- end }}
 {{- if and .Values.store.secretSettings (not .Values.store.existingSecret) }}
 {{- fail "\n\nstore: secretSettings names keys of a Secret, and store.existingSecret names none." }}

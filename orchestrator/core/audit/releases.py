@@ -1,4 +1,4 @@
-"""Was every clause that did not hold freed rightly? Sentences 14, 25, 26 and 30: exclusives, exemptions, ended terms.
+"""Was every clause that did not hold freed rightly? Sentences 14, 25, 26, 29 and 30.
 
 What frees a clause is compiled anew from the documents that decisions cite and from what was on record before them;
 how often an event was attested, and how much was placed under an exemption, is counted here from the events alone.
@@ -11,8 +11,8 @@ from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.core.audit.rights import offers_and_uses
 from orchestrator.core.clauses import applies
 from orchestrator.model import event as ev
-from orchestrator.model.contract import JUDGED, Because, Clause
-from orchestrator.model.placement import Excluded, Freed
+from orchestrator.model.contract import JUDGED, Because, Clause, OnOutage
+from orchestrator.model.placement import Excluded, Freed, Gate
 from orchestrator.model.record import What
 
 
@@ -62,6 +62,25 @@ def exemptions_name_their_grounds(life: Life, history: History, judge: Judge) ->
 
 def _judged(free: Freed) -> bool:
     return free.because in {because.value for because in JUDGED - {Because.CONSENT}}
+
+
+@of_job(29, "An offer is judged by the version in force when it was opened.")
+def offers_keep_their_version(life: Life, history: History, judge: Judge) -> None:
+    """Each gated offer has the window, the patience and the terms of its clause in the version that it cites."""
+    for seen, opened in life.of(ev.OfferOpened):
+        if not opened.clause:
+            continue
+        gates = [gate for gate in history.rules(life, opened, seen).gates if gate.clause == opened.clause]
+        agreed = [(g.holder, g.window_us, g.terms_hash, _patience(g)) for g in gates]
+        made = opened.provider, opened.window, opened.terms, opened.undeliverable
+        words = (
+            f"version {opened.contract} of {opened.clause} says otherwise" if gates else "its version has no such gate"
+        )
+        judge(made in agreed, life.job, seen.seq, f"offer {opened.n}: {words}")
+
+
+def _patience(gate: Gate) -> int | None:
+    return gate.undeliverable_after_us if gate.on_outage is OnOutage.DEEMED_DECLINE else None
 
 
 @of_job(30, "Termination is monotone and has its quorum.")

@@ -133,7 +133,7 @@ class ReofferIf(Document):
 
 
 class StandingWaiver(Document):
-    """A blanket refusal that the holder has signed, with its bounds."""
+    """A blanket refusal that the holder has signed, with its bounds: jobs of so many GPUs at most, before that day."""
 
     job_class: Words | None = Field(default=None, alias="class")
     gpus: Annotated[Integer, Field(gt=0)]

@@ -21,9 +21,12 @@ from orchestrator.model.contract import (
     PriceCeiling,
     ProviderFacts,
     Providers,
+    Range,
     Release,
     ResidencyLaw,
+    Select,
     StoreFacts,
+    Waiver,
 )
 from orchestrator.model.documents.base import digest
 from orchestrator.model.documents.clauses import (
@@ -33,8 +36,9 @@ from orchestrator.model.documents.clauses import (
     FirstRightDocument,
     PriceDocument,
     Residency,
+    StandingWaiver,
 )
-from orchestrator.model.documents.compiling import select_of, term_of, whole_gpu_ms
+from orchestrator.model.documents.compiling import midnight_us, select_of, term_of, whole_gpu_ms
 from orchestrator.model.documents.contracts import ContractDocument, ContractSet, ProviderStated
 from orchestrator.model.documents.errors import Problem
 from orchestrator.model.documents.parts import not_enforced
@@ -189,8 +193,14 @@ def _first_right(holder: str, clause: FirstRightDocument, common: dict[str, Any]
         on_replace=clause.on_replace,
         on_outage=clause.on_outage,
         undeliverable_after_us=after * _US,
+        waiver=_waiver(clause.standing_waiver) if clause.standing_waiver else None,
         **common,
     )
+
+
+def _waiver(signed: StandingWaiver) -> Waiver:
+    select = Select(classes=signed.job_class, gpus=Range(lt=signed.gpus + 1))
+    return Waiver(select, midnight_us(signed.until))
 
 
 def _provider(name: str, facts: ProviderStated) -> ProviderFacts:

@@ -99,7 +99,6 @@ def _of_first_right(clause: FirstRightDocument, path: str) -> Iterator[_Found]:
         (clause.partial is not None, "partial", right, "partial acceptance"),
         (bool(clause.disclose), "disclose", right, "disclosure of quotes"),
         (clause.on_outage == "bridge", "onOutage", Part.BRIDGE, "a bridge over an outage"),
-        (clause.standing_waiver is not None, "standingWaiver", Part.WAIVER, "a standing waiver"),
         *((bool(v), f"reofferIf.{key}", Part.REOFFER_IF, "a tolerance") for key, v in tolerances),
     )
     yield from (_Found(f"{path}.{key}", part, what) for given, key, part, what in rows if given)

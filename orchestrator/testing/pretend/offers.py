@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from orchestrator.model.offer import Answer, Notice, OfferOut, Receipt
+from orchestrator.model.offer import Answer, Covers, Notice, OfferOut, Receipt
 from orchestrator.model.placement import Terms, parse_terms
 from orchestrator.testing import scripts as say
 from orchestrator.testing.pretend.stage import CONSIDERING, Stage
@@ -93,6 +93,7 @@ class Offers:
                 until=stage.until(line.for_s),
                 detail=line.detail,
                 provider_at=now,
+                covers=_covers(line, now),
             )
         accelerator = next((a for a in put.terms.accelerators if a in stage.prices), "")
         asked = stage.prices.get(accelerator) if line.price is None else line.price
@@ -144,3 +145,10 @@ class Offers:
             self._stage.note("withdrawn", offer)
             self.unmark(offer)
         return offer
+
+
+def _covers(line: say.Declines, now: int) -> Covers | None:
+    if line.covers is None:
+        return None
+    classes, gpus, seconds = line.covers
+    return Covers(classes, gpus, now + round(seconds * 1e6))
