@@ -39,6 +39,14 @@ class ResumeWish(Struct, frozen=True, gc=False):
     by: str
 
 
+class AnswerWish(Struct, frozen=True, gc=False):
+    """A supplier's people answer an offer by hand."""
+
+    job: str
+    provider: str
+    answer: Answer
+
+
 class VisitWish(Struct, frozen=True, gc=False):
     """Somebody wants to be let in at a running attempt."""
 
@@ -213,7 +221,7 @@ class Billed(Struct, frozen=True, gc=False):
 
 
 Fact: TypeAlias = (
-    Wish | CancelWish | ResumeWish | VisitWish | Due | Delivery | Polled | PollFailed | Launched | Sighted
+    Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | Due | Delivery | Polled | PollFailed | Launched | Sighted
     | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent
     | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip

@@ -106,5 +106,7 @@ class Wiring:
     intake: Callable[[bytes], Incoming]
     launch_spec: Callable[[bytes], LaunchSpec]
     io: Io
+    by_hand: frozenset[str] = frozenset()
+    """Providers whose people answer offers themselves."""
     pace: Pace = field(default_factory=Pace)
     telemetry: Telemetry = field(default_factory=Silent)

@@ -120,6 +120,8 @@ class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """A decline's end, on our clock; None: this offer only."""
     detail: str = ""
     provider_at: int | None = None
+    by: str = ""
+    """Who gave it by hand: the name of their token."""
 
 
 class LaunchOrder(Struct, frozen=True, kw_only=True, gc=False):

@@ -21,6 +21,8 @@ SCOPES = {
     ("put", "/v1/packages/{digest}"): "submitter",
     ("post", "/v1/providers/check"): "operator",
     ("post", "/v1/jobs/{job}/dump"): "submitter operator",
+    ("get", "/v1/offers"): "provider",
+    ("post", "/v1/offers/{offer}/answer"): "provider",
 }
 
 
