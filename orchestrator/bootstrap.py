@@ -20,6 +20,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.adapters.byhand import ByHand, Webhook
 from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
@@ -32,7 +33,7 @@ from orchestrator.model.documents.base import canonical_bytes
 from orchestrator.model.documents.compile import compile_contracts, compile_providers, disagreements, unenforced
 from orchestrator.model.documents.contracts import ContractSet, load_contracts
 from orchestrator.model.documents.errors import DocumentError, Problem
-from orchestrator.model.documents.providers import ProviderSet, load_providers
+from orchestrator.model.documents.providers import ProviderDocument, ProviderSet, load_providers
 from orchestrator.model.documents.references import is_reference
 from orchestrator.model.documents.warnings import warnings
 from orchestrator.model.wire import StoreRef
@@ -143,6 +144,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
             agreed=agreed(provider_set),
             launch_spec=launch_spec,
             io=threaded(),
+            by_hand=frozenset(n for n, p in operators.spec.providers.items() if p.answers == "by_hand"),
             pace=pace or Pace(),
             telemetry=PrometheusTelemetry(),
         )
@@ -265,8 +267,16 @@ def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str,
                     ]
                 )
             factory = known[document.adapter].load()
-        made[name] = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
+        provider = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
+        made[name] = by_hand(provider, document, tools) if document.answers == "by_hand" else provider
     return made
+
+
+def by_hand(provider: Provider, document: ProviderDocument, tools: Tools) -> Provider:
+    """The same provider, whose people answer offers themselves."""
+    told = document.webhook
+    webhook = Webhook(told.url, told.secret, lambda: tools.clock.now_us() // 1_000_000) if told is not None else None
+    return ByHand(provider, webhook)
 
 
 def ledger_place(settings: Settings) -> Path | str:

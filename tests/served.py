@@ -22,6 +22,8 @@ from orchestrator.testing.stores import MemoryStore
 
 T = TypeVar("T")
 TOKEN = "a-token-for-tests-".ljust(43, "x")
+AZURE = "a-token-of-azures-people-".ljust(43, "x")
+"""Bound to the provider azure."""
 UP_S = 10.0
 
 
@@ -48,7 +50,9 @@ class Served:
         self.desk = FakeDesk(plays=self._plays)
         tokens = self.home / "tokens.json"
         tokens.touch(0o600)
-        tokens.write_text(json.dumps({"tokens": [{"name": "owner", "token": TOKEN, "scopes": list(Scope)}]}))
+        owner = {"name": "owner", "token": TOKEN, "scopes": list(Scope)}
+        azure = {"name": "azure", "token": AZURE, "scopes": [Scope.PROVIDER], "provider": "azure"}
+        tokens.write_text(json.dumps({"tokens": [owner, azure]}))
         front = Front(find=TokensFile(tokens).find, files=self.store, metrics=lambda: b"up 1\n")
         with bind("127.0.0.1", 0) as sock:
             self.url = url_of(sock)

@@ -56,6 +56,8 @@ class Caller:
     scopes: frozenset[Scope]
     projects: frozenset[str] | None = None
     """Where; None: in all. `api.projects` decides what that means."""
+    provider: str | None = None
+    """Whose people it is given to, of the scope `provider`; None: nobody's, and it answers no offer."""
 
 
 def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
@@ -63,12 +65,14 @@ def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
     try:
         rows = json.loads(text)["tokens"]
         pairs = [(row["token"], _caller(row)) for row in rows]
-        if odd := {key for row in rows for key in row} - {"name", "token", "scopes", "projects"}:
+        if odd := {key for row in rows for key in row} - {"name", "token", "scopes", "projects", "provider"}:
             raise ValueError(f"{min(odd)!r} is not known, and would limit nothing")
         if twice := [name for name, count in Counter(caller.name for _, caller in pairs).items() if count > 1]:
             raise ValueError(f"two tokens are named {twice[0]!r}; the ledger could not tell them apart")
     except (ValueError, KeyError, TypeError) as error:
-        shape = '{"tokens": [{"name": …, "token": …, "scopes": […]}]}, with "projects": […] or without'
+        shape = (
+            '{"tokens": [{"name": …, "token": …, "scopes": […]}]}, with "projects": […], or "provider": …, or without'
+        )
         raise TokensError(f"{where} does not look like {shape}: {error}; scopes are {', '.join(Scope)}") from error
     if weak := [caller.name for token, caller in pairs if len(token) < 32]:
         raise TokensError(f"{where}: tokens of {', '.join(weak)} are shorter than 32 characters; use random ones")
@@ -82,7 +86,10 @@ def _caller(row: Any) -> Caller:
             raise ValueError(f"projects of {row['name']} is no list of names; leave it out for all projects")
         if odd := [name for name in projects if not isinstance(name, str) or not re.fullmatch(PROJECT, name)]:
             raise ValueError(f"{odd[0]!r} of {row['name']} is no project's name: a-z, 0-9 and -, at most 63")
-    return Caller(row["name"], frozenset(map(Scope, row["scopes"])), frozenset(projects) if projects else None)
+    scopes, provider = frozenset(map(Scope, row["scopes"])), row.get("provider")
+    if "provider" in row and (not isinstance(provider, str) or not provider or scopes != {Scope.PROVIDER}):
+        raise ValueError(f"{row['name']} is a provider's: its `provider` is a name, and `provider` its only scope")
+    return Caller(row["name"], scopes, frozenset(projects) if projects else None, provider)
 
 
 def too_open(mode: int, *, ours: bool) -> bool:

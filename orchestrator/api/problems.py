@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from orchestrator.model.documents.views import FieldError, ProblemView
 from orchestrator.ports.access import NotThere, NoWayIn
-from orchestrator.ports.desk import Busy, Conflict, DeskError, NoShell, NothingRuns, Refused, UnknownJob
+from orchestrator.ports.desk import Busy, Conflict, DeskError, NoShell, NothingRuns, Refused, UnknownJob, UnknownOffer
 from orchestrator.ports.provider import ProviderError
 
 MEDIA_TYPE = "application/problem+json"
@@ -59,6 +59,8 @@ def of_desk(error: DeskError) -> Denied:
     match error:
         case UnknownJob():
             return Denied(404, "unknown-job", str(error), remedy="`orchestrator jobs` lists what there is")
+        case UnknownOffer():
+            return Denied(404, "unknown-offer", str(error), remedy="`orchestrator offers list` shows what is open")
         case Conflict():
             remedy = "use a new Idempotency-Key for a new job, or send the first body again"
             return Denied(409, "idempotency-conflict", str(error), remedy=remedy)

@@ -168,7 +168,12 @@ def _print(report: Report) -> None:
     for f in report.findings:
         typer.echo(f"sentence {f.sentence}  job {f.job or '-'}  event {f.seq or '-'}  {f.words}")
     if report.redacted:
-        typer.echo(f"{report.redacted} events are redacted: only their place in the chain was judged")
+        typer.echo(
+            f"{report.redacted} events are redacted: only their place in the chain was judged; where others seem to"
+        )
+        typer.echo(
+            "contradict each other, what is hidden may explain it: `orchestrator-verify` says what it cannot check"
+        )
     if report.unjudged:
         typer.echo(f"not judged, for want of anything to judge: {', '.join(map(str, report.unjudged))}")
     typer.echo(f"head {report.head}")

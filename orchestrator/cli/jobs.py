@@ -1,4 +1,4 @@
-"""Commands that look at jobs or end them: jobs, job, logs, explain, offers, cancel, resume. Clients of the server."""
+"""Commands that look at jobs or end them: jobs, job, logs, explain, cancel, resume. Clients of the server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.failing import say
 from orchestrator.cli.output import AsJson, JobArgument, age, clean, dollars, life, lines, print_json, state, table
-from orchestrator.model.documents.views import AttemptView, JobView, OfferView
+from orchestrator.model.documents.views import AttemptView, JobView
 from orchestrator.model.job import JobState
 from orchestrator.sdk import Client
 
@@ -143,23 +143,6 @@ def explain(job: JobArgument, as_json: AsJson = False) -> None:
     for line in life(told.lines):
         console.print(line)
     console.print(Text.assemble(("now: ", "bold"), clean(told.why)))
-
-
-def offers(job: JobArgument, as_json: AsJson = False) -> None:
-    """List every offer of a job: to whom, by which right, and what was answered."""
-    with Client(patience_s=PATIENCE_S) as client:
-        found = client.job(job).offers()
-    if as_json:
-        print_json(found)
-        return
-    headings = ("offer", "provider", "right", "state", "reason", "price/h", "opened", "passed over")
-    table(headings, map(_offer, found), "nobody was asked yet; `orchestrator explain` says why")
-
-
-def _offer(view: OfferView) -> tuple[str, ...]:
-    passed = ", ".join(f"{skip.provider} ({skip.reason.replace('_', ' ')})" for skip in view.skipped)
-    said = (view.state, view.reason.replace("_", " "), dollars(view.price_microusd))
-    return (f"o{view.n}", view.provider, view.clause or "market", *said, f"{view.opened_at:%H:%M:%S}", passed)
 
 
 def cancel(

@@ -34,7 +34,7 @@ COMMANDS = {
     "exec": Place("orchestrator.cli.inside", "run_in"),
     "dump": Place("orchestrator.cli.inside", "dump"),
     "forward": Place("orchestrator.cli.inside", "forward"),
-    "offers": Place("orchestrator.cli.jobs", "offers"),
+    "offers": Place("orchestrator.cli.offers", "app"),
     "cancel": Place("orchestrator.cli.jobs", "cancel"),
     "resume": Place("orchestrator.cli.jobs", "resume"),
     "providers": Place("orchestrator.cli.providers", "app"),

@@ -320,6 +320,7 @@ class Book:
     def _count(self, row: JobRow, name: str, by: int) -> None:
         shape, provider = self.shape_of(row), self.providers[name]
         provider.open_offers += by
+        (provider.asked.add if by > 0 else provider.asked.discard)(row.job)
         shape.asking[name] = shape.asking.get(name, 0) + by
         if by < 0:
             self.woken.add(shape.key)

@@ -42,6 +42,14 @@ class ResumeWish(Struct, frozen=True, gc=False):
     by: str
 
 
+class AnswerWish(Struct, frozen=True, gc=False):
+    """A supplier's people answer an offer by hand."""
+
+    job: str
+    provider: str
+    answer: Answer
+
+
 class VisitWish(Struct, frozen=True, gc=False):
     """Somebody wants to be let in at a running attempt."""
 
@@ -232,7 +240,7 @@ class Billed(Struct, frozen=True, gc=False):
 
 
 Fact: TypeAlias = (
-    Wish | CancelWish | ResumeWish | VisitWish | RecordWish | Amended | Due | Delivery | Polled | PollFailed | Launched
-    | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen
+    Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | Due | Delivery | Polled | PollFailed
+    | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen
     | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip

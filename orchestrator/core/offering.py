@@ -171,7 +171,7 @@ def on_answer(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) ->
             _accept(turn, row, n, answer)
             return
         turn.released.append((offer.provider, offer_id(row.job, n)))
-        answer = Answer(offer=answer.offer, accepted=False, reason=wrong, detail=answer.detail)
+        answer = Answer(offer=answer.offer, accepted=False, reason=wrong, detail=answer.detail, by=answer.by)
     _decline(turn, row, n, answer, offer.provider)
 
 
@@ -196,7 +196,7 @@ def _late(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> Non
     if answer.accepted and not any(a.offer == n for a in row.attempts):
         turn.released.append((provider, offer_id(row.job, n)))  # each time: an earlier server may not have come to it
     if n not in row.late and n not in row.answered and n > row.offer.n - MAX_LATE:
-        turn.emit(row.job, ev.LateAnswer(n, answer.accepted, answer.reason or "", answer.provider_at))
+        turn.emit(row.job, ev.LateAnswer(n, answer.accepted, answer.reason or "", answer.provider_at, answer.by))
 
 
 def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> None:
@@ -209,7 +209,7 @@ def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> 
         shape.widths[provider] = 1
     row = turn.emit(row.job, ev.OfferAnswered(
         n=n, accepted=False, reason=reason.value, scope=answer.scope.value, until=until, detail=answer.detail[:200],
-        provider_at=answer.provider_at,
+        provider_at=answer.provider_at, by=answer.by,
     ))  # fmt: skip
     if answer.covers is not None:
         on_covers(turn, row, provider, answer.covers)
@@ -224,7 +224,7 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     region = answer.region or (candidate.regions[0] if candidate and candidate.regions else "")
     row = turn.emit(row.job, ev.OfferAnswered(
         n=n, accepted=True, terms=answer.terms_hash or "", price=answer.price, region=region, accelerator=accelerator,
-        ttl=answer.ttl_us, provider_at=answer.provider_at,
+        ttl=answer.ttl_us, provider_at=answer.provider_at, by=answer.by,
     ))  # fmt: skip
     if why := _no_longer_free(turn, row, placement):
         turn.emit(row.job, ev.OfferWithdrawn(n, why))

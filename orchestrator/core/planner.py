@@ -85,6 +85,10 @@ def _cancel(turn: Turn, row: JobRow, fact: f.CancelWish) -> None:
     failover.on_cancel(turn, row, fact.by)
 
 
+def _told(turn: Turn, row: JobRow, fact: f.AnswerWish) -> None:
+    on_answer(turn, row, parse_offer_id(fact.answer.offer)[1], fact.answer, fact.provider)
+
+
 def _visit(turn: Turn, row: JobRow, fact: f.VisitWish) -> None:
     if may_enter(row, fact.event.epoch):
         turn.emit(row.job, fact.event)
@@ -184,5 +188,6 @@ _ON_JOB: dict[type, Callable[[Turn, JobRow, Any], None]] = {
     f.Due: _due, f.CancelWish: _cancel, f.ResumeWish: _resume, f.StartSeen: failover.on_start,
     f.DoneSeen: failover.on_done, f.ReleaseSeen: failover.on_release, f.BeatSeen: failover.on_beat,
     f.BeatSilent: failover.on_silence, f.FencePlaced: failover.on_fence, f.StopPlaced: failover.on_stop_placed,
-    f.VisitWish: _visit, f.Unstarted: failover.on_unstarted, f.GoneSeen: failover.on_gone, f.Billed: _billed,
+    f.VisitWish: _visit, f.AnswerWish: _told,
+    f.Unstarted: failover.on_unstarted, f.GoneSeen: failover.on_gone, f.Billed: _billed,
 }  # fmt: skip

@@ -76,6 +76,8 @@ class ProviderBook:
     up: bool = True
     since: int = 0
     open_offers: int = 0
+    asked: set[str] = field(default_factory=set)
+    """Jobs whose open offer is here."""
     offered: int = 0
     """Offers ever opened here: the ordinal of the last one."""
     deadlines: list[tuple[int, str, int]] = field(default_factory=list)

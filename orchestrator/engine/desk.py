@@ -17,14 +17,25 @@ from msgspec.structs import replace
 
 from orchestrator.core.facts import CancelWish, RecordWish, ResumeWish, Wish
 from orchestrator.core.lifecycle import active
-from orchestrator.engine import visiting
+from orchestrator.engine import byhand, visiting
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.orders import store_of
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row
+from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record, same
-from orchestrator.ports.desk import Conflict, Entered, Progress, ProviderStatus, Refused, Submission, UnknownJob, Visit
+from orchestrator.ports.desk import (
+    Conflict,
+    Entered,
+    Outcome,
+    Progress,
+    ProviderStatus,
+    Refused,
+    Submission,
+    UnknownJob,
+    Visit,
+)
 from orchestrator.ports.ledger import IdempotencyKey, StoredEvent
 from orchestrator.ports.provider import ProviderError
 from orchestrator.ports.telemetry import Live
@@ -142,6 +153,14 @@ class EngineDesk:
     async def enter(self, visit: Visit) -> Entered:
         """Write down who goes in where, then give the way."""
         return await visiting.enter(self._engine, await self.job(visit.job), visit)
+
+    async def open_offers(self, provider: str) -> Sequence[OfferOut]:
+        """What waits for the word of a provider that answers by hand."""
+        return byhand.open_offers(self._engine, provider)
+
+    async def answer(self, provider: str, said: Answer) -> Outcome:
+        """A provider's people answer an offer."""
+        return await byhand.answer(self._engine, provider, said)
 
     # ---- reads ----
 

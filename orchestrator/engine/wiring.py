@@ -117,5 +117,7 @@ class Wiring:
     io: Io
     agreed: Callable[[bytes], Agreed]
     """Reads the canonical bytes of a contract set that was applied (or is in the ledger); `Refused` where it cannot."""
+    by_hand: frozenset[str] = frozenset()
+    """Providers whose people answer offers themselves."""
     pace: Pace = field(default_factory=Pace)
     telemetry: Telemetry = field(default_factory=Silent)

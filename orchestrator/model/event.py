@@ -176,6 +176,8 @@ class OfferAnswered(Event, frozen=True, tag="OfferAnswered", kw_only=True):
     until: int | None = None
     detail: str = ""
     provider_at: int | None = None
+    by: str = ""
+    """Name of the token by which it was given by hand."""
 
 
 class LateAnswer(Event, frozen=True, tag="LateAnswer"):
@@ -185,6 +187,7 @@ class LateAnswer(Event, frozen=True, tag="LateAnswer"):
     accepted: bool
     reason: str = ""
     provider_at: int | None = None
+    by: str = ""
 
 
 class OfferLapsed(Event, frozen=True, tag="OfferLapsed"):

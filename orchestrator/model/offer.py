@@ -133,6 +133,8 @@ class Answer(Struct, frozen=True, kw_only=True, gc=False):
     provider_at: int | None = None
     covers: Covers | None = None
     """Of a decline by a holder: its waiver of more than this offer."""
+    by: str = ""
+    """Who gave it by hand: the name of their token."""
 
 
 class LaunchOrder(Struct, frozen=True, kw_only=True, gc=False):

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from orchestrator.model.job import JobRow, LedgerRow
+from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record
 from orchestrator.ports.access import Access
 from orchestrator.ports.ledger import StoredEvent
@@ -40,6 +41,10 @@ class NothingRuns(DeskError):
 
 class NoShell(DeskError):
     """The job's provider gives no way into what runs there."""
+
+
+class UnknownOffer(DeskError):
+    """No such offer to this provider."""
 
 
 class Busy(DeskError):
@@ -78,6 +83,16 @@ class Entered(Struct, frozen=True):
     access: Access
     key: str
     """The launch that runs."""
+
+
+class Outcome(Struct, frozen=True):
+    """What became of an answer that was given by hand."""
+
+    offer: str
+    what: str
+    """accepted | declined | closed (it came too late: evidence, nothing else)"""
+    reason: str = ""
+    """Why a yes was taken for a no: counter, price, region."""
 
 
 class ProviderStatus(Struct, frozen=True, kw_only=True):
@@ -127,6 +142,14 @@ class Desk(Protocol):
 
     async def enter(self, visit: Visit) -> Entered:
         """Write down who goes in where, then give the way; `NothingRuns`, `NoShell`."""
+        ...
+
+    async def open_offers(self, provider: str) -> Sequence[OfferOut]:
+        """What waits for the word of a provider that answers by hand, as it left us; `Refused` for any other."""
+        ...
+
+    async def answer(self, provider: str, said: Answer) -> Outcome:
+        """A provider's people answer; durable, and the same answer again changes nothing. `UnknownOffer`, `Refused`."""
         ...
 
     async def job(self, job: str) -> JobRow:

@@ -15,6 +15,7 @@ from httpx_sse import EventSource
 
 from orchestrator.model.documents import TrainingJob
 from orchestrator.model.documents.inside import StacksView
+from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import (
     CheckView,
     EventView,
@@ -100,6 +101,14 @@ class AsyncClient:
     def events(self, *, after: int = 0, follow: bool = False) -> AsyncIterator[EventView]:
         """Events of the whole ledger."""
         return self._events(EventCursor(None, after, follow))
+
+    async def open_offers(self) -> list[OpenOfferView]:
+        """What waits for your word, of a supplier whose people answer by hand. The token is bound to the provider."""
+        return (await self._do(op.open_offers(self._patience()))).items
+
+    async def answer(self, offer: str, said: Said) -> OutcomeView:
+        """Answer an offer, once. Raises NotFound; an answer that came too late has the outcome `closed`."""
+        return await self._do(op.answer(offer, said, self._patience()))
 
     async def providers(self) -> list[ProviderView]:
         """All providers, in the operator's order."""

@@ -19,6 +19,7 @@ from httpx_sse import EventSource
 
 from orchestrator.model.documents import TrainingJob
 from orchestrator.model.documents.inside import StacksView
+from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import (
     CheckView,
     EventView,
@@ -119,6 +120,14 @@ class Client:
     def events(self, *, after: int = 0, follow: bool = False) -> Iterator[EventView]:
         """Events of the whole ledger."""
         return self._events(EventCursor(None, after, follow))
+
+    def open_offers(self) -> list[OpenOfferView]:
+        """What waits for your word, of a supplier whose people answer by hand. The token is bound to the provider."""
+        return self._do(op.open_offers(self._patience())).items
+
+    def answer(self, offer: str, said: Said) -> OutcomeView:
+        """Answer an offer, once. Raises NotFound; an answer that came too late has the outcome `closed`."""
+        return self._do(op.answer(offer, said, self._patience()))
 
     def providers(self) -> list[ProviderView]:
         """All providers, in the operator's order."""

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from orchestrator.model.documents import TrainingJob, job_bytes, with_package
 from orchestrator.model.documents.inside import StacksView
+from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import (
     CheckView,
     ExplainView,
@@ -30,7 +31,7 @@ from orchestrator.model.documents.views import (
     RecordView,
     View,
 )
-from orchestrator.model.ids import is_job_id
+from orchestrator.model.ids import is_job_id, is_offer_id
 from orchestrator.sdk.errors import (
     BY_STATUS,
     Invalid,
@@ -244,6 +245,21 @@ def explain(job: str, patience: Patience) -> Steps[ExplainView]:
 def offers(job: str, patience: Patience) -> Steps[Page[OfferView]]:
     """Every offer of a job."""
     return (yield from _ask(Page[OfferView], Call("GET", _of(job, "/offers")), patience))
+
+
+def open_offers(patience: Patience) -> Steps[Page[OpenOfferView]]:
+    """What waits for the word of the token's provider."""
+    return (yield from _ask(Page[OpenOfferView], Call("GET", "/v1/offers"), patience))
+
+
+def answer(offer: str, said: Said, patience: Patience) -> Steps[OutcomeView]:
+    """Answer an offer; the same answer again changes nothing."""
+    if not is_offer_id(offer):
+        remedy = "`orchestrator offers list` shows what is open"
+        raise NotFound(_problem("unknown-offer", 404, f"{offer!r} is no offer id", remedy))
+    body = said.model_dump_json(by_alias=True, exclude_none=True).encode()
+    headers = {"Content-Type": "application/json"}
+    return (yield from _ask(OutcomeView, Call("POST", f"/v1/offers/{offer}/answer", {}, headers, body), patience))
 
 
 def providers(patience: Patience) -> Steps[Page[ProviderView]]:

@@ -126,6 +126,8 @@ class World:
         self._pace = pace or Pace()
         self.store: Store = self.site.store
         """The server's own access to the store; attempts use the site's."""
+        self.by_hand: frozenset[str] = frozenset()
+        """Providers whose people answer; a story wraps them in `adapters.byhand.ByHand`."""
         self.on_commit: Callable[[Committed], None] | None = None
 
     def agree(self, contracts: Mapping[str, Any] | None) -> None:
@@ -164,6 +166,7 @@ class World:
             agreed=agreed(self._provider_set),
             launch_spec=launch_spec,
             io=inline,
+            by_hand=self.by_hand,
             pace=self._pace,
         )
 

@@ -18,6 +18,7 @@ from orchestrator.core.lifecycle import active, fold_job, fold_ledger, may_enter
 from orchestrator.model import event as kinds
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
+from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record, same
 from orchestrator.ports.desk import (
     Busy,
@@ -25,11 +26,13 @@ from orchestrator.ports.desk import (
     Entered,
     NoShell,
     NothingRuns,
+    Outcome,
     Progress,
     ProviderStatus,
     Refused,
     Submission,
     UnknownJob,
+    UnknownOffer,
     Visit,
 )
 from orchestrator.ports.ledger import StoredEvent
@@ -60,6 +63,9 @@ class FakeDesk:
         self.machines: set[str] = set()
         """Jobs whose machines are not gone when they are over."""
         self.force = LedgerRow()
+        self.laid_out: dict[str, list[OfferOut]] = {}
+        """Open offers of providers that answer by hand."""
+        self.said: dict[str, Answer] = {}
         self.inside: FakeAccess | None = FakeAccess()
         """How to get at what runs; None: the cloud gives no shell."""
         self.statuses: list[ProviderStatus] = [_status("azure"), _status("oracle")]
@@ -196,6 +202,18 @@ class FakeDesk:
         epoch, what = attempt.epoch, visit.what
         self.tell(row.job, kinds.Accessed(epoch=epoch, what=what, by=visit.by, rank=visit.rank, name=visit.name))
         return Entered(self.inside, launch_key(row.job, epoch))
+
+    async def open_offers(self, provider: str) -> Sequence[OfferOut]:
+        """See Desk: what a test has laid out in `laid_out`."""
+        return self.laid_out.get(provider, [])
+
+    async def answer(self, provider: str, said: Answer) -> Outcome:
+        """See Desk: the first answer stands, a later one is too late."""
+        if said.offer not in [offer.offer for offer in self.laid_out.get(provider, ())]:
+            raise UnknownOffer(f"there is no offer {said.offer!r} to {provider}")
+        first = self.said.setdefault(said.offer, said)
+        what = ("accepted" if said.accepted else "declined") if first == said else "closed"
+        return Outcome(said.offer, what)
 
     async def job(self, job: str) -> JobRow:
         """See Desk."""

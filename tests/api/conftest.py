@@ -27,6 +27,7 @@ def token_of(name: str) -> str:
 def write_tokens(path: Path) -> TokensFile:
     named = {"owner": list(Scope), **{scope.value: [scope] for scope in Scope}}
     rows = [{"name": name, "token": token_of(name), "scopes": scopes} for name, scopes in named.items()]
+    rows[-1]["provider"] = "azure"
     path.write_text(json.dumps({"tokens": rows}))
     path.chmod(0o600)
     return TokensFile(path)

@@ -19,6 +19,8 @@ from msgspec.structs import replace
 
 import orchestrator.verify as verifier
 from orchestrator.adapters.providers.mock.translate import offer_body
+from orchestrator.cli.play import agrees
+from orchestrator.cli.stage import Stage
 from orchestrator.core.audit import export as exports
 from orchestrator.core.audit.export import Export, assemble, lines, sealed
 from orchestrator.core.audit.redact import ButJobs, Disclosure, ForProvider
@@ -287,6 +289,15 @@ def test_exit_codes_say_what_was_found(
     file.write_bytes(data(told.lost))
     assert verifier.main([str(file), *options]) == code
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"{0 if code != 1 else ''} findings".strip()) or code == 1
+
+
+def test_the_demo_asks_the_verifier_for_every_cloud(tmp_path: Path) -> None:
+    (tmp_path / "audit.jsonl").write_bytes(exported(told.lost))
+    for cloud, kept in (("azure", receipts(told.lost, "azure")), ("asked-for-nothing", b""), ("other", b"{}")):
+        (tmp_path / cloud).mkdir()
+        (tmp_path / cloud / "receipts.jsonl").write_bytes(kept)
+    stage = Stage(tmp_path)
+    assert [agrees(stage, cloud) for cloud in ("azure", "asked-for-nothing", "other")] == [True, True, False]
 
 
 def test_a_file_that_is_not_there_is_a_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

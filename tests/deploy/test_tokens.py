@@ -24,6 +24,13 @@ def test_a_team_s_token_is_good_for_its_projects_and_the_others_for_all() -> Non
     assert callers["vision"].scopes == {Scope.VIEWER, Scope.SUBMITTER} and len(said["vision"]) >= 32
 
 
+def test_a_supplier_s_token_answers_for_it_and_nothing_else() -> None:
+    said = json.loads(made("--supplier", "azure-sales=azure").stdout)["stringData"]
+    callers = {caller.name: caller for caller in parse_tokens(said["tokens.json"], "it").values()}
+    assert (callers["azure-sales"].scopes, callers["azure-sales"].provider) == ({Scope.PROVIDER}, "azure")
+    assert made("--supplier", "azure").returncode == 2 and made("--supplier", "owner=azure").returncode == 2
+
+
 def test_a_team_that_makes_no_sense_is_refused() -> None:
     for team in ("vision", "=team-a", "vision=", "vision=a,,b", "owner=a"):
         done = made("--team", team)

@@ -43,11 +43,20 @@ class PriceRowDocument(Document):
     date: Day
 
 
+class WebhookDocument(Document):
+    """Where a provider that answers by hand is told of offers; each POST is signed."""
+
+    url: Annotated[Text, Field(pattern=r"^https?://")]
+    secret: Annotated[Text, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]  # by reference
+
+
 class ProviderDocument(ProviderStated):
     """A provider and how to reach it."""
 
     adapter: Word  # a name under the entry point `orchestrator.providers`
     connection: dict[Text, Any] = Field(default_factory=dict)  # for the adapter; secrets by reference
+    answers: Literal["adapter", "by_hand"] = "adapter"  # by_hand: its people, at /v1/offers
+    webhook: WebhookDocument | None = None  # of one that answers by hand
     prices: tuple[PriceRowDocument, ...] = ()
     market_window: Period = 60_000
 
@@ -147,6 +156,12 @@ def _problems(document: ProviderSet) -> Iterator[Problem]:
         yield from literal_secrets(given, ("spec", "stores", name))
     for name, provider in spec.providers.items():
         yield from literal_secrets(provider.connection, ("spec", "providers", name, "connection"))
+        if provider.webhook is not None and provider.answers != "by_hand":
+            reason, remedy = "a webhook is of a provider that answers by hand", "Write `answers: by_hand` beside it"
+            yield Problem(f"spec.providers.{name}.webhook", reason, remedy, "webhook")
+        if provider.answers == "by_hand" and provider.connection.get("queue"):
+            reason = "a queue admits what was reserved, and an answer by hand reserves nothing"
+            yield Problem(f"spec.providers.{name}.answers", reason, "Leave connection.queue out", "queue")
         for at, row in enumerate(provider.prices):
             if row.accelerator not in provider.accelerators:
                 path = f"spec.providers.{name}.prices[{at}].accelerator"

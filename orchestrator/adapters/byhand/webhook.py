@@ -1,0 +1,123 @@
+"""How does a supplier's own system hear of an offer? One signed POST per offer, repeated until it is acknowledged.
+
+Called by `ByHand`. The body is the allow-listed offer and nothing else, the same bytes at every try; the signature is
+`v1=` + HMAC-SHA256 (hexadecimal) over `<timestamp>.<body>`, keyed with a secret that is read by reference at each call,
+so that it can be changed while we run. A receiver checks it and turns away old timestamps. tenacity repeats one call
+a few times here; the engine's lane tries again for as long as the offer is open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from orchestrator.model.documents.offers import open_offer_view
+from orchestrator.model.offer import OfferOut
+from orchestrator.ports.provider import Misconfigured
+
+TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+TRIES = 3
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
+
+
+class Undeliverable(Exception):
+    """The receiver did not acknowledge; says what it did instead."""
+
+
+class _Again(Undeliverable):
+    """Worth another try at once."""
+
+
+def signature(secret: str, timestamp: int, body: bytes) -> str:
+    """What the header `Orchestrator-Signature` says; `timestamp` in seconds, as `Orchestrator-Timestamp`."""
+    return "v1=" + hmac.new(secret.encode(), b"%d." % timestamp + body, hashlib.sha256).hexdigest()
+
+
+class Webhook:
+    """One supplier's address and secret. `secret`: `env:NAME` or `file:/path`; `now`: seconds UTC."""
+
+    def __init__(
+        self, url: str, secret: str, now: Callable[[], int], transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._url, self._secret, self._now = url, secret, now
+        self._http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, transport=transport)
+        self.pause_s = FIRST_PAUSE_S
+
+    async def tell_offer(self, offer: OfferOut) -> tuple[int, str] | None:
+        """An offer is open. What the receiver echoes, (ordinal, ledger head), where its reply does; Undeliverable."""
+        told = open_offer_view(offer).model_dump(mode="json", by_alias=True)
+        reply = await self._post({"what": "offer", "offer": told}, f"{offer.offer}/offer")
+        try:
+            said = reply.json()
+            return int(said["ordinal"]), str(said["ledgerHead"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    async def tell_withdrawn(self, offer: str) -> None:
+        """An offer is open no more: what was kept for it is free again. Raises Undeliverable."""
+        await self._post({"what": "withdrawn", "offer": {"offer": offer}}, f"{offer}/withdrawn")
+
+    async def _post(self, what: object, delivery: str) -> httpx.Response:
+        body = json.dumps(what, separators=(",", ":"), ensure_ascii=False).encode()
+        pauses = wait_exponential(self.pause_s, max=LONGEST_PAUSE_S)
+        tries = AsyncRetrying(
+            stop=stop_after_attempt(TRIES), wait=pauses, retry=retry_if_exception_type(_Again), reraise=True
+        )
+        async for attempt in tries:
+            with attempt:
+                return await self._once(body, delivery)
+        raise AssertionError("the last try raises or returns")
+
+    async def _once(self, body: bytes, delivery: str) -> httpx.Response:
+        now = self._now()
+        headers = {
+            "Content-Type": "application/json",
+            "Orchestrator-Delivery": delivery,
+            "Orchestrator-Timestamp": str(now),
+            "Orchestrator-Signature": signature(self._key(), now, body),
+        }
+        try:
+            reply = await self._http.post(self._url, content=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise _Again(f"the webhook gave no reply ({type(error).__name__})") from error
+        if reply.is_success:
+            return reply
+        kind = _Again if reply.status_code >= 500 or reply.status_code == 429 else Undeliverable
+        raise kind(f"the webhook said {reply.status_code}; it acknowledges with 2xx")
+
+    def _key(self) -> str:
+        try:
+            return by_reference(self._secret)
+        except Misconfigured as error:
+            raise Undeliverable(str(error)) from error
+
+    def lacking(self) -> list[str]:
+        """What is missing, with its remedy."""
+        try:
+            by_reference(self._secret)
+        except Misconfigured as error:
+            return [str(error)]
+        return []
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        await self._http.aclose()
+
+
+def by_reference(reference: str) -> str:
+    """The secret behind `env:NAME` or `file:/path`. Raises Misconfigured, which repeats no secret."""
+    kind, _, name = reference.partition(":")
+    try:
+        found = os.environ.get(name, "") if kind == "env" else Path(name).read_text().strip()
+    except OSError as error:
+        raise Misconfigured(f"the webhook's secret {reference} cannot be read: {error.strerror}; write it") from error
+    if not found:
+        raise Misconfigured(f"the webhook's secret {reference} is empty; set it, and give the same to the supplier")
+    return found

@@ -1,0 +1,66 @@
+"""The routes of suppliers who answer by hand: what is open for them, and what they say to it.
+
+Whose they are is in their token, which is bound to one provider: nothing of anybody else's offers is there for them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+
+from orchestrator.api.access import Scope, allowed, bearer
+from orchestrator.api.problems import Denied
+from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said, open_offer_view
+from orchestrator.model.documents.views import Page, ProblemView
+from orchestrator.model.offer import Answer
+from orchestrator.ports.desk import Desk
+
+
+class Supplier(str):
+    """Whose people ask: the provider's name. `by` is the token's."""
+
+    by: str
+
+
+async def supplier(request: Request, _: Any = Depends(bearer)) -> Supplier:
+    """The provider that the token is bound to. Raises Denied."""
+    caller = allowed(request.state.caller, [Scope.PROVIDER])
+    if caller.provider is None:
+        remedy = 'add "provider": NAME to its row of the tokens file'
+        detail = f"the token `{caller.name}` is bound to no provider: nobody may answer for all of them"
+        raise Denied(403, "forbidden", detail, remedy=remedy, fault="operator")
+    found = Supplier(caller.provider)
+    found.by = caller.name
+    return found
+
+
+def router(desk: Desk) -> APIRouter:
+    """The routes over a desk."""
+    routes = APIRouter(prefix="/v1/offers", tags=["offers"])
+
+    @routes.get("", responses={409: {"model": ProblemView, "description": "the provider does not answer by hand"}})
+    async def offers(provider: Supplier = Depends(supplier)) -> Page[OpenOfferView]:
+        """What waits for your word, oldest first: each offer as it left us."""
+        return Page[OpenOfferView](items=[open_offer_view(one) for one in await desk.open_offers(provider)])
+
+    @routes.post("/{offer}/answer", responses={409: {"model": ProblemView}})
+    async def answer(
+        said: Said,
+        offer: Annotated[str, Path(examples=["01K9Z3M5W2T8Q4N6R7VXYBCD0E-o1"])],
+        provider: Supplier = Depends(supplier),
+    ) -> OutcomeView:
+        """Say yes or no, once; durable when answered. Too late is `closed`: kept as evidence, it does nothing."""
+        found = await desk.answer(provider, _answer(said, offer, provider.by))
+        return OutcomeView(offer=found.offer, outcome=found.what, reason=found.reason)
+
+    return routes
+
+
+def _answer(said: Said, offer: str, by: str) -> Answer:
+    return Answer(
+        offer=offer, accepted=said.accepted, terms_hash=said.terms_hash, price=said.price_microusd,
+        region=said.region, accelerator=said.accelerator, ttl_us=None if said.ttl_ms is None else said.ttl_ms * 1000,
+        reason=said.reason, scope=said.scope, until=None if said.until is None else round(said.until.timestamp() * 1e6),
+        detail=said.detail, by=by,
+    )  # fmt: skip

@@ -1,0 +1,167 @@
+"""`orchestrator offers`: every offer of a job, for its owner; what is open for a supplier, whose people answer.
+
+Clients of the server. `orchestrator offers JOB` is the owner's; `list` and `answer` need a token that is bound to one
+provider, and see that provider's open offers and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from orchestrator.cli.exits import EXIT_CODES, Exit
+from orchestrator.cli.failing import say
+from orchestrator.cli.jobs import PATIENCE_S
+from orchestrator.cli.output import AsJson, JobArgument, dollars, print_json, table
+from orchestrator.model.documents.offers import OpenOfferView, Said
+from orchestrator.model.documents.views import OfferView
+from orchestrator.model.offer import Reason
+from orchestrator.sdk import Client
+
+
+class _OfJob(TyperGroup):
+    """`offers JOB` is short for `offers of JOB`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the missing word in."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["of", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_OfJob,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Who was asked for a job (`orchestrator offers JOB`), and the answers of suppliers who give them by hand."
+    "\n\n" + EXIT_CODES,
+)
+
+
+Receipts = Annotated[
+    Path | None, typer.Option("--receipts", dir_okay=False, help="Keep evidence here, for `orchestrator-verify`.")
+]
+
+
+class Answers(StrEnum):
+    """What there is to say."""
+
+    ACCEPT = "accept"
+    DECLINE = "decline"
+
+
+@app.command("of")
+def of_job(job: JobArgument, as_json: AsJson = False) -> None:
+    """List every offer of a job: to whom, by which right, and what was answered. Short: `orchestrator offers JOB`."""
+    with Client(patience_s=PATIENCE_S) as client:
+        found = client.job(job).offers()
+    if as_json:
+        print_json(found)
+        return
+    headings = ("offer", "provider", "right", "state", "reason", "price/h", "opened", "passed over")
+    table(headings, map(_offer, found), "nobody was asked yet; `orchestrator explain` says why")
+
+
+def _offer(view: OfferView) -> tuple[str, ...]:
+    passed = ", ".join(f"{skip.provider} ({skip.reason.replace('_', ' ')})" for skip in view.skipped)
+    said = (view.state, view.reason.replace("_", " "), dollars(view.price_microusd))
+    return (f"o{view.n}", view.provider, view.clause or "market", *said, f"{view.opened_at:%H:%M:%S}", passed)
+
+
+@app.command("list")
+def list_open(receipts: Receipts = None, as_json: AsJson = False) -> None:
+    """List what waits for your word: a supplier's, by its own token. Oldest first; `--json` has every field.
+
+    With `--receipts FILE` what you are shown is kept, once each: `orchestrator-verify --receipts FILE` proves by it,
+    later, that nothing was rewritten. The window runs from the first acknowledgement; silence refuses this offer only.
+    """
+    with Client(patience_s=PATIENCE_S) as client:
+        found = client.open_offers()
+    if receipts is not None:
+        _keep(receipts, [{"line": "offer", **one.model_dump(mode="json", by_alias=True)} for one in found])
+    if as_json:
+        print_json(found)
+        return
+    headings = ("offer", "#", "right", "class", "asked for", "at most/h", "regions", "window")
+    table(headings, map(_open, found), "nothing is open for you")
+
+
+def _open(view: OpenOfferView) -> tuple[str, ...]:
+    terms = json.loads(view.terms)
+    size = f"{terms['workers']} x {terms['gpusPerWorker']} {' or '.join(terms['accelerators']) or 'GPU'}"
+    asked = f"{size} for {timedelta(milliseconds=terms['maxRuntimeMs'])}"
+    window = str(timedelta(microseconds=view.window_us))
+    regions = ", ".join(terms["regions"]) or "any"
+    right = view.clause or "market"
+    return (
+        view.offer,
+        str(view.ordinal),
+        right,
+        view.workload,
+        asked,
+        dollars(terms["ceilingMicrousd"]),
+        regions,
+        window,
+    )
+
+
+@app.command()
+def answer(
+    offer: Annotated[str, typer.Argument(metavar="OFFER", help="Its id, as `orchestrator offers list` shows it.")],
+    said: Annotated[Answers, typer.Argument(metavar="accept|decline", help="Yes to exactly these terms, or no.")],
+    reason: Annotated[Reason | None, typer.Option(help="Of a decline; needed there.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="USD per GPU-hour that an acceptance asks.")] = None,
+    region: Annotated[str | None, typer.Option(help="Where an acceptance will run it.")] = None,
+    detail: Annotated[str, typer.Option(help="In your own words; kept as evidence.")] = "",
+    receipts: Receipts = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer an open offer, once and for good. A supplier's, by its own token.
+
+    Exit code 1: it came too late. The answer is kept as evidence, is told to be `closed`, and does nothing.
+
+    Examples: `orchestrator offers answer 01K9Z3M5W2T8Q4N6R7VXYBCD0E-o1 accept --price 2.60`,
+    `orchestrator offers answer 01K9Z3M5W2T8Q4N6R7VXYBCD0E-o1 decline --reason capacity`
+    """
+    if said is Answers.DECLINE and reason is None:
+        raise typer.BadParameter(f"a decline has a reason: {', '.join(Reason)}", param_hint="--reason")
+    with Client(patience_s=PATIENCE_S) as client:
+        terms = _terms_hash(client, offer) if said is Answers.ACCEPT else None
+        told = client.answer(offer, Said(
+            accepted=said is Answers.ACCEPT, terms_hash=terms, reason=reason if said is Answers.DECLINE else None,
+            price_microusd=None if price is None else round(price * 1_000_000), region=region, detail=detail,
+        ))  # fmt: skip
+    if receipts is not None:
+        _keep(receipts, [{"line": "answer", "offer": offer, "accepted": said is Answers.ACCEPT}])
+    if as_json:
+        print_json(told)
+    else:
+        why = f" ({told.reason})" if told.reason else ""
+        say(f"offer {offer}: {told.outcome}{why}")
+    if told.outcome == "closed":
+        raise typer.Exit(Exit.FAILED)
+
+
+def _keep(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Append what is not there yet, with the time by this machine's clock."""
+    try:
+        known = path.read_text().splitlines() if path.exists() else []
+        there = {(line["line"], line["offer"]) for line in map(json.loads, known)}
+        new = [line for line in lines if (line["line"], line["offer"]) not in there]
+        with path.open("a") as file:
+            file.writelines(json.dumps({**line, "at": time.time_ns() // 1000}) + "\n" for line in new)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise typer.BadParameter(f"{path} is no file of receipts ({error})", param_hint="--receipts") from error
+
+
+def _terms_hash(client: Client, offer: str) -> str:
+    """The terms that are accepted: those that are shown now. One that is open no more is answered all the same."""
+    return next((one.terms_hash for one in client.open_offers() if one.offer == offer), "closed")

@@ -1,0 +1,155 @@
+"""A holder whose people answer by hand: what they see, say in time and too late, and what the ledger keeps."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from orchestrator.adapters.byhand import ByHand
+from orchestrator.cli.audit import audit
+from orchestrator.model import event as ev
+from orchestrator.model.offer import Answer, OfferOut, Reason
+from orchestrator.ports.desk import Refused, UnknownOffer
+from orchestrator.simulate.world import Server, World, first_right, submission, until_over
+from orchestrator.testing.ledgers import MemoryLedger
+from orchestrator.testing.scripts import Script
+
+pytestmark = pytest.mark.looptime
+AWAY = "0" * 64
+
+
+def world(**terms: Any) -> World:
+    """azure has the first right and answers by hand; oracle is the market."""
+    told = World({"azure": Script(), "oracle": Script()}, first_right("azure", **terms))
+    told.providers["azure"] = ByHand(told.providers["azure"])
+    told.by_hand = frozenset({"azure"})
+    return told
+
+
+async def asked(server: Server, **spec: Any) -> tuple[str, OfferOut]:
+    row, _ = await server.desk.submit(submission(**spec))
+    await asyncio.sleep(1)
+    return row.job, (await server.desk.open_offers("azure"))[-1]
+
+
+def yes(offer: OfferOut, **said: Any) -> Answer:
+    return Answer(offer=offer.offer, accepted=True, terms_hash=offer.terms_hash, by="ann", **said)
+
+
+def no(offer: OfferOut) -> Answer:
+    return Answer(offer=offer.offer, accepted=False, reason=Reason.CAPACITY, by="ann")
+
+
+def clean(told: World) -> None:
+    assert audit(MemoryLedger(told.disk).snapshot()).findings == ()
+
+
+async def test_a_yes_by_hand_is_launched_by_the_providers_own_adapter() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        assert offer.clause == "agreement/rofr" and offer.ordinal == 1
+        outcome = await server.desk.answer("azure", yes(offer, price=2_000_000))
+        assert (outcome.what, await server.desk.open_offers("azure")) == ("accepted", [])
+        row = await until_over(server, job)
+    assert (row.state, row.attempts[0].provider, row.attempts[0].price) == ("succeeded", "azure", 2_000_000)
+    [answered] = [e for e in told.events(job) if isinstance(e, ev.OfferAnswered)]
+    assert (answered.accepted, answered.by) == (True, "ann")
+    clean(told)
+
+
+async def test_a_no_by_hand_opens_the_market() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        assert (await server.desk.answer("azure", no(offer))).what == "declined"
+        row = await until_over(server, job)
+    assert row.attempts[0].provider == "oracle"
+    clean(told)
+
+
+async def test_silence_by_hand_lapses_at_the_windows_end_and_a_late_yes_is_closed_and_kept() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        await asyncio.sleep(15 * 60)
+        outcome = await server.desk.answer("azure", yes(offer))
+        again = await server.desk.answer("azure", yes(offer))
+        row = await until_over(server, job)
+    assert (outcome.what, again.what, row.attempts[0].provider) == ("closed", "closed", "oracle")
+    [late] = [e for e in told.events(job) if isinstance(e, ev.LateAnswer)]
+    assert (late.accepted, late.by) == (True, "ann")
+    clean(told)
+
+
+async def test_an_answer_to_a_job_that_is_long_over_is_evidence_all_the_same() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        await asyncio.sleep(15 * 60)
+        await until_over(server, job)
+        server.engine.core.book.forget(job)
+        assert (await server.desk.answer("azure", no(offer))).what == "closed"
+        assert job not in server.engine.core.book.jobs
+    assert any(isinstance(e, ev.LateAnswer) for e in told.events(job))
+    clean(told)
+
+
+async def test_the_same_answer_again_changes_nothing_and_another_one_is_closed() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        said = [await server.desk.answer("azure", answer) for answer in (no(offer), no(offer), yes(offer))]
+        await until_over(server, job)
+    assert [outcome.what for outcome in said] == ["declined", "declined", "closed"]
+    assert sum(isinstance(e, ev.OfferAnswered) and e.n == 1 for e in told.events(job)) == 1
+    clean(told)
+
+
+async def test_a_yes_to_other_terms_is_a_counter_and_declines() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        outcome = await server.desk.answer("azure", msgspec.structs.replace(yes(offer), terms_hash=AWAY))
+        row = await until_over(server, job)
+    assert (outcome.what, outcome.reason, row.attempts[0].provider) == ("declined", "counter", "oracle")
+    clean(told)
+
+
+async def test_what_is_open_is_open_after_a_restart_with_the_same_bytes() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+    async with told.server() as server:
+        assert await server.desk.open_offers("azure") == [offer]
+        await server.desk.answer("azure", yes(offer))
+        row = await until_over(server, job)
+    assert row.attempts[0].provider == "azure"
+    clean(told)
+
+
+async def test_nobody_answers_for_another_or_what_does_not_exist_or_where_an_adapter_answers() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        await server.desk.answer("azure", no(offer))
+        await asyncio.sleep(1)
+        for unknown in (f"{job}-o2", f"{job}-o9", "no-offer"):
+            with pytest.raises(UnknownOffer):
+                await server.desk.answer("azure", Answer(offer=unknown, accepted=False, reason=Reason.PRICE))
+        with pytest.raises(Refused, match="by_hand"):
+            await server.desk.open_offers("oracle")
+
+
+async def test_a_cancelled_job_leaves_nothing_open() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        await server.desk.cancel(job, "me")
+        await until_over(server, job)
+        assert await server.desk.open_offers("azure") == []
+        assert (await server.desk.answer("azure", yes(offer))).what == "closed"
+    clean(told)
