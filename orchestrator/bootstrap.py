@@ -117,7 +117,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
     """
     contracts, operators = load_documents(settings)
     stores = {name: StoreAccess(ref, open_store(ref, create=True)) for name, ref in store_refs(settings, operators)}
-    ledger = await SqlLedger.open(ledger_place(settings))
+    ledger = await SqlLedger.open(ledger_place(settings), settings.lease * 1000)
     clock, runtime = SystemClock(), RayJobs()
     engine_term: list[Engine] = []
     tools = Tools(

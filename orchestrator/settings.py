@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         description="the ledger: sqlite:///path or postgresql://user:password@host:5432/name; empty: SQLite, "
         "ledger.db in the home folder",
     )
+    lease: Milliseconds = Field(
+        default=5_000,
+        ge=1_000,
+        description="PostgreSQL: how long a leader may be silent until another server leads",
+    )
     tokens: Path | None = Field(
         default=None, description="tokens file, e.g. a mounted secret; none: tokens.json in the home folder, made by us"
     )

@@ -15,6 +15,7 @@ from orchestrator.core.book import Book
 from orchestrator.core.effects import Effect, effects_of
 from orchestrator.core.facts import Fact
 from orchestrator.core.lifecycle import active
+from orchestrator.engine.leading import Leading
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.ids import launch_key
 from orchestrator.model.job import JobRow, job_row
@@ -27,9 +28,11 @@ RECENT = 30_000_000
 class Core:
     """Shared state of one engine. Single-threaded: everything happens on the loop."""
 
-    def __init__(self, wiring: Wiring, book: Book, term: int) -> None:
-        """Nothing runs yet."""
-        self.wiring, self.book, self.term = wiring, book, term
+    def __init__(self, wiring: Wiring, book: Book, leading: Leading, last_at: int = 0) -> None:
+        """Nothing runs yet; `last_at`: the ledger's last event, by the clock of whoever led then."""
+        self.wiring, self.book, self.leading = wiring, book, leading
+        self._ahead = max(0, last_at - wiring.clock.now_us())
+        """The ledger's time never runs back: if the last leader's clock was ahead of ours, we go on from there."""
         self.ledger_id = wiring.ledger.ledger_id
         self.inbox: deque[tuple[Fact, asyncio.Future[None] | None]] = deque()
         self.arrived = asyncio.Event()
@@ -39,7 +42,12 @@ class Core:
     @property
     def now(self) -> int:
         """Our time, microseconds UTC."""
-        return self.wiring.clock.now_us()
+        return self.wiring.clock.now_us() + self._ahead
+
+    @property
+    def term(self) -> int:
+        """The number of our lead."""
+        return self.leading.term
 
     def tell(self, *facts: Fact) -> None:
         """Put facts into the next turn."""

@@ -21,6 +21,7 @@ from orchestrator.engine.core import Core, log
 from orchestrator.engine.feed import Feed
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import ProviderLanes
+from orchestrator.engine.leading import Leading
 from orchestrator.engine.restart import first_turn, in_force, load_book, relabelled
 from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Agreed, Wiring
@@ -66,12 +67,15 @@ class Engine:
 
     async def start(self) -> None:
         """Lead: read the ledger, say so, find what was left undone, go on."""
-        wiring = self.wiring
+        wiring, leading = self.wiring, Leading(self.wiring.ledger, self.wiring.clock)
+        await leading.take()  # before anything is read: nobody else writes from here on
+        if leading.can_end:
+            self._tasks.append(asyncio.ensure_future(self._guard(leading.run())))
         presence = await wiring.ledger.presence()
         self.counters.update(await wiring.ledger.counters())
         self.agreed = await in_force(wiring)
         book = await load_book(wiring, self.agreed.contracts, self.counters)
-        self.core = core = Core(wiring, book, await wiring.ledger.next_term())
+        self.core = core = Core(wiring, book, leading, await wiring.ledger.last_at())
         self._lanes = {n: ProviderLanes(core, p) for n, p in wiring.providers.items()}
         self._feeds = {n: Feed(core, p) for n, p in wiring.providers.items()}
         self.keeper = Keeper(core, self._bill)

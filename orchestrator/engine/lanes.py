@@ -108,6 +108,7 @@ class ProviderLanes:
             return []
         outs = [offer_out(self._core, self._core.book.jobs[e.job]) for e in batch]
         sent = [hashlib.sha256(msgspec.json.encode(out)).hexdigest() for out in outs]
+        await self._core.leading.check()
         try:
             replies = await self._provider.place_offers(outs)
         except ProviderError as error:
@@ -134,8 +135,10 @@ class ProviderLanes:
 
     async def _launched(self, orders: list[LaunchOrder]) -> Sequence[LaunchReply]:
         if self._core.book.providers[self._provider.name].capabilities.idempotency:
+            await self._core.leading.check()
             return await self._provider.launch(orders)
         new, there = await self._memory.sort(orders)
+        await self._core.leading.check()
         try:
             return [*there, *(await self._provider.launch(new) if new else ())]
         finally:
@@ -152,6 +155,7 @@ class ProviderLanes:
         keys = {launch_key(e.job, e.n): e for e in batch}
         if not keys:
             return []
+        await self._core.leading.check()
         try:
             replies = await self._provider.stop(list(keys))
         except ProviderError as error:
@@ -166,6 +170,7 @@ class ProviderLanes:
             await self._some.wait()
             self._some.clear()
             offers = sorted(self._withdrawn)
+            await self._core.leading.check()
             try:
                 self._withdrawn.difference_update(await self._provider.withdraw(offers))
             except ProviderError as error:

@@ -1,7 +1,8 @@
 """The ledger port: what happened, in order, for ever. Written by the engine only; read by API, audit and restart.
 
-One writer. A batch is committed whole or not at all, and is durable when `commit` returns: events with their
-salted body hashes and chain, the rows they changed, documents they cite, counters, idempotency keys.
+One writer, which leads: by a lock that lasts as long as its process, or by a lease. A batch is committed whole or not
+at all, and is durable when `commit` returns: events with their salted body hashes and chain, the rows they changed,
+documents they cite, counters, idempotency keys.
 """
 
 from __future__ import annotations
@@ -87,17 +88,24 @@ class LedgerLocked(LedgerError):
     """Another server holds this ledger."""
 
 
+class Deposed(LedgerError):
+    """Another server leads, or may: nothing of the batch was kept, and nothing may follow from what we believed."""
+
+
 class LedgerUnavailable(LedgerError):
-    """Disk full, connection lost: nothing of the batch was kept; it may be tried again."""
+    """Disk full, connection lost: it may be tried again. Of a batch nothing was kept; where the connection went while
+    it was being written, nobody knows, and the ledger must be read again before anything else is done."""
 
 
 class Ledger(Protocol):
     """Append-only truth with a read model beside it."""
 
     ledger_id: str
+    lease_us: int | None
+    """How long a lead lasts after `next_term` or a `renew` was sent; None: as long as the process."""
 
     async def commit(self, batch: Batch) -> Committed:
-        """Append durably. Crash before or during: nothing of it. After: all of it."""
+        """Append durably. Crash before or during: nothing of it. After: all of it. `Deposed` if another leads."""
         ...
 
     async def touch(self, at: int) -> None:
@@ -109,7 +117,15 @@ class Ledger(Protocol):
         ...
 
     async def next_term(self) -> int:
-        """Take the lead: a number higher than any before, durable."""
+        """Take the lead: a number higher than any before, durable. `LedgerLocked` while another server leads."""
+        ...
+
+    async def renew(self) -> None:
+        """Hold on to the lead for another life; `Deposed` if it is another's by now."""
+        ...
+
+    async def resign(self) -> None:
+        """Lead no more: another server may at once, and what is still being written ends. Never fails."""
         ...
 
     async def live_rows(self) -> Sequence[LiveRow]:

@@ -70,6 +70,8 @@ class MemorySnapshot:
 class MemoryLedger:
     """One server's hold on a `MemoryDisk`; `LedgerLocked` while another one has it."""
 
+    lease_us: int | None = None
+
     def __init__(self, disk: MemoryDisk | None = None, on_commit: Callable[[Committed], None] | None = None) -> None:
         self.disk = disk or MemoryDisk()
         if self.disk.holder is not None:
@@ -143,6 +145,12 @@ class MemoryLedger:
         """A term higher than any before."""
         self._writable().term += 1
         return self.disk.term
+
+    async def renew(self) -> None:
+        """Lasts as long as this server."""
+
+    async def resign(self) -> None:
+        """Let go with `close`."""
 
     async def live_rows(self) -> Sequence[LiveRow]:
         """Every live row and the ledger's own."""

@@ -9,14 +9,14 @@ import asyncio
 import sys
 from pathlib import Path
 
-from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch
 from orchestrator.testing.check_ledger import record, row
+from tests.ledger.postgres import WAIT_S, leading
 
 
 async def main(place: Place) -> None:
-    ledger = await SqlLedger.open(place)
+    ledger = await leading(place, wait_s=WAIT_S)
     at = await ledger.last_at()
 
     async def one(n: int) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.adapters.ledger.sql import SqlLedger
+from orchestrator.adapters.ledger.sql.database import Place
+from orchestrator.ports.ledger import LedgerLocked
+
+LIFE_US = 400_000
+"""A lease short enough for a test to outwait."""
+WAIT_S = 20.0
 _names = itertools.count()
 
 
@@ -42,3 +50,26 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         yield Cluster(folder)
     finally:
         server.cleanup()
+
+
+async def leading(place: Place, life_us: int = LIFE_US, wait_s: float = 0.0) -> SqlLedger:
+    """The ledger, opened by a server that leads; `LedgerLocked` if another still does after `wait_s`."""
+    ledger = await SqlLedger.open(place, life_us)
+    try:
+        while True:
+            try:
+                await ledger.next_term()
+                return ledger
+            except LedgerLocked:
+                wait_s -= 0.1
+                if wait_s < 0:
+                    raise
+                await asyncio.sleep(0.1)
+    except BaseException:
+        await ledger.close()
+        raise
+
+
+def name_of(url: str) -> str:
+    """The database's name."""
+    return url.partition("@/")[2].partition("?")[0]

@@ -112,12 +112,13 @@ async def test_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-async def test_expired_keys_are_forgotten_at_the_next_start(tmp_path: Path) -> None:
+async def test_expired_keys_are_forgotten_when_the_next_server_leads(tmp_path: Path) -> None:
     ledger = await SqlLedger.open(tmp_path / "l.db")
     keys = [IdempotencyKey("p", "old", "d", "J1", 9), IdempotencyKey("p", "new", "d", "J2", 11)]
     await ledger.commit(Batch(records=[], keys=keys, presence=10))
     await ledger.close()
     again = await SqlLedger.open(tmp_path / "l.db")
+    await again.next_term()
     assert (await again.find_key("p", "old"), await again.find_key("p", "new")) == (None, keys[1])
     await again.close()
 

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.core.chain import genesis, hash_body, link
+from tests.ledger.postgres import WAIT_S, leading
 
 KILLS = 8
 SEED = 20_261_101
@@ -34,7 +34,7 @@ def acknowledged_until_killed(place: Place, chance: random.Random) -> list[tuple
 
 
 async def assert_whole(place: Place, acknowledged: list[tuple[int, str, str]]) -> None:
-    ledger = await SqlLedger.open(place)
+    ledger = await leading(place, wait_s=WAIT_S)
     events = [e async for e in ledger.events()]
     chain, heads = genesis(ledger.ledger_id), set()
     for n, e in enumerate(events, start=1):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch, Committed, Ledger
 from orchestrator.testing.check_ledger import Opener, check_ledger
 from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
+from tests.ledger.postgres import leading
 
 
 def in_memory(kind: type[MemoryLedger] = MemoryLedger) -> Opener:
@@ -23,7 +23,7 @@ def in_memory(kind: type[MemoryLedger] = MemoryLedger) -> Opener:
 async def test_the_ledger_in_a_database_keeps_all_promises(new_place: Callable[[], Place]) -> None:
     def factory() -> Opener:
         place = new_place()
-        return lambda: SqlLedger.open(place)
+        return lambda: leading(place, life_us=30_000_000)
 
     assert await check_ledger(factory) == ()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,45 +16,115 @@ from orchestrator.adapters.ledger.sql.database import database
 from orchestrator.adapters.ledger.sql.tables import metadata
 from orchestrator.bootstrap import ledger_place
 from orchestrator.model.documents import DocumentError
-from orchestrator.ports.ledger import Batch, LedgerError, LedgerLocked, LedgerUnavailable
+from orchestrator.ports.ledger import Batch, Deposed, LedgerError, LedgerLocked, LedgerUnavailable
 from orchestrator.settings import Settings
 from orchestrator.testing.check_ledger import record, row
-from tests.ledger.postgres import Cluster
+from tests.ledger.postgres import Cluster, leading, name_of
 
 pytestmark = pytest.mark.postgresql
 
 
-async def test_a_second_server_is_refused_but_may_read(postgres: Cluster) -> None:
+async def test_a_second_server_does_not_lead_but_may_read(postgres: Cluster) -> None:
     url = postgres.new()
-    ledger = await SqlLedger.open(url)
+    ledger, second = await leading(url, life_us=30_000_000), await SqlLedger.open(url)
     await ledger.commit(Batch(records=[record(1)], rows=[row("J1")], counters={"c": 1}, specs={"d": b"x"}))
-    with pytest.raises(LedgerLocked, match="Stop that server first"):
-        await SqlLedger.open(url)
+    with pytest.raises(LedgerLocked, match="Another server leads"):
+        await second.next_term()
+    with pytest.raises(Deposed, match="does not lead"):
+        await second.commit(Batch(records=[record(2)]))
+    assert await second.row("J1") == row("J1")
     with reading(url) as seen:
         await ledger.commit(Batch(records=[record(2)]))
         assert [e.seq for e in seen.events()] == [1], "a snapshot is one moment"
         assert (list(seen.rows()), seen.counters(), seen.spec("d")) == ([row("J1")], {"c": 1}, b"x")
-        assert seen.ledger_id == ledger.ledger_id
+        assert seen.ledger_id == ledger.ledger_id == second.ledger_id
+    await ledger.close()
+    await second.next_term()
+    assert (await second.commit(Batch(records=[record(3)]))).first_seq == 3
+    await second.close()
+
+
+async def test_a_batch_of_a_deposed_leader_is_refused_whole(postgres: Cluster) -> None:
+    url = postgres.new()
+    old = await leading(url, life_us=100_000)
+    await old.commit(Batch(records=[record(1)]))
+    new = await leading(url, life_us=30_000_000, wait_s=5)
+    for late in (Batch(records=[record(2)], rows=[row("J9")], counters={"c": 1}), Batch(records=[], presence=9)):
+        with pytest.raises(Deposed, match="does not lead any more"):
+            await old.commit(late)
+    with pytest.raises(Deposed, match="Another server leads"):
+        await old.renew()
+    await old.resign()
+    assert (await new.commit(Batch(records=[record(3)]))).first_seq == 2
+    assert (await new.row("J9"), await new.counters(), await new.presence()) == (None, {}, None)
+    await old.close()
+    await new.renew()
+    await new.close()
+
+
+async def test_a_lease_lasts_as_long_as_it_is_renewed(postgres: Cluster) -> None:
+    url = postgres.new()
+    ledger, second = await leading(url, life_us=600_000), await SqlLedger.open(url)
+    for _ in range(6):
+        await asyncio.sleep(0.2)
+        await ledger.renew()
+        with pytest.raises(LedgerLocked):
+            await second.next_term()
+    await asyncio.sleep(0.7)
+    await ledger.renew()  # over, but nobody took it
+    await ledger.close()
+    await second.close()
+
+
+async def test_a_leader_frozen_inside_a_transaction_holds_nobody_up(postgres: Cluster) -> None:
+    url = postgres.new()
+    old = await leading(url, life_us=100_000)
+    frozen = database(url).connect(writes=True).connect()
+    frozen.exec_driver_sql("UPDATE lead SET seq = seq WHERE id = 1")
+    began = time.monotonic()
+    new = await leading(url, wait_s=10)
+    print(f"led {time.monotonic() - began:.1f} s after another froze inside its transaction")
+    assert time.monotonic() - began < 10
+    await new.close()
+    await old.close()
+
+
+async def test_whoever_waits_for_a_database_that_never_answers_is_let_go(postgres: Cluster) -> None:
+    url = postgres.new()
+    ledger = await leading(url, life_us=100_000)
+    blocker = database(url).connect(writes=True).connect()
+    blocker.exec_driver_sql("LOCK TABLE events")
+    stuck = asyncio.ensure_future(ledger.commit(Batch(records=[record(1)])))
+    await asyncio.sleep(0.3)
+    await ledger.resign()
+    with pytest.raises(LedgerUnavailable, match="read back before anything else"):
+        await stuck
+    blocker.close()
+    await ledger.next_term()
+    assert (await ledger.commit(Batch(records=[record(1)]))).first_seq == 1
     await ledger.close()
 
 
 async def test_a_number_that_somebody_else_has_taken_ends_the_whole_transaction(postgres: Cluster) -> None:
     url = postgres.new()
-    ledger = await SqlLedger.open(url)
+    ledger = await leading(url, life_us=30_000_000)
     await ledger.commit(Batch(records=[record(1)]))
-    name = url.partition("@/")[2].partition("?")[0]
+    name = name_of(url)
     postgres.ask(name, "INSERT INTO events SELECT 400, at, project, job, kind, body_hash, chain FROM events")
     with pytest.raises(LedgerUnavailable, match="duplicate key"):
         await ledger.commit(Batch(records=[record(2)] * 600, rows=[row("J2")], counters={"c": 1}))
     assert [event.seq async for event in ledger.events()] == [1, 400]
     assert (await ledger.row("J2"), await ledger.counters()) == (None, {})
+    with pytest.raises(Deposed, match="no longer ends at"):
+        await ledger.commit(Batch(records=[record(2)]))
+    await ledger.next_term()
     assert (await ledger.commit(Batch(records=[record(2)] * 600))).first_seq == 401
     await ledger.close()
 
 
 async def test_it_is_durable_whatever_the_database_s_default_is(postgres: Cluster) -> None:
     url = postgres.new()
-    name = url.partition("@/")[2].partition("?")[0]
+    name = name_of(url)
     postgres.ask("postgres", f"ALTER DATABASE {name} SET synchronous_commit = off")
     ledger = await SqlLedger.open(url)
     assert await ledger.durability() == {"synchronous_commit": "on", "fsync": "on"}
@@ -69,7 +141,7 @@ async def test_migrations_make_exactly_the_tables(postgres: Cluster) -> None:
 async def test_a_ledger_of_a_newer_version_is_refused(postgres: Cluster) -> None:
     url = postgres.new()
     await (await SqlLedger.open(url)).close()
-    postgres.ask(url.partition("@/")[2].partition("?")[0], "UPDATE alembic_version SET version_num = '9999'")
+    postgres.ask(name_of(url), "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LedgerError, match="newer version"):
         await SqlLedger.open(url)
 

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch, Ledger, LiveRow, Record
 from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
-from tests.ledger.postgres import Cluster
+from tests.ledger.postgres import Cluster, leading
 
 texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)  # PostgreSQL takes no NUL
 jobs = st.sampled_from(["", "J1", "J2", "J3"])
@@ -45,7 +44,7 @@ async def seen(ledger: Ledger) -> Mapping[str, Any]:
 
 
 async def live_through(place: Place, groups: list[list[Batch]]) -> None:
-    disk = await SqlLedger.open(place)
+    disk = await leading(place, life_us=30_000_000)
     story = MemoryLedger(MemoryDisk())
     for group in groups:
         await asyncio.gather(*(disk.commit(batch) for batch in group))
@@ -54,7 +53,7 @@ async def live_through(place: Place, groups: list[list[Batch]]) -> None:
     before, head = await seen(disk), await disk.head()
     assert before == await seen(story)
     await disk.close()
-    again = await SqlLedger.open(place)
+    again = await leading(place, life_us=30_000_000)
     assert (await seen(again), await again.head()) == (before, head)
     await again.close()
 

@@ -12,6 +12,8 @@ from typing import Protocol, TypeAlias
 
 from sqlalchemy import Engine
 
+from orchestrator.adapters.ledger.sql.lead import Lead
+
 Place: TypeAlias = Path | str
 """Where a ledger lies: an SQLite file, or `postgresql://user@host/name`."""
 
@@ -28,7 +30,15 @@ class Database(Protocol):
         ...
 
     def hold(self) -> Callable[[], None]:
-        """Take the ledger for this server, or `LedgerLocked` at once; what is returned lets it go."""
+        """Open it for this server, where one alone may: `LedgerLocked` at once; what is returned lets it go."""
+        ...
+
+    def lead(self, life_us: int) -> Lead:
+        """How this server is the only one that writes."""
+        ...
+
+    def sever(self) -> None:
+        """Cut every connection that may wait for an answer that never comes; later ones are made anew."""
         ...
 
     def durability(self, engine: Engine) -> dict[str, str]:

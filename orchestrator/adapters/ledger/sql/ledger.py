@@ -9,10 +9,11 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, exc, text
+from sqlalchemy import Connection, Engine, exc
 
 from orchestrator.adapters.ledger.sql import rows as read
 from orchestrator.adapters.ledger.sql import schema
@@ -24,6 +25,9 @@ T = TypeVar("T")
 _SWITCH_S = 0.0005
 """How long a busy loop keeps Python's lock from the writer. With the usual 5 ms a commit beside a loop whose turns are
 shorter than that was seen to take 2 s; with this one 40 ms."""
+LEASE_US = 5_000_000
+"""How long a leader may be silent before another server leads."""
+_RESIGN_S = 1.0
 _READERS = 4
 """Threads (and connections) for reading: a page, a restart, a timeline and one to spare."""
 
@@ -31,31 +35,38 @@ _READERS = 4
 class SqlLedger:
     """A ledger held by this server alone. Open with `SqlLedger.open`, end with `close`."""
 
-    def __init__(self, kept: Database, let_go: Callable[[], None]) -> None:
+    def __init__(self, kept: Database, let_go: Callable[[], None], lease_us: int) -> None:
         """Use `open`; blocks while the schema is brought up to date."""
         self._database, self._let_go = kept, let_go
+        self._lead = kept.lead(lease_us)
+        self.lease_us = self._lead.life_us
         self._writing: Engine = kept.connect(writes=True)
         schema.upgrade(self._writing)
         self.ledger_id = schema.identity(self._writing)
-        _forget_old_keys(self._writing)
         self._reading: Engine = kept.connect(writes=False)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-reader")
-        self._writer = Writer(self._writing, self.ledger_id)
+        self._renewer = ThreadPoolExecutor(1, thread_name_prefix="ledger-lease")
+        self._renewing: Engine = kept.connect(writes=True)
+        self._writer = Writer(self._writing, self.ledger_id, self._lead)
         self._writer.start()
         self._closed = False
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
 
     @classmethod
-    async def open(cls, place: Place) -> SqlLedger:
-        """Open (and make, if need be) the ledger at a place; `LedgerLocked` while another server holds it."""
-        return await asyncio.to_thread(cls._open, place)
+    async def open(cls, place: Place, lease_us: int = LEASE_US) -> SqlLedger:
+        """Open (and make, if need be) the ledger at a place.
+
+        `LedgerLocked` while another server holds a file; of a PostgreSQL database there is a leader (`next_term`),
+        whose lease lives for `lease_us` after each renewal.
+        """
+        return await asyncio.to_thread(cls._open, place, lease_us)
 
     @classmethod
-    def _open(cls, place: Place) -> SqlLedger:
+    def _open(cls, place: Place, lease_us: int) -> SqlLedger:
         kept = database(place)
         let_go = kept.hold()
         try:
-            return cls(kept, let_go)
+            return cls(kept, let_go, lease_us)
         except BaseException:
             let_go()
             raise
@@ -70,9 +81,33 @@ class SqlLedger:
         await self._write(Batch(records=(), presence=at))
 
     async def next_term(self) -> int:
-        """A term higher than any before."""
+        """Lead, under a term higher than any before."""
         term: int = await self._write(None)
         return term
+
+    async def renew(self) -> None:
+        """Hold on to the lead, on a connection and thread that do nothing else."""
+        if self._lead.life_us is not None:
+            await self._led(self._lead.renew)
+
+    async def resign(self) -> None:
+        """Let another server lead, if the database still hears us; whoever waits for it is told that it is gone."""
+        if self._lead.life_us is None:
+            return
+        with suppress(LedgerError, TimeoutError):
+            async with asyncio.timeout(_RESIGN_S):
+                await self._led(self._lead.resign)
+        self._database.sever()
+
+    async def _led(self, act: Callable[[Connection], None]) -> None:
+        def there() -> None:
+            try:
+                with self._renewing.begin() as connection:
+                    act(connection)
+            except exc.DBAPIError as broken:
+                raise schema.unavailable("asking for the lead", broken) from broken
+
+        await asyncio.get_running_loop().run_in_executor(self._renewer, there)
 
     async def presence(self) -> int | None:
         """When a controller of this ledger was last present."""
@@ -133,13 +168,16 @@ class SqlLedger:
         if self._closed:
             return
         self._closed = True
+        await asyncio.to_thread(self._writer.stop)
+        await self.resign()
         await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
-        self._writer.stop()
-        self._readers.shutdown()
-        self._reading.dispose()
-        self._writing.dispose()
+        self._writer.join()
+        for threads in (self._readers, self._renewer):
+            threads.shutdown()
+        for engine in (self._reading, self._writing, self._renewing):
+            engine.dispose()
         self._let_go()
 
     def _write(self, batch: Batch | None) -> asyncio.Future[Any]:
@@ -158,9 +196,3 @@ class SqlLedger:
                 return question(connection)
         except exc.DBAPIError as broken:
             raise schema.unavailable("reading the ledger", broken) from broken
-
-
-def _forget_old_keys(engine: Engine) -> None:
-    """Idempotency keys that had expired when a controller was last present; by the ledger's own time, not a clock."""
-    with engine.begin() as connection:
-        connection.execute(text("DELETE FROM keys WHERE expires < (SELECT at FROM presence)"))

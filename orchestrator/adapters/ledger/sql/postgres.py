@@ -1,21 +1,23 @@
-"""A ledger in a PostgreSQL database: connections that give up in time, and one server alone.
+"""A ledger in a PostgreSQL database: connections that give up in time, and can be cut.
 
 Called through `database`. The driver is an extra (`first-refusal[postgresql]`) and is imported only here.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, create_engine, event, exc, inspect, make_url
-from sqlalchemy.pool import NullPool
 
+from orchestrator.adapters.ledger.sql.lead import Lead, Lease
 from orchestrator.adapters.ledger.sql.schema import unavailable
-from orchestrator.ports.ledger import LedgerError, LedgerLocked
+from orchestrator.ports.ledger import LedgerError
 
-_LOCK = 0x4F524348
-"""The advisory lock of whoever keeps the ledger of a database ("ORCH")."""
 _DRIVER = {
     "application_name": "orchestrator", "connect_timeout": "5",
     "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3", "tcp_user_timeout": "10000",
@@ -23,6 +25,8 @@ _DRIVER = {
 """Seconds, the last one milliseconds: a database that is cut off is noticed within about ten of them."""
 _WRITER = ("synchronous_commit = on", "idle_in_transaction_session_timeout = '3s'", "lock_timeout = '10s'")
 """Durable whatever the server's default is. A writer that freezes midway holds its locks for 3 s at most."""
+
+_READER = ("default_transaction_read_only = on",)
 
 
 class Postgres:
@@ -32,22 +36,24 @@ class Postgres:
         """Connects to nothing yet; `LedgerError` for a URL that is none, or without the driver."""
         self._url = _parsed(url)
         try:
-            import psycopg  # noqa: F401
+            import psycopg
         except ImportError as missing:
             raise LedgerError(
                 "A ledger on PostgreSQL needs its driver: pip install 'first-refusal[postgresql]'."
             ) from missing
+        self._error = psycopg.Error
+        self._open: WeakSet[Any] = WeakSet()
 
     def connect(self, *, writes: bool) -> Engine:
         """An engine; the writer has one connection, readers cannot write and each statement stands alone."""
         engine = self._engine("READ COMMITTED" if writes else "AUTOCOMMIT", pool_pre_ping=not writes)
-        _settings(engine, _WRITER if writes else ("default_transaction_read_only = on",))
+        self._settings(engine, _WRITER if writes else _READER)
         return engine
 
     def moment(self) -> Engine:
         """An engine whose every transaction reads one moment."""
         engine = self._engine("REPEATABLE READ", pool_pre_ping=False)
-        _settings(engine, ("default_transaction_read_only = on",))
+        self._settings(engine, _READER)
         try:
             there = inspect(engine).has_table("events")
         except exc.DBAPIError as broken:
@@ -57,20 +63,18 @@ class Postgres:
         return engine
 
     def hold(self) -> Callable[[], None]:
-        """The advisory lock of the database, for as long as one connection of its own lives."""
-        engine = create_engine(self._url, connect_args=_DRIVER, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        try:
-            connection = engine.connect()
-            held = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar_one()
-        except exc.DBAPIError as broken:
-            raise unavailable("opening the ledger", broken) from broken
-        if held:
-            return connection.close
-        connection.close()
-        raise LedgerLocked(
-            "Another server already keeps the ledger of this database. Stop that server first, or give this one a "
-            "database of its own; reading and `audit export` need no lock."
-        )
+        """Any number of servers may have it open; the lease says who leads."""
+        return lambda: None
+
+    def lead(self, life_us: int) -> Lead:
+        """Whoever holds the lease leads."""
+        return Lease(life_us)
+
+    def sever(self) -> None:
+        """Shut the connections' sockets: whoever waits at one is told that it is gone."""
+        for connection in list(self._open):
+            with suppress(OSError, self._error), socket.socket(fileno=os.dup(connection.fileno())) as shut:
+                shut.shutdown(socket.SHUT_RDWR)
 
     def durability(self, engine: Engine) -> dict[str, str]:
         """synchronous_commit and fsync."""
@@ -83,6 +87,15 @@ class Postgres:
             self._url, connect_args=_DRIVER, isolation_level=isolation, pool_pre_ping=pool_pre_ping, pool_timeout=5
         )
 
+    def _settings(self, engine: Engine, settings: tuple[str, ...]) -> None:
+        @event.listens_for(engine, "connect")
+        def _set(connection: Any, _record: object) -> None:
+            self._open.add(connection)
+            before, connection.autocommit = connection.autocommit, True
+            for setting in settings:
+                connection.execute(f"SET {setting}")
+            connection.autocommit = before
+
 
 def _parsed(url: str) -> URL:
     remedy = "Write postgresql://user:password@host:5432/name."
@@ -93,12 +106,3 @@ def _parsed(url: str) -> URL:
     if parsed.drivername not in ("postgresql", "postgres") or not parsed.database:
         raise LedgerError(f"The ledger's URL names no PostgreSQL database. {remedy}")
     return parsed.set(drivername="postgresql+psycopg")
-
-
-def _settings(engine: Engine, settings: tuple[str, ...]) -> None:
-    @event.listens_for(engine, "connect")
-    def _set(connection: Any, _record: object) -> None:
-        before, connection.autocommit = connection.autocommit, True
-        for setting in settings:
-            connection.execute(f"SET {setting}")
-        connection.autocommit = before

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from orchestrator.adapters.ledger.sql.lead import Lead, Lock
 from orchestrator.ports.ledger import LedgerError, LedgerLocked, LedgerUnavailable
 
 _WRITER = (
@@ -75,6 +76,13 @@ class Sqlite:
                 f"ledger of its own; reading and `audit export` need no lock."
             ) from busy
         return partial(os.close, held)
+
+    def lead(self, life_us: int) -> Lead:
+        """Whoever holds the file leads, for as long as it lives."""
+        return Lock()
+
+    def sever(self) -> None:
+        """A file always answers."""
 
     def durability(self, engine: Engine) -> dict[str, str]:
         """journal_mode and synchronous."""

@@ -78,3 +78,12 @@ meta = Table(
     Column("name", _Text, primary_key=True),
     Column("value", _Text, nullable=False),
 )
+lead = Table(
+    "lead",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("term", BigInteger, nullable=False),
+    Column("holder", _Text, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("seq", _Seq, nullable=False),
+)

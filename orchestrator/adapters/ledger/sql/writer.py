@@ -14,9 +14,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Engine, exc, text
+from sqlalchemy import Connection, Engine, exc
 
 from orchestrator.adapters.ledger.sql import statements
+from orchestrator.adapters.ledger.sql.lead import Lead
 from orchestrator.adapters.ledger.sql.linking import Group, Head, add
 from orchestrator.adapters.ledger.sql.schema import unavailable
 from orchestrator.core.chain import genesis
@@ -24,6 +25,11 @@ from orchestrator.ports.ledger import Batch, LedgerError, LedgerUnavailable
 
 _MOST_EVENTS = 4096
 """Events of one transaction: beyond it waiting grows faster than the cost of an event falls."""
+
+_FORGET = "DELETE FROM keys WHERE expires < (SELECT at FROM presence)"
+"""By the ledger's own time: when a controller was last present."""
+PATIENCE_S = 5.0
+"""How long a server that stops waits for what it was writing."""
 
 
 class Request(Struct, eq=False):
@@ -38,12 +44,12 @@ class Request(Struct, eq=False):
 class Writer(threading.Thread):
     """The only one that writes. `submit` from the loop; `stop` finishes what was accepted."""
 
-    def __init__(self, engine: Engine, ledger_id: str) -> None:
+    def __init__(self, engine: Engine, ledger_id: str, lead: Lead) -> None:
         super().__init__(name="ledger-writer", daemon=True)
-        self._engine = engine
+        self._engine, self._lead = engine, lead
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._ledger_id = ledger_id
-        self.head = read_head(engine, ledger_id)
+        self.head = self._read_head()
         self._sure = True
         """False after a failure, until the head has been read back."""
         self._current: list[Request] = []
@@ -59,9 +65,9 @@ class Writer(threading.Thread):
         return request.reply
 
     def stop(self) -> None:
-        """Write what was accepted, then end. Blocks."""
+        """Write what was accepted, then end. Blocks, for at most PATIENCE_S: a database may never answer."""
         self._queue.put(None)
-        self.join()
+        self.join(PATIENCE_S)
 
     def run(self) -> None:
         """Serve groups until told to stop. Should it end by a fault of its own, nobody waits for it for ever."""
@@ -108,11 +114,16 @@ class Writer(threading.Thread):
         wanted = self.head
         try:
             if not self._sure:
-                wanted = self.head = read_head(self._engine, self._ledger_id)
+                wanted = self.head = self._read_head()
                 self._sure = True
             with self._engine.begin() as connection:
-                wanted = _write(connection, self.head, group)
+                if any(request.batch is None for request in group):
+                    self._take(connection, group)
+                wanted = self._write(connection, group)
             self.head = wanted
+        except LedgerError as refused:
+            self._sure = False
+            _fail(group, refused)
         except (exc.DBAPIError, OverflowError) as broken:
             self._sure = False
             if not self._stands(wanted):
@@ -123,39 +134,48 @@ class Writer(threading.Thread):
         if wanted.seq == self.head.seq:
             return False
         try:
-            self.head = read_head(self._engine, self._ledger_id)
+            self.head = self._read_head()
         except exc.DBAPIError:
             return False
         self._sure = True
         return self.head == wanted
 
+    def _read_head(self) -> Head:
+        """The end of the ledger as it lies in the database, once nothing that we sent before is under way."""
+        with self._engine.begin() as connection:
+            self._lead.settle(connection)
+            return read_head(connection, self._ledger_id)
 
-def read_head(engine: Engine, ledger_id: str) -> Head:
-    """The end of the ledger as it lies in the database."""
-    with engine.connect() as connection:
-        row = connection.exec_driver_sql("SELECT seq, at, chain FROM events ORDER BY seq DESC LIMIT 1").first()
+    def _take(self, connection: Connection, group: Sequence[Request]) -> None:
+        """Lead; what the leader before us wrote comes before anything of ours. Keys that had expired are forgotten."""
+        for request in group:
+            if request.batch is None:
+                request.result = self._lead.take(connection)
+        connection.exec_driver_sql(_FORGET)
+        self.head = read_head(connection, self._ledger_id)
+
+    def _write(self, connection: Connection, requests: Sequence[Request]) -> Head:
+        group = Group(head=self.head)
+        for request in requests:
+            if request.batch is not None:
+                request.result = add(group, request.batch)
+        if any(request.batch is not None for request in requests):
+            self._lead.claim(connection, self.head.seq, group.head.seq)
+        statements.put(connection, statements.EVENTS, group.events)
+        statements.put(connection, statements.BODIES, group.bodies)
+        statements.put(connection, statements.SPECS, list(group.specs.items()))
+        statements.put(connection, statements.JOBS, list(group.jobs.values()))
+        statements.put(connection, statements.COUNTERS, list(group.counters.items()))
+        statements.put(connection, statements.KEYS, list(group.keys.values()))
+        if group.presence is not None:
+            statements.put(connection, statements.PRESENCE, [(1, group.presence)])
+        return group.head
+
+
+def read_head(connection: Connection, ledger_id: str) -> Head:
+    """The end of the ledger as this connection sees it."""
+    row = connection.exec_driver_sql("SELECT seq, at, chain FROM events ORDER BY seq DESC LIMIT 1").first()
     return Head(*row) if row else Head(0, 0, genesis(ledger_id))
-
-
-def _write(connection: Connection, head: Head, requests: Sequence[Request]) -> Head:
-    group = Group(head=head)
-    for request in requests:
-        request.result = _take_term(connection) if request.batch is None else add(group, request.batch)
-    statements.put(connection, statements.EVENTS, group.events)
-    statements.put(connection, statements.BODIES, group.bodies)
-    statements.put(connection, statements.SPECS, list(group.specs.items()))
-    statements.put(connection, statements.JOBS, list(group.jobs.values()))
-    statements.put(connection, statements.COUNTERS, list(group.counters.items()))
-    statements.put(connection, statements.KEYS, list(group.keys.values()))
-    if group.presence is not None:
-        statements.put(connection, statements.PRESENCE, [(1, group.presence)])
-    return group.head
-
-
-def _take_term(connection: Connection) -> int:
-    term = int(connection.execute(text("SELECT value FROM meta WHERE name = 'term'")).scalar() or 0) + 1
-    statements.put(connection, statements.META, [("term", str(term))])
-    return term
 
 
 def _fail(group: Sequence[Request], error: LedgerError) -> None:
