@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -37,7 +38,7 @@ from orchestrator.model.documents.providers import ProviderDocument, ProviderSet
 from orchestrator.model.documents.references import is_reference
 from orchestrator.model.documents.warnings import warnings
 from orchestrator.model.wire import StoreRef
-from orchestrator.ports.provider import Provider
+from orchestrator.ports.provider import Misconfigured, Provider
 from orchestrator.ports.runtime import Tools
 from orchestrator.runlog.store import Store, open_store
 from orchestrator.settings import Settings
@@ -250,26 +251,54 @@ def store_refs(settings: Settings, operators: ProviderSet) -> list[tuple[str, St
 
 
 def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str, Factory]) -> dict[str, Provider]:
-    """Every provider of the file by its adapter, in order."""
-    known = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    """Every provider of the file by its adapter, in order. Raises DocumentError, and `Misconfigured` of an adapter."""
     made: dict[str, Provider] = {}
     for name, document in operators.spec.providers.items():
-        factory = factories.get(document.adapter)
-        if factory is None:
-            if document.adapter not in known:
-                path = f"spec.providers.{name}.adapter"
-                there = ", ".join(sorted({*known, *factories})) or "none; is the package installed?"
-                raise DocumentError(
-                    [
-                        Problem(
-                            path, f"there is no adapter {document.adapter!r}", f"Use one of: {there}", "unknown_adapter"
-                        )
-                    ]
-                )
-            factory = known[document.adapter].load()
-        provider = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
+        path = f"spec.providers.{name}.adapter"
+        factory = find_adapter(document.adapter, path, factories)
+        with refusing(document.adapter, path):
+            provider = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
+        if lacking := [verb for verb in VERBS if not callable(getattr(provider, verb, None))]:
+            what = f"the adapter {document.adapter!r} makes no provider: it has no {', '.join(lacking)}"
+            raise _adapter_problem(path, what, "Ask its maker; orchestrator.ports.provider says what is promised")
         made[name] = by_hand(provider, document, tools) if document.answers == "by_hand" else provider
     return made
+
+
+VERBS = tuple(name for name in vars(Provider) if not name.startswith("_") and name != "name")
+
+
+def find_adapter(adapter: str, path: str, factories: Mapping[str, Factory]) -> Factory:
+    """The factory of an installed adapter, ours or a stranger's. `path`: where it is named. Raises DocumentError."""
+    if adapter in factories:
+        return factories[adapter]
+    known = entry_points(group=ENTRY_POINTS)
+    found = [point for point in known if point.name == adapter]
+    if not found:
+        there = ", ".join(sorted({*known.names, *factories})) or "none; is the package installed?"
+        raise _adapter_problem(path, f"there is no adapter {adapter!r}", f"Use one of: {there}", "unknown_adapter")
+    if len(found) > 1:
+        whose = " and ".join(sorted(point.dist.name if point.dist else point.value for point in found))
+        raise _adapter_problem(path, f"the adapter {adapter!r} is in {whose}", "Uninstall all but one", "two_adapters")
+    with refusing(adapter, path):
+        factory: Factory = found[0].load()
+    return factory
+
+
+@contextmanager
+def refusing(adapter: str, path: str) -> Iterator[None]:
+    """What a stranger's package raises while it is loaded is the operator's to mend, like what it refuses itself."""
+    try:
+        yield
+    except (Misconfigured, DocumentError):
+        raise
+    except Exception as error:
+        what = f"the adapter {adapter!r} cannot be loaded: {type(error).__name__}: {error}"
+        raise _adapter_problem(path, what, "Mend its package, or install it again") from error
+
+
+def _adapter_problem(path: str, what: str, remedy: str, code: str = "broken_adapter") -> DocumentError:
+    return DocumentError([Problem(path, what, remedy, code)])
 
 
 def by_hand(provider: Provider, document: ProviderDocument, tools: Tools) -> Provider:

@@ -119,6 +119,7 @@ class Book:
         `probes` None: all of them, because the provider is back.
         """
         state = self.providers[provider]
+        state.memory.room()
         known = [self.shapes[k] for k in state.parked]
         for shape in known if probes is None else heapq.nsmallest(probes, known, key=urgency):
             state.parked.discard(shape.key)

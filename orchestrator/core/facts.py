@@ -241,6 +241,6 @@ class Billed(Struct, frozen=True, gc=False):
 
 Fact: TypeAlias = (
     Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | Due | Delivery | Polled
-    | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen | ReleaseSeen | BeatSeen
-    | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
+    | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen
+    | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip

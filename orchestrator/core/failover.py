@@ -51,6 +51,8 @@ def _rejected(turn: Turn, row: JobRow, attempt: AttemptRow, no: Rejected, sent_a
         epoch=attempt.epoch, how="rejected", why=no.reason.value, charge=0, late=late,
         detail=no.detail[:DETAIL],
     ))  # fmt: skip
+    if no.reason is Reason.ERROR and not late:
+        turn.book.providers[attempt.provider].memory.fail(row.job, turn.now)
     if no.reason is Reason.CAPACITY and not (offer and offer.clause):
         until = no.until or turn.now + 30_000_000
         turn.book.park(turn.book.shape_of(row), attempt.provider, until)
@@ -102,6 +104,7 @@ def on_start(turn: Turn, row: JobRow, fact: f.StartSeen) -> None:
     turn.emit(row.job, ev.Started(
         fact.epoch, fact.waited_ms, fact.cleared, fact.resumed_epoch, fact.resumed_step
     ))  # fmt: skip
+    turn.book.providers[attempt.provider].memory.start()
 
 
 def on_done(turn: Turn, row: JobRow, fact: f.DoneSeen) -> None:
@@ -183,10 +186,13 @@ def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
     row = turn.emit(row.job, ev.Fenced(fact.epoch))
     attempt = active(row)
     if attempt is not None and attempt.epoch < fact.epoch:
+        refused = _failed_its_acceptance(row, attempt)
+        if refused and row.state is not JobState.STOPPING:
+            turn.book.providers[attempt.provider].memory.fail(row.job, turn.now)
         row = turn.emit(row.job, ev.Ended(
             epoch=attempt.epoch, how="gone" if fact.unclaimed else "fenced", why=attempt.why or "never_started",
             ran_ms=fact.ran_ms, avoid_scope=Scope.PROVIDER.value, avoid_until=turn.now + LOSS_MEMORY,
-            fails=_fails_behind_fence(row, attempt, turn.now), refused=_failed_its_acceptance(row, attempt),
+            fails=_fails_behind_fence(row, attempt, turn.now), refused=refused,
         ))  # fmt: skip
     finish_stop(turn, row)
 

@@ -13,7 +13,7 @@ from orchestrator.core.book import Book
 from orchestrator.core.lifecycle import MAX_LATE, last_epoch, open_offer
 from orchestrator.core.ranking import covers
 from orchestrator.core.recording import on_covers
-from orchestrator.core.shapebook import GATED_WIDTH, Queue, ShapeBook, urgency
+from orchestrator.core.shapebook import GATED_WIDTH, ProviderBook, Queue, ShapeBook, urgency
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
 from orchestrator.model import event as ev
@@ -113,7 +113,19 @@ def _passed_over(row: JobRow, provider: str, shape: ShapeBook, book: Book, now: 
     state = book.providers.get(provider)
     if state is None:
         return ev.Skip(provider, "not_configured")
-    return None if state.up else ev.Skip(provider, "unreachable")
+    return _remembered(state, shape, now) if state.up else ev.Skip(provider, "unreachable")
+
+
+def _remembered(state: ProviderBook, shape: ShapeBook, now: int) -> ev.Skip | None:
+    """What other jobs have met with there delays this one, in the market only."""
+    if state.memory.rest_until > now:
+        return ev.Skip(state.name, "resting", state.memory.rest_until)
+    if not state.memory.refused:
+        return None
+    candidates = (c for ruled in shape.ruled.values() for c in ruled.rules.candidates)
+    terms = next((c.terms for c in candidates if c.provider == state.name), None)
+    until = state.memory.refused_until(terms, now) if terms is not None else 0
+    return ev.Skip(state.name, "refused_alike", until) if until else None
 
 
 def _room(book: Book, provider: str) -> bool:
@@ -204,9 +216,14 @@ def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> 
     shape = turn.book.shape_of(row)
     until = answer.until
     gated = row.offer is not None and bool(row.offer.clause)
+    memory = turn.book.providers[provider].memory
     if reason is Reason.CAPACITY and not gated:
         until = until or turn.now + DEFAULT_UNTIL
         shape.widths[provider] = 1
+        if row.offer is not None and (terms := turn.book.terms.get(row.offer.terms)) is not None:
+            memory.refuse(terms, until, turn.now)
+    if reason is Reason.ERROR:
+        memory.fail(row.job, turn.now)
     row = turn.emit(row.job, ev.OfferAnswered(
         n=n, accepted=False, reason=reason.value, scope=answer.scope.value, until=until, detail=answer.detail[:200],
         provider_at=answer.provider_at, by=answer.by,
@@ -263,6 +280,7 @@ def _grow(book: Book, row: JobRow, provider: str) -> None:
     most = book.providers[provider].capabilities.max_open_offers
     shape.widths[provider] = min(shape.widths.get(provider, 1) * 2, most)
     shape.parked.pop(provider, None)
+    book.providers[provider].memory.room()
 
 
 def passed_gates(row: JobRow, rules: Rules, now: int, same_version: bool) -> tuple[ev.Gate, ...]:
@@ -313,7 +331,7 @@ def place(turn: Turn) -> None:
 def _worth_waiting_for(row: JobRow, skipped: tuple[ev.Skip, ...]) -> set[str]:
     """Where the shape is not parked, and yet capacity that comes free would change the answer."""
     full = {r.provider for r in row.refusals if r.clause and r.reason == Reason.CAPACITY}
-    return full | {skip.provider for skip in skipped if skip.reason == "unreachable"}
+    return full | {skip.provider for skip in skipped if skip.reason in ("unreachable", "refused_alike")}
 
 
 def _lift(turn: Turn, shape: ShapeBook) -> None:

@@ -17,6 +17,8 @@ REASONS: Mapping[str, str] = {
     "avoided": "avoided, it just lost this job",
     "refused": "it refused this already",
     "parked": "its capacity refusal still holds",
+    "refused_alike": "it has just refused another job that asked no more",
+    "resting": "launches of several jobs have failed there, so it rests",
     "unreachable": "unreachable",
     "beat_silent": "beat silent",
     "no_reply": "no reply to the launch",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from orchestrator.core.memory import Memory
 from orchestrator.core.windows import NEVER
 from orchestrator.model.contract import Trigger
 from orchestrator.model.offer import Capabilities
@@ -88,6 +89,7 @@ class ProviderBook:
     """How many of these attempts are in the state unknown."""
     waiters: set[ShapeKey] = field(default_factory=set)
     """Shapes that wait for room among its open offers."""
+    memory: Memory = field(default_factory=Memory)
     parked: set[ShapeKey] = field(default_factory=set)
     """Shapes that a release of capacity here wakes: parked, refused, or passed over."""
 

@@ -28,7 +28,7 @@ from orchestrator.model.offer import (
     Undelivered,
 )
 from orchestrator.ports.clock import Clock
-from orchestrator.ports.provider import Throttled, Unreachable
+from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
 from orchestrator.testing import scripts as do
 from orchestrator.testing.clock import FakeClock
 from orchestrator.testing.pretend.machines import Crew, Machines
@@ -68,6 +68,8 @@ class ScriptedProvider:
         self.before_call: Hook | None = None
         self.after_call: Hook | None = None
         self.reachable = True
+        self.locked_out = False
+        """Our credentials are turned down."""
         self.calls: dict[str, int] = {}
         """How often each verb was called."""
         self._latency_s, self._timeout_s = latency_s, timeout_s
@@ -118,8 +120,11 @@ class ScriptedProvider:
             yield f"{line['at']} {line['kind']}\n".encode()
 
     async def check(self) -> Sequence[str]:
-        """See Provider: nothing is ever missing."""
-        return await self._call("check", lambda: ())
+        """See Provider: nothing is missing but credentials that are taken."""
+        try:
+            return await self._call("check", lambda: ())
+        except Misconfigured as error:
+            return (str(error),)
 
     async def aclose(self) -> None:
         """See Provider. Another server may call again."""
@@ -166,6 +171,8 @@ class ScriptedProvider:
         if self.before_call is not None:
             await self.before_call(verb)
         await asyncio.sleep(self._latency_s)
+        if self.locked_out:
+            raise Misconfigured(f"{self.name} turns our credentials down; renew them")
         if isinstance(fault, do.Throttles):
             raise Throttled(f"{self.name}: too many calls of {verb}; come back later", round(fault.for_s * 1_000_000))
         if not self.reachable or (fault is not None and not fault.reply):

@@ -21,6 +21,10 @@ def subject(site: Site) -> Subject:
     async def away(yes: bool) -> None:
         await site.switch("PUT", "/faults", {"api": "refuse" if yes else "up"})
 
+    async def lock_out(out: bool) -> None:
+        turned_down = {"on": "api", "do": "fail", "status": 401, "times": 1_000_000}
+        await site.switch("PUT", "/faults", {"mishaps": [turned_down] if out else []})
+
     async def throttle() -> None:
         mishap = {"on": "api", "path": "/v1/clusters", "do": "fail", "status": 429}
         await site.switch("PUT", "/faults", {"mishaps": [mishap]})
@@ -50,6 +54,7 @@ def subject(site: Site) -> Subject:
         declined=some_terms(workers=100),
         rejected=too_many,
         away=away,
+        lock_out=lock_out,
         throttle=throttle,
         end=end,
         foreign=foreign,

@@ -1,7 +1,7 @@
 """`python -m orchestrator.testing.kit module:factory`: examine a provider from a shell.
 
 Exit code 0: every judged promise is kept; 1: some are broken; 2: the factory cannot be found. Without an argument it
-lists the promises.
+lists the promises; `--table` prints them in Markdown, with where each is written and which wrong providers break it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import sys
 
 from orchestrator.testing.kit import PROMISES, check_provider
+from orchestrator.testing.kit.table import rows
 
 
 def main(arguments: list[str]) -> int:
@@ -18,6 +19,9 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         for number, promise in enumerate(PROMISES, 1):
             print(f"{number:>3} {promise.name}: {promise.sentence}")
+        return 0
+    if arguments == ["--table"]:
+        print("\n".join(rows()))
         return 0
     module, _, name = arguments[0].partition(":")
     try:

@@ -44,6 +44,9 @@ def scripted(kind: type[ScriptedProvider] = ScriptedProvider) -> Subject:
     async def away(gone: bool) -> None:
         provider.go_unreachable(gone)
 
+    async def lock_out(out: bool) -> None:
+        provider.locked_out = out
+
     async def throttle() -> None:
         faults.append(do.Throttles(verb="launch", nth=provider.calls.get("launch", 0) + 1, for_s=0.3))
 
@@ -63,6 +66,7 @@ def scripted(kind: type[ScriptedProvider] = ScriptedProvider) -> Subject:
         declined=some_terms(accelerators=("B200",)),
         rejected=_too_large,
         away=away,
+        lock_out=lock_out,
         throttle=throttle,
         end=end,
         foreign=foreign,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from orchestrator.model.offer import Rejected, SightingState
+from orchestrator.model.offer import Confirmed, Rejected, SightingState
 from orchestrator.testing.kit.registry import promise
 from orchestrator.testing.kit.subject import Session, must
 
 
-@promise()
+@promise("Provider.launch")
 async def launch_replies_in_order(s: Session) -> None:
     """Launch orders get one reply each, in their own order."""
     pairs = [await s.accepted() for _ in range(2)]
@@ -19,9 +20,21 @@ async def launch_replies_in_order(s: Session) -> None:
     must(want == got, f"orders {want} got replies for {got}")
 
 
-@promise()
+@promise("Confirmed")
+async def whole_batch_is_launched(s: Session) -> None:
+    """Every launch of a batch that was confirmed exists."""
+    pairs = [await s.accepted() for _ in range(2)]
+    replies = await s.launch([s.order(offer, answer) for offer, answer in pairs])
+    for reply in replies:
+        if isinstance(reply, Confirmed):
+            await s.runs(reply.key)
+
+
+@promise("Capabilities.idempotency")
 async def same_key_same_launch(s: Session) -> None:
-    """A launch sent again under its key is the same launch: nothing is made twice."""
+    """Where `idempotency` is promised, a launch sent again under its key is the same launch: nothing is made twice."""
+    if not (await s.provider.capabilities()).idempotency:
+        return
     order = await s.running()
     before = await s.seen(order.key)
     replies = await s.launch([order, order])
@@ -33,7 +46,7 @@ async def same_key_same_launch(s: Session) -> None:
     )
 
 
-@promise()
+@promise("Capabilities.list_lag_us")
 async def confirmed_is_listed(s: Session) -> None:
     """What was confirmed longer than the declared lag ago is in every listing until it is stopped."""
     order = await s.launched()
@@ -42,7 +55,7 @@ async def confirmed_is_listed(s: Session) -> None:
         must(await s.seen(order.key), f"{order.key} was confirmed and is not listed")
 
 
-@promise()
+@promise("Capabilities.list_by_label")
 async def listing_carries_ledger(s: Session) -> None:
     """Everything listed carries the launch key and the ledger id that came with the order."""
     order = await s.launched()
@@ -53,7 +66,30 @@ async def listing_carries_ledger(s: Session) -> None:
     must(all(ledger == order.ledger for ledger in ours), f"ordered for {order.ledger}, listed as {ours}")
 
 
-@promise()
+@promise("Provider.list_ours")
+async def every_ledger_is_listed(s: Session) -> None:
+    """What was launched for another ledger is listed too: whoever reads the listing tells them apart."""
+    await s.launched()
+    await s.running(ledger="another-ledger")
+
+
+@promise("Provider")
+async def reads_change_nothing(s: Session) -> None:
+    """Reading (capabilities, feed, listings, output, check), however often, changes nothing."""
+    order = await s.running()
+    before, p = await s.seen(order.key), s.provider
+    for _ in range(2):
+        await p.capabilities(), await p.observe(None, 0), await p.list_ours(), await p.check()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(s.subject.patience_s):
+                _ = [part async for part in p.logs(order.key)]
+    await s.lag()
+    after = await s.seen(order.key)
+    same = before and after and (before.state, set(before.machines)) == (after.state, set(after.machines))
+    must(same, f"it was {before}, was read, and is {after}")
+
+
+@promise("Observation.sightings")
 async def feed_tells_running(s: Session) -> None:
     """A launch that comes to run is told in the feed, not only in listings."""
     cursor = (await s.provider.observe(None, 0)).cursor
@@ -66,7 +102,7 @@ async def feed_tells_running(s: Session) -> None:
     await s.wait(told, f"a sighting of {order.key} running")
 
 
-@promise(needs="rejected")
+@promise("Rejected", needs="rejected")
 async def rejected_leaves_nothing(s: Session) -> None:
     """A rejected launch has left nothing behind, and never will."""
     assert s.subject.rejected is not None
@@ -80,7 +116,7 @@ async def rejected_leaves_nothing(s: Session) -> None:
         await asyncio.sleep(s.subject.poll_s)
 
 
-@promise()
+@promise("Provider.stop")
 async def stop_of_unknown_acknowledged(s: Session) -> None:
     """A stop of something that never was is acknowledged like any other."""
     order = s.order(s.offer())
@@ -88,7 +124,7 @@ async def stop_of_unknown_acknowledged(s: Session) -> None:
     must([(r.key, r.acknowledged) for r in replies] == [(order.key, True)], f"it replied {replies}")
 
 
-@promise()
+@promise("Provider.stop")
 async def stop_until_gone(s: Session) -> None:
     """A stop may be repeated for ever, is acknowledged each time, and in the end no listing shows the key."""
     order = await s.running()
@@ -102,7 +138,7 @@ async def stop_until_gone(s: Session) -> None:
     must(await s.seen(order.key) is None, f"{order.key} came back")
 
 
-@promise()
+@promise("Provider.launch")
 async def gone_key_stays_gone(s: Session) -> None:
     """A key whose launch has ended starts nothing any more."""
     order = await s.launched()
@@ -113,7 +149,7 @@ async def gone_key_stays_gone(s: Session) -> None:
     must(seen is None, f"{order.key} was gone, and is {seen.state.value if seen else ''} again")
 
 
-@promise()
+@promise("Provider.stop")
 async def stop_touches_its_key_only(s: Session) -> None:
     """A stop ends what is under its key and nothing else of ours."""
     kept, stopped = await s.running(), await s.running()
@@ -127,7 +163,7 @@ async def stop_touches_its_key_only(s: Session) -> None:
     must(seen and seen.state is SightingState.RUNNING, f"{kept.key} was not stopped, and is {seen}")
 
 
-@promise(needs="foreign")
+@promise("Provider.list_ours", needs="foreign")
 async def foreign_untouched(s: Session) -> None:
     """What does not carry our label and a ledger id is neither listed nor touched."""
     assert s.subject.foreign is not None
@@ -143,7 +179,7 @@ async def foreign_untouched(s: Session) -> None:
     must(not lost, f"it ended what is not ours: {sorted(lost)}")
 
 
-@promise()
+@promise("Capabilities.delete_after")
 async def delete_after_kept(s: Session) -> None:
     """Where `delete_after` is promised, a launch that old is gone without a word from us."""
     if not (await s.provider.capabilities()).delete_after:
@@ -157,7 +193,7 @@ async def delete_after_kept(s: Session) -> None:
     await s.wait(gone, f"the end of {order.key}, which is too old")
 
 
-@promise(needs="reconnect")
+@promise("Provider.aclose", needs="reconnect")
 async def closing_stops_nothing(s: Session) -> None:
     """Letting go of the connection stops nothing; a new one finds what runs under its key."""
     assert s.subject.reconnect is not None

@@ -9,21 +9,21 @@ from orchestrator.testing.kit.registry import promise
 from orchestrator.testing.kit.subject import Session, must
 
 
-@promise()
+@promise("Provider.capabilities")
 async def capabilities_constant(s: Session) -> None:
     """What a provider promises about itself does not change while we are connected."""
     said = [await s.provider.capabilities() for _ in range(3)]
     must(said[0] == said[1] == said[2], f"asked three times it said {said}")
 
 
-@promise()
+@promise("Provider")
 async def empty_batches(s: Session) -> None:
     """A verb that is given nothing does nothing and replies with nothing."""
     replies = [await s.provider.place_offers([]), await s.provider.launch([]), await s.provider.stop([])]
     must(not any(replies) and not await s.provider.withdraw([]), f"replies to nothing: {replies}")
 
 
-@promise()
+@promise("Provider.place_offers")
 async def receipts_in_order(s: Session) -> None:
     """Offers get one reply each, in their own order."""
     offers = [s.offer() for _ in range(3)]
@@ -33,7 +33,7 @@ async def receipts_in_order(s: Session) -> None:
     must(want == got, f"offers {want} got replies for {got}")
 
 
-@promise()
+@promise("Provider.place_offers")
 async def same_offer_id_same_offer(s: Session) -> None:
     """An offer delivered again under its id is the same offer: the same reference, answered once."""
     offer = s.offer()
@@ -48,7 +48,7 @@ async def same_offer_id_same_offer(s: Session) -> None:
     must(all(a.accepted == answer.accepted for a in told), f"one offer has the answers {told}")
 
 
-@promise()
+@promise("Provider.place_offers")
 async def receipts_echo(s: Session) -> None:
     """A receipt echoes the offer's ledger head and ordinal, at every delivery: both sides hold the same evidence."""
     offer = s.offer()
@@ -59,7 +59,7 @@ async def receipts_echo(s: Session) -> None:
         must(said == sent, f"an offer with {sent} got a receipt with {said}")
 
 
-@promise()
+@promise("Provider.observe")
 async def no_answer_lost(s: Session) -> None:
     """Every answer is in the reply of the first `observe` that is sent after it, whatever cursor it carries."""
     capabilities = await s.provider.capabilities()
@@ -76,14 +76,14 @@ async def no_answer_lost(s: Session) -> None:
     must(not again, f"told again after the cursor that covered them: {sorted(again)}")
 
 
-@promise()
+@promise("Answer.terms_hash")
 async def acceptance_names_terms(s: Session) -> None:
     """A yes names the hash of the terms that it accepts, byte for byte the offer's."""
     offer, answer = await s.accepted()
     must(answer.terms_hash == offer.terms_hash, f"offered {offer.terms_hash}, accepted {answer.terms_hash}")
 
 
-@promise(needs="declined")
+@promise("Answer.reason", needs="declined")
 async def declines_are_typed(s: Session) -> None:
     """A no has a reason out of the closed set, a scope, and an end that lies ahead (or none: this offer only)."""
     offer = s.offer(s.subject.declined)
@@ -96,7 +96,7 @@ async def declines_are_typed(s: Session) -> None:
     must(ahead, f"it ended at {answer.until}, before it was said")
 
 
-@promise()
+@promise("Provider.withdraw")
 async def withdrawal_repeatable(s: Session) -> None:
     """A withdrawal is acknowledged, however often, for accepted, unknown and long withdrawn offers."""
     offer, _ = await s.accepted()
@@ -105,7 +105,7 @@ async def withdrawal_repeatable(s: Session) -> None:
         must(list(acknowledged) == ids, f"withdrew {ids}, acknowledged {list(acknowledged)}")
 
 
-@promise(needs="all_gpus")
+@promise("Provider.withdraw", needs="all_gpus")
 async def withdrawal_releases(s: Session) -> None:
     """Withdrawing an accepted offer releases what was kept for it."""
     first, _ = await s.accepted(s.subject.all_gpus)
@@ -118,7 +118,7 @@ async def withdrawal_releases(s: Session) -> None:
     must(answer.accepted, f"after the withdrawal it still has no room: {answer.reason} {answer.detail}")
 
 
-@promise()
+@promise("Provider.observe")
 async def long_poll_bounded(s: Session) -> None:
     """`observe` without news comes back when the wait is over, and its cursor goes on from there."""
     cursor = (await s.provider.observe(None, 0)).cursor
@@ -128,3 +128,26 @@ async def long_poll_bounded(s: Session) -> None:
     except TimeoutError:
         must(False, f"asked to wait 0.2 s, it did not come back in {s.subject.patience_s} s")
     must(seen.cursor, "a reply without a cursor")
+
+
+@promise("Provider.observe")
+async def poll_wakes_for_news(s: Session) -> None:
+    """`observe` that waits comes back as soon as there is news, not when the wait is over."""
+    if (await s.provider.capabilities()).answers_itself:
+        return
+    cursor = (await s.provider.observe(None, 0)).cursor
+    polling = asyncio.ensure_future(s.provider.observe(cursor, round(s.subject.patience_s * 2_000_000)))
+    await asyncio.sleep(s.subject.poll_s)
+    await s.deliver([s.offer()])
+    done, _ = await asyncio.wait({polling}, timeout=s.subject.patience_s)
+    polling.cancel()
+    must(done, f"{s.subject.patience_s} s after an offer it still waits")
+
+
+@promise("Capabilities.answers_itself")
+async def answers_in_receipts(s: Session) -> None:
+    """Where `answers_itself` is promised, every receipt carries the answer."""
+    if not (await s.provider.capabilities()).answers_itself:
+        return
+    replies = await s.deliver([s.offer(), s.offer()])
+    must(all(isinstance(r, Receipt) and r.answer is not None for r in replies), f"it replied {replies}")

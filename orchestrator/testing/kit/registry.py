@@ -12,9 +12,14 @@ Check = Callable[[Session], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One promise of the provider port. `needs`: the lever without which it cannot be judged; empty: none."""
+    """One promise of the provider port.
+
+    `where` it is written: a class of the port (`ports.provider`) or of what passes through it (`model.offer`), or one
+    of its members. `needs`: the lever without which it cannot be judged; empty: none.
+    """
 
     name: str
+    where: str
     sentence: str
     check: Check
     needs: str
@@ -23,12 +28,12 @@ class Promise:
 _sections: dict[str, list[Promise]] = {}
 
 
-def promise(needs: str = "") -> Callable[[Check], Check]:
-    """Enter a function as a promise, under its own name."""
+def promise(where: str, needs: str = "") -> Callable[[Check], Check]:
+    """Enter a function as a promise, under its own name; `where` and `needs` as in `Promise`."""
 
     def enter(check: Check) -> Check:
         sentence = " ".join((check.__doc__ or "").split())
-        entered = Promise(getattr(check, "__name__", "?"), sentence, check, needs)
+        entered = Promise(getattr(check, "__name__", "?"), where, sentence, check, needs)
         _sections.setdefault(check.__module__, []).append(entered)
         return check
 

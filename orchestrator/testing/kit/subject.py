@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from orchestrator.model.ids import launch_key, new_job_id
-from orchestrator.model.offer import Answer, Confirmed, LaunchOrder, OfferOut, Sighting, SightingState
+from orchestrator.model.offer import (
+    Answer,
+    Confirmed,
+    LaunchOrder,
+    OfferOut,
+    Receipt,
+    Sighting,
+    SightingState,
+    Undelivered,
+)
 from orchestrator.model.placement import Terms, parse_terms
 from orchestrator.model.wire import AttemptEnv
 from orchestrator.ports.provider import Provider
@@ -47,6 +56,8 @@ class Subject:
     """Makes an order that it must reject for good."""
     away: Callable[[bool], Awaitable[None]] | None = None
     """Makes the provider unreachable (True), and brings it back (False)."""
+    lock_out: Callable[[bool], Awaitable[None]] | None = None
+    """Makes it turn down our credentials (True), and take them again (False)."""
     throttle: Lever | None = None
     """Makes it turn away the next call with "come back later"."""
     end: Callable[[str], Awaitable[None]] | None = None
@@ -108,11 +119,15 @@ class Session:
         """An offer for a new job."""
         return an_offer(self.job(), n, terms or self.subject.terms)
 
+    async def deliver(self, offers: Sequence[OfferOut]) -> Sequence[Receipt | Undelivered]:
+        """Deliver, and remember to take them back."""
+        self._offers += [offer.offer for offer in offers]
+        return await self.provider.place_offers(offers)
+
     async def place(self, offers: Sequence[OfferOut]) -> dict[str, Answer]:
         """Deliver and wait for every answer; offer id → answer."""
-        self._offers += [offer.offer for offer in offers]
         cursor = (await self.provider.observe(None, 0)).cursor
-        receipts = await self.provider.place_offers(offers)
+        receipts = await self.deliver(offers)
         answers = {r.offer: a for r in receipts if (a := getattr(r, "answer", None)) is not None}
         wanted = {offer.offer for offer in offers}
 
