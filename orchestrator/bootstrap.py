@@ -35,7 +35,7 @@ from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.documents.providers import ProviderSet, load_providers
 from orchestrator.model.documents.warnings import warnings
 from orchestrator.model.wire import StoreRef
-from orchestrator.ports.provider import Provider
+from orchestrator.ports.provider import Placed, Provider
 from orchestrator.ports.runtime import Tools
 from orchestrator.runlog.store import Store, open_store
 from orchestrator.settings import Settings
@@ -264,7 +264,21 @@ def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str,
                 )
             factory = known[document.adapter].load()
         made[name] = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
+    _apart(made)
     return made
+
+
+def _apart(made: Mapping[str, Provider]) -> None:
+    """Raises `DocumentError` for providers that would take each other's launches for strays, and stop them."""
+    seen: dict[str, str] = {}
+    problems = []
+    for name, provider in made.items():
+        if isinstance(provider, Placed) and (other := seen.setdefault(provider.place, name)) != name:
+            what = f"providers {other} and {name} are both {provider.place}: each would stop the other's jobs"
+            remedy = "Give each a place of its own, on Kubernetes a namespace"
+            problems.append(Problem(f"spec.providers.{name}.connection", what, remedy, "same_place"))
+    if problems:
+        raise DocumentError(problems)
 
 
 def ledger_path(settings: Settings) -> Path:
