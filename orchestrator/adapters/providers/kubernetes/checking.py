@@ -52,7 +52,7 @@ async def _missing(client: Client, connection: Connection) -> AsyncIterator[str]
     for right in lacking:
         yield (
             f"no right to {right.words} in {_place(connection, right)} ({right.why}); "
-            "add it to the Role of the server's account"
+            f"add it to the Role of the server's account{', or set `connection.runtime: job`' * _of_ray(right)}"
         )
     async for line in _namespace(client, connection):
         yield line
@@ -62,6 +62,10 @@ async def _missing(client: Client, connection: Connection) -> AsyncIterator[str]
     if connection.queue:
         async for line in _queue(client, connection.namespace, connection.queue):
             yield line
+
+
+def _of_ray(right: Right) -> bool:
+    return right.kind.group == RAY_JOB.group
 
 
 def _place(connection: Connection, right: Right) -> str:

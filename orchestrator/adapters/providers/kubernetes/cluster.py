@@ -45,9 +45,11 @@ from orchestrator.adapters.providers.kubernetes.room import Stock
 from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
 from orchestrator.adapters.providers.kubernetes.watching import PAGE, Mirror
 from orchestrator.model.offer import Sighting
-from orchestrator.ports.provider import ProviderError, Unreachable
+from orchestrator.ports.provider import Misconfigured, ProviderError, Unreachable
 
 _MANY: dict[type[Any], Any] = {Record: Many[Record], Pod: Many[Pod], Main: Many[Main]}
+RAY_POD = "ray.io/cluster"
+"""KubeRay's label on each of its pods."""
 NEVER = 1 << 62
 RAY_EVERY_US = 60_000_000
 """How often, where KubeRay is wanted and was not there, one request asks whether it has come."""
@@ -101,8 +103,7 @@ class Cluster:
         mirror.must_live()
 
     async def _begin(self) -> None:
-        ray = await self._serves(RAY_JOB)
-        wanted = self.connection.runtime
+        ray, wanted = await self._may_use_ray(), self.connection.runtime
         self.runtime = "kuberay" if wanted == "kuberay" or (wanted == "auto" and ray) else "job"
         kinds = (JOB, RAY_JOB) if ray else (JOB,)
         space, client = self.connection.namespace, self.client
@@ -121,6 +122,21 @@ class Cluster:
             self._look_for_ray_at = self._now() + RAY_EVERY_US
         for mirror in self.mirrors:
             mirror.start()
+
+    async def _may_use_ray(self) -> bool:
+        """Whether KubeRay's objects are there and ours to read. Who asks for KubeRay finds out by the first listing."""
+        if not await self._serves(RAY_JOB):
+            return False
+        space, get = self.connection.namespace, self.client.get
+        try:
+            await get(RAY_JOB.path(space), Many[Main], limit=1, labelSelector=OURS)
+        except Misconfigured:
+            # an unseen RayJob would pass for one that was deleted, and its launch for one that ends
+            left = await get(POD.path(space), Many[Pod], limit=1, labelSelector=f"{OURS},{RAY_POD}")
+            if self.connection.runtime == "kuberay" or left.items:
+                raise
+            return False
+        return True
 
     async def _look_for_ray(self) -> None:
         """KubeRay may have been installed after us: from then on it is used, once its objects can be read."""

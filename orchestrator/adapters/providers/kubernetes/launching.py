@@ -24,6 +24,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     OURS,
     POD,
     RAY_CLUSTER,
+    RAY_JOB,
     RECORD,
     Kind,
     Meta,
@@ -210,16 +211,15 @@ class Launching:
             return True, ""
         since = self._deleting.setdefault(path, self._now())
         if self._now() - since >= PATIENCE_US:
-            await self._beneath(key)
+            await self._beneath(kind, key)
             return True, f"{kind.name} {name} is held by a finalizer; its pods are being deleted"
         return True, ""
 
-    async def _beneath(self, key: str) -> None:
+    async def _beneath(self, main: Kind, key: str) -> None:
         """Whoever should take the launch apart does not: delete its cluster and pods ourselves."""
         space = self._cluster.connection.namespace
-        for kind in (RAY_CLUSTER, POD):
-            if kind is POD or len(self._cluster.kinds) > 1:
-                await self._client.delete_all(kind.path(space), f"{OURS},{KEY}={key}")
+        for kind in (RAY_CLUSTER, POD) if main is RAY_JOB else (POD,):
+            await self._client.delete_all(kind.path(space), f"{OURS},{KEY}={key}")
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class Right(NamedTuple):
 
 
 def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
-    """All that this connection needs. `ray`: the cluster serves KubeRay's kinds."""
+    """All that this connection needs. `ray`: the cluster serves KubeRay's kinds; `runtime: job` wants none of them."""
     yield from _rows(RECORD, {
         "create": "machines that were seen, and stops, are written down",
         "get": "a key that was stopped starts nothing again",
@@ -54,6 +54,7 @@ def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
         "patch": "the same, where there is one already",
         "delete": "records of launches that ended a week ago",
     })  # fmt: skip
+    ray = ray and connection.runtime != "job"
     for kind in (JOB, RAY_JOB) if ray else (JOB,):
         yield from _rows(kind, {
             "create": "a launch",
@@ -63,7 +64,7 @@ def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
             "delete": "a launch is stopped",
         })  # fmt: skip
     yield Right(SECRET, "create", "an attempt and its Ray token are handed to its pods")
-    if connection.runtime == "job" or not ray:
+    if not ray:
         yield Right(SERVICE, "create", "the pods of a Job find their head")
     else:
         yield Right(RAY_CLUSTER, "deletecollection", "a launch is stopped although KubeRay is away")
