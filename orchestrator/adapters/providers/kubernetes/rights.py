@@ -14,6 +14,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     ADMISSION_CHECK,
     CLUSTER_QUEUE,
     JOB,
+    LIMIT_RANGE,
     LOCAL_QUEUE,
     NODE,
     POD,
@@ -81,6 +82,10 @@ def _alone() -> Iterator[Right]:
     yield Right(POD, "list", "room on nodes is what the pods of all namespaces leave", everywhere=True)
     yield Right(POD, "watch", "the same, without asking", everywhere=True)
     yield from _rows(QUOTA, {"list": "an offer that no quota allows is declined", "watch": "the same, without asking"})
+    yield from _rows(LIMIT_RANGE, {
+        "list": "a quota on limits refuses pods without, unless a LimitRange gives them",
+        "watch": "the same, without asking",
+    })  # fmt: skip
 
 
 def _kueue() -> Iterator[Right]:
