@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.adapters.providers.kubernetes import objects
 from orchestrator.adapters.providers.kubernetes.connection import Connection, parse_connection
-from orchestrator.adapters.providers.kubernetes.objects import NotOverridable, Runtime, manifests, pod_sets
+from orchestrator.adapters.providers.kubernetes.objects import Runtime, manifests, pod_sets
 from orchestrator.model.wire import AttemptEnv
 from orchestrator.ports.provider import Misconfigured
 from orchestrator.testing.builders import an_order, some_terms
@@ -23,7 +23,6 @@ FULL = LEAST | {
     "storeSecret": "store",
     "serviceAccount": "trainer",
     "accelerators": {"H100": {"nodeSelector": {"cloud.example/gpu": "h100"}}},
-    "overridable": ["tolerations", "priorityClassName"],
     "podTemplate": {
         "metadata": {"labels": {"team": "vision"}, "annotations": {"network": "rdma"}},
         "spec": {
@@ -156,14 +155,6 @@ def test_a_template_cannot_take_our_part_away() -> None:
     assert {"name": "PYTHONPATH", "value": "/opt/orchestrator/site"} in user(main)["env"]
 
 
-def test_a_job_sets_what_the_operator_leaves_to_it_and_no_more() -> None:
-    toleration = {"key": "spot", "operator": "Exists"}
-    main = made("kuberay", FULL, overrides={"tolerations": [toleration]})[0]
-    assert all(len(pod["spec"]["tolerations"]) == 2 for pod in pods(main))
-    with pytest.raises(NotOverridable, match=r"nodeSelector is not left to jobs here \(left: tolerations"):
-        made("kuberay", FULL, overrides={"nodeSelector": {"big": "yes"}})
-
-
 @RUNTIMES
 def test_what_the_template_adds_keeps_to_the_profile_too(runtime: Runtime) -> None:
     spec = {
@@ -209,7 +200,7 @@ def test_a_single_worker_is_a_head_alone() -> None:
         ({"image": None}, r"connection\.image: Expected `str`"),
         ({"agentImage": 1}, r"connection\.agentImage"),
         ({"nodes": 3}, "unknown field `nodes`"),
-        ({"overridable": ["containers"]}, "'containers' cannot be left to jobs; choose of affinity"),
+        ({"overridable": ["tolerations"]}, "unknown field `overridable`"),
         ({"podTemplate": {"spec": {"hostNetwork": True}}}, "sets hostNetwork, which the profile 'restricted' forbids"),
         ({"podTemplate": {"spec": {"containers": [{"image": "x"}]}}}, "has a name"),
         (

@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.adapters.providers.kubernetes import records, sightings
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
-from orchestrator.adapters.providers.kubernetes.objects import NotOverridable, Runtime, manifests, name_of
+from orchestrator.adapters.providers.kubernetes.objects import Runtime, manifests, name_of
 from orchestrator.adapters.providers.kubernetes.resources import (
     JOB,
     KEY,
@@ -95,10 +95,7 @@ class Launching:
         return self._rejected(order, means, why)
 
     async def _objects(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
-        try:
-            main, *beside = self._manifests(order, ledger, workload, self._cluster.runtime_of(workload))
-        except NotOverridable as error:
-            return await self._instead(order, ledger, Meaning(Reason.SPEC), str(error))
+        main, *beside = self._manifests(order, ledger, workload, self._cluster.runtime_of(workload))
         kind = KINDS[main["kind"]]
         try:
             made = await self._client.create(kind.path(self._cluster.connection.namespace), main, Thing)

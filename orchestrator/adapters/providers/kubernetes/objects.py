@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from orchestrator.adapters.providers.kubernetes import billing, indexed, kuberay
-from orchestrator.adapters.providers.kubernetes.connection import OVERRIDABLE, Connection
+from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.pods import (
     ATTEMPT_KEY,
     TOKEN_KEY,
@@ -23,6 +22,7 @@ from orchestrator.adapters.providers.kubernetes.pods import (
     need_of_order,
     need_of_terms,
 )
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US
 from orchestrator.model.offer import LaunchOrder
 from orchestrator.model.placement import Terms
 from orchestrator.model.wire import AttemptEnv
@@ -30,9 +30,7 @@ from orchestrator.model.wire import AttemptEnv
 Doc = dict[str, Any]
 Runtime: TypeAlias = Literal["kuberay", "job"]
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
-OURS = "orchestrator"
-KEY, JOB, EPOCH, LEDGER = (f"orchestrator.dev/{name}" for name in ("key", "job", "epoch", "ledger"))
+JOB, EPOCH = "orchestrator.dev/job", "orchestrator.dev/epoch"
 QUEUE, WORKLOAD = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/prebuilt-workload-name"
 START_S = 600
 """A launch that has not formed by then ends itself: as long as the engine waits for a start."""
@@ -45,10 +43,6 @@ def name_of(key: str) -> str:
     return f"run-{key}"
 
 
-class NotOverridable(ValueError):
-    """A job asks for something of its pods that the operator has not left to jobs."""
-
-
 def manifests(
     order: LaunchOrder,
     connection: Connection,
@@ -57,16 +51,14 @@ def manifests(
     *,
     workload: str | None,
     token: str,
-    overrides: Mapping[str, Any] | None = None,
 ) -> tuple[Doc, ...]:
     """The objects of a launch: the RayJob or Job, then its Secret, then (for a Job) its Service.
 
     `workload`: the Kueue Workload that was made for the offer; None: none. `token`: Ray's, drawn afresh by the caller.
-    `overrides`: fields of the pods' spec that the job sets itself. Raises `NotOverridable`.
     """
     need, labels = need_of_order(order), _labels(order, ledger)
     main = _main(order, connection, runtime, need)
-    _mark_pods(main, labels, _pod_spec(order, connection, overrides or {}))
+    _mark_pods(main, labels, _pod_spec(order))
     meta: Doc = {"name": name_of(order.key), "namespace": connection.namespace, "labels": dict(labels)}
     if connection.queue:
         meta["labels"][QUEUE] = connection.queue
@@ -129,13 +121,9 @@ def _mark_pods(main: Doc, labels: Doc, spec: Doc) -> None:
         cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": dict(labels)}, "spec": headless}
 
 
-def _pod_spec(order: LaunchOrder, connection: Connection, overrides: Mapping[str, Any]) -> Doc:
-    for field in overrides:
-        if field not in connection.overridable or field not in OVERRIDABLE:
-            left = ", ".join(connection.overridable) or "none"
-            raise NotOverridable(f"the pods' {field} is not left to jobs here (left: {left}); leave it out")
+def _pod_spec(order: LaunchOrder) -> Doc:
     grace_s = -(-AttemptEnv.from_json(order.attempt).isolation.grace_ms // 1000)
-    return dict(overrides) | {"terminationGracePeriodSeconds": grace_s + GRACE_SLACK_S}
+    return {"terminationGracePeriodSeconds": grace_s + GRACE_SLACK_S}
 
 
 def _attempt(order: LaunchOrder) -> str:
@@ -144,7 +132,7 @@ def _attempt(order: LaunchOrder) -> str:
 
 
 def _labels(order: LaunchOrder, ledger: str) -> dict[str, str]:
-    return {MANAGED_BY: OURS, KEY: order.key, JOB: order.job, EPOCH: str(order.epoch), LEDGER: ledger}
+    return {MANAGED_BY: US, KEY: order.key, JOB: order.job, EPOCH: str(order.epoch), LEDGER: ledger}
 
 
 def _base64(text: str) -> str:
