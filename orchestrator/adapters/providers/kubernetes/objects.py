@@ -57,7 +57,7 @@ def manifests(
     `workload`: the Kueue Workload that was made for the offer; None: none. `token`: Ray's, drawn afresh by the caller.
     """
     need, labels = need_of_order(order), _labels(order, ledger)
-    main = _main(order, connection, runtime, need)
+    main = _main(need, connection, runtime, order.key, order.delete_after_ms)
     _mark_pods(main, labels, _pod_spec(order))
     meta: Doc = {"name": name_of(order.key), "namespace": connection.namespace, "labels": dict(labels)}
     if connection.queue:
@@ -88,7 +88,11 @@ def pod_sets(offer: str, terms: Terms, accelerator: str, connection: Connection,
 
     `accelerator`: the one that the answer would name ("": none).
     """
-    need = need_of_terms(offer, terms, accelerator)
+    return sets_of(need_of_terms(offer, terms, accelerator), connection, runtime)
+
+
+def sets_of(need: Need, connection: Connection, runtime: Runtime) -> tuple[Doc, ...]:
+    """The same for what is needed."""
     if runtime == "job":
         return ({"name": indexed.PODS, "count": need.workers, "template": indexed.workers(need, connection)},)
     head = {"name": "head", "count": 1, "template": kuberay.head(need, connection)}
@@ -98,15 +102,28 @@ def pod_sets(offer: str, terms: Terms, accelerator: str, connection: Connection,
     return head, others
 
 
-def _main(order: LaunchOrder, connection: Connection, runtime: Runtime, need: Need) -> Doc:
-    deadline = {"activeDeadlineSeconds": -(-order.delete_after_ms // 1000)}
+def example(connection: Connection, runtime: Runtime) -> Doc:
+    """The main object of some launch of two workers, for the API server to judge; it is never made."""
+    main = _main(some_need(connection), connection, runtime, "example", 3_600_000)
+    _mark_pods(main, {MANAGED_BY: US}, {})
+    return main | {"metadata": {"name": name_of("example"), "namespace": connection.namespace}}
+
+
+def some_need(connection: Connection, accelerator: str = "", workers: int = 2) -> Need:
+    """What small workers take: with a GPU each of that kind, or the first, if the cluster has any."""
+    name = accelerator or next(iter(connection.accelerators), "")
+    return Need(workers=workers, gpus=1 if name else 0, cpus=1, memory=1 << 30, accelerator=name, offer="example")
+
+
+def _main(need: Need, connection: Connection, runtime: Runtime, key: str, delete_after_ms: int) -> Doc:
+    deadline = {"activeDeadlineSeconds": -(-delete_after_ms // 1000)}
     if runtime == "job":
         return {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "spec": indexed.spec(need, connection, name_of(order.key)) | deadline,
+            "spec": indexed.spec(need, connection, name_of(key)) | deadline,
         }
-    spec = kuberay.spec(need, connection, order.key) | deadline | {"preRunningDeadlineSeconds": START_S}
+    spec = kuberay.spec(need, connection, key) | deadline | {"preRunningDeadlineSeconds": START_S}
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": spec}
 
 
