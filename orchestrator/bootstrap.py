@@ -38,7 +38,7 @@ from orchestrator.model.documents.providers import ProviderDocument, ProviderSet
 from orchestrator.model.documents.references import is_reference
 from orchestrator.model.documents.warnings import warnings
 from orchestrator.model.wire import StoreRef
-from orchestrator.ports.provider import Misconfigured, Provider
+from orchestrator.ports.provider import Misconfigured, Placed, Provider
 from orchestrator.ports.runtime import Tools
 from orchestrator.runlog.store import Store, open_store
 from orchestrator.settings import Settings
@@ -257,12 +257,26 @@ def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str,
         path = f"spec.providers.{name}.adapter"
         factory = find_adapter(document.adapter, path, factories)
         with refusing(document.adapter, path):
-            provider = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
-        if lacking := [verb for verb in VERBS if not callable(getattr(provider, verb, None))]:
+            made[name] = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
+        if lacking := [verb for verb in VERBS if not callable(getattr(made[name], verb, None))]:
             what = f"the adapter {document.adapter!r} makes no provider: it has no {', '.join(lacking)}"
             raise _adapter_problem(path, what, "Ask its maker; orchestrator.ports.provider says what is promised")
-        made[name] = by_hand(provider, document, tools) if document.answers == "by_hand" else provider
-    return made
+    _apart(made)
+    people = {name for name, document in operators.spec.providers.items() if document.answers == "by_hand"}
+    return {n: by_hand(p, operators.spec.providers[n], tools) if n in people else p for n, p in made.items()}
+
+
+def _apart(made: Mapping[str, Provider]) -> None:
+    """Raises `DocumentError` for providers that would take each other's launches for strays, and stop them."""
+    seen: dict[str, str] = {}
+    problems = []
+    for name, provider in made.items():
+        if isinstance(provider, Placed) and (other := seen.setdefault(provider.place, name)) != name:
+            what = f"providers {other} and {name} are both {provider.place}: each would stop the other's jobs"
+            remedy = "Give each a place of its own, on Kubernetes a namespace"
+            problems.append(Problem(f"spec.providers.{name}.connection", what, remedy, "same_place"))
+    if problems:
+        raise DocumentError(problems)
 
 
 VERBS = tuple(name for name in vars(Provider) if not name.startswith("_") and name != "name")

@@ -17,7 +17,7 @@ from orchestrator.core.facts import Fact
 from orchestrator.core.lifecycle import active
 from orchestrator.engine.leading import Leading
 from orchestrator.engine.wiring import Wiring
-from orchestrator.model.ids import launch_key
+from orchestrator.model.ids import is_launch_key, launch_key, parse_launch_key
 from orchestrator.model.job import JobRow, job_row
 
 log = structlog.get_logger("orchestrator.engine")
@@ -76,13 +76,14 @@ class Core:
 
     def owned(self, provider: str) -> set[str]:
         """Keys of the attempts that may be alive at a provider."""
-        found = set()
-        for job in self.book.providers[provider].jobs:
-            row = self.book.jobs[job]
-            attempt = active(row)
-            if attempt is not None and row.fence <= attempt.epoch:
-                found.add(launch_key(job, attempt.epoch))
-        return found
+        keys = (_alive(self.book.jobs[job]) for job in self.book.providers[provider].jobs)
+        return {key for key in keys if key}
+
+    def owned_elsewhere(self, key: str, provider: str) -> bool:
+        """Whether this is the key of an attempt that may be alive at another provider than this one."""
+        row = self.book.jobs.get(parse_launch_key(key)[0]) if is_launch_key(key) else None
+        attempt = active(row) if row is not None else None
+        return row is not None and attempt is not None and attempt.provider != provider and _alive(row) == key
 
     async def recall(self, job: str) -> bool:
         """Take a job that is over back into the book: its provider still has something to say, a bill.
@@ -98,3 +99,9 @@ class Core:
     def row(self, job: str) -> JobRow | None:
         """The job's row, if the book has it."""
         return self.book.jobs.get(job)
+
+
+def _alive(row: JobRow) -> str:
+    """The key of the job's attempt that may be alive; empty: none may."""
+    attempt = active(row)
+    return launch_key(row.job, attempt.epoch) if attempt is not None and row.fence <= attempt.epoch else ""

@@ -60,7 +60,7 @@ class Sweeper:
         owned = core.owned(name)
         mine = [s for s in listing.sightings if s.key in owned and s.ledger == core.ledger_id]
         core.tell(*(Sighted(name, s) for s in mine))
-        found = strays(listing.sightings, core.ledger_id, owned)
+        found = [s for s in strays(listing.sightings, core.ledger_id, owned) if not self._anothers(s.key)]
         core.tell(*(Stray(name, s.key, s.gpus) for s in found if s.key not in self._lanes.acknowledged))
         unasked = self._keeper.endings_at(name).keys() - self._lanes.acknowledged  # by an earlier server, if at all
         leaving = stopping(listing.sightings, core.ledger_id, owned)
@@ -70,6 +70,14 @@ class Sweeper:
             await core.leading.check()
             replies = await self._provider.stop(sorted(keys))
             self._lanes.acknowledged |= {r.key for r in replies if r.acknowledged}
+
+    def _anothers(self, key: str) -> bool:
+        """Whether a launch that looks like a stray is another provider's running attempt: two see one place."""
+        found = self._core.owned_elsewhere(key, self._provider.name)
+        if found:
+            log.error("a launch of another provider is listed here: give each a place of its own",
+                      provider=self._provider.name, key=key)  # fmt: skip
+        return found
 
     async def _confirm(self, listing: Listing, stopped: frozenset[str]) -> None:
         """What a listing, asked for after these stops were acknowledged, says of the ends that somebody waits for."""

@@ -102,3 +102,14 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Let go of connections; stops nothing that runs."""
         ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """Optional beside `Provider`: one that tells its launches from other people's, not from those of another of ours.
+
+    Two providers of one place are refused when the server starts: each would list, and sweep, the other's launches.
+    """
+
+    place: str
+    """All that `list_ours` looks at, for people: equal for two providers that would list the same."""

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.adapters.providers.kubernetes import objects
 from orchestrator.adapters.providers.kubernetes.connection import Connection, parse_connection
-from orchestrator.adapters.providers.kubernetes.objects import NotOverridable, Runtime, manifests, pod_sets
+from orchestrator.adapters.providers.kubernetes.objects import Runtime, manifests, pod_sets
 from orchestrator.model.wire import AttemptEnv
 from orchestrator.ports.provider import Misconfigured
 from orchestrator.testing.builders import an_order, some_terms
@@ -23,7 +23,6 @@ FULL = LEAST | {
     "storeSecret": "store",
     "serviceAccount": "trainer",
     "accelerators": {"H100": {"nodeSelector": {"cloud.example/gpu": "h100"}}},
-    "overridable": ["tolerations", "priorityClassName"],
     "podTemplate": {
         "metadata": {"labels": {"team": "vision"}, "annotations": {"network": "rdma"}},
         "spec": {
@@ -37,6 +36,7 @@ FULL = LEAST | {
         },
     },
 }
+BIND = {"add": ["NET_BIND_SERVICE"]}
 RUNTIMES = pytest.mark.parametrize("runtime", ["kuberay", "job"])
 FORMS = pytest.mark.parametrize(("form", "connection"), [("least", LEAST), ("full", FULL | {"queue": "gpus"})])
 Doc = dict[str, Any]
@@ -54,6 +54,10 @@ def pods(main: Doc) -> list[Doc]:
     if cluster is None:
         return [main["spec"]["template"]]
     return [group["template"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+
+
+def with_pods(spec: Doc, **more: str) -> Doc:
+    return LEAST | {"podTemplate": {"spec": spec}} | more
 
 
 def containers(main: Doc) -> list[Doc]:
@@ -151,12 +155,19 @@ def test_a_template_cannot_take_our_part_away() -> None:
     assert {"name": "PYTHONPATH", "value": "/opt/orchestrator/site"} in user(main)["env"]
 
 
-def test_a_job_sets_what_the_operator_leaves_to_it_and_no_more() -> None:
-    toleration = {"key": "spot", "operator": "Exists"}
-    main = made("kuberay", FULL, overrides={"tolerations": [toleration]})[0]
-    assert all(len(pod["spec"]["tolerations"]) == 2 for pod in pods(main))
-    with pytest.raises(NotOverridable, match=r"nodeSelector is not left to jobs here \(left: tolerations"):
-        made("kuberay", FULL, overrides={"nodeSelector": {"big": "yes"}})
+@RUNTIMES
+def test_what_the_template_adds_keeps_to_the_profile_too(runtime: Runtime) -> None:
+    spec = {
+        "containers": [{"name": "logs", "image": "i", "securityContext": {"readOnlyRootFilesystem": True}}],
+        "initContainers": [{"name": "data", "image": "i", "securityContext": {"runAsUser": 7, "capabilities": BIND}}],
+    }
+    asked = {"allowPrivilegeEscalation": False, "runAsNonRoot": True}
+    found = {one["name"]: one["securityContext"] for one in containers(made(runtime, with_pods(spec))[0])}
+    assert all(context.items() >= asked.items() for context in found.values())
+    assert all(context["capabilities"]["drop"] == ["ALL"] for context in found.values())
+    assert found["logs"]["readOnlyRootFilesystem"] and found["data"]["runAsUser"] == 7
+    loose = {one["name"]: one for one in containers(made(runtime, with_pods(spec, profile="baseline"))[0])}
+    assert loose["logs"]["securityContext"] == {"readOnlyRootFilesystem": True}
 
 
 @RUNTIMES
@@ -189,9 +200,17 @@ def test_a_single_worker_is_a_head_alone() -> None:
         ({"image": None}, r"connection\.image: Expected `str`"),
         ({"agentImage": 1}, r"connection\.agentImage"),
         ({"nodes": 3}, "unknown field `nodes`"),
-        ({"overridable": ["containers"]}, "'containers' cannot be left to jobs; choose of affinity"),
+        ({"overridable": ["tolerations"]}, "unknown field `overridable`"),
         ({"podTemplate": {"spec": {"hostNetwork": True}}}, "sets hostNetwork, which the profile 'restricted' forbids"),
         ({"podTemplate": {"spec": {"containers": [{"image": "x"}]}}}, "has a name"),
+        (
+            {
+                "podTemplate": {
+                    "spec": {"containers": [{"name": "x", "securityContext": {"capabilities": {"drop": ["KILL"]}}}]}
+                }
+            },
+            "container 'x' drops other capabilities than ALL",
+        ),
         ({"podTemplate": {"kind": "Pod"}}, "may hold `metadata` and `spec` only"),
         ({"profile": "none"}, "Invalid enum value 'none'"),
     ],
@@ -208,6 +227,7 @@ def test_a_wrong_connection_is_named_by_its_path(wrong: Doc, said: str) -> None:
         {"containers": [{"name": "ray", "securityContext": {"privileged": True}}]},
         {"containers": [{"name": "ray", "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}}}]},
         {"containers": [{"name": "ray", "ports": [{"containerPort": 1, "hostPort": 1}]}]},
+        {"initContainers": [{"name": "first", "ports": [{"containerPort": 1, "hostPort": 1}]}]},
     ],
 )
 def test_what_a_baseline_forbids_a_named_profile_allows(spec: Doc) -> None:

@@ -317,4 +317,6 @@ def test_every_right_says_what_it_is_for_and_none_is_named_twice() -> None:
     for queue, ray in ((None, True), (None, False), ("q", True)):
         found = [*rights(msgspec.structs.replace(CONNECTION, queue=queue), ray=ray)]
         assert all(right.why for right in found) and len({r.words for r in found}) == len(found)
+    wants_jobs = msgspec.structs.replace(CONNECTION, runtime="job")
+    assert [*rights(wants_jobs, ray=True)] == [*rights(wants_jobs, ray=False)] == [*rights(CONNECTION, ray=False)]
     assert OURS == "app.kubernetes.io/managed-by=orchestrator,orchestrator.dev/ledger"

@@ -225,3 +225,12 @@ async def test_a_launch_that_a_forgetful_provider_never_got_is_sent_again(a_worl
     world = a_world({"azure": lost}, capabilities=Capabilities(idempotency=False, list_lag_us=5_000_000))
     row = await ran(world)
     assert row.state is JobState.SUCCEEDED and len(row.attempts) == 1
+
+
+async def test_a_provider_that_lists_another_ones_launches_stops_none_of_them(a_world) -> None:
+    world = a_world({"azure": Script(), "oracle": Script()}, work=Work(steps=200))
+    world.providers["oracle"].machines = world.providers["azure"].machines
+    row = await ran(world)
+    assert (attempts(row), row.state) == ([("azure", "done")], JobState.SUCCEEDED)
+    assert world.providers["oracle"].calls["list_ours"] > 2
+    assert not [e for e in world.events() if isinstance(e, ev.Swept)]

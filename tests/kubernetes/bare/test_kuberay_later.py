@@ -8,19 +8,21 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from orchestrator.adapters.providers.kubernetes import kueue
 from orchestrator.adapters.providers.kubernetes.client import Client
-from orchestrator.adapters.providers.kubernetes.cluster import RAY_EVERY_US
+from orchestrator.adapters.providers.kubernetes.cluster import RAY_EVERY_US, RAY_POD
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster as Seen
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.objects import name_of
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
-from orchestrator.adapters.providers.kubernetes.resources import WORKLOAD, Workload
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US, WORKLOAD, Workload
 from orchestrator.adapters.providers.kubernetes.watching import Mirror
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.bootstrap import SystemClock
 from orchestrator.model.offer import SightingState
+from orchestrator.ports.provider import Misconfigured
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
@@ -60,11 +62,18 @@ class Site:
         self.cluster, self.kubelet, self.front, self.clock = cluster, kubelet, front, Later()
         h100 = {"resource": "nvidia.com/gpu", "nodeSelector": kubelet.selector}
         told |= {"namespace": kubelet.namespace, "image": "i", "agentImage": "a", "accelerators": {"H100": h100}}
-        tools = Tools(runtime=RayJobs(), clock=self.clock, ledger="kit-ledger")
-        provider = KubernetesProvider("k", told, tools)
+        self._told, self._tools = told, Tools(runtime=RayJobs(), clock=self.clock, ledger="kit-ledger")
         self.session = Session(
-            Subject(provider=provider, terms=some_terms(workers=1, gpus_per_worker=1, cpus=1), poll_s=0.2)
+            Subject(
+                provider=KubernetesProvider("k", told, self._tools),
+                terms=some_terms(workers=1, gpus_per_worker=1, cpus=1),
+                poll_s=0.2,
+            )
         )
+
+    def wants(self, runtime: str) -> None:
+        """The operator says so, before anything was called."""
+        self.session.provider = KubernetesProvider("k", self._told | {"runtime": runtime}, self._tools)
 
     async def install(self) -> None:
         """KubeRay comes, and the API server has made room for it."""
@@ -145,6 +154,44 @@ async def test_kuberay_whose_objects_we_may_not_read_changes_nothing_until_we_ma
     await site.minute()
     second = await site.session.launched()
     assert (site.kinds(first.key), site.kinds(second.key)) == ({"jobs"}, {"rayjobs.ray.io"})
+
+
+def no_right_to_rayjobs(request: web.Request) -> web.Response | None:
+    """Our account's Role is without them."""
+    doc = {"kind": "Status", "code": 403, "message": 'rayjobs.ray.io is forbidden: User "u" cannot list'}
+    return web.json_response(doc, status=403) if "/rayjobs" in request.path else None
+
+
+@pytest.mark.kubernetes
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("runtime", ["auto", "job", "kuberay"])
+async def test_kuberay_that_is_there_and_not_ours_to_use_is_missed_only_where_it_is_wanted(
+    site: Site, runtime: str
+) -> None:
+    site.front.mishaps.append(no_right_to_rayjobs)
+    await site.install()
+    site.wants(runtime)
+    if runtime == "kuberay":
+        with pytest.raises(Misconfigured, match="cannot list"):
+            await site.session.provider.observe(None, 0)
+        return
+    order = await site.session.launched()
+    assert site.kinds(order.key) == {"jobs"}
+
+
+@pytest.mark.kubernetes
+@pytest.mark.timeout(120)
+async def test_a_launch_of_kuberays_that_we_may_not_read_any_more_does_not_pass_for_one_that_ends(site: Site) -> None:
+    site.front.mishaps.append(no_right_to_rayjobs)
+    await site.install()
+    labels = {MANAGED_BY: US, LEDGER: "kit-ledger", KEY: "k-e1", RAY_POD: "run-k-e1"}
+    meta = {"name": "run-k-e1-head", "namespace": site.kubelet.namespace, "labels": labels}
+    context = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    context |= {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"containers": [{"name": "ray", "image": "i", "securityContext": context}]}
+    site.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    with pytest.raises(Misconfigured, match="cannot list"):
+        await site.session.provider.list_ours()
 
 
 @pytest.mark.kubernetes

@@ -31,9 +31,9 @@ def asks(sets: Iterable[Mapping[str, Any]]) -> tuple[Ask, ...]:
     found = []
     for one in sets:
         spec = one["template"]["spec"]
-        takes = requested(msgspec.convert(spec, PodSpec, strict=False))
+        read = msgspec.convert(spec, PodSpec, strict=False)
         tolerations = tuple(spec.get("tolerations", ()))
-        found.append(Ask(int(one["count"]), takes, spec.get("nodeSelector", {}), tolerations))
+        found.append(Ask(int(one["count"]), requested(read), spec.get("nodeSelector", {}), tolerations, read))
     return tuple(found)
 
 
@@ -53,9 +53,9 @@ def asked_by(order: LaunchOrder, connection: Connection, runtime: Runtime) -> tu
     return asked(order.offer, terms, order.accelerator, connection, runtime)
 
 
-def needs(sets: Iterable[Ask], runtime: Runtime, connection: Connection) -> Amounts:
-    """The same as the namespace's quotas count it, the objects around the pods included."""
-    found = quota_needs(sets)
+def needs(sets: Iterable[Ask], runtime: Runtime, defaults: Mapping[str, Any] | None) -> Amounts:
+    """The same as the namespace's quotas count it (`quota_needs`), the objects around the pods included."""
+    found = quota_needs(sets, defaults)
     found |= {
         "secrets": 1,
         "count/secrets": 1,

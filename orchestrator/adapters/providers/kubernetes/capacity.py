@@ -6,13 +6,13 @@ later, with whatever has come since (`firm: none`). Amounts are floats in base u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.adapters.providers.kubernetes.resources import Node, PodSpec, Quota
+from orchestrator.adapters.providers.kubernetes.resources import Container, Node, PodSpec, Quota
 
 GPU_SUFFIX = "/gpu"
 """By the vendors' habit: nvidia.com/gpu, amd.com/gpu, gpu.intel.com/…: what counts as a GPU in a sighting."""
@@ -21,6 +21,8 @@ _UNITS = {
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
 }  # fmt: skip
 Amounts = dict[str, float]
+COMPUTE = ("cpu", "memory")
+"""What a quota, once it counts it, asks of every container to say."""
 
 
 def quantity(text: Any) -> float:
@@ -60,10 +62,33 @@ def most(one: Mapping[str, float], other: Mapping[str, float]) -> Amounts:
 
 def requested(spec: PodSpec) -> Amounts:
     """What the scheduler sets aside for a pod: its containers together, or its largest init step."""
+    return _together(spec, lambda container: container.resources.requests)
+
+
+def limits(spec: PodSpec, defaults: Mapping[str, Any]) -> Amounts:
+    """What a pod may take at most, by the same sum. `defaults`: what the namespace gives to a container without."""
+    return _together(spec, lambda container: {**defaults, **(container.resources.limits or {})})
+
+
+def unset(spec: PodSpec, defaults: Mapping[str, Any]) -> dict[str, str]:
+    """What a quota on it would ask of every container and one does not say, as quotas name it; each with that one."""
+    found: dict[str, str] = {}
+    for container in (*spec.containers, *spec.init_containers):
+        most = {**defaults, **(container.resources.limits or {})}
+        least = {**most, **(container.resources.requests or {})}
+        for name in COMPUTE:
+            if name not in most:
+                found.setdefault(f"limits.{name}", container.name)
+            if name not in least:
+                found |= {counted: container.name for counted in (name, f"requests.{name}") if counted not in found}
+    return found
+
+
+def _together(spec: PodSpec, of: Callable[[Container], Mapping[str, Any] | None]) -> Amounts:
     beside: Amounts = {}
     step: Amounts = {}
     for container in spec.init_containers:
-        takes = amounts(container.resources.requests)
+        takes = amounts(of(container))
         if container.restart_policy == "Always":
             beside = plus(beside, takes)
             step = most(step, beside)
@@ -71,7 +96,7 @@ def requested(spec: PodSpec) -> Amounts:
             step = most(step, plus(beside, takes))
     together = beside
     for container in spec.containers:
-        together = plus(together, amounts(container.resources.requests))
+        together = plus(together, amounts(of(container)))
     return plus(most(together, step), amounts(spec.overhead))
 
 
@@ -82,6 +107,8 @@ class Ask(Struct, frozen=True):
     takes: Mapping[str, float]
     selector: Mapping[str, str] = {}
     tolerations: tuple[Mapping[str, Any], ...] = ()
+    spec: PodSpec = PodSpec()
+    """The same in full, for quotas on limits."""
 
     def may_run_on(self, node: Node) -> bool:
         """Whether these pods may be put there now, room aside."""
@@ -117,11 +144,37 @@ class Short(Struct, frozen=True):
     ever: bool = False
 
 
+def short_of_word(quotas: Iterable[Quota], asked: Iterable[Ask], defaults: Mapping[str, Any]) -> Short | None:
+    """Which container lacks a request or limit without which a quota refuses its pod; None: none does."""
+    silent: dict[str, str] = {}
+    for ask in asked:
+        silent |= unset(ask.spec, defaults)
+    for quota in quotas:
+        for name in sorted({*(quota.status.hard or {})} & {*silent} if _counts(quota) else ()):
+            what = "limit" if name.startswith("limits.") else "request"
+            words = (
+                f"quota {quota.metadata.name}: {name}: container {silent[name]} sets no such {what}, so that its pod "
+                f"is refused; set it in `connection.podTemplate`, or give the namespace a LimitRange"
+            )
+            return Short(words, ever=True)
+    return None
+
+
+def _counts(quota: Quota) -> bool:
+    """Whether it is for all pods; one for those of certain classes only is told by admission."""
+    return not quota.spec.scopes and not quota.spec.scope_selector
+
+
+def count_limits(quotas: Iterable[Quota]) -> bool:
+    """Whether one of these is on limits."""
+    return any(name.startswith("limits.") for quota in quotas for name in quota.status.hard or {})
+
+
 def short_of_quota(quotas: Iterable[Quota], needs: Mapping[str, float]) -> Short | None:
     """Why the namespace's quotas do not allow these amounts (as quotas name them); None: they do."""
     for quota in quotas:
-        if quota.spec.scopes or quota.spec.scope_selector:
-            continue  # for pods of certain classes only; admission tells
+        if not _counts(quota):
+            continue
         hard, used = amounts(quota.status.hard), amounts(quota.status.used)
         for name, limit in sorted(hard.items()):
             need = needs.get(name, 0)
@@ -135,8 +188,11 @@ def short_of_quota(quotas: Iterable[Quota], needs: Mapping[str, float]) -> Short
     return None
 
 
-def quota_needs(asked: Iterable[Ask]) -> Amounts:
-    """These pods as quotas count them."""
+def quota_needs(asked: Iterable[Ask], defaults: Mapping[str, Any] | None) -> Amounts:
+    """These pods as quotas count them.
+
+    `defaults`: the limits that the namespace gives to a container without; None: no quota counts limits.
+    """
     needs: Amounts = {}
     for ask in asked:
         for name in ("pods", "count/pods"):
@@ -144,6 +200,8 @@ def quota_needs(asked: Iterable[Ask]) -> Amounts:
         for name, much in ask.takes.items():
             for counted in (f"requests.{name}", *([name] if "/" not in name else [])):
                 needs[counted] = needs.get(counted, 0) + much * ask.count
+        for name, much in (limits(ask.spec, defaults) if defaults is not None else {}).items():
+            needs[f"limits.{name}"] = needs.get(f"limits.{name}", 0) + much * ask.count
     return needs
 
 

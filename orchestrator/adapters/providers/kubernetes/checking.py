@@ -1,8 +1,8 @@
 """What is missing in this cluster, and what is the remedy? One line for each thing.
 
 Called by `orchestrator providers check`. It asks and changes nothing: the cluster itself says which rights we have
-(SelfSubjectAccessReview), whether namespace, kinds, queue, check and secret are there, and whether nodes have what the
-operator says that they have.
+(SelfSubjectAccessReview), whether namespace, kinds, queue and check are there, whether it would take what we make
+(`judging`), and whether nodes have what the operator says that they have.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from orchestrator.adapters.providers.kubernetes import judging
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused
+from orchestrator.adapters.providers.kubernetes.objects import Runtime
 from orchestrator.adapters.providers.kubernetes.queues import CONTROLLER, Queue, read_queue
 from orchestrator.adapters.providers.kubernetes.resources import NAMESPACE, NODE, RAY_JOB, REVIEW, Many, Node, Thing
 from orchestrator.adapters.providers.kubernetes.rights import Right, rights
@@ -52,7 +54,7 @@ async def _missing(client: Client, connection: Connection) -> AsyncIterator[str]
     for right in lacking:
         yield (
             f"no right to {right.words} in {_place(connection, right)} ({right.why}); "
-            "add it to the Role of the server's account"
+            f"add it to the Role of the server's account{', or set `connection.runtime: job`' * _of_ray(right)}"
         )
     async for line in _namespace(client, connection):
         yield line
@@ -62,6 +64,14 @@ async def _missing(client: Client, connection: Connection) -> AsyncIterator[str]
     if connection.queue:
         async for line in _queue(client, connection.namespace, connection.queue):
             yield line
+    wanted: Runtime = "job" if connection.runtime == "job" or not ray else "kuberay"
+    for lines in (judging.refused, judging.quotas):
+        async for line in lines(client, connection, wanted):
+            yield line
+
+
+def _of_ray(right: Right) -> bool:
+    return right.kind.group == RAY_JOB.group
 
 
 def _place(connection: Connection, right: Right) -> str:
@@ -126,6 +136,9 @@ async def _accelerators(client: Client, connection: Connection) -> AsyncIterator
 
 
 async def _queue(client: Client, namespace: str, name: str) -> AsyncIterator[str]:
+    if line := await judging.too_old(client):
+        yield line
+        return
     try:
         queue = await read_queue(client, namespace, name)
     except (Absent, Refused, Misconfigured) as error:

@@ -74,6 +74,10 @@ class Client:
         """Make something. Raises `Taken` where its name is taken."""
         return self._decode(await self._call("POST", path, body, params=UNWARNED, accept=_accept(kind)), kind, path)
 
+    async def judge(self, path: str, body: Any) -> None:
+        """Have the server say whether it would make this, field by field; nothing is made. Raises `Refused`."""
+        await self._call("POST", path, body, params={"dryRun": "All", "fieldValidation": "Strict"}, accept=METADATA)
+
     async def merge(self, path: str, body: Any, kind: type[T]) -> T:
         """Change the fields that are named, and no other."""
         data = await self._call("PATCH", path, body, params=UNWARNED, content=MERGE, accept=_accept(kind))

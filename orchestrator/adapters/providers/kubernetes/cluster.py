@@ -24,6 +24,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     JOB,
     KEY,
     LEDGER,
+    LIMIT_RANGE,
     NODE,
     OURS,
     POD,
@@ -32,6 +33,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     RECORD,
     WORKLOAD,
     Kind,
+    LimitRange,
     Main,
     Many,
     Meta,
@@ -45,9 +47,11 @@ from orchestrator.adapters.providers.kubernetes.room import Stock
 from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
 from orchestrator.adapters.providers.kubernetes.watching import PAGE, Mirror
 from orchestrator.model.offer import Sighting
-from orchestrator.ports.provider import ProviderError, Unreachable
+from orchestrator.ports.provider import Misconfigured, ProviderError, Unreachable
 
 _MANY: dict[type[Any], Any] = {Record: Many[Record], Pod: Many[Pod], Main: Many[Main]}
+RAY_POD = "ray.io/cluster"
+"""KubeRay's label on each of its pods."""
 NEVER = 1 << 62
 RAY_EVERY_US = 60_000_000
 """How often, where KubeRay is wanted and was not there, one request asks whether it has come."""
@@ -101,8 +105,7 @@ class Cluster:
         mirror.must_live()
 
     async def _begin(self) -> None:
-        ray = await self._serves(RAY_JOB)
-        wanted = self.connection.runtime
+        ray, wanted = await self._may_use_ray(), self.connection.runtime
         self.runtime = "kuberay" if wanted == "kuberay" or (wanted == "auto" and ray) else "job"
         kinds = (JOB, RAY_JOB) if ray else (JOB,)
         space, client = self.connection.namespace, self.client
@@ -114,13 +117,38 @@ class Cluster:
         self.records = Mirror(client, RECORD.path(space), Record, self._record, records.SELECTOR)
         self.mains = {kind: Mirror(client, kind.path(space), Main, self._main, OURS) for kind in kinds}
         self._workloads = None if everywhere else Mirror(client, WORKLOAD.path(space), Workload, self._workload, OURS)
-        self.quotas = Mirror(client, QUOTA.path(space), Quota, self._quota) if everywhere else None
+        self.quotas = Mirror(client, QUOTA.path(space), Quota, self._changed) if everywhere else None
+        self.ranges = await self._limit_ranges() if everywhere else None
         await self.nodes.once()  # what machines are said to be depends on their nodes
         self._kinds = kinds
         if wanted != "job" and not ray:
             self._look_for_ray_at = self._now() + RAY_EVERY_US
         for mirror in self.mirrors:
             mirror.start()
+
+    async def _limit_ranges(self) -> Mirror[LimitRange] | None:
+        """None: we may not read them, so that what a quota says of limits is left to admission."""
+        mirror = Mirror(self.client, LIMIT_RANGE.path(self.connection.namespace), LimitRange, self._changed)
+        try:
+            await mirror.once()
+        except Misconfigured:
+            return None
+        return mirror
+
+    async def _may_use_ray(self) -> bool:
+        """Whether KubeRay's objects are there and ours to read. Who asks for KubeRay finds out by the first listing."""
+        if not await self._serves(RAY_JOB):
+            return False
+        space, get = self.connection.namespace, self.client.get
+        try:
+            await get(RAY_JOB.path(space), Many[Main], limit=1, labelSelector=OURS)
+        except Misconfigured:
+            # an unseen RayJob would pass for one that was deleted, and its launch for one that ends
+            left = await get(POD.path(space), Many[Pod], limit=1, labelSelector=f"{OURS},{RAY_POD}")
+            if self.connection.runtime == "kuberay" or left.items:
+                raise
+            return False
+        return True
 
     async def _look_for_ray(self) -> None:
         """KubeRay may have been installed after us: from then on it is used, once its objects can be read."""
@@ -137,7 +165,7 @@ class Cluster:
     @property
     def mirrors(self) -> list[Mirror[Any]]:
         """All of them."""
-        found = [self.nodes, self.records, *self.mains.values(), self.pods, self._workloads, self.quotas]
+        found = [self.nodes, self.records, *self.mains.values(), self.pods, self._workloads, self.quotas, self.ranges]
         return [mirror for mirror in found if mirror is not None]
 
     @property
@@ -227,7 +255,7 @@ class Cluster:
             self.memory.closed.discard(key)
         self._dirty(key)
 
-    def _quota(self, quota: Quota, gone: bool) -> None:
+    def _changed(self, limit: Quota | LimitRange, gone: bool) -> None:
         self._stock = None
         self.freed = True
         self.news.set()
@@ -266,7 +294,9 @@ class Cluster:
         """What room there is, and what takes it: the same object until something of it changes."""
         if self._stock is None:
             quotas = tuple(self.quotas.objects.values()) if self.quotas else ()
-            self._stock = Stock(tuple(self.nodes.objects.values()), tuple(self.pods.objects.values()), quotas)
+            ranges = tuple(self.ranges.objects.values()) if self.ranges else None
+            nodes, pods = tuple(self.nodes.objects.values()), tuple(self.pods.objects.values())
+            self._stock = Stock(nodes, pods, quotas, ranges)
         return self._stock
 
     def main(self, key: str) -> Main | None:

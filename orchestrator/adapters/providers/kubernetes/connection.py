@@ -20,10 +20,6 @@ RAY_CONTAINER = "ray"
 """The user's container in every pod, by which a `podTemplate` names it."""
 AGENT_CONTAINER = "agent"
 """The init container that brings our agent along, likewise."""
-OVERRIDABLE = frozenset(
-    {"affinity", "nodeSelector", "priorityClassName", "tolerations", "topologySpreadConstraints", "volumes"}
-)
-"""Fields of a pod's spec that an operator may leave to jobs. Containers are not among them: they are the offer."""
 
 
 class Accelerator(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -48,8 +44,6 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     """A Kueue LocalQueue; None: without Kueue."""
     pod_template: Mapping[str, Any] = {}
     """`metadata` and `spec` merged into head and worker pods; lists of named things by name."""
-    overridable: tuple[str, ...] = ()
-    """Fields of the pod's spec that a job may set too."""
     profile: Profile = "restricted"
     """The Pod Security profile that pods keep to."""
     accelerators: Mapping[str, Accelerator] = {}
@@ -78,9 +72,6 @@ def parse_connection(name: str, mapping: Mapping[str, Any]) -> Connection:
         said, _, path = str(error).partition(" - at ")
         where = path.strip("`").removeprefix("$") or "(as a whole)"
         raise _wrong(name, where, said, f"the fields are {', '.join(Connection.__struct_encode_fields__)}") from error
-    for field in connection.overridable:
-        if field not in OVERRIDABLE:
-            raise _wrong(name, ".overridable", f"{field!r} cannot be left to jobs", f"choose of {_list(OVERRIDABLE)}")
     for said in _template_faults(connection):
         raise _wrong(name, ".podTemplate", said, "correct the template, or name another `profile`")
     return connection

@@ -36,6 +36,31 @@ def kubeconfig(given: str | None) -> str | None:
     return None if IN_POD in os.environ and not usual.exists() else str(usual)
 
 
+def place(given: str | None, context: str | None, namespace: str) -> str:
+    """Which namespace of which cluster that is, as far as the kubeconfig says; nothing is asked of the cluster."""
+    file = kubeconfig(given)
+    if file is None:
+        server = f"https://{os.environ[IN_POD]}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}"
+    else:
+        server = _server(file, context) or f"context {context or 'in force'} of {file}"
+    return f"namespace {namespace} of {server}"
+
+
+def _server(file: str, context: str | None) -> str:
+    """The API server's address in these kubeconfigs; empty: they cannot be read, as the first call will say."""
+    try:
+        parts = [there for part in file.split(os.pathsep) if (there := Path(part).expanduser()).exists()]
+        said = [yaml.safe_load(there.read_text()) for there in parts]
+        in_force = context or next(one["current-context"] for one in said if one.get("current-context"))
+        contexts = [every for one in said for every in one.get("contexts") or ()]
+        clusters = [every for one in said for every in one.get("clusters") or ()]
+        used = next(every["context"]["cluster"] for every in contexts if every["name"] == in_force)
+        server = next(every["cluster"]["server"] for every in clusters if every["name"] == used)
+        return str(server).rstrip("/").lower()
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, StopIteration, yaml.YAMLError):
+        return ""
+
+
 async def connect(name: str, given: str | None, context: str | None) -> ApiClient:
     """A client with fresh credentials; the caller closes it. Raises `Misconfigured`."""
     file = kubeconfig(given)

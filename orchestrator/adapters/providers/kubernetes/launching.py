@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.adapters.providers.kubernetes import records, sightings
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
-from orchestrator.adapters.providers.kubernetes.objects import NotOverridable, Runtime, manifests, name_of
+from orchestrator.adapters.providers.kubernetes.objects import Runtime, manifests, name_of
 from orchestrator.adapters.providers.kubernetes.resources import (
     JOB,
     KEY,
@@ -24,6 +24,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     OURS,
     POD,
     RAY_CLUSTER,
+    RAY_JOB,
     RECORD,
     Kind,
     Meta,
@@ -94,10 +95,7 @@ class Launching:
         return self._rejected(order, means, why)
 
     async def _objects(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
-        try:
-            main, *beside = self._manifests(order, ledger, workload, self._cluster.runtime_of(workload))
-        except NotOverridable as error:
-            return await self._instead(order, ledger, Meaning(Reason.SPEC), str(error))
+        main, *beside = self._manifests(order, ledger, workload, self._cluster.runtime_of(workload))
         kind = KINDS[main["kind"]]
         try:
             made = await self._client.create(kind.path(self._cluster.connection.namespace), main, Thing)
@@ -210,16 +208,15 @@ class Launching:
             return True, ""
         since = self._deleting.setdefault(path, self._now())
         if self._now() - since >= PATIENCE_US:
-            await self._beneath(key)
+            await self._beneath(kind, key)
             return True, f"{kind.name} {name} is held by a finalizer; its pods are being deleted"
         return True, ""
 
-    async def _beneath(self, key: str) -> None:
+    async def _beneath(self, main: Kind, key: str) -> None:
         """Whoever should take the launch apart does not: delete its cluster and pods ourselves."""
         space = self._cluster.connection.namespace
-        for kind in (RAY_CLUSTER, POD):
-            if kind is POD or len(self._cluster.kinds) > 1:
-                await self._client.delete_all(kind.path(space), f"{OURS},{KEY}={key}")
+        for kind in (RAY_CLUSTER, POD) if main is RAY_JOB else (POD,):
+            await self._client.delete_all(kind.path(space), f"{OURS},{KEY}={key}")
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from orchestrator.adapters.providers.kubernetes import billing, indexed, kuberay
-from orchestrator.adapters.providers.kubernetes.connection import OVERRIDABLE, Connection
+from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.pods import (
     ATTEMPT_KEY,
     TOKEN_KEY,
@@ -23,6 +22,7 @@ from orchestrator.adapters.providers.kubernetes.pods import (
     need_of_order,
     need_of_terms,
 )
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US
 from orchestrator.model.offer import LaunchOrder
 from orchestrator.model.placement import Terms
 from orchestrator.model.wire import AttemptEnv
@@ -30,9 +30,7 @@ from orchestrator.model.wire import AttemptEnv
 Doc = dict[str, Any]
 Runtime: TypeAlias = Literal["kuberay", "job"]
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
-OURS = "orchestrator"
-KEY, JOB, EPOCH, LEDGER = (f"orchestrator.dev/{name}" for name in ("key", "job", "epoch", "ledger"))
+JOB, EPOCH = "orchestrator.dev/job", "orchestrator.dev/epoch"
 QUEUE, WORKLOAD = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/prebuilt-workload-name"
 START_S = 600
 """A launch that has not formed by then ends itself: as long as the engine waits for a start."""
@@ -45,10 +43,6 @@ def name_of(key: str) -> str:
     return f"run-{key}"
 
 
-class NotOverridable(ValueError):
-    """A job asks for something of its pods that the operator has not left to jobs."""
-
-
 def manifests(
     order: LaunchOrder,
     connection: Connection,
@@ -57,16 +51,14 @@ def manifests(
     *,
     workload: str | None,
     token: str,
-    overrides: Mapping[str, Any] | None = None,
 ) -> tuple[Doc, ...]:
     """The objects of a launch: the RayJob or Job, then its Secret, then (for a Job) its Service.
 
     `workload`: the Kueue Workload that was made for the offer; None: none. `token`: Ray's, drawn afresh by the caller.
-    `overrides`: fields of the pods' spec that the job sets itself. Raises `NotOverridable`.
     """
     need, labels = need_of_order(order), _labels(order, ledger)
-    main = _main(order, connection, runtime, need)
-    _mark_pods(main, labels, _pod_spec(order, connection, overrides or {}))
+    main = _main(need, connection, runtime, order.key, order.delete_after_ms)
+    _mark_pods(main, labels, _pod_spec(order))
     meta: Doc = {"name": name_of(order.key), "namespace": connection.namespace, "labels": dict(labels)}
     if connection.queue:
         meta["labels"][QUEUE] = connection.queue
@@ -96,7 +88,11 @@ def pod_sets(offer: str, terms: Terms, accelerator: str, connection: Connection,
 
     `accelerator`: the one that the answer would name ("": none).
     """
-    need = need_of_terms(offer, terms, accelerator)
+    return sets_of(need_of_terms(offer, terms, accelerator), connection, runtime)
+
+
+def sets_of(need: Need, connection: Connection, runtime: Runtime) -> tuple[Doc, ...]:
+    """The same for what is needed."""
     if runtime == "job":
         return ({"name": indexed.PODS, "count": need.workers, "template": indexed.workers(need, connection)},)
     head = {"name": "head", "count": 1, "template": kuberay.head(need, connection)}
@@ -106,15 +102,28 @@ def pod_sets(offer: str, terms: Terms, accelerator: str, connection: Connection,
     return head, others
 
 
-def _main(order: LaunchOrder, connection: Connection, runtime: Runtime, need: Need) -> Doc:
-    deadline = {"activeDeadlineSeconds": -(-order.delete_after_ms // 1000)}
+def example(connection: Connection, runtime: Runtime) -> Doc:
+    """The main object of some launch of two workers, for the API server to judge; it is never made."""
+    main = _main(some_need(connection), connection, runtime, "example", 3_600_000)
+    _mark_pods(main, {MANAGED_BY: US}, {})
+    return main | {"metadata": {"name": name_of("example"), "namespace": connection.namespace}}
+
+
+def some_need(connection: Connection, accelerator: str = "", workers: int = 2) -> Need:
+    """What small workers take: with a GPU each of that kind, or the first, if the cluster has any."""
+    name = accelerator or next(iter(connection.accelerators), "")
+    return Need(workers=workers, gpus=1 if name else 0, cpus=1, memory=1 << 30, accelerator=name, offer="example")
+
+
+def _main(need: Need, connection: Connection, runtime: Runtime, key: str, delete_after_ms: int) -> Doc:
+    deadline = {"activeDeadlineSeconds": -(-delete_after_ms // 1000)}
     if runtime == "job":
         return {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "spec": indexed.spec(need, connection, name_of(order.key)) | deadline,
+            "spec": indexed.spec(need, connection, name_of(key)) | deadline,
         }
-    spec = kuberay.spec(need, connection, order.key) | deadline | {"preRunningDeadlineSeconds": START_S}
+    spec = kuberay.spec(need, connection, key) | deadline | {"preRunningDeadlineSeconds": START_S}
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": spec}
 
 
@@ -129,13 +138,9 @@ def _mark_pods(main: Doc, labels: Doc, spec: Doc) -> None:
         cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": dict(labels)}, "spec": headless}
 
 
-def _pod_spec(order: LaunchOrder, connection: Connection, overrides: Mapping[str, Any]) -> Doc:
-    for field in overrides:
-        if field not in connection.overridable or field not in OVERRIDABLE:
-            left = ", ".join(connection.overridable) or "none"
-            raise NotOverridable(f"the pods' {field} is not left to jobs here (left: {left}); leave it out")
+def _pod_spec(order: LaunchOrder) -> Doc:
     grace_s = -(-AttemptEnv.from_json(order.attempt).isolation.grace_ms // 1000)
-    return dict(overrides) | {"terminationGracePeriodSeconds": grace_s + GRACE_SLACK_S}
+    return {"terminationGracePeriodSeconds": grace_s + GRACE_SLACK_S}
 
 
 def _attempt(order: LaunchOrder) -> str:
@@ -144,7 +149,7 @@ def _attempt(order: LaunchOrder) -> str:
 
 
 def _labels(order: LaunchOrder, ledger: str) -> dict[str, str]:
-    return {MANAGED_BY: OURS, KEY: order.key, JOB: order.job, EPOCH: str(order.epoch), LEDGER: ledger}
+    return {MANAGED_BY: US, KEY: order.key, JOB: order.job, EPOCH: str(order.epoch), LEDGER: ledger}
 
 
 def _base64(text: str) -> str:

@@ -85,7 +85,10 @@ def template(need: Need, connection: Connection, container: Doc, extra_bytes: in
     kind = connection.accelerator(need.accelerator) or Accelerator()
     base: Doc = {"metadata": {}, "spec": _offered(need, connection, kind, extra_bytes)}
     merged: Doc = merge(merge(base, connection.pod_template), {"spec": _ours(need, connection, container)})
+    context = container_context(connection.profile)
     for one in merged["spec"]["containers"] + merged["spec"]["initContainers"]:
+        if context:  # the profile asks it of the template's containers too
+            one["securityContext"] = merge(context, one.get("securityContext", {}))
         resources = one.get("resources", {})
         if "limits" in resources:  # as the API server would
             one["resources"] = {**resources, "requests": resources["limits"] | resources.get("requests", {})}

@@ -21,6 +21,7 @@ from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
+from orchestrator.adapters.providers.kubernetes.credentials import place
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, Meaning, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.feed import Feed
 from orchestrator.adapters.providers.kubernetes.kueue import workload_name
@@ -68,6 +69,9 @@ class KubernetesProvider(KubernetesAccess):
         self._connection = parse_connection(name, connection)
         self._tools = tools
         self._now = tools.clock.now_us
+        told = self._connection
+        self.place = place(told.kubeconfig, told.context, told.namespace)
+        """See `ports.provider.Placed`."""
         self.client = Client(name, self._connection.kubeconfig, self._connection.context)
         self.cluster = Cluster(self.client, self._connection, self._now)
         self._feed = Feed(tools.clock.entropy(6).hex())

@@ -46,6 +46,7 @@ SECRET = Kind("", "v1", "Secret", "secrets")
 SERVICE = Kind("", "v1", "Service", "services")
 RECORD = Kind("", "v1", "ConfigMap", "configmaps")
 QUOTA = Kind("", "v1", "ResourceQuota", "resourcequotas")
+LIMIT_RANGE = Kind("", "v1", "LimitRange", "limitranges")
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", False)
 JOB = Kind("batch", "v1", "Job", "jobs")
 RAY_JOB = Kind("ray.io", "v1", "RayJob", "rayjobs")
@@ -108,9 +109,10 @@ class Thing(Struct, frozen=True):
 
 
 class Requirements(Struct, frozen=True):
-    """What a container asks for."""
+    """What a container asks for, and gets at most."""
 
     requests: dict[str, Any] | None = None
+    limits: dict[str, Any] | None = None
 
 
 class Container(Struct, frozen=True, rename="camel"):
@@ -228,6 +230,26 @@ class Quota(Struct, frozen=True):
     metadata: Meta
     spec: QuotaSpec = QuotaSpec()
     status: QuotaStatus = QuotaStatus()
+
+
+class Range(Struct, frozen=True):
+    """One row of a LimitRange; `default`: the limits of a container that sets none."""
+
+    type: str = ""
+    default: dict[str, Any] | None = None
+
+
+class RangeSpec(Struct, frozen=True):
+    """All of them."""
+
+    limits: tuple[Range, ...] = ()
+
+
+class LimitRange(Struct, frozen=True):
+    """What a namespace gives to containers that say nothing."""
+
+    metadata: Meta
+    spec: RangeSpec = RangeSpec()
 
 
 class Record(Struct, frozen=True):

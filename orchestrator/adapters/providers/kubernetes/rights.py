@@ -14,6 +14,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     ADMISSION_CHECK,
     CLUSTER_QUEUE,
     JOB,
+    LIMIT_RANGE,
     LOCAL_QUEUE,
     NODE,
     POD,
@@ -45,7 +46,7 @@ class Right(NamedTuple):
 
 
 def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
-    """All that this connection needs. `ray`: the cluster serves KubeRay's kinds."""
+    """All that this connection needs. `ray`: the cluster serves KubeRay's kinds; `runtime: job` wants none of them."""
     yield from _rows(RECORD, {
         "create": "machines that were seen, and stops, are written down",
         "get": "a key that was stopped starts nothing again",
@@ -54,6 +55,7 @@ def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
         "patch": "the same, where there is one already",
         "delete": "records of launches that ended a week ago",
     })  # fmt: skip
+    ray = ray and connection.runtime != "job"
     for kind in (JOB, RAY_JOB) if ray else (JOB,):
         yield from _rows(kind, {
             "create": "a launch",
@@ -63,7 +65,7 @@ def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
             "delete": "a launch is stopped",
         })  # fmt: skip
     yield Right(SECRET, "create", "an attempt and its Ray token are handed to its pods")
-    if connection.runtime == "job" or not ray:
+    if not ray:
         yield Right(SERVICE, "create", "the pods of a Job find their head")
     else:
         yield Right(RAY_CLUSTER, "deletecollection", "a launch is stopped although KubeRay is away")
@@ -80,6 +82,10 @@ def _alone() -> Iterator[Right]:
     yield Right(POD, "list", "room on nodes is what the pods of all namespaces leave", everywhere=True)
     yield Right(POD, "watch", "the same, without asking", everywhere=True)
     yield from _rows(QUOTA, {"list": "an offer that no quota allows is declined", "watch": "the same, without asking"})
+    yield from _rows(LIMIT_RANGE, {
+        "list": "a quota on limits refuses pods without, unless a LimitRange gives them",
+        "watch": "the same, without asking",
+    })  # fmt: skip
 
 
 def _kueue() -> Iterator[Right]:

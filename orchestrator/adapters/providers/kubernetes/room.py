@@ -10,16 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from orchestrator.adapters.providers.kubernetes import asking
-from orchestrator.adapters.providers.kubernetes.capacity import Ask, Short, plus, requested, short_of_quota
+from orchestrator.adapters.providers.kubernetes.capacity import (
+    Ask,
+    Short,
+    count_limits,
+    plus,
+    requested,
+    short_of_quota,
+    short_of_word,
+)
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.objects import Runtime
 from orchestrator.adapters.providers.kubernetes.places import Places, Taken
-from orchestrator.adapters.providers.kubernetes.resources import KEY, Node, Pod, Quota
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LimitRange, Node, Pod, Quota
 from orchestrator.model.offer import Answer, LaunchOrder, OfferOut, Reason, Receipt, Scope
 from orchestrator.model.placement import Terms, parse_terms
 
@@ -39,6 +47,14 @@ class Stock(msgspec.Struct, frozen=True):
     nodes: Sequence[Node]
     pods: Sequence[Pod]
     quotas: Sequence[Quota] = ()
+    ranges: Sequence[LimitRange] | None = ()
+    """Of the namespace; None: we may not read them."""
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The limits of a container that sets none."""
+        rows = (row for one in self.ranges or () for row in one.spec.limits if row.type == "Container")
+        return {name: amount for row in rows for name, amount in (row.default or {}).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +185,16 @@ class Room:
         quotas = plan.stock.quotas
         if not quotas:
             return None
-        needs = asking.needs(asks, self.runtime, self._connection)
+        # what pods may take at most is added up only where a quota counts it: it is dear
+        defaults = plan.stock.defaults if count_limits(quotas) else None
+        needs = asking.needs(asks, self.runtime, defaults)
         together = dict(needs)
         for offer, promised in plan.asks.items():
             if offer != but_for:
-                together = plus(together, asking.needs(promised, self.runtime, self._connection))
+                together = plus(together, asking.needs(promised, self.runtime, defaults))
         together = {name: amount for name, amount in together.items() if name in needs}
-        return short_of_quota(quotas, needs) or short_of_quota(quotas, together)
+        unsaid = None if plan.stock.ranges is None else short_of_word(quotas, asks, plan.stock.defaults)
+        return unsaid or short_of_quota(quotas, needs) or short_of_quota(quotas, together)
 
     def _keep(self, offer: str, asks: Sequence[Ask], plan: _Plan, until: int) -> Short | None:
         """Keep room for these from now on, if there is."""

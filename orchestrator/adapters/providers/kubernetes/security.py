@@ -84,7 +84,7 @@ def _baseline(spec: Spec) -> Iterator[str]:
         more = set(context.get("capabilities", {}).get("add", ())) - _BASELINE_CAPABILITIES
         if more:
             yield f"{who} adds {', '.join(sorted(more))}"
-    for container in spec.get("containers", ()):
+    for container in (*spec.get("containers", ()), *spec.get("initContainers", ())):
         if any(port.get("hostPort") for port in container.get("ports", ())):
             yield f"container {container.get('name')!r} takes a port of the host"
 
@@ -101,3 +101,5 @@ def _restricted(spec: Spec) -> Iterator[str]:
             yield f"{who} may escalate its privileges"
         if set(context.get("capabilities", {}).get("add", ())) & (_BASELINE_CAPABILITIES - {"NET_BIND_SERVICE"}):
             yield f"{who} adds capabilities"
+        if "ALL" not in context.get("capabilities", {}).get("drop", ("ALL",)):
+            yield f"{who} drops other capabilities than ALL"

@@ -1,0 +1,94 @@
+"""A KubeRay or Kueue that is too old for what we make is named by `providers check`, with the version that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
+from orchestrator.adapters.runtime.ray import RayJobs
+from orchestrator.bootstrap import SystemClock
+from orchestrator.ports.runtime import Tools
+from tests.kubernetes.cluster import Cluster, Doc
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
+ANY: Doc = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+KNOWN = ("submissionMode", "jobId", "entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished")
+KNOWN += ("rayClusterSpec", "activeDeadlineSeconds")
+"""Fields of a RayJob that we set, but for the newest."""
+NEWEST = "preRunningDeadlineSeconds"
+
+
+def definition(group: str, kind: str, version: str, *fields: str) -> Doc:
+    """A kind whose spec has these fields, with anything in them; none: with anything."""
+    names = {"kind": kind, "plural": f"{kind.lower()}s", "singular": kind.lower(), "listKind": f"{kind}List"}
+    anything = {"x-kubernetes-preserve-unknown-fields": True}
+    spec = {"type": "object", "properties": dict.fromkeys(fields, anything)} if fields else ANY
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    versions = [{"name": version, "served": True, "storage": True, "schema": schema}]
+    meta: Doc = {"name": f"{names['plural']}.{group}"}
+    if group.endswith("k8s.io"):
+        meta["annotations"] = {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1111"}
+    doc: Doc = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta}
+    return doc | {"spec": {"group": group, "scope": "Namespaced", "names": names, "versions": versions}}
+
+
+class Site:
+    """A cluster without operators, into which definitions of their kinds are put."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.cluster, self.namespace, self._made = cluster, namespace, list[str]()
+
+    def install(self, document: Doc) -> None:
+        self._made.append(document["metadata"]["name"])
+        self.cluster.apply(document)
+        self.cluster.kubectl("wait", "crd", self._made[-1], "--for=condition=Established", "--timeout=60s")
+
+    def remove(self) -> None:
+        for name in self._made:
+            self.cluster.kubectl("delete", "crd", name, "--timeout=60s")
+
+    async def check(self, **told: Any) -> list[str]:
+        images = {"image": "i", "agentImage": "a"}
+        here = {"kubeconfig": str(self.cluster.kubeconfig), "namespace": self.namespace}
+        provider = KubernetesProvider(
+            "k", images | here | told, Tools(runtime=RayJobs(), clock=SystemClock(), ledger="l")
+        )
+        try:
+            return [*await provider.check()]
+        finally:
+            await provider.aclose()
+
+
+@pytest.fixture
+def site(cluster: Cluster, namespace: str) -> Iterator[Site]:
+    made = Site(cluster, namespace)
+    yield made
+    made.remove()
+
+
+async def test_a_kuberay_that_would_drop_what_a_launch_says_is_named(site: Site) -> None:
+    site.install(definition("ray.io", "RayJob", "v1", *KNOWN))
+    [said] = await site.check()
+    assert f'unknown field "spec.{NEWEST}"' in said and "install KubeRay 1.6 or later" in said
+    assert await site.check(runtime="job") == []
+
+
+async def test_a_kuberay_that_knows_all_of_it_lacks_nothing_and_nothing_is_made(site: Site) -> None:
+    site.install(definition("ray.io", "RayJob", "v1", *KNOWN, NEWEST))
+    assert await site.check() == []
+    assert not site.cluster.get("rayjobs", "-n", site.namespace)["items"]
+
+
+async def test_an_older_kueue_is_named_and_not_taken_for_none(site: Site) -> None:
+    site.install(definition("kueue.x-k8s.io", "Workload", "v1beta1"))
+    [said] = [line for line in await site.check(queue="q", runtime="job") if "ueue" in line]
+    assert said.startswith("Kueue serves v1beta1 of kueue.x-k8s.io, and not v1beta2; install Kueue 0.15 or later")
+
+
+async def test_a_kueue_that_would_drop_what_an_offer_asks_is_named(site: Site) -> None:
+    site.install(definition("kueue.x-k8s.io", "Workload", "v1beta2", "queueName"))
+    [said] = [line for line in await site.check(queue="q", runtime="job") if "Workload" in line]
+    assert 'unknown field "spec.podSets"' in said and "install Kueue 0.15 or later" in said
