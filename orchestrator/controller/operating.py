@@ -7,7 +7,6 @@ kubeconfig) and found again when they are refused; the server's by the SDK.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -92,11 +91,11 @@ async def operate(
     stop: asyncio.Event | None = None,
     ready: asyncio.Event | None = None,
 ) -> None:
-    """Serve the objects of a cluster until `stop`, or a signal."""
+    """Serve the objects of a cluster until `stop`, or a signal. Raises what ended either half of it."""
     registry, server = kopf.OperatorRegistry(), Server(connect)
     register(registry, server, judging=choices.webhook is not None)
     login(registry)
-    hearing = asyncio.create_task(server.run(), name="server's events")
+    hearing = asyncio.create_task(server.run(), name="server's events")  # before Kopf, which ends what came after it
     operating: Any = kopf.operator(
         registry=registry,
         settings=settings_of(choices),
@@ -106,12 +105,19 @@ async def operate(
         stop_flag=stop,
         ready_flag=ready,
     )
+    await together(hearing, asyncio.create_task(operating, name="objects"))
+
+
+async def together(*halves: asyncio.Task[None]) -> None:
+    """Until one ends; then the others are ended, too. Raises what the first one died of: no half lives on alone."""
     try:
-        await operating
+        await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+        first = next(half for half in halves if half.done())
     finally:
-        hearing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await hearing
+        for half in halves:
+            half.cancel()
+        await asyncio.gather(*halves, return_exceptions=True)
+    await first
 
 
 def login(registry: kopf.OperatorRegistry) -> None:
