@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -18,6 +19,7 @@ from orchestrator.controller.handlers import register
 from orchestrator.controller.objects import GROUP
 from orchestrator.controller.server import Server
 from orchestrator.sdk import AsyncClient
+from orchestrator.sdk.errors import NoServer
 
 LEAVING_S = 20.0
 """Within a pod's grace: nothing is lost when an API server that is away cannot be told that we leave."""
@@ -59,9 +61,13 @@ class Nothing(kopf.DiffBaseStorage):
         """Nowhere."""
 
 
-def connect() -> AsyncClient:
-    """A client of the server. Raises NoServer."""
-    return AsyncClient(patience_s=PATIENCE_S, waiting_patience_s=PATIENCE_S)
+def connect(token: Path | None = None) -> AsyncClient:
+    """A client of the server; `token`: a file that holds nothing else, read anew for each client. Raises NoServer."""
+    try:
+        text = token.read_text().strip() if token else None
+    except (OSError, ValueError) as error:
+        raise NoServer(f"the token cannot be read: {error}") from error
+    return AsyncClient(token=text, patience_s=PATIENCE_S, waiting_patience_s=PATIENCE_S)
 
 
 def settings_of(choices: Choices) -> kopf.OperatorSettings:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from orchestrator.controller.operating import Choices, operate, together
-from orchestrator.sdk import AsyncClient
+from orchestrator.controller.operating import Choices, connect, operate, together
+from orchestrator.controller.server import Server, Watch
+from orchestrator.sdk import AsyncClient, AsyncJob
+from orchestrator.sdk.errors import NoServer, Unauthenticated
 from tests.kubernetes.cluster import Cluster
+from tests.served import TOKEN, served
 
 
 class Broken(Exception):
@@ -45,6 +50,45 @@ async def test_an_end_that_was_asked_for_is_none_of_its_failures() -> None:
 
 async def wait(asked: asyncio.Event) -> None:
     await asked.wait()
+
+
+async def test_a_token_that_is_replaced_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, fresh = tmp_path / "token", "another-token-for-tests-".ljust(43, "y")
+    file.write_text(f"{TOKEN}\n")
+    with served(tmp_path) as desk:
+        monkeypatch.setenv("ORCHESTRATOR_URL", desk.url)
+        server = Server(partial(connect, file))
+        watch, hearing = server.watch("u-1", {}), asyncio.create_task(server.run())
+        await answers(server, watch)
+        tokens = (tmp_path / "tokens.json").read_text()
+        (tmp_path / "tokens.json").write_text(tokens.replace(TOKEN, fresh) + "\n")
+        with pytest.raises(Unauthenticated):
+            await anything(server)
+        file.write_text(fresh)
+        await asyncio.wait_for(watch.flag.wait(), 15)  # it is said to be lost
+        await answers(server, watch)
+        assert await anything(server) == []
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+
+
+async def answers(server: Server, watch: Watch) -> None:
+    """Once it does, or after a while."""
+    async with asyncio.timeout(15):
+        watch.flag.clear()
+        while server.away:
+            await watch.flag.wait()
+            watch.flag.clear()
+
+
+async def anything(server: Server) -> list[AsyncJob]:
+    async with server.asked() as client:
+        return [job async for job in client.jobs()]
+
+
+def test_a_token_that_is_not_there_yet_is_no_crash(tmp_path: Path) -> None:
+    with pytest.raises(NoServer, match="cannot be read"):
+        connect(tmp_path / "token")
 
 
 def deaf() -> AsyncClient:
