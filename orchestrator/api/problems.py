@@ -35,6 +35,7 @@ class Denied(Exception):
         fault: str = "caller",
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        job: str = "",
     ) -> None:
         super().__init__(detail)
         self.headers = dict(headers or {})
@@ -46,6 +47,7 @@ class Denied(Exception):
             fault=fault,
             remedy=remedy,
             errors=list(errors),
+            job=job,
         )
 
     def response(self) -> JSONResponse:
@@ -63,7 +65,7 @@ def of_desk(error: DeskError) -> Denied:
             return Denied(404, "unknown-offer", str(error), remedy="`orchestrator offers list` shows what is open")
         case Conflict():
             remedy = "use a new Idempotency-Key for a new job, or send the first body again"
-            return Denied(409, "idempotency-conflict", str(error), remedy=remedy)
+            return Denied(409, "idempotency-conflict", str(error), remedy=remedy, job=error.job)
         case Busy():
             after = {"Retry-After": str(max(1, round(error.retry_after_s)))}
             remedy = "nothing was kept: send the same request again after Retry-After seconds"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,10 @@ def controller(
         str,
         typer.Option(help="The ValidatingWebhookConfiguration to keep up to date; empty: somebody else does."),
     ] = "orchestrator.dev",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="A file with the server's token; it is read again when the token is revoked."),
+    ] = None,
     health_port: Annotated[int, typer.Option(min=0, max=65535, help="Answer /healthz there; 0: nowhere.")] = 0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
 ) -> None:
@@ -50,7 +55,7 @@ def controller(
         say("[red]error:[/] the controller needs more packages: pip install 'first-refusal\\[kubernetes]'")
         raise typer.Exit(2) from None
     from orchestrator.controller.admission import Endpoint
-    from orchestrator.controller.operating import Choices, operate
+    from orchestrator.controller.operating import Choices, connect, operate
 
     folder = webhook_certificates
     authority = folder / "ca.crt" if folder else None
@@ -69,7 +74,7 @@ def controller(
         liveness=f"http://0.0.0.0:{health_port}/healthz" if health_port else None,
     )
     log_as(log_level)
-    asyncio.run(operate(choices))
+    asyncio.run(operate(choices, connect=partial(connect, token_file)))
 
 
 def _service(text: str | None) -> tuple[str, str, int] | None:

@@ -7,9 +7,9 @@ kubeconfig) and found again when they are refused; the server's by the SDK.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -19,6 +19,7 @@ from orchestrator.controller.handlers import register
 from orchestrator.controller.objects import GROUP
 from orchestrator.controller.server import Server
 from orchestrator.sdk import AsyncClient
+from orchestrator.sdk.errors import NoServer
 
 LEAVING_S = 20.0
 """Within a pod's grace: nothing is lost when an API server that is away cannot be told that we leave."""
@@ -60,9 +61,13 @@ class Nothing(kopf.DiffBaseStorage):
         """Nowhere."""
 
 
-def connect() -> AsyncClient:
-    """A client of the server. Raises NoServer."""
-    return AsyncClient(patience_s=PATIENCE_S, waiting_patience_s=PATIENCE_S)
+def connect(token: Path | None = None) -> AsyncClient:
+    """A client of the server; `token`: a file that holds nothing else, read anew for each client. Raises NoServer."""
+    try:
+        text = token.read_text().strip() if token else None
+    except (OSError, ValueError) as error:
+        raise NoServer(f"the token cannot be read: {error}") from error
+    return AsyncClient(token=text, patience_s=PATIENCE_S, waiting_patience_s=PATIENCE_S)
 
 
 def settings_of(choices: Choices) -> kopf.OperatorSettings:
@@ -92,11 +97,11 @@ async def operate(
     stop: asyncio.Event | None = None,
     ready: asyncio.Event | None = None,
 ) -> None:
-    """Serve the objects of a cluster until `stop`, or a signal."""
+    """Serve the objects of a cluster until `stop`, or a signal. Raises what ended either half of it."""
     registry, server = kopf.OperatorRegistry(), Server(connect)
     register(registry, server, judging=choices.webhook is not None)
     login(registry)
-    hearing = asyncio.create_task(server.run(), name="server's events")
+    hearing = asyncio.create_task(server.run(), name="server's events")  # before Kopf, which ends what came after it
     operating: Any = kopf.operator(
         registry=registry,
         settings=settings_of(choices),
@@ -106,12 +111,19 @@ async def operate(
         stop_flag=stop,
         ready_flag=ready,
     )
+    await together(hearing, asyncio.create_task(operating, name="objects"))
+
+
+async def together(*halves: asyncio.Task[None]) -> None:
+    """Until one ends; then the others are ended, too. Raises what the first one died of: no half lives on alone."""
     try:
-        await operating
+        await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+        first = next(half for half in halves if half.done())
     finally:
-        hearing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await hearing
+        for half in halves:
+            half.cancel()
+        await asyncio.gather(*halves, return_exceptions=True)
+    await first
 
 
 def login(registry: kopf.OperatorRegistry) -> None:

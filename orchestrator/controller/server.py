@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.model.documents.views import EventView, InForceView
 from orchestrator.sdk import AsyncClient
-from orchestrator.sdk.errors import OrchestratorError, Unreachable
+from orchestrator.sdk.errors import OrchestratorError, Unauthenticated, Unreachable
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8  # requests under way, so that a restart with thousands of objects is no flood
@@ -46,6 +46,7 @@ class Server:
         self._watches: dict[str, Watch] = {}
         self._objects: dict[str, str] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._revoked: asyncio.Future[None] | None = None
         self.away = "not asked yet"
         """Why it cannot be asked; empty: it can."""
         self.in_force: InForceView | None = None
@@ -81,11 +82,16 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def asked(self) -> AsyncIterator[AsyncClient]:
-        """The client, in turn. Raises Unreachable while the server is away."""
+        """The client, in turn. Raises Unreachable while the server is away. A token that is unknown is found anew."""
         async with self._room:
             if self._client is None:
                 raise Unreachable(self.away)
-            yield self._client
+            try:
+                yield self._client
+            except Unauthenticated as error:
+                if self._revoked and not self._revoked.done():
+                    self._revoked.set_exception(error)
+                raise
 
     # ---- hearing -----------------------------------------------------------------------------------------------------
 
@@ -124,6 +130,18 @@ class Server:
         self._wake_all()
 
     async def _hear(self, client: AsyncClient) -> None:
+        """Until the stream ends, or a request says what the stream does not: that the token is revoked."""
+        revoked = self._revoked = asyncio.get_running_loop().create_future()
+        stream = asyncio.ensure_future(self._read(client))
+        try:
+            await asyncio.wait({stream, revoked}, return_when=asyncio.FIRST_COMPLETED)
+            (revoked if revoked.done() else stream).result()
+        finally:
+            stream.cancel()
+            revoked.cancel()
+            await asyncio.gather(stream, revoked, return_exceptions=True)
+
+    async def _read(self, client: AsyncClient) -> None:
         after = self.in_force.head if self.in_force else 0
         async for event in client.events(after=after, follow=True):
             await self._heard(client, event)

@@ -1,6 +1,6 @@
 """What does the status of an object look like, field by field? Its schema in the CRDs is made from here.
 
-Filled by `mirror` and `contracts`. Conditions follow Kubernetes' conventions: a type is a fact, its status True, False
+Filled by `mirror` and `sets`. Conditions follow Kubernetes' conventions: a type is a fact, its status True, False
 or Unknown, its reason one CamelCase word, `observedGeneration` the generation that it was judged by.
 """
 

@@ -2,7 +2,8 @@
 
 Called by `handlers` whenever the object's flag is raised. Each look begins anew from the object's status and the
 server's answer, so that it does not matter who crashed in between. The intention to submit stands in the status before
-the server is asked, the object's UID is the idempotency key: no object ever makes two jobs. It knows nothing of Kopf.
+the server is asked, the object's UID is the idempotency key: no object ever makes two jobs. Labels alone may change
+after that; a job that the server made from earlier ones is this object's all the same. It knows nothing of Kopf.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from orchestrator.controller.objects import job_of, refusal
 from orchestrator.controller.server import SAFETY_S, Server, Watch
 from orchestrator.model.documents import DocumentError
 from orchestrator.model.documents.views import ExplainView, JobView, LineView
-from orchestrator.sdk import AsyncJob
+from orchestrator.sdk import AsyncClient, AsyncJob
 from orchestrator.sdk.errors import (
     Busy,
     Conflict,
@@ -45,12 +46,17 @@ from orchestrator.sdk.errors import (
 ENDING_S, SOON_S, LATER_S = 1.0, 5.0, 60.0
 KEY_LIFE = timedelta(days=7) - timedelta(hours=1)
 """How long the server surely remembers a key."""
+UNSURE = (
+    "whether it was submitted is not known, and the server keeps keys for 7 days only; "
+    "look for it by `orchestrator jobs`"
+)
 _REASONS: tuple[tuple[type[OrchestratorError], str], ...] = (
     (Busy, "server_busy"),
     (Unreachable, "server_unreachable"),
     (Unauthenticated, "token_unknown"),
     (Forbidden, "token_lacks_scope"),
     (NotFound, "unknown_job"),
+    (Conflict, "conflict"),
 )
 
 
@@ -74,11 +80,9 @@ async def look(server: Server, watch: Watch, body: Mapping[str, Any], now: datet
             return await _mirrored(server, watch, body, now)
         return await _submitted(server, watch, body, now)
     except DocumentError as error:
-        return _not_taken(watch, body, now, "invalid", refusal(error.problems))
+        return _not_taken(watch, body, now, refusal(error.problems), sure=not intended(watch.status))
     except Invalid as error:
-        return _not_taken(watch, body, now, "invalid", str(error))
-    except Conflict as error:
-        return _not_taken(watch, body, now, "conflict", str(error))
+        return _not_taken(watch, body, now, str(error), sure=True)
     except OrchestratorError as error:
         return _unsure(watch, body, now, error)
 
@@ -86,11 +90,14 @@ async def look(server: Server, watch: Watch, body: Mapping[str, Any], now: datet
 async def end(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:
     """The object is being deleted: cancel its job and see it to its end."""
     watch.pause_s = SAFETY_S
-    if "job" not in watch.status and not intended(watch.status):
-        return Turn(over=True)  # the server never heard of it
+    if "job" not in watch.status:
+        if not intended(watch.status):
+            return Turn(over=True)  # the server never heard of it
+        if _key_expired(watch.status, now):
+            return Turn(lines=(_let_go(now),), over=True)  # to ask by an old key would make the second job
     try:
         async with server.asked() as client:
-            job = await _job(client, watch, body)
+            job = await _job(client, watch, _unlabelled(body))
             if not job.view.ended and not job.view.cancel_asked:
                 await job.cancel()
             server.follow(job.id, body["metadata"]["uid"])
@@ -106,13 +113,32 @@ def intended(status: Mapping[str, Any]) -> bool:
     return condition(status, "Submitted").get("status") in (TRUE, UNKNOWN)
 
 
-async def _job(client: Any, watch: Watch, body: Mapping[str, Any]) -> AsyncJob:
+def _key_expired(status: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the server may have forgotten the key of this intention."""
+    return now - datetime.fromisoformat(condition(status, "Submitted")["lastTransitionTime"]) > KEY_LIFE
+
+
+def _unlabelled(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object without its labels: they may have become wrong since, and to end its job they matter to nobody."""
+    return {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "labels"}}
+
+
+def _let_go(now: datetime) -> LineView:
+    """What is told of an object that goes although a job of it may be there."""
+    why = f"deleted without asking the server: {UNSURE}; if it is there, `orchestrator cancel` ends it"
+    return LineView(at=now, kind="key_expired", text=why, plain=why, tone="warn")
+
+
+async def _job(client: AsyncClient, watch: Watch, body: Mapping[str, Any]) -> AsyncJob:
     """The job of this object: by its id, or by its key where the answer to its submission was lost."""
     if "job" in watch.status:
-        found: AsyncJob = await client.job(watch.status["job"])
-    else:
-        found = await client.submit(job_of(body), key=body["metadata"]["uid"])
-    return found
+        return await client.job(watch.status["job"])
+    try:
+        return await client.submit(job_of(body), key=body["metadata"]["uid"])
+    except Conflict as error:
+        if not error.problem.job:
+            raise
+        return await client.job(error.problem.job)  # the same object's, of other labels
 
 
 async def _submitted(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:
@@ -123,9 +149,8 @@ async def _submitted(server: Server, watch: Watch, body: Mapping[str, Any], now:
         watch.flag.set()
         fact = Fact("Submitted", UNKNOWN, "Submitting", "the server is being asked to take it in")
         return _turn(watch, body, now, {"state": "pending", "reason": None}, [fact])
-    if now - datetime.fromisoformat(condition(watch.status, "Submitted")["lastTransitionTime"]) > KEY_LIFE:
-        remedy = "look for it by `orchestrator jobs`; to run it (again), delete this object and apply it anew"
-        why = f"whether it was submitted is not known, and the server keeps keys for 7 days only; {remedy}"
+    if _key_expired(watch.status, now):
+        why = f"{UNSURE}; to run it (again), delete this object and apply it anew"
         return _turn(watch, body, now, {"state": "refused", "reason": "key_expired", "message": why}, [])
     async with server.asked() as client:
         job = await _job(client, watch, body)
@@ -154,10 +179,10 @@ def _told(watch: Watch, body: Mapping[str, Any], now: datetime, told: ExplainVie
     return Turn(turn.status, tuple(lines), gone)
 
 
-def _not_taken(watch: Watch, body: Mapping[str, Any], now: datetime, reason: str, why: str) -> Turn:
-    """The job is refused: nothing of it is at the server."""
-    fields = {"state": "refused", "reason": reason, "message": why.split("\n")[0]}
-    return _turn(watch, body, now, fields, [Fact("Submitted", FALSE, reason.capitalize(), why)])
+def _not_taken(watch: Watch, body: Mapping[str, Any], now: datetime, why: str, *, sure: bool) -> Turn:
+    """The job is refused. `sure`: nothing of it is at the server; else its labels became wrong after it was asked."""
+    fields = {"state": "refused", "reason": "invalid", "message": why.split("\n")[0]}
+    return _turn(watch, body, now, fields, [Fact("Submitted", FALSE if sure else UNKNOWN, "Invalid", why)])
 
 
 def _unsure(watch: Watch, body: Mapping[str, Any], now: datetime, error: OrchestratorError) -> Turn:

@@ -109,7 +109,8 @@ class EngineDesk:
         if found is None or found.expires <= self._engine.core.now:
             return None
         if found.body_digest != digest:
-            raise Conflict(f"the key {wish.key!r} made job {found.job} from another document; use another key")
+            why = f"the key {wish.key!r} made job {found.job} from another document; use another key"
+            raise Conflict(why, found.job)
         return found.job
 
     async def cancel(self, job: str, by: str) -> JobRow:

@@ -28,7 +28,11 @@ class UnknownJob(DeskError):
 
 
 class Conflict(DeskError):
-    """The idempotency key was used with another body."""
+    """The idempotency key was used with another body; `job` is the id of the job that it made."""
+
+    def __init__(self, message: str, job: str) -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class Refused(DeskError):

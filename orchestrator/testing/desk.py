@@ -125,7 +125,7 @@ class FakeDesk:
         digest = self.keep(wish.document)
         known = self._keys.get((wish.project, wish.key)) if wish.key else None
         if known and known[1] != digest:
-            raise Conflict(f"the key {wish.key!r} was used for job {known[0]} with another body")
+            raise Conflict(f"the key {wish.key!r} was used for job {known[0]} with another body", known[0])
         if known:
             return self._rows[known[0]], False
         job = new_job_id(self._clock.now_us() + len(self._rows) * 1000, self._clock.entropy(ENTROPY_BYTES))

@@ -54,9 +54,10 @@ async def test_the_same_key_and_body_is_the_same_job(owner: httpx.AsyncClient) -
 
 
 async def test_the_same_key_with_another_body_is_a_conflict(owner: httpx.AsyncClient) -> None:
-    await submit(owner, **{"Idempotency-Key": "k1"})
+    first = await submit(owner, **{"Idempotency-Key": "k1"})
     other = await submit(owner, LEAST.replace("train", "eval"), **{"Idempotency-Key": "k1"})
     assert (other.status_code, other.json()["type"]) == (409, "urn:orchestrator:problem:idempotency-conflict")
+    assert other.json()["job"] == first.json()["id"]
     assert len((await owner.get("/v1/jobs")).json()["items"]) == 1
 
 

@@ -73,13 +73,48 @@ async def test_a_lost_answer_makes_no_second_job(desk: Served) -> None:
         assert again.status["job"] == first.status["job"]
 
 
-async def test_labels_changed_before_the_answer_are_a_conflict_that_names_the_job(desk: Served) -> None:
+async def lost(server: Server, *, since: datetime = NOW) -> tuple[Watch, str]:
+    """An object whose submission was taken in and whose answer was lost; and the job's id."""
+    first = server.watch("u-1", {})
+    await settled(server, first, thing())
+    asked = conditions((), [Fact("Submitted", "Unknown", "Submitting")], since, 1)
+    return Watch({"conditions": asked}), first.status["job"]
+
+
+@pytest.mark.parametrize("labels", [{"late": "yes"}, {"orchestrator.dev/group": "sweep"}])
+async def test_labels_changed_before_the_answer_lose_no_job(desk: Served, labels: dict[str, str]) -> None:
     async with reached(desk) as server:
-        first = server.watch("u-1", {})
-        await settled(server, first, thing())
-        again = Watch({"conditions": [condition(first.status, "Submitted") | {"status": "Unknown"}]})
-        await settled(server, again, thing(labels={"late": "yes"}))
-        assert again.status["reason"] == "conflict" and first.status["job"] in again.status["message"]
+        again, job = await lost(server)
+        await settled(server, again, thing(labels=labels))
+        assert again.status["job"] == job and condition(again.status, "Submitted")["status"] == "True"
+
+
+@pytest.mark.parametrize("labels", [{}, {"late": "yes"}, {"x" * 64: "no label of ours"}])
+async def test_a_deletion_after_a_lost_answer_ends_the_job(desk: Served, labels: dict[str, str]) -> None:
+    async with reached(desk) as server:
+        again, job = await lost(server)
+        await settled(server, again, thing(labels=labels))
+        await turns.end(server, again, thing(labels=labels), NOW)
+        async with server.asked() as client:
+            assert (await client.job(job)).view.cancel_asked
+        assert desk.tell(lambda d: list(d._rows)) == [job]
+
+
+async def test_labels_gone_wrong_before_the_answer_leave_it_unknown(desk: Served) -> None:
+    async with reached(desk) as server:
+        again, _ = await lost(server)
+        await settled(server, again, thing(labels={"x" * 64: "no label of ours"}))
+        assert (again.status["state"], again.status["reason"]) == ("refused", "invalid")
+        assert condition(again.status, "Submitted")["status"] == "Unknown"
+
+
+async def test_a_deletion_by_an_old_key_makes_no_job_and_warns(desk: Served) -> None:
+    old = conditions((), [Fact("Submitted", "Unknown", "Submitting")], NOW - timedelta(days=8), 1)
+    async with reached(desk) as server:
+        turn = await turns.end(server, Watch({"conditions": old}), thing(), NOW)
+        assert turn.over and desk.tell(lambda d: len(d._rows)) == 0
+    (line,) = turn.lines
+    assert (camel(line.kind), line.tone) == ("KeyExpired", "warn") and "orchestrator jobs" in line.text
 
 
 async def test_nobody_submits_what_the_server_may_have_forgotten(desk: Served) -> None:

@@ -81,6 +81,7 @@ class ProblemView(View):
     fault: str = "caller"
     remedy: str = ""
     errors: list[FieldError] = []
+    job: str = Field(default="", description="the job that the Idempotency-Key made before, from another body")
 
 
 class SkipView(View):
