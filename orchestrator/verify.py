@@ -204,14 +204,22 @@ class Verifier:
         self.judge("offers", d.get("echo") is None, e.where, "its receipt echoes another offer")
         if found is None or not d["sent"]:
             return
-        offer, shape = f"{e.job}-o{d['n']}", next((b["shape"] for _, b in self.of(e.job, "Submitted")), "")
-        job_class = json.loads(self.documents.get(shape, "{}")).get("job_class") or self.classes.get(offer)
-        terms = self.documents.get(found[1]["terms"])
+        offer = f"{e.job}-o{d['n']}"
+        job_class, terms = self._class(e.job, offer, found[0].seq), self.documents.get(found[1]["terms"])
         if job_class is None or terms is None:
             self.unchecked["offers"] += 1
             return
         same = _sent(offer, job_class, terms, found[1]) == d["sent"]
         self.judge("offers", same, e.where, f"offer {d['n']} left with other bytes than the ledger tells")
+
+    def _class(self, job: str, offer: str, before: int) -> str | None:
+        """As submitted, or as an attester had recorded; else as a receipt tells. None: nobody does."""
+        shape = next((b["shape"] for _, b in self.of(job, "Submitted")), "")
+        told = [json.loads(self.documents.get(shape, "{}")).get("job_class")]
+        records = [b["record"] for _, b in self.of("", "Recorded", before)]
+        told += [r["name"] for r in records if r["what"] == "class" and r.get("job") == job]
+        hidden = any(e.body is None for e in self._kinds.get(("", "Recorded"), ()))
+        return self.classes.get(offer) if hidden or told[-1] is None else told[-1]
 
     def _offeranswered(self, e: Event, a: Body) -> None:
         o = self._close(e, a["n"], any(self.of(e.job, "OfferDelivered", e.seq, n=a["n"])))

@@ -59,6 +59,12 @@ def as_file(export: Export) -> bytes:
     return b"".join(sealed(exports._encoder.encode(line)) for line in found)
 
 
+def asked(story: Callable[..., Any]) -> str:
+    """azure, or in a story without it the first provider."""
+    names = world_of(story).providers
+    return "azure" if "azure" in names else next(iter(names))
+
+
 def receipts(story: Callable[..., Any], provider: str, **changes: Any) -> bytes:
     """What a scripted provider would have kept, in the lines of the mock cloud."""
     played = world_of(story).providers[provider]
@@ -98,7 +104,7 @@ def test_an_honest_ledger_holds_with_the_receipts_of_everybody(story: Callable[.
 
 
 def test_every_check_has_something_to_check() -> None:
-    checked = {c for s in STORIES for c, n in verified(exported(s), receipts(s, "azure")).checked.items() if n}
+    checked = {c for s in STORIES for c, n in verified(exported(s), receipts(s, asked(s))).checked.items() if n}
     assert checked == set(CHECKS)
 
 
@@ -106,8 +112,8 @@ def test_every_check_has_something_to_check() -> None:
 def test_what_is_shown_to_one_provider_verifies_with_its_receipts_and_says_what_is_not_checked(
     story: Callable[..., Any],
 ) -> None:
-    data = exported(story, ForProvider("azure"))
-    v = verified(data, receipts(story, "azure"))
+    data = exported(story, ForProvider(asked(story)))
+    v = verified(data, receipts(story, asked(story)))
     assert v.findings == [] and v.unchecked["chain"] > 0
 
 

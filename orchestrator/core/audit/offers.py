@@ -122,7 +122,7 @@ def offer_holds_its_allow_list(life: Life, history: History, judge: Judge) -> No
         found = life.opened(delivered.n)
         if found is None or not delivered.sent:
             continue  # an answer that came before its receipt: what was sent is not known here
-        job_class, terms_out = history.shape(life).job_class, history.document(found[1].terms)
+        job_class, terms_out = history.job_class(life, delivered.n), history.document(found[1].terms)
         sent = hashlib.sha256(bytes_out(life.job, job_class, terms_out, found[1])).hexdigest()
         judge(sent == delivered.sent, life.job, seen.seq, f"offer {delivered.n} left us with other bytes than these")
         terms = msgspec.json.decode(terms_out)
