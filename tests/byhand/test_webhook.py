@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from orchestrator.adapters.byhand import ByHand, Webhook
@@ -118,8 +120,26 @@ async def test_a_withdrawal_is_told_until_it_is_acknowledged(receiver: Receiver,
     azure = provider(receiver, secret)
     receiver.replies = [(400, b"")]
     assert list(await azure.withdraw(["j-o1"])) == []
+    await asyncio.sleep(1.1)
     assert list(await azure.withdraw(["j-o1"])) == ["j-o1"]
     assert json.loads(receiver.heard[-1][1]) == {"what": "withdrawn", "offer": {"offer": "j-o1"}}
+
+
+@pytest.mark.looptime
+async def test_a_webhook_that_refuses_is_spared_for_longer_and_longer(secret: str) -> None:
+    heard: list[int] = []
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        heard.append(round(asyncio.get_running_loop().time()))
+        return httpx.Response(400)
+
+    azure = ByHand(
+        ScriptedProvider("azure"), Webhook("https://a.example/o", secret, lambda: NOW, httpx.MockTransport(refuse))
+    )
+    for _ in range(20):
+        assert list(await azure.withdraw(["j-o1"])) == []
+        await asyncio.sleep(1)
+    assert [at - heard[0] for at in heard] == [0, 1, 3, 7, 15]
 
 
 async def test_nobody_there_and_no_secret_are_undelivered_and_the_check_says_what_to_do(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from orchestrator.ports.provider import Provider, Unreachable
 
 AT_ONCE = 16
 """Calls of one webhook that are under way together."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 300.0
+"""Between two tries of one withdrawal: the engine asks each second for as long as it takes; a webhook is spared."""
 _WAYS_IN = ("ranks", "run_in", "connect", "output", "stacks")
 
 
@@ -41,6 +43,8 @@ class ByHand:
         self.name = inner.name
         self._inner, self._webhook = inner, webhook
         self._gate = asyncio.Semaphore(AT_ONCE)
+        self._spared: dict[str, tuple[float, float]] = {}
+        """Offer → (not told again before, the pause before that)."""
         if isinstance(inner, Access):
             for way in _WAYS_IN:
                 setattr(self, way, getattr(inner, way))
@@ -70,13 +74,17 @@ class ByHand:
         return [offer for offer, done in zip(offers, told, strict=True) if done]
 
     async def _withdraw(self, offer: str) -> bool:
-        if self._webhook is None:
-            return True
+        now, (until, pause) = asyncio.get_running_loop().time(), self._spared.get(offer, (0.0, FIRST_PAUSE_S / 2))
+        if self._webhook is None or now < until:
+            return self._webhook is None
         async with self._gate:
             try:
                 await self._webhook.tell_withdrawn(offer)
             except Undeliverable:
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+                self._spared[offer] = now + pause, pause
                 return False
+        self._spared.pop(offer, None)
         return True
 
     async def observe(self, cursor: str | None, wait_us: int) -> Observation:
