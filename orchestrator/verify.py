@@ -1,7 +1,6 @@
 """Does an exported ledger hold, and does it agree with what a provider has kept? One file, standard library only.
 
 For whoever does not trust the ledger's owner: copy this file, read it, run `python verify.py EXPORT --receipts MINE`.
-It imports nothing of the rest of the package. The formats, from outside:
 
   event n   body hash = sha256(salt + body); chain n = sha256(chain n-1 + u64 seq + u64 µs + lp(kind) + lp(project) +
             lp(job) + body hash); lp(x) = u16 length + UTF-8; chain 0 = sha256("orchestrator.dev/ledger/v1" + ledger id)
@@ -108,10 +107,9 @@ class Verifier:
 
     def read(self, data: bytes) -> None:
         """Take the export in."""
-        raws = data.split(b"\n")
-        last = f"line {len(raws) - (raws[-1] == b'')}"
-        self.judge("lines", raws[-1] == b"", last, "the file is cut: its last line has no end")
-        raws = raws if raws[-1] else raws[:-1]
+        raws = data.removesuffix(b"\n").split(b"\n")
+        last = f"line {len(raws)}"
+        self.judge("lines", data.endswith(b"\n"), last, "the file is cut: its last line has no end")
         lines = [(f"line {n}", line) for n, raw in enumerate(raws, 1) if (line := self._line(f"line {n}", raw))]
         told, end = (lines[0][1], lines[-1][1]) if lines else ({}, {})
         self.judge("lines", told.get("format") == FORMAT, "line 1", f"it is no header of {FORMAT}")
@@ -130,11 +128,9 @@ class Verifier:
         for e in self.events:
             cited = [str((e.body or {}).get(name) or "") for name in ("spec", "shape", "terms", "digest")]
             for digest in (one for one in cited if len(one) == 64):
-                hidden = bool(self.hidden) and digest not in self.documents
-                self.unchecked["digests"] += hidden
-                self.judge(
-                    "digests", hidden or digest in self.documents, e.where, f"the document {digest[:12]} is missing"
-                )
+                there = digest in self.documents
+                self.unchecked["digests"] += bool(self.hidden) and not there
+                self.judge("digests", there or self.hidden, e.where, f"the document {digest[:12]} is missing")
 
     def _line(self, where: str, raw: bytes) -> Body | None:
         whole = raw[-26:] == b',"sum":"' + _sha(raw[:-26] + b"}")[:16].encode() + b'"}'
@@ -146,8 +142,7 @@ class Verifier:
     def _event(self, where: str, line: Body) -> None:
         """One event after the one before it; the chain goes on as it states it, so that one change is one finding."""
         text, before = line["body"], self.events[-1] if self.events else Event(0, 0, "", "", None, "")
-        body = _object(_utf8(text or ""))
-        body = body if body is not None and body.get("kind") == line["kind"] else None
+        body = told if (told := _object(_utf8(text or ""))) and told.get("kind") == line["kind"] else None
         where += f", event {line['seq']} ({line['kind']}{' of job ' + line['job'] if line['job'] else ''})"
         e = Event(line["seq"], line["at"], line["kind"], line["job"], body, where)
         self.judge("chain", e.seq == before.seq + 1, where, f"it follows event {before.seq}")
@@ -159,8 +154,8 @@ class Verifier:
             good = body is not None and _sha(_raw(line["salt"]) + _utf8(text)) == line["body_hash"]
             self.judge("chain", good, where, "its body is not the one that was hashed")
         numbers = struct.pack(">QQ", e.seq, e.at) if min(e.seq, e.at) >= 0 and max(e.seq, e.at) < 1 << 64 else b""
-        told = (_utf8(line[name])[:65535] for name in ("kind", "project", "job"))
-        names = b"".join(struct.pack(">H", len(raw)) + raw for raw in told)
+        raws = (_utf8(line[name])[:65535] for name in ("kind", "project", "job"))
+        names = b"".join(struct.pack(">H", len(raw)) + raw for raw in raws)
         made = hashlib.sha256(self.head + numbers + names + _raw(line["body_hash"])).hexdigest()
         self.judge("chain", made == line["chain"], where, "the chain breaks here")
         self.events.append(e)
@@ -214,12 +209,11 @@ class Verifier:
 
     def _class(self, job: str, offer: str, before: int) -> str | None:
         """As submitted, or as an attester had recorded; else as a receipt tells. None: nobody does."""
-        shape = next((b["shape"] for _, b in self.of(job, "Submitted")), "")
-        told = [json.loads(self.documents.get(shape, "{}")).get("job_class")]
-        records = [b["record"] for _, b in self.of("", "Recorded", before)]
-        told += [r["name"] for r in records if r["what"] == "class" and r.get("job") == job]
-        hidden = any(e.body is None for e in self._kinds.get(("", "Recorded"), ()))
-        return self.classes.get(offer) if hidden or told[-1] is None else told[-1]
+        told = [json.loads(self.documents.get(b["shape"], "{}")).get("job_class") for _, b in self.of(job, "Submitted")]
+        maybe = {"record": {"what": "class", "job": job}}  # what is redacted may be about this job
+        records = [(e.body or maybe)["record"] for e in self._kinds["", "Recorded"] if e.seq < before]
+        told += [r.get("name") for r in records if r["what"] == "class" and r.get("job") == job]
+        return next(reversed(told), None) or self.classes.get(offer)
 
     def _offeranswered(self, e: Event, a: Body) -> None:
         o = self._close(e, a["n"], any(self.of(e.job, "OfferDelivered", e.seq, n=a["n"])))
@@ -248,9 +242,8 @@ class Verifier:
         present = until - since - self.absent(e.seq, since, until)
         words = f"offer {lapse['n']} to {o['provider']} lapsed ({lapse['how']}) after {present} of {needed} µs"
         self.judge("windows", needed is not None and present >= needed, e.where, words)
-        if silent:
-            asked = until <= lapse["polled_at"] <= e.at
-            self.judge("windows", asked, e.where, "it lapsed before its closing poll, or that before the deadline")
+        asked = not silent or until <= lapse["polled_at"] <= e.at
+        self.judge("windows", asked, e.where, "it lapsed before its closing poll, or that before the deadline")
 
     def _close(self, e: Event, n: int, told: bool = True) -> Body | None:
         """The offer that ends here, where that can be judged."""
@@ -338,11 +331,11 @@ class Verifier:
 
 
 def _sha(data: bytes | str) -> str:
-    return hashlib.sha256(data if isinstance(data, bytes) else _utf8(data)).hexdigest()
+    return hashlib.sha256(_utf8(data)).hexdigest()
 
 
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
+def _utf8(text: bytes | str) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
 
 
 def _raw(text: str) -> bytes:
@@ -381,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{error.filename} cannot be read: {error.strerror}")
     v = Verifier()
     v.read(data)
-    taken = v.take(receipts) if receipts is not None else None
+    taken = None if receipts is None else v.take(receipts)
     v.judge_events()
     if taken is not None:
         v.compare(*taken, given.provider)

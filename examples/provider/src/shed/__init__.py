@@ -51,7 +51,11 @@ class Shed:
 
     async def place_offers(self, offers: Sequence[say.OfferOut]) -> Sequence[say.Receipt | say.Undelivered]:
         """One id, one answer."""
-        return [say.Receipt(o.offer, o.offer, answer=self._answers.get(o.offer) or self._answer(o)) for o in offers]
+        return [self._receipt(o, self._answers.get(o.offer) or self._answer(o)) for o in offers]
+
+    def _receipt(self, offer: say.OfferOut, answer: say.Answer) -> say.Receipt:
+        said = {"ledger_head": offer.ledger_head, "ordinal": offer.ordinal}
+        return say.Receipt(offer.offer, offer.offer, answer=answer, **said)
 
     def _answer(self, offer: say.OfferOut) -> say.Answer:
         terms, no = parse_terms(offer.terms), None
