@@ -199,6 +199,8 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     undeliverable_after_us: int
     terms: Terms
     terms_hash: str
+    price_up_ppm: int = 0  # tolerances of a refusal: how much dearer and later terms it still covers
+    start_later_ms: int = 0
 
 
 class Exclusion(msgspec.Struct, frozen=True):

@@ -126,6 +126,20 @@ async def test_the_holders_own_no_frees_the_job_where_the_clause_lists_it(a_worl
     assert freed(world, row.job) == ([("oracle", gives)] if gives else [])
 
 
+async def test_the_holders_last_word_counts(a_world) -> None:
+    """It declined, and said nothing when it was asked again: only its spoken no had freed the job."""
+    azure = Script(offers=[do.Declines(after_s=1)] + [do.Silent()] * 99)
+    oracle = Script(offers=[do.Silent()] * 99)
+    world = a_world({"azure": azure, "oracle": oracle}, alone("holder_declined"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(HOUR / 2)
+        await server.desk.cancel(row.job, "test")
+        await until_over(server, row.job)
+    asked = told(world, row.job)
+    assert asked[:3] == ["azure", "oracle", "oracle"] and set(asked[asked.index("azure", 1) :]) == {"azure"}
+
+
 async def test_an_exclusive_holders_silence_is_no_release(a_world) -> None:
     world = a_world({"azure": SILENT, "oracle": Script()}, alone("holder_declined", "unmet_capacity"))
     async with world.server() as server:
