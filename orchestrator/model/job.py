@@ -75,6 +75,8 @@ class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     ttl: int | None = None
     freed: tuple[str, ...] = ()
     """Exemptions (`contract/clause/exemption`) by which this offer was made."""
+    free_until: int | None = None
+    """Last moment at which the refusals that made it possible are good; None: it rests on none."""
 
 
 class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):

@@ -76,6 +76,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Trigger = Trigger.NEW
     labels: tuple[tuple[str, str], ...] = ()
     records: tuple[str, ...] = ()  # ids of the records that are about this very job, sorted
+    cited: tuple[str, ...] = ()  # ids of the records that its document cites, sorted
 
     @property
     def gpus(self) -> int:

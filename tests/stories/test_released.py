@@ -12,6 +12,7 @@ from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import OfferOut, Reason
 from orchestrator.model.record import Record
+from orchestrator.ports.desk import Refused
 from orchestrator.simulate.world import Server, World, agreement, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -249,6 +250,22 @@ async def test_a_label_exempts_nobody_without_the_evidence_of_an_attester(a_worl
     assert freed(world, other.job) == []
     offers = [e for e in world.events(mine.job) if isinstance(e, ev.OfferOpened) and e.freed]
     assert offers[0].freed[0].approver == "Ann Other" and offers[0].freed[0].because == "own_build"
+
+
+async def test_evidence_to_be_cited_counts_for_whoever_cites_it_and_for_nobody_else(a_world) -> None:
+    world = a_world({"oracle": Script(), "zeus": SILENT}, right(BUILD))
+    own = {"site": "own"}
+    async with world.server() as server:
+        there = await record(server, "evidence", name="approved", cited=True, approver="Ann Other")
+        elsewhere, _ = await server.desk.submit(submission())
+        about = await record(server, "evidence", name="approved", job=elsewhere.job)
+        cites, _ = await server.desk.submit(submission(labels=own, evidence=[there.id]))
+        silent, _ = await server.desk.submit(submission(labels=own))
+        stolen, _ = await server.desk.submit(submission(labels=own, evidence=[about.id]))
+        with pytest.raises(Refused, match="there is no record evidence-x"):
+            await server.desk.submit(submission(labels=own, evidence=["evidence-x"]))
+        await asyncio.sleep(5)
+    assert [told(world, row.job) for row in (cites, silent, stolen)] == [["oracle"], ["zeus"], ["zeus"]]
 
 
 def limited(per: str, most: int = 32) -> dict[str, Any]:
