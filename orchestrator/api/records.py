@@ -85,6 +85,7 @@ def record_view(record: Record) -> RecordView:
         project=record.project,
         job=record.job,
         classes=list(record.classes),
+        cited=record.cited,
         gpus=record.gpus,
         until=moment(record.until) if record.until is not None else None,
         document=record.document,

@@ -64,6 +64,7 @@ def listing(as_json: AsJson = False) -> None:
 def _row(view: RecordView) -> tuple[str, ...]:
     what = " ".join(part for part in (view.what, view.holder, view.name) if part)
     subject = [view.job, f"project {view.project}" if view.project else "", *view.classes, view.clause]
+    subject.append("who cites it" if view.cited else "")
     bound = f"up to {view.gpus} GPUs" if view.gpus else ""
     about = ", ".join(part for part in (*subject, bound) if part) or "every job"
     return view.id, what, about, f"{view.until:%Y-%m-%d %H:%M}Z" if view.until else "", view.by, view.approver
@@ -86,15 +87,18 @@ def consent(
 @app.command()
 def evidence(
     name: Annotated[str, typer.Argument(help="What the exemption asks for: a name of its `evidence`, or its own id.")],
+    cited: Annotated[bool, typer.Option("--cited", help="Only for jobs that cite its id in `spec.evidence`.")] = False,
     job: Job = None, project: Project = None, classes: Classes = None, clause: Clause = None, until: Until = None,
     approver: Approver = None, paper: Paper = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """There is evidence NAME, which an exemption takes.
 
+    Record it before the job comes in: for its project, its class, or (`--cited`) for whoever cites the printed id.
+
     Example: `orchestrator record evidence holder-approval-own-build --job 01K9… --approver "A. Counsel" --paper ok.pdf`
     """
-    _put(as_json, paper, what="evidence", name=name, job=job, project=project, classes=classes, clause=clause,
-         until=until, approver=approver)  # fmt: skip
+    _put(as_json, paper, what="evidence", name=name, cited=cited or None, job=job, project=project, classes=classes,
+         clause=clause, until=until, approver=approver)  # fmt: skip
 
 
 @app.command()

@@ -36,7 +36,7 @@ async def look(server: Server, watch: Watch, body: Mapping[str, Any], now: datet
             said = Fact("InForce", UNKNOWN, "ServerUnreachable", str(error).split("\n")[0])
         except OrchestratorError as error:
             said = _not_applied(error)
-    change = judged(watch.status, body, server.in_force, server.away, now, said)
+    change = judged(watch.status, body, server.in_force, server.away, now, said=said)
     watch.status.update(change)
     return change
 
@@ -69,6 +69,7 @@ def judged(
     force: InForceView | None,
     away: str,
     now: datetime,
+    *,
     said: Fact | None = None,
 ) -> Status:
     """What changes in the status of this object. `said`: what became of putting it to the server, if not well."""

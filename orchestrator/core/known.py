@@ -42,6 +42,8 @@ def concerns(record: Record, shape: Shape) -> bool:
     """Whether a record is about jobs of this shape (an event is about all)."""
     if record.job:
         return record.id in shape.records
+    if record.cited and record.id not in shape.cited:
+        return False
     return record.project in ("", shape.project) and (not record.classes or shape.job_class in record.classes)
 
 

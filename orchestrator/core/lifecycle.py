@@ -202,7 +202,7 @@ def _opened(row: JobRow, at: int, e: ev.OfferOpened) -> JobRow:
     offer = OfferRow(
         n=e.n, provider=e.provider, clause=e.clause, terms=e.terms, contract=e.contract, window=e.window,
         undeliverable=e.undeliverable, hold=e.hold, opened_at=at, ordinal=e.ordinal, head=e.head,
-        freed=tuple(f.key for f in e.freed if f.exemption),
+        freed=tuple(f.key for f in e.freed if f.exemption), free_until=e.free_until,
     )  # fmt: skip
     return replace(row, state=J.OFFERING, offer=offer, asked=(*row.asked, e.provider), wait_until=None)
 

@@ -152,6 +152,7 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
         window=window, undeliverable=(gate.undeliverable_after_us if gate else window) if deemed else None,
         hold=hold_for(terms, candidate.list_price if quote is None else quote),
         ordinal=provider.offered + 1, head=turn.book.head, skipped=ask.skipped, freed=rules.freed,
+        free_until=turn.book.rulebook.free_until(row, rules, ask.provider, turn.now) if rules.gates else None,
     ))  # fmt: skip
 
 
@@ -269,6 +270,8 @@ def _no_longer_free(turn: Turn, row: JobRow, placement: Placement) -> str:
     assert offer is not None, "an open offer was answered"
     if offer.freed and book.rulebook.without_room(offer.freed, row, book.shape_of(row).shape, turn.now):
         return "exempt_total"
+    if offer.free_until is not None and turn.now > offer.free_until:
+        return "gate_revived"
     if offer.clause or offer.contract != book.ledger.contract:
         return ""
     return "gate_revived" if any(g.holder != offer.provider for g in placement.gates) else ""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from orchestrator.core.releases import REFUSED
 from orchestrator.model.contract import DAY_US, Contracts, OnOutage, OnReplace, Release
 from orchestrator.model.offer import Reason
@@ -96,7 +98,15 @@ def covers(refusal: Refused, gate: Gate, now_us: int, episode: int) -> bool:
         return False
     if refusal.terms_hash == gate.terms_hash:
         return True
-    return refusal.terms is not None and not better(gate.terms, refusal.terms)
+    return refusal.terms is not None and not better(gate.terms, tolerated(refusal.terms, gate))
+
+
+def tolerated(refused: Terms, gate: Gate) -> Terms:
+    """The best terms for a supplier that a refusal of `refused` still covers: somewhat dearer, somewhat later (R8)."""
+    price, start = refused.ceiling_microusd, refused.start_by_ms
+    if price is not None:
+        price += price * gate.price_up_ppm // 1_000_000
+    return replace(refused, ceiling_microusd=price, start_by_ms=None if start is None else start + gate.start_later_ms)
 
 
 def yielded(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records
-from orchestrator.core.ranking import open_gates, rank, yielded
+from orchestrator.core.ranking import covers, open_gates, rank, yielded
 from orchestrator.core.shapebook import Ruled, ShapeBook, ShapeKey, Variant
 from orchestrator.core.totals import Limit, Totals, limiting, limits_of
 from orchestrator.core.windows import present_between
@@ -92,6 +92,17 @@ class RuleBook:
         if not (rules.gates and row.refusals):
             return rules.gates
         return open_gates(rules, [self._refused(r) for r in row.refusals], now, row.episode)
+
+    def free_until(self, row: JobRow, rules: Rules, provider: str, now: int) -> int | None:
+        """Until when the refusals are good by which this provider may be asked; None: it needs none."""
+        noes = [self._refused(r) for r in row.refusals]
+        ends = []
+        for gate in rules.gates:
+            if gate.holder == provider:
+                break
+            good = [no.at_us + gate.tail_us for no in noes if covers(no, gate, now, row.episode)]
+            ends += [max(good)] if good else []
+        return min(ends, default=None)
 
     def _refused(self, row: RefusalRow) -> Refused:
         return Refused(

@@ -24,6 +24,7 @@ from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row
 from orchestrator.model.offer import Answer, OfferOut
+from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record, same
 from orchestrator.ports.desk import (
     Conflict,
@@ -85,6 +86,7 @@ class EngineDesk:
         engine, now = self._engine, self._engine.core.now
         engine.check_room()
         incoming = engine.agreed.intake(wish.document)
+        self._check_cited(incoming.shape)
         job = self._new_id(now)
         key = IdempotencyKey(wish.project, wish.key, digest, job, now + KEY_LIFE) if wish.key else None
         event = replace(incoming.event, by=wish.by) if wish.by else incoming.event
@@ -92,6 +94,12 @@ class EngineDesk:
         return job, engine.take_in(
             Wish(job=job, project=wish.project, event=event, shape=incoming.shape), documents, key
         )
+
+    def _check_cited(self, shape: Shape) -> None:
+        """What a job cites as evidence must be on record: a typing error would cost it its exemption unnoticed."""
+        known = {record.id for record in self._engine.core.book.ledger.records} if shape.cited else set[str]()
+        if missing := sorted(set(shape.cited) - known):
+            raise Refused(f"spec.evidence: there is no record {missing[0]}; `orchestrator record` lists what there is")
 
     def _new_id(self, now: int) -> str:
         """A ULID above every earlier one of this process, so that jobs of one moment keep their order."""

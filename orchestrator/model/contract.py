@@ -166,6 +166,8 @@ class FirstRight(Clause, frozen=True, kw_only=True):
     on_outage: OnOutage
     undeliverable_after_us: int
     waiver: Waiver | None = None
+    price_up_ppm: int = 0  # by how much dearer terms are still covered by a refusal (R8)
+    start_later_ms: int = 0  # by how much later
 
 
 class PriceCeiling(Clause, frozen=True, kw_only=True):

@@ -141,6 +141,8 @@ class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
     skipped: tuple[Skip, ...] = ()
     freed: tuple[Freed, ...] = ()
     """Clauses that would have put another first, or this provider out, and do not hold for this job now."""
+    free_until: int | None = None
+    """Last moment at which the refusals that made it possible are good: an acceptance after it comes too late."""
 
 
 class OfferDelivered(Event, frozen=True, tag="OfferDelivered"):

@@ -78,6 +78,8 @@ class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """The ledger's head that leaves us with it, however often it is delivered."""
     freed: tuple[str, ...] = ()
     """Exemptions (`contract/clause/exemption`) by which this offer was made."""
+    free_until: int | None = None
+    """Last moment at which the refusals that made it possible are good; None: it rests on none."""
 
 
 class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):

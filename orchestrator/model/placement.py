@@ -76,6 +76,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Trigger = Trigger.NEW
     labels: tuple[tuple[str, str], ...] = ()
     records: tuple[str, ...] = ()  # ids of the records that are about this very job, sorted
+    cited: tuple[str, ...] = ()  # ids of the records that its document cites, sorted
 
     @property
     def gpus(self) -> int:
@@ -199,6 +200,8 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     undeliverable_after_us: int
     terms: Terms
     terms_hash: str
+    price_up_ppm: int = 0  # tolerances of a refusal: how much dearer and later terms it still covers
+    start_later_ms: int = 0
 
 
 class Exclusion(msgspec.Struct, frozen=True):

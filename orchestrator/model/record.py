@@ -38,6 +38,8 @@ class Record(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     project: str = ""
     job: str = ""
     classes: tuple[str, ...] = ()
+    cited: bool = False
+    """Counts only for jobs whose document cites it (`spec.evidence`)."""
     gpus: int | None = None
     """waiver: the largest job that it covers."""
     until: int | None = None

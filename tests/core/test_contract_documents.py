@@ -197,7 +197,7 @@ WHOLE = """\
           onOutage: bridge
           bridgeMax: 6h
           standingWaiver: {class: [x], gpus: 8, until: 2026-02-01}
-          reofferIf: {priceUpPct: 1, startLater: 0, smaller: 0, looserSpec: 0}
+          reofferIf: {priceUpPct: 1, startLater: 0, smaller: 1, looserSpec: 0}
           exempt: [{id: x, because: consent, maxGpuHoursPerWindow: [640, 7d]}]
 """
 
@@ -209,7 +209,7 @@ def test_the_whole_document_parses_and_says_what_is_not_enforced_yet() -> None:
     assert paths == [
         *(f"clauses[{at}]" for at in range(1, 4)),
         "clauses[4].mfcMaxRatio",
-        *(f"clauses[5].{key}" for key in (*right, "reofferIf.priceUpPct")),
+        *(f"clauses[5].{key}" for key in (*right, "reofferIf.smaller")),
     ]
     assert load_canonical(ContractSet, canonical_bytes(document)) == document
 

@@ -126,7 +126,7 @@ def test_fields_of_later_versions_parse_and_are_refused_at_submission() -> None:
     )
     with pytest.raises(DocumentError) as caught:
         refuse_unhonoured(found)
-    assert len(caught.value.problems) == len(unhonoured(found)) == 12
+    assert len(caught.value.problems) == len(unhonoured(found)) == 11
     assert unhonoured(job(retries=0, divisible=False)) == []
 
 

@@ -106,6 +106,20 @@ async def test_an_open_window_is_not_shortened_by_an_amendment(a_world) -> None:
     assert 60e6 <= later.attempts[0].intended_at - later.submitted_at < 90e6
 
 
+async def test_a_tail_that_ends_under_an_open_offer_revives_the_right_whatever_was_amended(a_world) -> None:
+    """Refused for a minute, accepted elsewhere after two: by the version of that offer the holder is first again."""
+    no = Script(offers=[do.Declines(after_s=1)] + [do.Silent()] * 9)
+    slow = Script(offers=[do.Accepts(after_s=50), do.Accepts(after_s=50)])
+    world = a_world({"oracle": slow, "yves": slow, "zeus": no}, first_right("zeus", tail="30s"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        await server.desk.amend(world.document(first_right("yves")), "ann")
+        row = await until_over(server, row.job)
+    assert [e.why for e in world.events(row.job) if isinstance(e, ev.OfferWithdrawn)] == ["gate_revived"]
+    assert gated(world, row.job)[-1] == ("yves", "agreement/rofr")
+
+
 async def test_what_was_applied_survives_a_restart_until_the_file_changes(a_world) -> None:
     world = a_world({"oracle": Script(), "zeus": Script()}, first_right("zeus"))
     async with world.server() as server:

@@ -333,16 +333,18 @@ class History:
 def _spoken(
     life: Life, contracts: Contracts, rules: Rules, opened: ev.OfferOpened, seen: Seen
 ) -> tuple[tuple[str, str], ...]:
-    """(exclusive, release) that its holder's own no to this job had brought about."""
+    """(exclusive, release) that its holder's own no to this job had brought about: its last word, if spoken."""
     holder = next((c for c in rules.candidates if c.provider == rules.only), None)
-    reasons = set()
-    for told, answer in life.of(ev.OfferAnswered):
-        offer = life.opened(answer.n)
-        if answer.accepted or told.seq >= seen.seq or seen.at - told.at > DAY_US or offer is None or holder is None:
+    last: dict[str, str | None] = {}
+    for told in life.seen:
+        found_no = _no_of(life, told) if told.seq < seen.seq else None
+        offer = life.opened(found_no[0]) if found_no else None
+        if found_no is None or offer is None or holder is None or offer[1].provider != holder.provider:
             continue
         same = offer[1].episode == opened.episode and offer[1].terms == holder.terms_hash
-        if offer[1].provider == holder.provider and same:
-            reasons.add(answer.reason)
+        recent = seen.at - told.at <= DAY_US
+        last[offer[1].clause] = found_no[1] if same and recent else None
+    reasons = {reason for reason in last.values() if reason is not None}
     found = {}
     for clause in contracts.exclusives if reasons else ():
         if clause.holder != rules.only:
@@ -352,3 +354,16 @@ def _spoken(
         elif Release.HOLDER_DECLINED in clause.releases:
             found[clause.ref] = Release.HOLDER_DECLINED.value
     return tuple(sorted(found.items()))
+
+
+def _no_of(life: Life, told: Seen) -> tuple[int, str | None] | None:
+    """(offer, reason) of a no to it, the reason None where none was spoken; None: the event is no no."""
+    match told.event:
+        case ev.OfferAnswered(n=n, accepted=False, reason=reason):
+            return n, reason
+        case ev.OfferLapsed(n=n):
+            return n, None
+        case ev.Ended(epoch=epoch, how=how, late=late, refused=refused) if refused or (how == "rejected" and not late):
+            intended = life.intended(epoch)
+            return (intended[1].offer, None) if intended else None
+    return None

@@ -115,19 +115,23 @@ def no_better_terms(life: Life, history: History, judge: Judge) -> None:
             if not standing:
                 continue  # sentence 1 says so
             now = history.terms(found[1].terms)
-            better = [_better(now, history.terms(no.offer.terms), intended.price) for no in standing]
+            better = [_better(now, history.terms(no.offer.terms), intended.price, gate) for no in standing]
             words = f"{intended.provider} got better terms than {gate.holder} refused: {', '.join(better[0])}"
             judge(not all(better), life.job, seen.seq, words)
 
 
-def _better(now: Terms, then: Terms, price: int | None) -> list[str]:
-    """In which dimensions the supplier of `now` is better off than the one who refused `then`."""
+def _better(now: Terms, then: Terms, price: int | None, gate: Gate) -> list[str]:
+    """In which dimensions the supplier of `now` is better off than the one who refused `then`, by more than agreed."""
     found = []
     if then.ceiling_microusd is not None:
         ceiling = now.ceiling_microusd if price is None else price
-        found += ["price"] if ceiling is None or ceiling > then.ceiling_microusd else []
-    if then.start_by_ms is not None and (now.start_by_ms is None or now.start_by_ms > then.start_by_ms):
-        found.append("start")
+        dearer = (
+            ceiling is None or (ceiling - then.ceiling_microusd) * 1_000_000 > then.ceiling_microusd * gate.price_up_ppm
+        )
+        found += ["price"] if dearer else []
+    if then.start_by_ms is not None:
+        later = now.start_by_ms is None or now.start_by_ms - then.start_by_ms > gate.start_later_ms
+        found += ["start"] if later else []
     if (now.workers * now.gpus_per_worker, now.workers) < (then.workers * then.gpus_per_worker, then.workers):
         found.append("quantity")
     if now.max_runtime_ms < then.max_runtime_ms:

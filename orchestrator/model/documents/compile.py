@@ -193,6 +193,8 @@ def _first_right(holder: str, clause: FirstRightDocument, common: dict[str, Any]
         on_replace=clause.on_replace,
         on_outage=clause.on_outage,
         undeliverable_after_us=after * _US,
+        price_up_ppm=int(clause.reoffer_if.price_up_pct * 10_000),
+        start_later_ms=clause.reoffer_if.start_later,
         waiver=_waiver(clause.standing_waiver) if clause.standing_waiver else None,
         **common,
     )

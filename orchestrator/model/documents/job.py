@@ -264,7 +264,6 @@ def unhonoured(job: TrainingJob) -> list[tuple[str, str]]:
         (spec.from_ is not None, "from", "a warm start"),
         (spec.retries > 0, "retries", "retries of the user's own failures"),
         (spec.restart is not None, "restart", "restarts inside an attempt"),
-        (bool(spec.evidence), "evidence", "evidence"),
     )
     return [(f"spec.{key}", what) for given, key, what in rows if given]
 
@@ -313,4 +312,5 @@ def shape_of(
         priority=spec.priority,
         trigger=trigger,
         labels=select_labels(labels, selected),
+        cited=tuple(sorted(set(spec.evidence))),
     )

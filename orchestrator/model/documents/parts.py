@@ -90,7 +90,7 @@ def _of_clause(clause: ClauseDocument, path: str) -> Iterator[_Found]:
 
 def _of_first_right(clause: FirstRightDocument, path: str) -> Iterator[_Found]:
     right = Part.FIRST_RIGHT
-    tolerances = clause.reoffer_if.model_dump(by_alias=True).items()
+    tolerances = clause.reoffer_if.model_dump(by_alias=True, include={"smaller", "looser_spec"}).items()
     rows = (
         (clause.stage != "before_market", "stage", right, f"the stage {clause.stage}"),
         (clause.basis != "requirement", "basis", right, f"the basis {clause.basis}"),

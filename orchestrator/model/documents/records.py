@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from orchestrator.model.documents.base import Document, load_data
 from orchestrator.model.documents.cases import Moment
-from orchestrator.model.documents.units import Integer, Text, Word, refuse
+from orchestrator.model.documents.units import Flag, Integer, Text, Word, refuse
 from orchestrator.model.ids import is_job_id
 from orchestrator.model.record import Record, What
 
@@ -21,7 +21,7 @@ _SUBJECT = {"project", "job", "job_class", "until", "clause"}
 _COMMON = {"what", "document", "approver"}
 NEEDS: dict[What, tuple[set[str], set[str]]] = {
     What.CONSENT: ({"holder"}, _SUBJECT),
-    What.EVIDENCE: ({"name"}, _SUBJECT),
+    What.EVIDENCE: ({"name"}, _SUBJECT | {"cited"}),
     What.WAIVER: ({"holder", "gpus", "until"}, {"project", "job_class", "clause"}),
     What.EVENT: ({"name"}, set()),
     What.CLASS: ({"name", "job"}, set()),
@@ -40,6 +40,7 @@ class RecordDocument(Document):
     project: Word | None = None
     job: Word | None = None
     job_class: tuple[Word, ...] = Field(default=(), alias="class")
+    cited: Flag = False
     gpus: Annotated[Integer, Field(gt=0)] | None = None
     until: Moment | None = None
     document: Sha256 | None = None
@@ -48,7 +49,7 @@ class RecordDocument(Document):
     @model_validator(mode="after")
     def _fits_its_kind(self) -> RecordDocument:
         needed, allowed = NEEDS[self.what]
-        given = {name for name in type(self).model_fields if getattr(self, name) not in (None, ())}
+        given = {name for name in type(self).model_fields if getattr(self, name) not in (None, (), False)}
         if missing := sorted(needed - given):
             raise refuse("incomplete", f"a record of kind {self.what.value} lacks {_names(missing)}", "Add it")
         if extra := sorted(given - needed - allowed - _COMMON):
@@ -68,6 +69,7 @@ class RecordDocument(Document):
             project=self.project or "",
             job=(self.job or "").upper(),
             classes=self.job_class,
+            cited=self.cited,
             gpus=self.gpus,
             until=self.until,
             document=self.document or "",

@@ -244,6 +244,7 @@ class RecordView(View):
     project: str = ""
     job: str = ""
     classes: list[str] = []
+    cited: bool = Field(default=False, description="it counts only for jobs that cite it in spec.evidence")
     gpus: int | None = None
     until: datetime | None = Field(default=None, description="first moment at which it no longer counts")
     document: str = Field(default="", description="sha256 of the paper behind it")

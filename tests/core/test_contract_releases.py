@@ -1,0 +1,147 @@
+"""What frees a clause, and what does not: tables over small sets."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from orchestrator.core.eligibility import compile_rules
+from orchestrator.core.known import Known, in_records
+from orchestrator.core.ranking import covers, order
+from orchestrator.model.placement import How, Refused, Rules
+from orchestrator.model.record import Record
+from tests.core.contract_worlds import HOUR, NOON, contract, shape, world
+
+ALONE = "type: exclusive, release: [consent, holder_outage], outageAfter: 4h"
+RIGHT = "type: first_right, window: 15m"
+
+
+def rules_of(
+    clause: str, *records: Record, name: str = "c", job: dict[str, object] | None = None, **known: object
+) -> Rules:
+    agreed, providers = world(contract(clause, name=name))
+    asked = shape(**(job or {}))
+    counting, next_us = in_records(records, asked, NOON)
+    return compile_rules(agreed, providers, asked, NOON, Known(records=counting, next_us=next_us, **known))
+
+
+def record(what: str, **more: object) -> Record:
+    return Record(id="r", what=what, **more)  # type: ignore[arg-type]
+
+
+CONSENTS = [
+    (record("consent", holder="azure"), True),
+    (record("consent", holder="oracle"), False),
+    (record("consent", holder="azure", clause="c/k"), True),
+    (record("consent", holder="azure", clause="c"), True),
+    (record("consent", holder="azure", clause="c/other"), False),
+    (record("consent", holder="azure", clause="other"), False),
+    (record("consent", holder="azure", project="default"), True),
+    (record("consent", holder="azure", project="vision"), False),
+    (record("consent", holder="azure", classes=("training",)), True),
+    (record("consent", holder="azure", classes=("api",)), False),
+    (record("consent", holder="azure", job="J"), False),
+    (record("consent", holder="azure", until=NOON + 1), True),
+    (record("consent", holder="azure", until=NOON), False),
+    (record("waiver", holder="azure"), False),
+    (record("override", clause="c/k"), True),
+    (record("override"), False),
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "free"), CONSENTS, ids=lambda value: str(value) if isinstance(value, bool) else value.what
+)
+def test_a_record_frees_only_whom_it_is_about(said: Record, free: bool) -> None:
+    rules = rules_of(ALONE, said)
+    assert (rules.only is None) is free
+    assert [c.provider for c in rules.candidates] == (["azure", "oracle"] if free else ["azure"])
+
+
+def test_a_record_about_one_job_is_in_its_shape() -> None:
+    said = record("consent", holder="azure", job="J")
+    assert rules_of(ALONE, said, job={"records": ("r",)}).only is None
+
+
+@pytest.mark.parametrize(("hours", "free"), [(0, False), (3, False), (4, True), (9, True)])
+def test_an_outage_must_last_and_the_answer_expires_when_it_has(hours: int, free: bool) -> None:
+    rules = rules_of(ALONE, down_us={"azure": hours * HOUR})
+    assert (rules.only is None) is free
+    assert free or rules.expires_us == NOON + (4 - hours) * HOUR
+
+
+def test_without_the_release_no_outage_frees() -> None:
+    rules = rules_of("type: exclusive, release: [consent]", down_us={"azure": 99 * HOUR})
+    assert (rules.only, [(x.provider, x.reason.value) for x in rules.excluded]) == ("azure", [("oracle", "exclusive")])
+
+
+def test_a_holder_that_has_nothing_of_the_kind_is_unmet_capacity_and_not_unlawful() -> None:
+    job = {"accelerators": ("B300",)}
+    for release, free in (("unmet_capacity", True), ("unlawful_for_holder", False)):
+        rules = rules_of(f"type: exclusive, release: [{release}]", job=job)
+        assert bool(rules.freed) is free
+
+
+EXEMPT = "exempt: [{id: x, because: BECAUSE}]"
+
+
+@pytest.mark.parametrize(
+    ("because", "records", "known", "why"),
+    [
+        ("below_threshold", [], {}, None),
+        ("below_threshold", [], {"spent": frozenset({"c/k/x"})}, "exempt_total"),
+        ("research", [], {}, "evidence"),
+        ("research", [record("evidence", name="y")], {}, "evidence"),
+        ("research", [record("evidence", name="x")], {}, None),
+        ("research, evidence: [p, q]", [record("evidence", name="p")], {}, "evidence"),
+        ("research, evidence: [p]", [record("evidence", name="p")], {}, None),
+        ("holder_outage", [], {}, "no_outage"),
+        ("holder_outage", [], {"down_us": {"azure": HOUR}}, None),
+        ("consent", [], {}, "no_consent"),
+        ("consent", [record("consent", holder="azure")], {}, None),
+        ("unlawful_for_holder", [], {}, "still_lawful"),
+    ],
+)
+def test_an_exemption_frees_on_its_grounds_or_says_what_is_missing(
+    because: str, records: list[Record], known: dict[str, object], why: str | None
+) -> None:
+    rules = rules_of(f"{RIGHT}, {EXEMPT.replace('BECAUSE', because)}", *records, **known)
+    assert [no.why for no in rules.not_exempt] == ([why] if why else [])
+    assert [free.exemption for free in rules.freed] == ([] if why else ["x"])
+    assert bool(rules.gates) is bool(why)
+
+
+def test_an_exemption_frees_from_an_exclusive_too() -> None:
+    assert rules_of(f"type: exclusive, {EXEMPT.replace('BECAUSE', 'below_threshold')}").only is None
+
+
+@pytest.mark.parametrize(("gpus", "until", "gated"), [(8, NOON + 1, False), (7, NOON + 1, True), (8, NOON, True)])
+def test_a_waiver_holds_within_its_bounds_and_its_holder_comes_last(gpus: int, until: int, gated: bool) -> None:
+    rules = rules_of(RIGHT, record("waiver", holder="azure", gpus=gpus, until=until))
+    placement = order(rules, {}, (), NOON)
+    assert bool(placement.gates) is gated
+    assert (placement.market, placement.refused) == ((("azure", "oracle"), ()) if gated else (("oracle",), ("azure",)))
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "now", "covered"),
+    [
+        ("priceUpPct: 2.5", {"ceiling_microusd": 1_025_000}, True),
+        ("priceUpPct: 2.5", {"ceiling_microusd": 1_025_001}, False),
+        ("priceUpPct: 2.5", {"ceiling_microusd": None}, False),
+        ("startLater: 1h", {"start_by_ms": 7_200_000}, True),
+        ("startLater: 1h", {"start_by_ms": 7_200_001}, False),
+        ("startLater: 1h", {"ceiling_microusd": 1_000_001}, False),
+    ],
+)
+def test_a_refusal_covers_terms_within_the_tolerances_of_its_clause(
+    tolerance: str, now: dict[str, int | None], covered: bool
+) -> None:
+    job = {"ceiling_microusd": 1_000_000, "start_by_ms": 3_600_000}
+    gate = rules_of(f"{RIGHT}, reofferIf: {{{tolerance}}}", job=job).gates[0]
+    past = Refused(
+        provider="azure", clause="c/k", at_us=NOON, how=How.DECLINED, episode=1, terms_hash=gate.terms_hash,
+        terms=gate.terms,
+    )  # fmt: skip
+    asked = replace(gate, terms=replace(gate.terms, **now), terms_hash="other")
+    assert covers(past, asked, NOON, 1) is covered

@@ -1,0 +1,42 @@
+"""Short words for stories about clauses that something frees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.model import event as ev
+from orchestrator.model.record import Record
+from orchestrator.simulate.world import Server, World, agreement
+from orchestrator.testing import scripts as do
+from orchestrator.testing.scripts import Script
+
+HOUR = 3600
+FULL = Script(offers=[do.Declines(for_s=60)] * 30)
+SILENT = Script(offers=[do.Silent()] * 200)
+
+
+def alone(*release: str, **more: Any) -> dict[str, Any]:
+    """Everything is azure's, until one of these."""
+    clause = {"id": "alone", "type": "exclusive", "release": list(release), **more.pop("clause", {})}
+    return agreement("azure", clause, **more)
+
+
+def right(*exempt: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A first right of zeus, who comes last in the market, with exemptions."""
+    return agreement("zeus", {"id": "rofr", "type": "first_right", "window": "15m", "exempt": list(exempt)}, **more)
+
+
+def told(world: World, job: str) -> list[str]:
+    """Who was offered the job, in order."""
+    return [e.provider for e in world.events(job) if isinstance(e, ev.OfferOpened)]
+
+
+def freed(world: World, job: str) -> list[tuple[str, str]]:
+    """(provider, why it could be asked) of each offer that a freed clause made possible."""
+    return [
+        (e.provider, f.exemption or f.how) for e in world.events(job) if isinstance(e, ev.OfferOpened) for f in e.freed
+    ]
+
+
+async def record(server: Server, what: str, by: str = "registrar", **more: Any) -> Record:
+    return await server.desk.record(Record(id="", what=what, by=by, **more))
