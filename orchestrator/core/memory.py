@@ -41,11 +41,10 @@ class Memory:
 
     def refused_until(self, terms: Terms, now: int) -> int:
         """Until when these terms are refused because no less was; 0: they are not."""
-        alike = (end for known, end in self.refused if end > now and not better(terms, known))
-        return max(alike, default=0)
+        return max((end for known, end in self.refused if end > now and _no_less(terms, known)), default=0)
 
     def room(self) -> None:
-        """Capacity came free, or an offer was accepted: what it had no room for is open again."""
+        """Capacity came free, or it accepted something, however small: whatever it had no room for may ask again."""
         self.refused.clear()
 
     def fail(self, job: str, now: int) -> None:
@@ -60,3 +59,10 @@ class Memory:
         """User code of some job has started there: it works."""
         self.failed.clear()
         self.rests = self.rest_until = 0
+
+
+def _no_less(terms: Terms, known: Terms) -> bool:
+    """Whether a refusal of `known` covers these; the cheap looks come first, they settle it for most."""
+    if terms.accelerators != known.accelerators or terms.regions != known.regions:
+        return False
+    return not better(terms, known)

@@ -22,7 +22,7 @@ from orchestrator.model.wire import AttemptEnv, Isolation, StoreRef
 from orchestrator.ports.provider import Misconfigured, Provider
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import an_attempt, some_terms
-from orchestrator.testing.kit import Subject, check_provider
+from orchestrator.testing.kit import PROMISES, Subject, check_provider
 from tests.real import ONE_PROVIDER, one_provider, real
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "provider"
@@ -144,6 +144,14 @@ def test_a_job_lives_its_life_there(install: Install, folder: Path) -> None:
         assert job.wait(timeout=90).state == "succeeded"
         assert "from the shed" in "".join(job.logs())
         assert [attempt.provider for attempt in job.refresh().attempts] == ["there"]
+
+
+def test_what_its_readme_says_is_so(install: Install, tmp_path: Path) -> None:
+    install(EXAMPLE)
+    readme = (EXAMPLE / "README.md").read_text()
+    text = readme.partition("<<'YAML'\n")[2].partition("YAML\n")[0].replace("/var/tmp", str(tmp_path))
+    assert [*make_providers(load_providers(text), tools(), {})] == ["shed"]
+    assert f"judges {len(PROMISES)} promises" in readme
 
 
 def test_a_connection_that_makes_no_sense_is_the_operators(install: Install) -> None:

@@ -6,14 +6,15 @@ from collections import Counter
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from schemathesis.generation import GenerationMode
 
 from orchestrator.api.access import OPEN_PATHS
 from tests.real import Real
 
+ABSENT = "not run: schemathesis: pip install 'first-refusal[dev]'"
+schemathesis = pytest.importorskip("schemathesis", reason=ABSENT)
+GenerationMode = schemathesis.generation.GenerationMode
 EXAMPLES = 15
 """Per operation and mode; 300 were tried once."""
 PROMISED = {("POST", "/v1/jobs/{job}/dump"): {501}}
