@@ -120,6 +120,7 @@ class Cluster:
         self.quotas = Mirror(client, QUOTA.path(space), Quota, self._changed) if everywhere else None
         self.ranges = await self._limit_ranges() if everywhere else None
         await self.nodes.once()  # what machines are said to be depends on their nodes
+        self.freed = False  # nobody has been told yet that there was no room on them
         self._kinds = kinds
         if wanted != "job" and not ray:
             self._look_for_ray_at = self._now() + RAY_EVERY_US
@@ -194,7 +195,9 @@ class Cluster:
 
     def _node(self, node: Node, gone: bool) -> None:
         self._stock = self._by_name = None
-        self.memory.node(node, gone, self._now())
+        if self.memory.node(node, gone, self._now()):
+            self.freed = True
+            self.news.set()
         name = node.metadata.name
         for key, machines in self.memory.machines.items():
             if any(machine.node == name for machine in machines.values()):
