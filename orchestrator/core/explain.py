@@ -231,7 +231,7 @@ def _confirmed(scene: Scene, e: ev.LaunchConfirmed, line: Line) -> Line:
 
 def _unknown(scene: Scene, e: ev.WentUnknown, line: Line) -> Line:
     provider = scene.epochs.get(e.epoch, "")
-    return _say(line, f"{provider} {why(e.why)} → unknown", provider=provider, tone=Tone.WARN)
+    return _say(line, f"{provider} {why(e.why)} → unknown", e.detail.rstrip("."), provider=provider, tone=Tone.WARN)
 
 
 def _seen(scene: Scene, e: ev.SeenAgain, line: Line) -> Line:

@@ -188,6 +188,8 @@ class Unstarted(Struct, frozen=True, gc=False):
 
     job: str
     epoch: int
+    detail: str = ""
+    """What its provider last said of machines that are not there yet."""
 
 
 class GoneSeen(Struct, frozen=True, gc=False):

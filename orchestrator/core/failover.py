@@ -73,14 +73,14 @@ def on_sighting(turn: Turn, row: JobRow, epoch: int, fact: f.Sighted) -> None:
     if (state is SightingState.RUNNING and attempt.started_at is None) or not alive:
         turn.look.add(row.job)
     if state is SightingState.GONE and attempt.state is not AttemptState.INTENDED:
-        _vanished(turn, row, attempt)
+        _vanished(turn, row, attempt, fact.sighting.detail if attempt.started_at is None else "")
 
 
-def _vanished(turn: Turn, row: JobRow, attempt: AttemptRow) -> None:
+def _vanished(turn: Turn, row: JobRow, attempt: AttemptRow, detail: str) -> None:
     """Its machines are said to be gone: the fence reads the log first, so a done there wins."""
     current = active(row)
     if current is not None and current.state is not AttemptState.UNKNOWN:
-        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "machines_gone"))
+        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "machines_gone", detail[:DETAIL]))
     fence(turn, row, "machines_gone")
 
 
@@ -169,7 +169,7 @@ def on_unstarted(turn: Turn, row: JobRow, fact: f.Unstarted) -> None:
     if attempt is None or attempt.epoch != fact.epoch or attempt.started_at is not None or row.fence > attempt.epoch:
         return
     if attempt.state is not AttemptState.UNKNOWN:
-        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "never_started"))
+        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "never_started", fact.detail[:DETAIL]))
     fence(turn, row, "never_started")
 
 

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
 from orchestrator.core.book import Book
 from orchestrator.core.effects import Effect, effects_of
-from orchestrator.core.facts import Fact
+from orchestrator.core.facts import Fact, Sighted
 from orchestrator.core.lifecycle import active
 from orchestrator.engine.leading import Leading
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.ids import is_launch_key, launch_key, parse_launch_key
 from orchestrator.model.job import JobRow, job_row
+from orchestrator.model.offer import Sighting, SightingState
 
 log = structlog.get_logger("orchestrator.engine")
 RECENT = 30_000_000
@@ -38,6 +39,8 @@ class Core:
         self.arrived = asyncio.Event()
         self.pending: set[Effect] = set()
         self.answered_at: dict[str, int] = {}
+        self.waits: dict[str, str] = {}
+        """Launch key → what its provider last said of machines that are not there yet. Nothing is decided by it."""
 
     @property
     def now(self) -> int:
@@ -48,6 +51,16 @@ class Core:
     def term(self) -> int:
         """The number of our lead."""
         return self.leading.term
+
+    def sighted(self, provider: str, sightings: Iterable[Sighting]) -> list[Fact]:
+        """What was seen at a provider, as facts."""
+        found: list[Fact] = []
+        for seen in sightings:
+            self.waits.pop(seen.key, None)
+            if seen.state is SightingState.PROVISIONING and seen.detail:
+                self.waits[seen.key] = seen.detail
+            found.append(Sighted(provider, seen))
+        return found
 
     def tell(self, *facts: Fact) -> None:
         """Put facts into the next turn."""

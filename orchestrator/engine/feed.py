@@ -19,7 +19,6 @@ from orchestrator.core.facts import (
     Priced,
     ProviderDown,
     ProviderUp,
-    Sighted,
 )
 from orchestrator.core.windows import NEVER
 from orchestrator.engine.core import Core, log
@@ -104,7 +103,7 @@ class Feed:
         facts.extend(CapacityReleased(name) for notice in observation.notices if notice.kind == "capacity")
         for charge in observation.charges:
             self.bills.setdefault(charge.key, {})[charge.id] = charge
-        facts.extend(Sighted(name, s) for s in observation.sightings if self._ours(s))
+        facts.extend(self._core.sighted(name, filter(self._ours, observation.sightings)))
         facts.extend(_bill(self, charge.key) for charge in observation.charges if charge.final)
         return facts
 

@@ -238,7 +238,8 @@ class Keeper:
             return
         if attempt.started_at is None:
             if self._core.now >= self._overdue_at(row, attempt):
-                await self._core.told([Unstarted(job, epoch)])
+                said = self._core.waits.get(launch_key(job, epoch), "")
+                await self._core.told([Unstarted(job, epoch, said)])
         elif after.beat != before.beat and after.beat is not None:
             await self._core.told([BeatSeen(row.job, attempt.epoch)])
         elif row.limit_ms is not None and after.silent >= row.limit_ms * 1000:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from orchestrator.core.facts import Sighted, Stray
+from orchestrator.core.facts import Stray
 from orchestrator.core.sweep import Ending, after_listing, stopping, strays
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.keeper import Keeper
@@ -59,7 +59,7 @@ class Sweeper:
         core, name = self._core, self._provider.name
         owned = core.owned(name)
         mine = [s for s in listing.sightings if s.key in owned and s.ledger == core.ledger_id]
-        core.tell(*(Sighted(name, s) for s in mine))
+        core.tell(*core.sighted(name, mine))
         found = [s for s in strays(listing.sightings, core.ledger_id, owned) if not self._anothers(s.key)]
         core.tell(*(Stray(name, s.key, s.gpus) for s in found if s.key not in self._lanes.acknowledged))
         unasked = self._keeper.endings_at(name).keys() - self._lanes.acknowledged  # by an earlier server, if at all

@@ -249,10 +249,15 @@ class LaunchConfirmed(Event, frozen=True, tag="Confirmed"):
 
 
 class WentUnknown(Event, frozen=True, tag="WentUnknown"):
-    """We no longer know whether it runs: unreachable | no_reply | beat_silent. A state, never a failure."""
+    """We no longer know whether it runs: unreachable | no_reply | beat_silent | never_started | machines_gone.
+
+    A state, never a failure.
+    """
 
     epoch: int
     why: str
+    detail: str = ""
+    """Why it never started, as its provider last said; empty: it said nothing."""
 
 
 class SeenAgain(Event, frozen=True, tag="SeenAgain"):

@@ -70,7 +70,9 @@ class Starts(Struct, frozen=True, kw_only=True):
 
 
 class NeverStarts(Struct, frozen=True):
-    """Confirmed, and provisioning for ever."""
+    """Confirmed, and provisioning for ever; `detail`: what it says of why."""
+
+    detail: str = ""
 
 
 class Rejects(Struct, frozen=True, kw_only=True):

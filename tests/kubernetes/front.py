@@ -60,6 +60,18 @@ class Front:
 
         self.mishaps.append(mishap)
 
+    def expire(self, part: str) -> None:
+        """The next watch like this begins well, and says that the version to go on from is too old."""
+
+        def mishap(request: web.Request) -> web.Response | None:
+            if "watch=true" not in request.query_string or part not in request.path or mishap not in self.mishaps:
+                return None
+            self.mishaps.remove(mishap)
+            status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version: 1 (2)"}
+            return web.Response(text=json.dumps({"type": "ERROR", "object": status}) + "\n")
+
+        self.mishaps.append(mishap)
+
     def lose_reply(self, method: str, part: str) -> None:
         """The next request like this is done, and its reply is lost."""
         self._lost.append((method, part))

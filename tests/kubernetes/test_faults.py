@@ -15,7 +15,7 @@ from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvid
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.bootstrap import SystemClock
 from orchestrator.model.offer import Confirmed, Reason, Rejected, Sighting, SightingState
-from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
+from orchestrator.ports.provider import Misconfigured, Unreachable
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
@@ -152,22 +152,6 @@ async def test_watches_that_are_cut_go_on_from_where_they_were(session: Sitting,
     listed = [asked for asked in front.asked if "/pods?limit=500" in asked and "labelSelector" not in asked]
     assert not listed
     assert any("watch=true" in asked and "resourceVersion=" in asked for asked in front.asked)
-
-
-async def test_a_watch_that_is_too_old_begins_with_a_listing(session: Sitting, front: Front) -> None:
-    await session.provider.observe(None, 0)
-    for _ in range(3):
-        front.once("GET", "watch=true", 410)
-    front.cut()
-    order = await session.running()
-    await told(session, order.key, SightingState.RUNNING)
-
-
-async def test_turned_away_is_throttled_and_nothing_is_half_done(session: Sitting, front: Front) -> None:
-    front.once("GET", "/version", 429, **{"Retry-After": "3"})
-    with pytest.raises(Throttled) as turned:
-        await session.provider.observe(None, 0)
-    assert turned.value.retry_after_us == 3_000_000
 
 
 async def test_a_name_taken_by_our_own_lost_call_is_the_same_launch(session: Sitting, front: Front) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from orchestrator.core.explain import timeline
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import Capabilities, Reason
@@ -36,6 +37,16 @@ async def test_a_launch_that_never_starts_is_left_behind_a_fence(a_world) -> Non
     world = a_world({"azure": Script(launches=[do.NeverStarts()]), "oracle": Script()})
     row = await ran(world)
     assert attempts(row) == [("azure", "gone"), ("oracle", "done")]
+
+
+async def test_why_a_launch_never_started_is_kept_as_its_provider_said(a_world) -> None:
+    said = 'FailedCreate: pods "x" is forbidden: exceeded quota: team'
+    world = a_world({"azure": Script(launches=[do.NeverStarts(detail=said)]), "oracle": Script()})
+    row = await ran(world)
+    [unknown] = [e for e in world.events(row.job) if isinstance(e, ev.WentUnknown)]
+    assert (unknown.why, unknown.detail) == ("never_started", said)
+    told = timeline((e.at, ev.decode(e.body)) for e in world.disk.events if e.job == row.job)
+    assert any(line.detail == said for line in told)
 
 
 async def test_machines_that_die_are_replaced_behind_a_fence_without_waiting_for_silence(a_world) -> None:

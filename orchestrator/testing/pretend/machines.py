@@ -76,6 +76,8 @@ class Launch:
     made_at: int
     state: SightingState = SightingState.PROVISIONING
     machines: tuple[str, ...] = ()
+    waits: str = ""
+    """Why it never runs; empty: it does, or nobody says."""
     lives: list[Life] = field(default_factory=list)
     running_at: int | None = None
     stops: int = 0
@@ -152,6 +154,7 @@ class Machines:
         copies = line.copies if isinstance(line, do.Starts) else 1
         count = launch.order.workers * copies
         launch.machines = tuple(f"{launch.order.key}-m{n}" for n in range(1, count + 1))
+        launch.waits = line.detail if isinstance(line, do.NeverStarts) else ""
         if self._stage.capabilities.delete_after:
             self._stage.later(launch.order.delete_after_ms / 1000, self._gone, launch, "too old")
         if self._crew is not None:
@@ -243,6 +246,7 @@ class Machines:
 
     def _sighting(self, launch: Launch, detail: str = "") -> Sighting:
         order = launch.order
+        detail = detail or launch.waits
         return Sighting(order.key, launch.state, self._now(), order.ledger, launch.machines, launch.gpus, detail)
 
     def _see(self, launch: Launch, state: SightingState, detail: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,12 @@ class Site:
     def install(self, document: Doc) -> None:
         self._made.append(document["metadata"]["name"])
         self.cluster.apply(document)
-        self.cluster.kubectl("wait", "crd", self._made[-1], "--for=condition=Established", "--timeout=60s")
+        spec = document["spec"]
+        path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
+        until = time.monotonic() + 60
+        while spec["names"]["listKind"] not in self.cluster.kubectl("get", "--raw", path, check=False):
+            assert time.monotonic() < until, f"{path} is not served"
+            time.sleep(0.1)
 
     def remove(self) -> None:
         for name in self._made:

@@ -127,7 +127,7 @@ async def _accelerators(client: Client, connection: Connection) -> AsyncIterator
         labels = accelerator.node_selector.items()
         fitting = [n for n in nodes if all((n.metadata.labels or {}).get(k) == v for k, v in labels)]
         has = [n for n in fitting if str((n.status.allocatable or {}).get(accelerator.resource, "0")) != "0"]
-        if not has:
+        if not has and (fitting or not accelerator.autoscaled):
             where = " ".join(f"{k}={v}" for k, v in labels) or "any label"
             yield (
                 f"accelerator {name}: of {len(fitting)} nodes with {where} none offers {accelerator.resource}; install "

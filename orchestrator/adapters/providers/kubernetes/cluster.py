@@ -73,6 +73,7 @@ class Cluster:
         self.runtime: Runtime = "job"
         self._kinds: tuple[Kind, ...] = ()
         self._look_for_ray_at = NEVER
+        self._complaints: dict[str, str] = {}
         self._mine: dict[str, set[tuple[str, str]]] = {}
         self._starting = asyncio.Lock()
         self._stock: Stock | None = None
@@ -120,6 +121,7 @@ class Cluster:
         self.quotas = Mirror(client, QUOTA.path(space), Quota, self._changed) if everywhere else None
         self.ranges = await self._limit_ranges() if everywhere else None
         await self.nodes.once()  # what machines are said to be depends on their nodes
+        self.freed = False  # nobody has been told yet that there was no room on them
         self._kinds = kinds
         if wanted != "job" and not ray:
             self._look_for_ray_at = self._now() + RAY_EVERY_US
@@ -194,7 +196,9 @@ class Cluster:
 
     def _node(self, node: Node, gone: bool) -> None:
         self._stock = self._by_name = None
-        self.memory.node(node, gone, self._now())
+        if self.memory.node(node, gone, self._now()):
+            self.freed = True
+            self.news.set()
         name = node.metadata.name
         for key, machines in self.memory.machines.items():
             if any(machine.node == name for machine in machines.values()):
@@ -264,6 +268,13 @@ class Cluster:
         self.freed = self.freed or gone
         self.news.set()
 
+    def complains(self, heard: dict[str, str]) -> None:
+        """Why these launches have no pods; all others have them."""
+        before, self._complaints = self._complaints, heard
+        for key in {*before, *heard}:
+            if before.get(key) != heard.get(key):
+                self._dirty(key)
+
     def _dirty(self, key: str) -> None:
         if key:
             self.dirty.add(key)
@@ -322,7 +333,8 @@ class Cluster:
         fates = self.memory.fates(key, pods, self.by_name, self._now())
         machines, agreed = dict(self.memory.machines.get(key, {})), self.memory.agreed.get(key, "")
         return Launch(
-            key=key, record=record, main=main, pods=tuple(pods), machines=machines, fates=fates, agreed=agreed
+            key=key, record=record, main=main, pods=tuple(pods), machines=machines, fates=fates, agreed=agreed,
+            complaint=self._complaints.get(key, ""),
         )  # fmt: skip
 
     def sighting(self, key: str) -> Sighting | None:

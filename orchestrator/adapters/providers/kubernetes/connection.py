@@ -27,6 +27,9 @@ class Accelerator(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fi
 
     resource: str = GPU
     node_selector: Mapping[str, str] = {}
+    autoscaled: bool = False
+    """Nodes with it come when pods wait for them, from none at all perhaps: how many there are now says nothing of what
+    the cluster could hold. With a queue, its quota alone answers; without one, it is full and not too small."""
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -62,6 +65,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
         if not self.accelerators:
             return Accelerator()
         return next(iter(self.accelerators.values())) if not name else self.accelerators.get(name)
+
+    def autoscaled(self, accelerator: str) -> bool:
+        """Whether more nodes with this one ("": any) may come by themselves."""
+        kind = self.accelerator(accelerator)
+        return kind is not None and kind.autoscaled
 
 
 def parse_connection(name: str, mapping: Mapping[str, Any]) -> Connection:

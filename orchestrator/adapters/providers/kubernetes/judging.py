@@ -56,8 +56,13 @@ async def _judged(client: Client, kind: Kind, path: str, body: Mapping[str, Any]
     except Refused as no:
         if "does not support dry run" in str(no):  # somebody's webhook: nothing is known
             return ""
-        unknown = "strict decoding error" in str(no) and remedy
-        return f"a {kind.name} like ours would not be made as it is: {no}; {unknown or 'change what refuses it'}"
+        unknown = "strict decoding error" in str(no)
+        mend = (
+            f"correct `connection.podTemplate` if that is from there{remedy and f', else {remedy}'}"
+            if unknown
+            else "change what refuses it"
+        )
+        return f"a {kind.name} like ours would not be made as it is: {no}; {mend}"
     except (Absent, Taken, Misconfigured):
         return ""  # the namespace, the kind or the right is missing, and named elsewhere; or one of that name is there
     except ProviderError as error:  # a webhook that does not answer, say

@@ -31,13 +31,19 @@ class Memory:
         """Keys whose record is closed, while something of the launch is there still."""
         self._missing: dict[str, int] = {}
         self._ready: dict[str, int] = {}
+        self._open: dict[str, bool] = {}
 
-    def node(self, node: Node, gone: bool, now_us: int) -> None:
-        """A node was read."""
+    def node(self, node: Node, gone: bool, now_us: int) -> bool:
+        """A node was read; whether it takes pods and did not a moment ago: it has come, is back or is let in again."""
+        name, before = node.metadata.name, self._open.get(node.metadata.name, False)
         if gone or not node.ready:
-            self._ready.pop(node.metadata.name, None)
+            self._ready.pop(name, None)
         else:
-            self._ready.setdefault(node.metadata.name, now_us)
+            self._ready.setdefault(name, now_us)
+        self._open[name] = node.ready and not node.spec.unschedulable
+        if gone:
+            del self._open[name]
+        return not gone and self._open[name] and not before
 
     def pod(self, pod: Pod, nodes: Mapping[str, Node]) -> None:
         """A pod of ours was read, perhaps for the last time."""

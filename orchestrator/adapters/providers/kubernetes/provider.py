@@ -20,6 +20,7 @@ from orchestrator.adapters.providers.kubernetes.access import KubernetesAccess
 from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
+from orchestrator.adapters.providers.kubernetes.complaints import Complaints
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.credentials import place
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, Meaning, Refused, Taken
@@ -78,6 +79,7 @@ class KubernetesProvider(KubernetesAccess):
         self._bills = Bills(tools.ledger, self._feed.tell)
         self._scribe = Scribe(self.cluster, self._bills, self._now)
         self._launching = Launching(self.cluster, self._scribe, self._now, tools.clock.entropy)
+        self._complaints = Complaints(self.cluster, self._now)
         self._told: dict[str, Sighting] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._room: Room | None = None
@@ -247,6 +249,7 @@ class KubernetesProvider(KubernetesAccess):
         if self._kueue:
             await self._kueue.settle(fresh=False)
             await self._kueue.tend()
+        await self._complaints.hear(self._told.values())
         dirty = cluster.dirty | {key for key, seen in self._told.items() if seen.state is SightingState.STOPPING}
         cluster.dirty.clear()
         for key in sorted(dirty):

@@ -98,7 +98,9 @@ class Reservations:
         return self._receipt(offer)
 
     def _never(self, offer: str, terms: Terms, accelerator: str) -> Short | None:
-        """Why no node here could ever hold these pods."""
+        """Why no node here could ever hold these pods; None: one could, or more nodes may come and Kueue knows."""
+        if terms.gpus_per_worker and self._cluster.connection.autoscaled(accelerator):
+            return None
         asks = asking.asked(offer, terms, accelerator, self._cluster.connection, self._cluster.runtime)
         short = short_of_room(self._cluster.stock().nodes, (), (), asks)
         return short if short is not None and short.ever else None

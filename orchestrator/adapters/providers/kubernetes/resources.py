@@ -47,6 +47,7 @@ SERVICE = Kind("", "v1", "Service", "services")
 RECORD = Kind("", "v1", "ConfigMap", "configmaps")
 QUOTA = Kind("", "v1", "ResourceQuota", "resourcequotas")
 LIMIT_RANGE = Kind("", "v1", "LimitRange", "limitranges")
+EVENT = Kind("", "v1", "Event", "events")
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", False)
 JOB = Kind("batch", "v1", "Job", "jobs")
 RAY_JOB = Kind("ray.io", "v1", "RayJob", "rayjobs")
@@ -252,6 +253,21 @@ class LimitRange(Struct, frozen=True):
     spec: RangeSpec = RangeSpec()
 
 
+class Happening(Struct, frozen=True, rename="camel"):
+    """An event: what a controller says of an object."""
+
+    metadata: Meta
+    reason: str = ""
+    message: str = ""
+    last_timestamp: str | None = None
+    event_time: str | None = None
+
+    @property
+    def at(self) -> str:
+        """When it was last so, as the API writes it."""
+        return self.last_timestamp or self.event_time or self.metadata.creation_timestamp
+
+
 class Record(Struct, frozen=True):
     """A ConfigMap of ours: what must be remembered of one launch key when everything else of it is deleted."""
 
@@ -271,6 +287,7 @@ class MainStatus(Struct, frozen=True, rename="camel"):
 
     job_deployment_status: str = ""
     job_status: str = ""
+    ray_cluster_name: str = ""
     message: str = ""
     reason: str = ""
     end_time: str | None = None

@@ -13,6 +13,7 @@ from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.resources import (
     ADMISSION_CHECK,
     CLUSTER_QUEUE,
+    EVENT,
     JOB,
     LIMIT_RANGE,
     LOCAL_QUEUE,
@@ -71,6 +72,7 @@ def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
         yield Right(RAY_CLUSTER, "deletecollection", "a launch is stopped although KubeRay is away")
     yield Right(POD, "deletecollection", "a launch is stopped although whoever made its pods is away")
     yield Right(POD, "get", "logs", "log")
+    yield Right(EVENT, "list", "why a launch has no pods is told")
     yield from _rows(NODE, {
         "list": "a pod whose node is not Ready confirms nothing; room is counted",
         "watch": "the same, without asking",

@@ -159,7 +159,11 @@ class Room:
         plan = self._planned(stock, now_us)
         for accelerator in here:
             asks = self._asked(offer.offer, terms, accelerator)
-            short = self._short_of_quota(asks, plan) or self._keep(offer.offer, asks, plan, now_us + EARMARK_US)
+            short = self._short_of_quota(asks, plan)
+            if short is None:
+                short = self._keep(offer.offer, asks, plan, now_us + EARMARK_US)
+                if short is not None and terms.gpus_per_worker and self._connection.autoscaled(accelerator):
+                    short = Short(short.detail)
             if short is None:
                 asks_for = asking.price(self._book, terms, accelerator, self._connection)
                 return asking.yes(offer, terms, accelerator, now_us, asks=asks_for, ttl_us=EARMARK_US)

@@ -36,6 +36,8 @@ class Launch(Struct, frozen=True, kw_only=True):
     """By uid, of pods that are there and of machines that are missing."""
     agreed: str = ""
     """What its main object said of the price (`billing`), if it was ever read."""
+    complaint: str = ""
+    """Why it has no pods, as an event says (`complaints`)."""
 
     @property
     def state(self) -> str:
@@ -113,6 +115,8 @@ def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str])
         status = launch.main.status
         said.append(": ".join(filter(None, (status.job_deployment_status, status.reason, status.message))))
         said += [f"{c.type}: {c.reason} {c.message}".strip() for c in status.conditions if c.status == "True"]
+    if state(launch) is SightingState.PROVISIONING:
+        said.append(launch.complaint)
     if launch.headless:
         said.append("the pod with the agent has ended")
     if launch.main is None and launch.state == LAUNCHED and launch.made:
