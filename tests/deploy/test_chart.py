@@ -88,6 +88,32 @@ def test_each_right_is_named_and_has_its_reason(name: str) -> None:
     assert not re.search(r"verbs: \[", text)
 
 
+@pytest.mark.parametrize("name", ["whole", "shared"])
+def test_the_controller_may_make_no_webhook_configuration(name: str) -> None:
+    rules = [rule for role in objects(template(name)) if "Role" in role["kind"] for rule in role.get("rules", [])]
+    found = [rule for rule in rules if "admissionregistration.k8s.io" in rule["apiGroups"]]
+    wanted = [(["orchestrator.dev"], ["get", "patch"])] if name == "whole" else []
+    assert [(rule["resourceNames"], rule["verbs"]) for rule in found] == wanted
+
+
+def test_a_controller_of_some_namespaces_has_no_rights_in_others() -> None:
+    (role,) = [
+        d
+        for d in objects(template("shared"))
+        if d["metadata"]["name"] == "ops-desk-orchestrator-controller" and d["kind"] == "ClusterRole"
+    ]
+    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {
+        "contractsets",
+        "contractsets/status",
+    }
+    roles = [
+        d
+        for d in objects(template("shared"))
+        if d["kind"] == "Role" and d["metadata"]["name"] == "orchestrator-controller"
+    ]
+    assert [d["metadata"]["namespace"] for d in roles] == ["team-a", "team-b"]
+
+
 def test_jobs_run_elsewhere_without_rights_here() -> None:
     documents = objects(template("elsewhere"))
     assert not [d for d in documents if "Role" in d["kind"]]
@@ -115,6 +141,8 @@ def test_the_rules_and_the_dashboard_are_those_of_the_repository() -> None:
     (["providers.existingConfigMap=a"], "Give either providers.document"),
     (["contracts.existingSecret=a", "contracts.existingConfigMap=b"], "more than one contract set"),
     (["controller.enabled=true"], "needs a token of the server"),
+    (["controller.enabled=true", "tokens.existingSecret=t", "controller.webhook.certificateSecret=judge"],
+     "nobody says by what the webhook's certificate is judged"),
     (["store.secretSettings.key=id"], "store.existingSecret names none"),
     (["settings.PORT=80"], "'PORT'"), (["settings.POLICY__LIMITS=80"], "POLICY__LIMITS"),
     (["replicas=2"], "replicas"), (["persistence.size=big"], "size"), (["image.digest=latest"], "digest"),
