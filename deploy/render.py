@@ -23,6 +23,12 @@ RENDERS: dict[str, list[str]] = {
         "--set",
         "controller.enabled=true",
     ],
+    "components/kueue/rights.yaml": [
+        "-s",
+        "templates/rbac.yaml",
+        "--set",
+        "kubernetes.kueue=true,kubernetes.room=false",
+    ],
     "components/monitoring/monitoring.yaml": [
         "-s",
         "templates/monitoring.yaml",

@@ -33,8 +33,12 @@ def controller(
     ] = None,
     webhook_configuration: Annotated[
         str,
-        typer.Option(help="The ValidatingWebhookConfiguration to keep up to date; empty: somebody else does."),
+        typer.Option(help="The ValidatingWebhookConfiguration to make and keep up to date; empty: somebody else does."),
     ] = "orchestrator.dev",
+    webhook_trust: Annotated[
+        str,
+        typer.Option(help="One that somebody else made, which is told our certificate; with --webhook-service."),
+    ] = "",
     token_file: Annotated[
         Path | None,
         typer.Option(help="A file with the server's token; it is read again when the token is revoked."),
@@ -54,6 +58,8 @@ def controller(
     except ModuleNotFoundError:
         say("[red]error:[/] the controller needs more packages: pip install 'first-refusal\\[kubernetes]'")
         raise typer.Exit(2) from None
+    if webhook_trust and not webhook_service:
+        raise typer.BadParameter("it leads to a Service: name that, too", param_hint="--webhook-trust")
     from orchestrator.controller.admission import Endpoint
     from orchestrator.controller.operating import Choices, connect, operate
 
@@ -71,6 +77,7 @@ def controller(
         namespaces=tuple(namespace or ()),
         webhook=endpoint if webhook else None,
         configuration=webhook_configuration,
+        trust=webhook_trust,
         liveness=f"http://0.0.0.0:{health_port}/healthz" if health_port else None,
     )
     log_as(log_level)

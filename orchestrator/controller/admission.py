@@ -7,6 +7,7 @@ the server's to say.
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -77,14 +78,17 @@ class Endpoint:
 class Judge(kopf.WebhookServer):
     """Kopf's webhook server, reached through a Service where there is one."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Nothing listens yet."""
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, trusted: asyncio.Event | None = None) -> None:
+        """Nothing listens yet, and nothing does before it is `trusted`."""
+        self._endpoint, self._trusted = endpoint, trusted
         namespace, name, _ = endpoint.service or ("", "", 0)
+        host = f"{name}.{namespace}.svc" if endpoint.service else None
+        now = datetime.datetime.now(datetime.UTC)
+        self._own = own_certificate([host], now) if host and endpoint.certificate is None else None
         super().__init__(
             addr=endpoint.address,
             port=endpoint.port,
-            host=f"{name}.{namespace}.svc" if endpoint.service else None,
+            host=host,
             certfile=endpoint.certificate,
             pkeyfile=endpoint.key,
             cafile=endpoint.authority,
@@ -92,6 +96,8 @@ class Judge(kopf.WebhookServer):
 
     async def __call__(self, fn: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
         """How clients reach it, anew whenever its certificate changes."""
+        if self._trusted is not None:
+            await self._trusted.wait()
         async for config in super().__call__(fn):
             if self._endpoint.service:
                 namespace, name, port = self._endpoint.service
@@ -99,10 +105,16 @@ class Judge(kopf.WebhookServer):
                 config = kopf.WebhookClientConfig(service=service, caBundle=config.get("caBundle", ""))
             yield config
 
-    @staticmethod
-    def build_certificate(hostnames: Collection[str], password: str | None = None) -> tuple[bytes, bytes]:
+    def bundle(self) -> bytes:
+        """By what its certificate is judged, PEM; only behind a Service."""
+        file = self._endpoint.authority or self._endpoint.certificate
+        return file.read_bytes() if file else self._own[0] if self._own else b""
+
+    def build_certificate(  # type: ignore[override]  # Kopf's is static, and called on the object
+        self, hostnames: Collection[str], password: str | None = None
+    ) -> tuple[bytes, bytes]:
         """A certificate for these names that is its own authority, and its key; both PEM."""
-        return own_certificate(hostnames, datetime.datetime.now(datetime.UTC))
+        return self._own or own_certificate(hostnames, datetime.datetime.now(datetime.UTC))
 
 
 def own_certificate(hostnames: Collection[str], now: datetime.datetime) -> tuple[bytes, bytes]:

@@ -18,6 +18,7 @@ from orchestrator.controller.admission import Endpoint, Judge
 from orchestrator.controller.handlers import register
 from orchestrator.controller.objects import GROUP
 from orchestrator.controller.server import Server
+from orchestrator.controller.trust import Trust
 from orchestrator.sdk import AsyncClient
 from orchestrator.sdk.errors import NoServer
 
@@ -36,7 +37,9 @@ class Choices:
     webhook: Endpoint | None = None
     """None: no admission of our own."""
     configuration: str = GROUP
-    """Name of the ValidatingWebhookConfiguration that is kept up to date; empty: somebody else does."""
+    """Name of the ValidatingWebhookConfiguration that is made and kept up to date; empty: somebody else does."""
+    trust: str = ""
+    """Name of one that somebody else made, which leads to our Service and is told our certificate; before that one."""
     liveness: str | None = None
     """URL to answer at, as http://0.0.0.0:8080/healthz."""
 
@@ -75,6 +78,7 @@ def settings_of(choices: Choices) -> kopf.OperatorSettings:
     found = kopf.OperatorSettings()
     found.peering.standalone = True
     found.process.ultimate_exiting_timeout = LEAVING_S
+    found.scanning.disabled = bool(choices.namespaces)  # they are named, and nobody may list those of others
     found.persistence.finalizer = f"{GROUP}/job"
     found.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     found.persistence.diffbase_storage = Nothing()
@@ -85,8 +89,7 @@ def settings_of(choices: Choices) -> kopf.OperatorSettings:
     found.posting.reporting_component = "orchestrator"
     found.posting.event_name_prefix = "orchestrator-"
     if choices.webhook is not None:
-        found.admission.server = Judge(choices.webhook)
-        found.admission.managed = choices.configuration or None
+        found.admission.managed = (not choices.trust and choices.configuration) or None
     return found
 
 
@@ -98,24 +101,36 @@ async def operate(
     ready: asyncio.Event | None = None,
 ) -> None:
     """Serve the objects of a cluster until `stop`, or a signal. Raises what ended either half of it."""
-    registry, server = kopf.OperatorRegistry(), Server(connect)
+    registry, server, settings = kopf.OperatorRegistry(), Server(connect), settings_of(choices)
     register(registry, server, judging=choices.webhook is not None)
     login(registry)
-    hearing = asyncio.create_task(server.run(), name="server's events")  # before Kopf, which ends what came after it
+    halves = [asyncio.create_task(server.run(), name="server's events")]  # before Kopf, which ends what came after it
+    if choices.webhook is not None:
+        settings.admission.server, trust = judging(choices.webhook, choices.trust)
+        halves += [asyncio.create_task(trust.keep(), name="trust")] if trust else []
     operating: Any = kopf.operator(
         registry=registry,
-        settings=settings_of(choices),
+        settings=settings,
         clusterwide=not choices.namespaces,
         namespaces=choices.namespaces,
         liveness_endpoint=choices.liveness,
         stop_flag=stop,
         ready_flag=ready,
     )
-    await together(hearing, asyncio.create_task(operating, name="objects"))
+    await together(*halves, asyncio.create_task(operating, name="objects"))
+
+
+def judging(endpoint: Endpoint, configuration: str) -> tuple[Judge, Trust | None]:
+    """The judge, and who has him trusted by a configuration that somebody else made, where one is named."""
+    if not configuration or endpoint.service is None:
+        return Judge(endpoint), None
+    stands = asyncio.Event()
+    judge = Judge(endpoint, stands)
+    return judge, Trust(configuration, endpoint.service, judge.bundle, stands)
 
 
 async def together(*halves: asyncio.Task[None]) -> None:
-    """Until one ends; then the others are ended, too. Raises what the first one died of: no half lives on alone."""
+    """Until one ends; then the others are ended, too. Raises what the first one died of: none lives on alone."""
     try:
         await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
         first = next(half for half in halves if half.done())

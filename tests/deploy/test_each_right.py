@@ -1,4 +1,7 @@
-"""Each verb that the chart grants is taken away in turn, on a real API server: `providers check` names what breaks."""
+"""Each verb that the chart grants is taken away in turn, on a real API server: `providers check` names what is missing.
+
+It asks the API server for its opinion; that calls fail without their right is for `test_each_call` to show.
+"""
 
 from __future__ import annotations
 

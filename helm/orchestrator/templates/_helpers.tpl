@@ -55,6 +55,55 @@ http://{{ include "orchestrator.fullname" . }}:{{ .Values.service.port }}
 {{- toJson (default (list .Release.Namespace) .Values.kubernetes.namespaces) }}
 {{- end }}
 
+{{/* What a controller may do in the namespaces that it serves. */}}
+{{- define "orchestrator.controllerRules" -}}
+- apiGroups: [orchestrator.dev]
+  resources: [trainingjobs]
+  verbs:
+    - list                      # what people want
+    - watch                     # as they say it
+    - patch                     # a finalizer, so that a deletion waits until the job's machines are gone
+- apiGroups: [orchestrator.dev]
+  resources: [trainingjobs/status]
+  verbs:
+    - patch                     # where the job stands
+- apiGroups: [""]
+  resources: [events]
+  verbs:
+    - create                    # offers and reasons, as `kubectl describe` shows them
+{{- end }}
+
+{{/* One name in a cluster for who serves all namespaces, so that a second one is refused; else one of the release. */}}
+{{- define "orchestrator.webhookConfiguration" -}}
+{{- if .Values.controller.namespaces -}}
+{{ printf "%s-%s" .Release.Namespace (include "orchestrator.fullname" .) }}
+{{- else -}}
+orchestrator.dev
+{{- end }}
+{{- end }}
+
+{{/* Two controllers of one object would make two jobs of it. Only a cluster that is asked knows of another one. */}}
+{{- define "orchestrator.checkController" -}}
+{{- $own := printf "%s/%s" .Release.Namespace .Release.Name }}
+{{- $found := lookup "admissionregistration.k8s.io/v1" "ValidatingWebhookConfiguration" "" "" }}
+{{- range (default list $found.items) }}
+{{- $labels := default dict .metadata.labels }}
+{{- $notes := default dict .metadata.annotations }}
+{{- $other := printf "%s/%s" (index $notes "meta.helm.sh/release-namespace") (index $notes "meta.helm.sh/release-name") }}
+{{- if and (hasKey $notes "orchestrator.dev/namespaces") (ne $own $other) }}
+{{- $served := compact (splitList "," (index $notes "orchestrator.dev/namespaces")) }}
+{{- $both := $.Values.controller.namespaces }}
+{{- if and $served $both }}
+{{- $both = list }}
+{{- range $served }}{{ if has . $.Values.controller.namespaces }}{{ $both = append $both . }}{{ end }}{{ end }}
+{{- end }}
+{{- if or $both (not $served) (not $.Values.controller.namespaces) }}
+{{- fail (printf "\n\ncontroller: the webhook configuration %s is of another controller (release %s), which serves %s. Two controllers of one object make two jobs of it: give each its own namespaces in controller.namespaces." .metadata.name $other (default "all namespaces" (join ", " $served))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What a render is refused for, with the remedy; the schema says what single values look like. */}}
 {{- define "orchestrator.check" -}}
 {{- if or .Values.database.url .Values.database.existingSecret }}
@@ -74,6 +123,14 @@ http://{{ include "orchestrator.fullname" . }}:{{ .Values.service.port }}
 {{- end }}
 {{- if and .Values.controller.enabled (not .Values.tokens.existingSecret) }}
 {{- fail "\n\ncontroller: it needs a token of the server. Name a Secret in tokens.existingSecret with a tokens file and, under tokens.controllerKey, one of its tokens with the scopes viewer, submitter and (for ContractSets to take effect) operator." }}
+{{- end }}
+{{- if .Values.controller.enabled }}
+{{- include "orchestrator.checkController" . }}
+{{- with .Values.controller.webhook }}
+{{- if and .certificateSecret (not .caBundle) (not .annotations) }}
+{{- fail "\n\ncontroller: nobody says by what the webhook's certificate is judged. Beside controller.webhook.certificateSecret give caBundle, or an annotation by which one is put there, as cert-manager.io/inject-ca-from." }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if and .Values.store.secretSettings (not .Values.store.existingSecret) }}
 {{- fail "\n\nstore: secretSettings names keys of a Secret, and store.existingSecret names none." }}
