@@ -53,35 +53,44 @@ def controller(
     It keeps nothing of its own, and may end and start again at any time.
     Examples: `orchestrator controller`, `orchestrator controller --webhook-host 0.0.0.0 --webhook-service ops/judge`
     """
-    try:
-        import kopf  # noqa: F401
-    except ModuleNotFoundError:
-        say("[red]error:[/] the controller needs more packages: pip install 'first-refusal\\[kubernetes]'")
-        raise typer.Exit(2) from None
+    _needs_kopf()
     if webhook_trust and not webhook_service:
         raise typer.BadParameter("it leads to a Service: name that, too", param_hint="--webhook-trust")
     from orchestrator.controller.admission import Endpoint
     from orchestrator.controller.operating import Choices, connect, operate
 
-    folder = webhook_certificates
-    authority = folder / "ca.crt" if folder else None
-    endpoint = Endpoint(
-        address=webhook_host,
-        port=webhook_port,
-        service=_service(webhook_service),
-        certificate=folder / "tls.crt" if folder else None,
-        key=folder / "tls.key" if folder else None,
-        authority=authority if authority and authority.exists() else None,
+    where = Endpoint(
+        address=webhook_host, port=webhook_port, service=_service(webhook_service), **_files(webhook_certificates)
     )
     choices = Choices(
         namespaces=tuple(namespace or ()),
-        webhook=endpoint if webhook else None,
+        webhook=where if webhook else None,
         configuration=webhook_configuration,
         trust=webhook_trust,
         liveness=f"http://0.0.0.0:{health_port}/healthz" if health_port else None,
     )
     log_as(log_level)
     asyncio.run(operate(choices, connect=partial(connect, token_file)))
+
+
+def _needs_kopf() -> None:
+    try:
+        import kopf  # noqa: F401
+    except ModuleNotFoundError:
+        say("[red]error:[/] the controller needs more packages: pip install 'first-refusal\\[kubernetes]'")
+        raise typer.Exit(2) from None
+
+
+def _files(folder: Path | None) -> dict[str, Path | None]:
+    """An endpoint's certificate, key and authority; nothing: one of our own."""
+    if folder is None:
+        return {}
+    authority = folder / "ca.crt"
+    return {
+        "certificate": folder / "tls.crt",
+        "key": folder / "tls.key",
+        "authority": authority if authority.exists() else None,
+    }
 
 
 def _service(text: str | None) -> tuple[str, str, int] | None:

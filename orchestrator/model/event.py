@@ -13,6 +13,8 @@ from typing import TypeAlias, get_args
 import msgspec
 from msgspec import Struct
 
+from orchestrator.model.passed import Gate as Gate
+from orchestrator.model.passed import Skip as Skip
 from orchestrator.model.placement import Freed
 from orchestrator.model.record import Record
 
@@ -102,14 +104,6 @@ class Submitted(Event, frozen=True, tag="Submitted"):
     """wait | stop | confirmed_stop_only"""
     store: str = ""
     """Name of the store that holds its run log, checkpoints, logs and package; "" = the only one."""
-
-
-class Skip(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):
-    """A provider that was passed over in a decision, and why."""
-
-    provider: str
-    reason: str
-    until: int = 0
 
 
 class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
@@ -216,15 +210,6 @@ class RoundEnded(Event, frozen=True, tag="RoundEnded"):
     round: int
     until: int
     skipped: tuple[Skip, ...] = ()
-
-
-class Gate(Struct, frozen=True, array_like=True, gc=False):
-    """A first right that was passed, and by what: declined | lapsed | undeliverable | accept_failed | accepted."""
-
-    clause: str
-    holder: str
-    by: str
-    offer: int
 
 
 class Intended(Event, frozen=True, tag="Intended", kw_only=True):
