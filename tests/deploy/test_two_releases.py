@@ -47,6 +47,8 @@ def releases(cluster: Cluster) -> Iterator[Releases]:
     assert done.returncode == 0, done.stderr
     yield found
     found.helm("uninstall", "first", "--namespace", found.space)
+    judge = f"{found.space}-first-orchestrator"  # Helm leaves what a test took from it
+    cluster.kubectl("delete", "validatingwebhookconfiguration", judge, "--ignore-not-found")
     cluster.kubectl("delete", "namespace", found.space, *first.split(","), "--wait=false")
 
 
@@ -65,6 +67,9 @@ def test_beside_one_that_serves_all_there_is_no_second(releases: Releases) -> No
     releases.cluster.kubectl(*note, "orchestrator.dev/namespaces=")
     done = releases.install("second", f"{releases.space}-c", "--dry-run=server")
     assert done.returncode != 0 and "serves all namespaces" in done.stderr, done.stderr
+    releases.cluster.kubectl(*note, "meta.helm.sh/release-name-", "meta.helm.sh/release-namespace-")
+    done = releases.install("second", f"{releases.space}-c", "--dry-run=server")
+    assert done.returncode != 0 and "(made without Helm), which serves all" in done.stderr, done.stderr
 
 
 def test_it_may_be_upgraded(releases: Releases) -> None:

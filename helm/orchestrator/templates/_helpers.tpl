@@ -87,9 +87,9 @@ orchestrator.dev
 {{- $own := printf "%s/%s" .Release.Namespace .Release.Name }}
 {{- $found := lookup "admissionregistration.k8s.io/v1" "ValidatingWebhookConfiguration" "" "" }}
 {{- range (default list $found.items) }}
-{{- $labels := default dict .metadata.labels }}
 {{- $notes := default dict .metadata.annotations }}
-{{- $other := printf "%s/%s" (index $notes "meta.helm.sh/release-namespace") (index $notes "meta.helm.sh/release-name") }}
+{{- $other := printf "%s/%s" (get $notes "meta.helm.sh/release-namespace") (get $notes "meta.helm.sh/release-name") }}
+{{- $whose := ternary "made without Helm" (printf "release %s" $other) (eq $other "/") }}
 {{- if and (hasKey $notes "orchestrator.dev/namespaces") (ne $own $other) }}
 {{- $served := compact (splitList "," (index $notes "orchestrator.dev/namespaces")) }}
 {{- $both := $.Values.controller.namespaces }}
@@ -98,7 +98,7 @@ orchestrator.dev
 {{- range $served }}{{ if has . $.Values.controller.namespaces }}{{ $both = append $both . }}{{ end }}{{ end }}
 {{- end }}
 {{- if or $both (not $served) (not $.Values.controller.namespaces) }}
-{{- fail (printf "\n\ncontroller: the webhook configuration %s is of another controller (release %s), which serves %s. Two controllers of one object make two jobs of it: give each its own namespaces in controller.namespaces." .metadata.name $other (default "all namespaces" (join ", " $served))) }}
+{{- fail (printf "\n\ncontroller: the webhook configuration %s is of another controller (%s), which serves %s. Two controllers of one object make two jobs of it: give each its own namespaces in controller.namespaces." .metadata.name $whose (default "all namespaces" (join ", " $served))) }}
 {{- end }}
 {{- end }}
 {{- end }}
