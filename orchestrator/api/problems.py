@@ -6,11 +6,11 @@ whose fault it is and what to do next; several errors of one document come at on
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from orchestrator.model.documents.views import FieldError, ProblemView
@@ -50,10 +50,10 @@ class Denied(Exception):
             job=job,
         )
 
-    def response(self) -> JSONResponse:
-        """The answer as it is sent."""
-        content = self.problem.model_dump(mode="json", by_alias=True, exclude_defaults=False)
-        return JSONResponse(content, self.problem.status, self.headers, MEDIA_TYPE)
+    def response(self) -> Response:
+        """The answer as it is sent: ASCII, since what was wrong, and is repeated, may be no text at all."""
+        content = json.dumps(self.problem.model_dump(mode="json", by_alias=True, exclude_defaults=False))
+        return Response(content, self.problem.status, self.headers, MEDIA_TYPE)
 
 
 def of_desk(error: DeskError) -> Denied:
@@ -117,26 +117,26 @@ def install(app: FastAPI) -> None:
     """Answer every error of the routes with a problem."""
 
     @app.exception_handler(Denied)
-    async def denied(_: Request, error: Denied) -> JSONResponse:
+    async def denied(_: Request, error: Denied) -> Response:
         return error.response()
 
     @app.exception_handler(DeskError)
-    async def desk(_: Request, error: DeskError) -> JSONResponse:
+    async def desk(_: Request, error: DeskError) -> Response:
         return of_desk(error).response()
 
     @app.exception_handler(ProviderError)
-    async def provider(_: Request, error: ProviderError) -> JSONResponse:
+    async def provider(_: Request, error: ProviderError) -> Response:
         return of_provider(error).response()
 
     @app.exception_handler(RequestValidationError)
-    async def validation(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def validation(_: Request, error: RequestValidationError) -> Response:
         return _of_validation(error).response()
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> JSONResponse:
+    async def bug(_: Request, error: Exception) -> Response:
         remedy = "the server's log has the trace; please report it"
         return Denied(500, "internal", "a bug of ours", remedy=remedy, fault="server").response()
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
+    async def http(_: Request, error: HTTPException) -> Response:
         return _of_http(error).response()
