@@ -1,9 +1,10 @@
 """Two clusters, one contract: a has the first right and no free GPU; b takes the job, and is lost bit by bit.
 
 b's API server dies: the job is unknown there, seen alive through its run log, and not moved. b's node is cut off for
-longer than `limit`: the job is fenced there, a is asked first again, and it resumes at a from its checkpoint. The real
-server, real pods, a real Ray: once through KubeRay with Kueue answering for b, once with neither. b is the cluster that
-KUBECONFIG names, a the one that KUBERNETES_TEST_SECOND names.
+longer than `limit`, with a checkpoint entry of its on the way: the job is fenced there, a is asked first again, and it
+resumes at a from its last checkpoint; the entry arrives then, and is refused. The real server, real pods, a real Ray:
+once through KubeRay with Kueue answering for b, once with neither. b is the cluster that KUBECONFIG names, a the one
+that KUBERNETES_TEST_SECOND names.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from orchestrator.runlog.store import open_store
 from orchestrator.sdk import Client, Job
 from tests.kubernetes.cluster import Cluster, Doc, kubectl_program
 from tests.kubernetes.conftest import a_namespace, an_s3_server
+from tests.kubernetes.customs import Customs, a_customs_post
 from tests.kubernetes.queues import drop_queues, make_queues, needs_kueue
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubernetes"
@@ -52,6 +54,8 @@ class Stage:
     clusters: dict[str, Cluster]
     spaces: dict[str, str]
     store: StoreRef
+    customs: Customs
+    """On the way to the store."""
     runtime: str
     queue: Doc
     """What b's connection says of Kueue: its queue, or nothing."""
@@ -108,10 +112,11 @@ def stage(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> I
     if request.param == "kuberay" and not (cluster.has("rayjobs.ray.io") and second.has("rayjobs.ray.io")):
         pytest.skip("not run: kuberay: install KubeRay on both clusters")
     log = tmp_path / "s3.log"
-    with a_namespace(second) as at_a, a_namespace(cluster) as at_b, an_s3_server(told("SECOND_HOST"), log) as store:
+    host = told("SECOND_HOST")
+    with a_namespace(second) as at_a, a_namespace(cluster) as at_b, an_s3_server(host, log) as whole:
         spaces = {"a": at_a, "b": at_b}
-        with a_queue(cluster, at_b, request.param) as queue:
-            made = Stage(tmp_path, {"a": second, "b": cluster}, spaces, store, request.param, queue)
+        with a_customs_post(host, whole) as (customs, store), a_queue(cluster, at_b, request.param) as queue:
+            made = Stage(tmp_path, {"a": second, "b": cluster}, spaces, store, customs, request.param, queue)
             try:
                 yield made
             finally:
@@ -149,9 +154,13 @@ def test_a_job_moves_between_clusters_and_is_never_in_both(stage: Stage) -> None
         assert (view.job.provider, len(view.job.attempts)) == ("b", 1), view.why
     stage.clusters["a"].kubectl("delete", "pod", "filler", "-n", stage.spaces["a"], "--wait=true")
 
+    stage.customs.wanted.set()
+    assert stage.customs.held.wait(60), "b saves nothing any more"
     with fault("CABLE_DOWN", "CABLE_UP"):
         until(job, lambda view: view.job.state == "running" and view.job.provider == "a", 600)
+    stage.customs.open.set()  # what b had sent before it was cut off arrives behind the fence
     assert job.wait(600).state == "succeeded"
+    assert stage.customs.answered == [412]
     log = stage.log(job)
     epochs = [point.epoch for point in log.checkpoints]
     assert epochs == sorted(epochs) and set(epochs) == {1, 2}
