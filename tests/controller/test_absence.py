@@ -84,8 +84,9 @@ def test_the_server_away_is_said_and_waited_for(space: Space, real: Server, cont
     real.end()
     space.apply("new", workers=BIG)
     until(lambda: condition(space.status("known"), "Synced").get("status") == "False", "it says so", 60)
-    status = space.reaches("new", "pending")
-    assert status["reason"] == "server_unreachable" and "job" not in status
+    space.reaches("new", "pending")  # at first because it is about to be asked
+    until(lambda: space.status("new").get("reason") == "server_unreachable", "it says why", 60)
+    assert "job" not in space.status("new")
     real.start()
     assert space.reaches("new", "held", 60)["job"] != job
     until(lambda: condition(space.status("known"), "Synced")["status"] == "True", "both are told anew", 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from orchestrator.ports.provider import Provider
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject, Verdict, check_provider
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import Cluster, Doc
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
 from tests.kubernetes.standin import connection
 
@@ -69,6 +70,18 @@ def gpus_of(cluster: Cluster) -> int:
     return sum(int(n["status"]["allocatable"].get("nvidia.com/gpu", 0)) for n in cluster.get("nodes")["items"])
 
 
+async def all_free(cluster: Cluster) -> None:
+    """Pods of the tests before may still be on their way out, with a GPU."""
+    async with asyncio.timeout(240):
+        while any(holds_gpus(pod) for pod in cluster.get("pods", "-A")["items"]):
+            await asyncio.sleep(1)
+
+
+def holds_gpus(pod: Doc) -> bool:
+    wanted = [one.get("resources", {}).get("limits", {}) for one in pod["spec"]["containers"]]
+    return pod["status"]["phase"] not in ("Succeeded", "Failed") and any("nvidia.com/gpu" in one for one in wanted)
+
+
 def foreign_job(namespace: str, name: str) -> dict[str, object]:
     """Somebody else's, which never starts a pod."""
     pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "none"}]}
@@ -85,6 +98,7 @@ def foreign_job(namespace: str, name: str) -> dict[str, object]:
 @pytest.mark.pods
 @pytest.mark.timeout(900)
 async def test_a_cluster_keeps_every_promise(cluster: Cluster, namespace: str, front: Front, tmp_path: Path) -> None:
+    await all_free(cluster)
     make: Callable[[], Subject] = lambda: subject(cluster, namespace, front, tmp_path)  # noqa: E731
     report = await check_provider(make)
     assert not report.broken, str(report)

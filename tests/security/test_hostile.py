@@ -139,24 +139,21 @@ def test_a_path_leads_nowhere_else(owner: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("raw", [
-    b"GET /v1/jobs HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer TOKEN\r\nIdempotency-Key: a\r\n b: c\r\n\r\n",
     b"GET /v1/jobs HTTP/1.1\r\nHost: HOST\r\nHost: evil.example\r\nAuthorization: Bearer TOKEN\r\n\r\n",
     b"GET /v1/jobs HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer TOKEN\r\nX: a\x00b\r\n\r\n",
     b"GET /v1/jobs HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer TOKEN\r\nX: " + b"y" * 200_000 + b"\r\n\r\n",
     b"POST /v1/jobs HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer TOKEN\r\nContent-Length: 5\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/providers HTTP/1.1\r\nHost: HOST\r\n\r\n",
-], ids=["folded", "two-hosts", "nul", "long", "smuggled"])  # fmt: skip
+], ids=["two-hosts", "nul", "long", "smuggled"])  # fmt: skip
 def test_headers_that_are_odd_get_nothing(server: Real, raw: bytes) -> None:
     at = urlsplit(server.url)
     asked = raw.replace(b"HOST", at.netloc.encode()).replace(b"TOKEN", server.token.encode())
     said = b""
-    with socket.create_connection((at.hostname or "", at.port or 0), timeout=10) as line:
+    hung_up = contextlib.suppress(ConnectionResetError, BrokenPipeError, TimeoutError)
+    with socket.create_connection((at.hostname or "", at.port or 0), timeout=10) as line, hung_up:
         line.sendall(asked)
-        with contextlib.suppress(OSError):  # it may have hung up already
-            line.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(ConnectionResetError):
-            while part := line.recv(65_536):
-                said += part
+        while part := line.recv(65_536):
+            said += part
     assert b" 200 " not in said.split(b"\r\n")[0] and b"evil.example" not in said and b'"items"' not in said
 
 
