@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -70,11 +70,12 @@ def gpus_of(cluster: Cluster) -> int:
     return sum(int(n["status"]["allocatable"].get("nvidia.com/gpu", 0)) for n in cluster.get("nodes")["items"])
 
 
-async def all_free(cluster: Cluster) -> None:
+def all_free(cluster: Cluster) -> None:
     """Pods of the tests before may still be on their way out, with a GPU."""
-    async with asyncio.timeout(240):
-        while any(holds_gpus(pod) for pod in cluster.get("pods", "-A")["items"]):
-            await asyncio.sleep(1)
+    deadline = time.monotonic() + 240
+    while held := [pod["metadata"]["name"] for pod in cluster.get("pods", "-A")["items"] if holds_gpus(pod)]:
+        assert time.monotonic() < deadline, f"still there: {held}"
+        time.sleep(1)
 
 
 def holds_gpus(pod: Doc) -> bool:
@@ -98,7 +99,7 @@ def foreign_job(namespace: str, name: str) -> dict[str, object]:
 @pytest.mark.pods
 @pytest.mark.timeout(900)
 async def test_a_cluster_keeps_every_promise(cluster: Cluster, namespace: str, front: Front, tmp_path: Path) -> None:
-    await all_free(cluster)
+    all_free(cluster)
     make: Callable[[], Subject] = lambda: subject(cluster, namespace, front, tmp_path)  # noqa: E731
     report = await check_provider(make)
     assert not report.broken, str(report)
