@@ -22,7 +22,7 @@ from tests.kubernetes.cluster import Cluster, Doc, a_cluster
 from tests.served import Served, served
 
 ROOT = Path(__file__).parents[2]
-UP_S, SOON_S = 40.0, 30.0
+UP_S, SOON_S = 90.0, 60.0
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = SOON_S) -> Any:
