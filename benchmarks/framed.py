@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,12 +42,11 @@ class Line:
         async with self._turn:
             reader, writer = self._open or await asyncio.open_connection(self._host, self._port)
             self._open = None
-            try:
+            with ExitStack() as otherwise:  # a frame that was cut off leaves a stream that nobody can go on with
+                otherwise.callback(writer.close)
                 write(writer, body)
                 reply = await read(reader)
-            except BaseException:
-                writer.close()
-                raise
+                otherwise.pop_all()
             self._open = reader, writer
             return reply
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from orchestrator.adapters.ledger.sql import SqlLedger
@@ -55,19 +55,19 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 async def leading(place: Place, life_us: int = LIFE_US, wait_s: float = 0.0) -> SqlLedger:
     """The ledger, opened by a server that leads; `LedgerLocked` if another still does after `wait_s`."""
     ledger = await SqlLedger.open(place, life_us)
-    try:
+    async with AsyncExitStack() as otherwise:
+        otherwise.push_async_callback(ledger.close)
         while True:
             try:
                 await ledger.next_term()
-                return ledger
+                break
             except LedgerLocked:
                 wait_s -= 0.1
                 if wait_s < 0:
                     raise
                 await asyncio.sleep(0.1)
-    except BaseException:
-        await ledger.close()
-        raise
+        otherwise.pop_all()
+    return ledger
 
 
 def name_of(url: str) -> str:

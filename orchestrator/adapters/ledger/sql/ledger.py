@@ -9,7 +9,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -65,11 +65,11 @@ class SqlLedger:
     def _open(cls, place: Place, lease_us: int) -> SqlLedger:
         kept = database(place)
         let_go = kept.hold()
-        try:
-            return cls(kept, let_go, lease_us)
-        except BaseException:
-            let_go()
-            raise
+        with ExitStack() as otherwise:
+            otherwise.callback(let_go)
+            made = cls(kept, let_go, lease_us)
+            otherwise.pop_all()
+        return made
 
     async def commit(self, batch: Batch) -> Committed:
         """Append durably, together with whatever else waits."""
@@ -101,6 +101,7 @@ class SqlLedger:
 
     async def _led(self, act: Callable[[Connection], None]) -> None:
         def there() -> None:
+            """On the renewer's thread."""
             try:
                 with self._renewing.begin() as connection:
                     act(connection)
