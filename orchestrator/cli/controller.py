@@ -49,7 +49,8 @@ def controller(
     """Serve TrainingJob and ContractSet objects of a Kubernetes cluster: `kubectl apply -f job.yaml` submits a job.
 
     A namespace is a project. The cluster is found as kubectl finds it (service account, KUBECONFIG), the server by
-    ORCHESTRATOR_URL and ORCHESTRATOR_TOKEN (scopes viewer and submitter). The CRDs are in `deploy/crds`.
+    ORCHESTRATOR_URL and ORCHESTRATOR_TOKEN (scopes viewer and submitter; operator for ContractSets). The CRDs are in
+    `deploy/crds`.
     It keeps nothing of its own, and may end and start again at any time.
     Examples: `orchestrator controller`, `orchestrator controller --webhook-host 0.0.0.0 --webhook-service ops/judge`
     """
