@@ -23,6 +23,12 @@ RENDERS: dict[str, list[str]] = {
         "--set",
         "controller.enabled=true",
     ],
+    "components/two-servers/two-servers.yaml": [
+        "-s",
+        "templates/disruption.yaml",
+        "--set",
+        "database.existingSecret=orchestrator-database",
+    ],
     "components/kueue/rights.yaml": [
         "-s",
         "templates/rbac.yaml",

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -25,9 +25,9 @@ from orchestrator.adapters.byhand import ByHand, Webhook
 from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
-from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.intake import agreed, intake, launch_spec
+from orchestrator.engine.serving import Serving
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, threaded
 from orchestrator.model.documents.base import canonical_bytes
@@ -38,6 +38,7 @@ from orchestrator.model.documents.providers import ProviderDocument, ProviderSet
 from orchestrator.model.documents.references import is_reference
 from orchestrator.model.documents.warnings import warnings
 from orchestrator.model.wire import StoreRef
+from orchestrator.ports.desk import Desk
 from orchestrator.ports.provider import Misconfigured, Placed, Provider
 from orchestrator.ports.runtime import Tools
 from orchestrator.runlog.store import Store, open_store
@@ -68,8 +69,7 @@ class App:
     """A server without its HTTP front: start it, put a front before `desk`, stop it."""
 
     settings: Settings
-    engine: Engine
-    desk: EngineDesk
+    serving: Serving
     files: Store
     """Where packages are kept."""
     notices: tuple[str, ...] = ()
@@ -78,36 +78,47 @@ class App:
     _closers: list[Callable[[], Any]] = field(default_factory=list)
     _watching: asyncio.Task[None] | None = None
 
+    @property
+    def desk(self) -> Desk:
+        """What a front asks, whether this server leads or follows."""
+        return cast(Desk, self.serving)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the present lead."""
+        return self.serving.engine
+
     async def start(self) -> None:
-        """Lead.
+        """Lead, or follow the server that does.
 
         What is there by then, modules and the loaded book, stays for the server's life: Python's collector need not
         walk it again and again (0.1 s each time, while nothing else runs).
         """
-        await self.engine.start()
+        await self.serving.start()
         gc.collect()
         gc.freeze()
         if self.watch is not None:
             self._watching = asyncio.create_task(self.watch.run())
 
     async def run(self) -> None:
-        """Until stopped; raises what made the engine fail."""
-        await self.engine.run()
+        """Until stopped; raises what nobody foresaw."""
+        await self.serving.run()
 
     async def stop(self) -> None:
         """Let go of everything; no job is touched."""
         gc.unfreeze()
-        await self.engine.stop()
+        await self.serving.stop()
         if self._watching is not None:
             self._watching.cancel()
-        for provider in self.engine.wiring.providers.values():
+        for provider in self.serving.wiring.providers.values():
             await provider.aclose()
         for close in self._closers:
             await close()
 
     def metrics(self) -> bytes:
         """Prometheus' text format."""
-        return self.desk.metrics()
+        page: bytes = self.serving.metrics()
+        return page
 
 
 async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapping[str, Factory] | None = None) -> App:
@@ -120,42 +131,40 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
     stores = {name: StoreAccess(ref, open_store(ref, create=True)) for name, ref in store_refs(settings, operators)}
     ledger = await SqlLedger.open(ledger_place(settings), settings.lease * 1000)
     clock, runtime = SystemClock(), RayJobs()
-    engine_term: list[Engine] = []
+    serving: list[Serving] = []
     tools = Tools(
         runtime=runtime,
         clock=clock,
         ledger=ledger.ledger_id,
-        term=lambda: engine_term[0].core.term if engine_term and hasattr(engine_term[0], "core") else 0,
+        term=lambda: serving[0].term if serving else 0,
     )
     compiled = compile_contracts(contracts) if contracts else None
     provider_set = compile_providers(operators)
     with DocumentError.named(str(settings.providers or "the environment")):
         made = make_providers(operators, tools, factories or {})
-    engine = Engine(
-        Wiring(
-            ledger=ledger,
-            clock=clock,
-            providers=made,
-            contracts=compiled,
-            contract_document=canonical_bytes(contracts) if contracts else b"",
-            provider_set=provider_set,
-            provider_document=canonical_bytes(operators),
-            stores=stores,
-            intake=intake(compiled, provider_set),
-            agreed=agreed(provider_set),
-            launch_spec=launch_spec,
-            io=threaded(),
-            by_hand=frozenset(n for n, p in operators.spec.providers.items() if p.answers == "by_hand"),
-            pace=pace or Pace(),
-            telemetry=PrometheusTelemetry(),
-        )
+    wiring = Wiring(
+        ledger=ledger,
+        clock=clock,
+        providers=made,
+        contracts=compiled,
+        contract_document=canonical_bytes(contracts) if contracts else b"",
+        provider_set=provider_set,
+        provider_document=canonical_bytes(operators),
+        stores=stores,
+        intake=intake(compiled, provider_set),
+        agreed=agreed(provider_set),
+        launch_spec=launch_spec,
+        io=threaded(),
+        by_hand=frozenset(n for n, p in operators.spec.providers.items() if p.answers == "by_hand"),
+        pace=pace or Pace(),
+        telemetry=PrometheusTelemetry(),
     )
-    engine_term.append(engine)
+    watch = StoreWatch(wiring)
+    serving.append(Serving(wiring, watch))
     files = next(iter(stores.values())).store
     told = tuple(notices(settings, contracts, operators))
-    watch = StoreWatch(engine.wiring)
     closers = [runtime.aclose, ledger.close]
-    return App(settings, engine, EngineDesk(engine, watch), files, told, watch, _closers=closers)
+    return App(settings, serving[0], files, told, watch, _closers=closers)
 
 
 def notices(settings: Settings, contracts: ContractSet | None, operators: ProviderSet) -> Iterator[str]:
@@ -166,6 +175,8 @@ def notices(settings: Settings, contracts: ContractSet | None, operators: Provid
         yield f"ORCHESTRATOR_POLICY__… is not read beside {settings.providers}; write it there, in spec.policies"
     if operators.spec.stores and settings.store:
         yield f"ORCHESTRATOR_STORE is not read: {settings.providers} names its own, in spec.stores"
+    if isinstance(ledger_place(settings), str) and not operators.spec.stores and not settings.store:
+        yield f"the store lies in {settings.folder}, where no other server sees it; name one in ORCHESTRATOR_STORE"
 
 
 def load_documents(settings: Settings) -> tuple[ContractSet | None, ProviderSet]:

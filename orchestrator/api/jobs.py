@@ -12,6 +12,7 @@ from orchestrator.api.admission import CANONICAL_TYPE, EXAMPLE, Admission, refus
 from orchestrator.api.explaining import explain_view
 from orchestrator.api.projections import job_view, offer_views
 from orchestrator.api.projects import JobId, of_job, of_some, rows_of
+from orchestrator.api.seeing import caught_up, seen, tell_seq
 from orchestrator.model.documents.job import PROJECT
 from orchestrator.model.documents.views import ExplainView, FieldError, JobView, OfferView, Page, ProblemView
 from orchestrator.ports.desk import Desk, Refused, Submission
@@ -40,6 +41,7 @@ class Listing(BaseModel):
     state: list[State] = Field(default=[], description="repeatable; all states, if not given")
     limit: int = Field(default=50, ge=1, le=500)
     before: str | None = Field(default=None, description="`next` of the page before", pattern=r"^[0-9A-Z]{26}$")
+    min_seq: int = Field(default=0, ge=0, description="`Orchestrator-Seq` of a wish that must be seen")
 
 
 async def all_events(desk: Desk, job: str) -> list[StoredEvent]:
@@ -82,44 +84,52 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
             raise refused_job([FieldError(field="", reason=str(error))]) from error
         response.status_code = 201 if created else 200
         response.headers["Location"] = f"/v1/jobs/{row.job}"
+        await tell_seq(desk, response)
         return job_view(row)
 
     @routes.post("/{job}/cancel", status_code=202)
-    async def cancel(job: JobId, caller: Caller = submitter) -> JobView:
+    async def cancel(job: JobId, response: Response, caller: Caller = submitter) -> JobView:
         """Ask for the job's end; asking again changes nothing."""
-        return job_view(await desk.cancel(job, caller.name))
+        row = await desk.cancel(job, caller.name)
+        await tell_seq(desk, response)
+        return job_view(row)
 
     @routes.post("/{job}/resume", status_code=202, responses={409: {"model": ProblemView}})
-    async def resume(job: JobId, caller: Caller = submitter) -> JobView:
+    async def resume(job: JobId, response: Response, caller: Caller = submitter) -> JobView:
         """Let a held job go on."""
-        return job_view(await desk.resume(job, caller.name))
+        row = await desk.resume(job, caller.name)
+        await tell_seq(desk, response)
+        return job_view(row)
 
 
 def _reads(routes: APIRouter, desk: Desk) -> None:
     viewer = of_job(desk, Scope.VIEWER)
 
+    after = [caught_up(desk)]
+
     @routes.get("")
     async def jobs(query: Annotated[Listing, Query()], caller: Caller = of_some(Scope.VIEWER)) -> Page[JobView]:
         """Jobs, newest first; of the token's projects."""
+        await seen(desk, query.min_seq)
         limit = query.limit + 1
         rows = await rows_of(caller, query.project, limit, lambda one: desk.jobs(one, query.state, limit, query.before))
         shown = [job_view(row) for row in rows[: query.limit]]
         return Page[JobView](items=shown, next=shown[-1].id if len(rows) > query.limit else None)
 
-    @routes.get("/{job}")
+    @routes.get("/{job}", dependencies=after)
     async def job(job: JobId, _: Caller = viewer) -> JobView:
         """Where a job stands, with what was submitted and what user code last reported."""
         row = await desk.job(job)
         view = job_view(row, await desk.progress(job), await desk.document(row.spec))
         return view.model_copy(update={"ending": await desk.ending(job)})
 
-    @routes.get("/{job}/offers")
+    @routes.get("/{job}/offers", dependencies=after)
     async def offers(job: JobId, _: Caller = viewer) -> Page[OfferView]:
         """Every offer of the job, oldest first: whom, by which right, what was answered."""
         await desk.job(job)
         return Page[OfferView](items=offer_views(await all_events(desk, job)))
 
-    @routes.get("/{job}/explain")
+    @routes.get("/{job}/explain", dependencies=after)
     async def explain(job: JobId, _: Caller = viewer) -> ExplainView:
         """What happened to the job, and why it stands where it stands, in sentences."""
         row = await desk.job(job)

@@ -1,6 +1,7 @@
 """The routes of suppliers who answer by hand: what is open for them, and what they say to it.
 
 Whose they are is in their token, which is bound to one provider: nothing of anybody else's offers is there for them.
+So these routes neither tell nor take the ledger's sequence number (`seeing`): its growth would tell how busy we are.
 """
 
 from __future__ import annotations

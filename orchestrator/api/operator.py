@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from orchestrator.api.access import Caller, Scope, needs
 from orchestrator.api.amending import admit_contracts
 from orchestrator.api.problems import Denied
 from orchestrator.api.projections import provider_view
+from orchestrator.api.seeing import caught_up, tell_seq
 from orchestrator.model.documents.views import CheckView, InForceView, Page, ProblemView, ProviderView
 from orchestrator.ports.desk import Desk
 
@@ -60,7 +61,7 @@ def _figures(routes: APIRouter, desk: Desk, metrics: Metrics) -> None:
         found = await desk.check_providers()
         return Page[CheckView](items=[CheckView(provider=name, missing=list(what)) for name, what in found.items()])
 
-    @routes.get("/v1/contracts", tags=["operator"])
+    @routes.get("/v1/contracts", tags=["operator"], dependencies=[caught_up(desk)])
     async def contracts(_: Caller = needs(Scope.VIEWER)) -> InForceView:
         """Which contract set and provider set decide now."""
         return await _in_force(desk)
@@ -77,13 +78,14 @@ def _amending(routes: APIRouter, desk: Desk) -> None:
         "/v1/contracts", tags=["operator"], responses=said,
         openapi_extra={"requestBody": {"required": True, "content": body}},
     )  # fmt: skip
-    async def apply(request: Request, caller: Caller = needs(Scope.OPERATOR)) -> InForceView:
+    async def apply(request: Request, response: Response, caller: Caller = needs(Scope.OPERATOR)) -> InForceView:
         """Let a ContractSet take effect now, whole; open offers keep the version that they were opened with.
 
         Each contract in it holds from its own term on. The set that is in force changes nothing.
         """
         document = await admit_contracts(desk, await request.body())
         await desk.amend(document, caller.name)
+        await tell_seq(desk, response)
         return await _in_force(desk)
 
 

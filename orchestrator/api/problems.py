@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from orchestrator.model.documents.views import FieldError, ProblemView
 from orchestrator.ports.access import NotThere, NoWayIn
 from orchestrator.ports.desk import Busy, Conflict, DeskError, NoShell, NothingRuns, Refused, UnknownJob, UnknownOffer
+from orchestrator.ports.ledger import LedgerError
 from orchestrator.ports.provider import ProviderError
 
 MEDIA_TYPE = "application/problem+json"
@@ -81,6 +82,12 @@ def of_desk(error: DeskError) -> Denied:
             return Denied(500, "internal", str(error), remedy="see the server's log", fault="server")
 
 
+def of_ledger(error: LedgerError) -> Denied:
+    """The ledger did not answer. Running jobs do not notice; a wish may or may not be kept."""
+    remedy = "send the same request again after Retry-After seconds, under the same Idempotency-Key"
+    return Denied(503, "ledger", str(error), remedy=remedy, fault="operator", headers={"Retry-After": "2"})
+
+
 def no_shell(why: str) -> Denied:
     """There is no way into what runs at this cloud."""
     return Denied(501, "no-shell", why, remedy="`orchestrator logs JOB` and `orchestrator job JOB` work at every cloud")
@@ -127,6 +134,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ProviderError)
     async def provider(_: Request, error: ProviderError) -> Response:
         return of_provider(error).response()
+
+    @app.exception_handler(LedgerError)
+    async def ledger(_: Request, error: LedgerError) -> JSONResponse:
+        return of_ledger(error).response()
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> Response:

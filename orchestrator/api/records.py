@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from orchestrator.api.access import Caller, Scope, needs
 from orchestrator.api.problems import Denied
 from orchestrator.api.projections import moment
 from orchestrator.api.projects import may_meet, may_use, of_some
+from orchestrator.api.seeing import caught_up, tell_seq
 from orchestrator.model.documents import DocumentError
 from orchestrator.model.documents.records import RecordDocument, record_from
 from orchestrator.model.documents.views import FieldError, Page, ProblemView, RecordView
@@ -31,13 +32,15 @@ def router(desk: Desk) -> APIRouter:
     routes = APIRouter(prefix="/v1/records", tags=["records"])
 
     @routes.post("", status_code=201, responses=SAID, openapi_extra={"requestBody": BODY})
-    async def put(request: Request, caller: Caller = of_some(Scope.ATTESTER)) -> RecordView:
+    async def put(request: Request, response: Response, caller: Caller = of_some(Scope.ATTESTER)) -> RecordView:
         """Put a consent, evidence, a waiver, an event, a class or an override on record; decisions know it at once."""
         document = _parsed(await _body(request))
         await _may_attest(desk, caller, document)
-        return record_view(await desk.record(document.record(caller.name)))
+        made = await desk.record(document.record(caller.name))
+        await tell_seq(desk, response)
+        return record_view(made)
 
-    @routes.get("")
+    @routes.get("", dependencies=[caught_up(desk)])
     async def listing(_: Caller = needs(Scope.VIEWER)) -> Page[RecordView]:
         """What is on record and has not expired, newest first."""
         return Page[RecordView](items=[record_view(r) for r in reversed((await desk.in_force()).records)])

@@ -25,6 +25,11 @@ PROBES = 8
 """Parked shapes that one release of capacity wakes: enough to find one that fits, few enough to cost nothing."""
 
 
+def trigger_of(row: JobRow, shape: Shape) -> Trigger:
+    """Why the job is placed: once it ran, it replaces an attempt that was lost."""
+    return Trigger.REPLACE if row.episode > 1 else shape.trigger
+
+
 class Book:
     """The whole picture. Mutable, single-threaded, owned by one engine."""
 
@@ -48,11 +53,11 @@ class Book:
 
     def shape_of(self, row: JobRow) -> ShapeBook:
         """The queue this job belongs to now."""
-        trigger = Trigger.REPLACE if row.episode > 1 else self.known_shapes[row.shape].trigger
+        shape = self.known_shapes[row.shape]
+        trigger = trigger_of(row, shape)
         key = (row.shape, trigger)
         found = self.shapes.get(key)
         if found is None:
-            shape = self.known_shapes[row.shape]
             if trigger is not shape.trigger:
                 shape = replace(shape, trigger=trigger)
             found = self.shapes[key] = ShapeBook(key, shape)

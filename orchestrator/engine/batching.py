@@ -6,15 +6,30 @@ this process is not sent again; one that an earlier process wrote is ignored by 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from msgspec import Struct
+
 from orchestrator.core.counters import count
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow, row_bytes
 from orchestrator.model.placement import terms_bytes
+from orchestrator.ports.inbox import Folded
 from orchestrator.ports.ledger import Batch, IdempotencyKey, LiveRow, Record
 
 KNOWN_MOST = 200_000
 """Digests remembered; beyond it the memory starts anew and the ledger ignores what it has."""
+
+
+class Carried(Struct, frozen=True):
+    """What becomes durable together with a fact, in the same commit."""
+
+    documents: Mapping[str, bytes] = {}
+    """By digest."""
+    key: IdempotencyKey | None = None
+    folded: Folded | None = None
+    """The answer to the wish of the inbox that the fact comes from."""
 
 
 class Batcher:
@@ -26,6 +41,20 @@ class Batcher:
         self.documents: dict[str, bytes] = {}
         """Documents of wishes in the present turn, by digest."""
         self.keys: list[IdempotencyKey] = []
+        self.folded: list[Folded] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to commit although nothing happened."""
+        return bool(self.folded)
+
+    def carry(self, carried: Carried) -> None:
+        """The fact that carries this is in the present turn."""
+        self.documents.update(carried.documents)
+        if carried.key is not None:
+            self.keys.append(carried.key)
+        if carried.folded is not None:
+            self.folded.append(carried.folded)
 
     def batch(self, turn: Turn, presence: int | None) -> Batch:
         """Everything of the turn; forgets the wishes' documents and keys."""
@@ -42,7 +71,7 @@ class Batcher:
         rows = [live_row(turn.book.jobs[job]) for job in sorted(turn.changed) if job in turn.book.jobs]
         if any(job == "" for job, *_ in turn.events):
             rows.append(ledger_live_row(turn.book.ledger))
-        batch = Batch(records, rows, specs, counters, tuple(self.keys), presence)
+        batch = Batch(records, rows, specs, counters, tuple(self.keys), presence, tuple(self.folded))
         self._remember(specs)
         return batch
 
@@ -50,8 +79,7 @@ class Batcher:
         if len(self._known) > KNOWN_MOST:
             self._known.clear()
         self._known.update(specs)
-        self.documents = {}
-        self.keys = []
+        self.documents, self.keys, self.folded = {}, [], []
 
 
 def live_row(row: JobRow) -> LiveRow:

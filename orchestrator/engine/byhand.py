@@ -6,26 +6,54 @@ for an offer of another provider hears what they would hear of one that does not
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from orchestrator.core.facts import AnswerWish
+from orchestrator.core.lifecycle import open_offer
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.lanes import offer_out
+from orchestrator.engine.lanes import offer_out, offer_sent
+from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.ids import is_offer_id, parse_offer_id
+from orchestrator.model.job import JobRow, JobState, OfferRow, job_row
 from orchestrator.model.offer import Answer, OfferOut
+from orchestrator.model.placement import parse_shape
 from orchestrator.ports.desk import Outcome, Refused, UnknownOffer
+
+ROWS = 1000
+"""Rows in one read."""
 
 
 def open_offers(engine: Engine, provider: str) -> list[OfferOut]:
     """Every offer that waits for this provider's word, oldest first, as it left us."""
-    _by_hand(engine, provider)
+    _by_hand(engine.wiring, provider)
     core = engine.core
     rows = [core.book.jobs[job] for job in core.book.providers[provider].asked]
     return sorted((offer_out(core, row) for row in rows), key=lambda offer: offer.ordinal)
 
 
+async def open_in_ledger(wiring: Wiring, provider: str) -> list[OfferOut]:
+    """The same by the ledger alone, where another server leads."""
+    _by_hand(wiring, provider)
+    found = [(row, offer) async for row, offer in _asked(wiring, provider)]
+    documents = await wiring.ledger.specs({digest for row, offer in found for digest in (row.shape, offer.terms)})
+    offers = (offer_sent(row, parse_shape(documents[row.shape]), documents[offer.terms]) for row, offer in found)
+    return sorted(offers, key=lambda offer: offer.ordinal)
+
+
+async def _asked(wiring: Wiring, provider: str) -> AsyncIterator[tuple[JobRow, OfferRow]]:
+    before: str | None = None
+    while page := await wiring.ledger.rows(None, [JobState.OFFERING], ROWS, before):
+        for row in (job_row(stored.body) for stored in page):
+            offer = open_offer(row)
+            if offer is not None and offer.provider == provider:
+                yield row, offer
+        before = page[-1].job
+
+
 async def answer(engine: Engine, provider: str, said: Answer) -> Outcome:
     """Fold an answer in; what became of it. Raises `UnknownOffer`, `Refused`, `Busy`."""
-    _by_hand(engine, provider)
+    _by_hand(engine.wiring, provider)
     job, n = parse_offer_id(said.offer) if is_offer_id(said.offer) else ("", 0)
     opened = [e for e in await _of_offer(engine, job, n) if isinstance(e, ev.OfferOpened)]
     if not opened or opened[0].provider != provider:
@@ -39,8 +67,8 @@ async def answer(engine: Engine, provider: str, said: Answer) -> Outcome:
     return _outcome(said, await _of_offer(engine, job, n))
 
 
-def _by_hand(engine: Engine, provider: str) -> None:
-    if provider not in engine.wiring.by_hand or provider not in engine.core.book.providers:
+def _by_hand(wiring: Wiring, provider: str) -> None:
+    if provider not in wiring.by_hand:
         raise Refused(
             f"{provider} does not answer by hand; the operator writes `answers: by_hand` in the providers file"
         )

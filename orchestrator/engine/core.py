@@ -15,6 +15,7 @@ from orchestrator.core.book import Book
 from orchestrator.core.effects import Effect, effects_of
 from orchestrator.core.facts import Fact, Sighted
 from orchestrator.core.lifecycle import active
+from orchestrator.engine.batching import Carried
 from orchestrator.engine.leading import Leading
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.ids import is_launch_key, launch_key, parse_launch_key
@@ -35,7 +36,7 @@ class Core:
         self._ahead = max(0, last_at - wiring.clock.now_us())
         """The ledger's time never runs back: if the last leader's clock was ahead of ours, we go on from there."""
         self.ledger_id = wiring.ledger.ledger_id
-        self.inbox: deque[tuple[Fact, asyncio.Future[None] | None]] = deque()
+        self.inbox: deque[tuple[Fact, asyncio.Future[None] | None, Carried | None]] = deque()
         self.arrived = asyncio.Event()
         self.pending: set[Effect] = set()
         self.answered_at: dict[str, int] = {}
@@ -64,16 +65,16 @@ class Core:
 
     def tell(self, *facts: Fact) -> None:
         """Put facts into the next turn."""
-        self.inbox.extend((fact, None) for fact in facts)
+        self.inbox.extend((fact, None, None) for fact in facts)
         self.arrived.set()
 
-    async def told(self, facts: Sequence[Fact]) -> None:
-        """Put facts into the next turn and wait until it is committed."""
+    async def told(self, facts: Sequence[Fact], carried: Carried | None = None) -> None:
+        """Put facts into the next turn and wait until it is committed; `carried` with the last of them."""
         if not facts:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.inbox.extend((fact, None) for fact in facts[:-1])
-        self.inbox.append((facts[-1], done))
+        self.inbox.extend((fact, None, None) for fact in facts[:-1])
+        self.inbox.append((facts[-1], done, carried))
         self.arrived.set()
         await done
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from orchestrator.core.effects import Act, Effect, effects_of
-from orchestrator.core.facts import Amended, Billed, Delivery, Due, Fact, Wish
+from orchestrator.core.facts import Amended, Billed, Delivery, Due, Fact
 from orchestrator.core.lifecycle import active
 from orchestrator.core.planner import finish, on_fact
 from orchestrator.core.turn import Turn
-from orchestrator.engine.batching import Batcher
+from orchestrator.engine.batching import Batcher, Carried
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.feed import Feed
 from orchestrator.engine.keeper import Keeper
@@ -29,7 +29,6 @@ from orchestrator.model import event as ev
 from orchestrator.model.ids import launch_key
 from orchestrator.model.job import TERMINAL, JobRow, JobState
 from orchestrator.ports.desk import Busy
-from orchestrator.ports.ledger import IdempotencyKey
 
 TURN_MOST = 2000
 """Facts in one turn: a batch large enough for the disk, small enough that nobody waits long."""
@@ -167,8 +166,10 @@ class Engine:
         waiting: list[asyncio.Future[None]] = []
         nudged: set[str] = set()
         for _ in range(min(len(core.inbox), TURN_MOST)):
-            fact, future = core.inbox.popleft()
+            fact, future, carried = core.inbox.popleft()
             on_fact(turn, fact)
+            if carried is not None:
+                self._batcher.carry(carried)
             if isinstance(fact, Delivery):
                 nudged.add(fact.provider)
             if future is not None:
@@ -189,7 +190,7 @@ class Engine:
 
     async def _commit(self, turn: Turn) -> None:
         due = turn.now - self._presence >= self.wiring.pace.presence
-        if not turn.events:
+        if not turn.events and not self._batcher.waiting:
             if due:
                 self._presence = turn.now
                 await self.wiring.ledger.touch(turn.now)
@@ -290,12 +291,12 @@ class Engine:
 
     # ---- wishes ----
 
-    async def wish(self, fact: Fact) -> None:
+    async def wish(self, fact: Fact, carried: Carried | None = None) -> None:
         """Put a wish into the next turn and wait until it is durable; `Busy` if that cannot be promised."""
         self.check_room()
-        await self.or_failed(asyncio.ensure_future(self.core.told([fact])))
+        await self.or_failed(asyncio.ensure_future(self.core.told([fact], carried)))
 
-    async def amend(self, agreed: Agreed, by: str) -> None:
+    async def amend(self, agreed: Agreed, by: str, carried: Carried | None = None) -> None:
         """Let another contract set take effect; durable when done. Until then no job comes in, so that none is read by
         the labels of one set and decided by another."""
         async with self._amending:
@@ -305,15 +306,8 @@ class Engine:
             core = self.core
             labels = await relabelled(self.wiring, core.book, agreed.contracts)
             fact = Amended(contracts=agreed.contracts, document=agreed.document, by=by, labels=labels)
-            await self.or_failed(asyncio.ensure_future(core.told([fact])))
+            await self.or_failed(asyncio.ensure_future(core.told([fact], carried)))
             self.agreed = agreed
-
-    def take_in(self, wish: Wish, documents: Mapping[str, bytes], key: IdempotencyKey | None) -> asyncio.Future[None]:
-        """Put a new job with its documents and key into the next turn; done when durable."""
-        self._batcher.documents.update(documents)
-        if key is not None:
-            self._batcher.keys.append(key)
-        return asyncio.ensure_future(self.core.told([wish]))
 
     def check_room(self) -> None:
         """`Busy` when no wish can be taken in now."""

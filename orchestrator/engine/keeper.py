@@ -333,7 +333,7 @@ class Keeper:
     # ---- plumbing ----
 
     def _log(self, row: JobRow) -> JobLog:
-        return JobLog(store_of(self._core, row).store, row.project, row.job)
+        return JobLog(store_of(self._core.wiring, row).store, row.project, row.job)
 
     async def _io(self, call: Callable[..., Any], *args: Any) -> Any:
         return await self._core.wiring.io(call, *args)

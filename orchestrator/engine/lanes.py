@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from orchestrator.core.book import trigger_of
 from orchestrator.core.effects import Act, Effect
 from orchestrator.core.facts import Delivery, Fact, Launched
 from orchestrator.core.lifecycle import open_offer
@@ -22,7 +23,7 @@ from orchestrator.engine.orders import order_for
 from orchestrator.model.ids import launch_key, offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import LaunchOrder, LaunchReply, OfferOut, OutcomeUnknown, Undelivered
-from orchestrator.model.placement import terms_bytes
+from orchestrator.model.placement import Shape, terms_bytes
 from orchestrator.ports.provider import Misconfigured, Provider, ProviderError, Throttled
 
 BATCH = 256
@@ -186,12 +187,17 @@ class ProviderLanes:
 
 def offer_out(core: Core, row: JobRow) -> OfferOut:
     """The open offer of a job as it leaves us: the allow-list and nothing more."""
+    assert row.offer is not None, "only open offers are delivered"
+    return offer_sent(row, core.book.known_shapes[row.shape], terms_bytes(core.book.terms[row.offer.terms]))
+
+
+def offer_sent(row: JobRow, shape: Shape, terms: bytes) -> OfferOut:
+    """The same from what the ledger holds: the shape and the terms that the row cites."""
     offer = row.offer
     assert offer is not None, "only open offers are delivered"
-    shape = core.book.shape_of(row).shape
     return OfferOut(
         offer=offer_id(row.job, offer.n), clause=offer.clause or None, contract_version=offer.contract, version=1,
-        workload=shape.job_class, trigger=shape.trigger.value, terms=terms_bytes(core.book.terms[offer.terms]),
+        workload=shape.job_class, trigger=trigger_of(row, shape).value, terms=terms,
         terms_hash=offer.terms, window_us=offer.window, ledger_head=offer.head, ordinal=offer.ordinal,
     )  # fmt: skip
 

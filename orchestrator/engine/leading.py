@@ -16,6 +16,9 @@ from orchestrator.ports.ledger import Deposed, Ledger, LedgerUnavailable
 RETRY_S = 0.2
 """Between two tries of a renewal that the database did not answer."""
 
+ANSWER_S = 10.0
+"""How long the database may take to say whether we lead."""
+
 
 class Leading:
     """One server's lead of one ledger."""
@@ -37,9 +40,11 @@ class Leading:
         return self._tenure.life is not None
 
     async def take(self) -> None:
-        """Lead, or `LedgerLocked` while another server does."""
-        sent_at = self._clock.now_us()
-        self._tenure = Tenure(await self._ledger.next_term(), self._ledger.lease_us, sent_at)
+        """Lead, or `LedgerLocked` while another server does; `TimeoutError` where the database does not say."""
+        sent_at, life = self._clock.now_us(), self._ledger.lease_us
+        async with asyncio.timeout(None if life is None else ANSWER_S):
+            term = await self._ledger.next_term()
+        self._tenure = Tenure(term, life, sent_at)
 
     async def check(self) -> None:
         """Returns when a call may begin: our lease outlives it. `Deposed` once it is over."""

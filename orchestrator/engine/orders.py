@@ -10,7 +10,7 @@ import msgspec
 from orchestrator.core.lifecycle import active
 from orchestrator.core.windows import START_ALLOWANCE, take_over_wait
 from orchestrator.engine.core import Core
-from orchestrator.engine.wiring import LaunchSpec, StoreAccess
+from orchestrator.engine.wiring import LaunchSpec, StoreAccess, Wiring
 from orchestrator.model.ids import launch_key
 from orchestrator.model.job import AttemptRow, JobRow
 from orchestrator.model.offer import LaunchOrder
@@ -20,9 +20,9 @@ FOREVER_MS = 30 * 86_400_000
 """The leak backstop of an attempt that never stops by itself: long, but not for ever."""
 
 
-def store_of(core: Core, row: JobRow) -> StoreAccess:
+def store_of(wiring: Wiring, row: JobRow) -> StoreAccess:
     """The store that holds the job's run log."""
-    stores = core.wiring.stores
+    stores = wiring.stores
     return stores[row.store] if row.store else next(iter(stores.values()))
 
 
@@ -44,7 +44,7 @@ def order_for(core: Core, row: JobRow, document: bytes) -> LaunchOrder:
 def _attempt(core: Core, row: JobRow, attempt: AttemptRow, spec: LaunchSpec) -> AttemptEnv:
     return AttemptEnv(
         job=row.job, project=row.project, epoch=attempt.epoch, provider=attempt.provider, region=attempt.region,
-        store=store_of(core, row).ref,
+        store=store_of(core.wiring, row).ref,
         isolation=Isolation(check_ms=row.check_ms, limit_ms=row.limit_ms, grace_ms=row.grace_ms),
         command=spec.command, package=spec.package, environment=spec.environment, requirements=spec.requirements,
         max_runtime_left_ms=max(row.max_runtime_ms - row.ran_ms, 1), retries_left=spec.retries,

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from orchestrator.ports.inbox import Folded, Inbox
+
 
 class Record(Struct, frozen=True, gc=False):
     """One event to append: canonical body bytes as encoded once by `model.event.encode`."""
@@ -56,6 +58,8 @@ class Batch(Struct, frozen=True):
     keys: Sequence[IdempotencyKey] = ()
     presence: int | None = None
     """The presence row's new time, if the batch should touch it."""
+    folded: Sequence[Folded] = ()
+    """Wishes of the inbox that this batch answers."""
 
 
 class Committed(Struct, frozen=True):
@@ -103,6 +107,8 @@ class Ledger(Protocol):
     ledger_id: str
     lease_us: int | None
     """How long a lead lasts after `next_term` or a `renew` was sent; None: as long as the process."""
+    inbox: Inbox | None
+    """Where wishes come from servers that do not lead; None: there are no such servers."""
 
     async def commit(self, batch: Batch) -> Committed:
         """Append durably. Crash before or during: nothing of it. After: all of it. `Deposed` if another leads."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from msgspec import Struct, field
 
 from orchestrator.core.chain import SALT_SIZE, genesis, hash_body, link
+from orchestrator.ports.inbox import Inbox
 from orchestrator.ports.ledger import (
     Batch,
     Committed,
@@ -71,6 +72,7 @@ class MemoryLedger:
     """One server's hold on a `MemoryDisk`; `LedgerLocked` while another one has it."""
 
     lease_us: int | None = None
+    inbox: Inbox | None = None
 
     def __init__(self, disk: MemoryDisk | None = None, on_commit: Callable[[Committed], None] | None = None) -> None:
         self.disk = disk or MemoryDisk()

@@ -61,7 +61,7 @@ def test_the_server_s_settings_are_settings(name: str, monkeypatch: pytest.Monke
     (server,) = one(objects(template(name)), "Deployment", "gpu-desk" if name == "whole" else "desk-orchestrator")[
         "spec"]["template"]["spec"]["containers"]  # fmt: skip
     for variable in server["env"]:
-        if variable["name"].startswith("ORCHESTRATOR_"):
+        if variable["name"].startswith("ORCHESTRATOR_") and "value" in variable:
             monkeypatch.setenv(variable["name"], variable["value"].replace("$(POD_IP)", "10.1.2.3"))
     settings = load()
     assert settings.host == "0.0.0.0" and settings.port == 7380 and "10.1.2.3" in settings.allowed_hosts
@@ -122,6 +122,20 @@ def test_jobs_run_elsewhere_without_rights_here() -> None:
     assert one(documents, "Deployment")["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 
+def test_with_postgresql_there_are_two_servers_and_a_drain_takes_one_at_a_time() -> None:
+    documents = objects(template("two"))
+    server = one(documents, "Deployment")["spec"]
+    variables = {v["name"]: v for v in server["template"]["spec"]["containers"][0]["env"]}
+    assert server["replicas"] == 2 and server["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    assert variables["ORCHESTRATOR_DATABASE_URL"] == {
+        "name": "ORCHESTRATOR_DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "database", "key": "url"}}
+    }  # fmt: skip
+    budget = one(documents, "PodDisruptionBudget")["spec"]
+    assert (budget["minAvailable"], budget["selector"]) == (1, server["selector"])
+    assert not [d for d in documents if d["kind"] == "PersistentVolumeClaim"]
+    assert not [d for d in objects(template("least")) if d["kind"] == "PodDisruptionBudget"]
+
+
 def test_prometheus_kinds_come_only_where_the_cluster_knows_them() -> None:
     kinds = {d["kind"] for d in objects(helm("template", "x", str(CHART), "-f", str(VALUES / "whole.yaml")).stdout)}
     assert not kinds & {"ServiceMonitor", "PrometheusRule"}
@@ -137,8 +151,9 @@ def test_the_rules_and_the_dashboard_are_those_of_the_repository() -> None:
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    (["database.url=postgresql://db/ledger"], "PostgreSQL is not served by this version"),
-    (["database.existingSecret=db"], "PostgreSQL is not served by this version"),
+    (["database.url=postgresql://db/ledger"], "Put the URL into a Secret"),
+    (["database.existingSecret=db"], "two servers need the same tokens"),
+    (["database.existingSecret=db", "database.url=sqlite:///l.db", "tokens.existingSecret=t"], "Give one of them"),
     (["providers.document="], "the server needs a providers file"),
     (["providers.existingConfigMap=a"], "Give either providers.document"),
     (["contracts.existingSecret=a", "contracts.existingConfigMap=b"], "more than one contract set"),

@@ -14,8 +14,9 @@ from alembic.migration import MigrationContext
 from orchestrator.adapters.ledger.sql import SqlLedger, reading
 from orchestrator.adapters.ledger.sql.database import database
 from orchestrator.adapters.ledger.sql.tables import metadata
-from orchestrator.bootstrap import ledger_place
+from orchestrator.bootstrap import ledger_place, notices, this_machine
 from orchestrator.model.documents import DocumentError
+from orchestrator.ports.inbox import Folded
 from orchestrator.ports.ledger import Batch, Deposed, LedgerError, LedgerLocked, LedgerUnavailable
 from orchestrator.settings import Settings
 from orchestrator.testing.check_ledger import record, row
@@ -122,6 +123,29 @@ async def test_a_number_that_somebody_else_has_taken_ends_the_whole_transaction(
     await ledger.close()
 
 
+async def test_a_wish_is_heard_taken_once_a_term_and_answered_with_the_commit(postgres: Cluster) -> None:
+    url = postgres.new()
+    leader, follower = await leading(url, life_us=30_000_000), await SqlLedger.open(url)
+    there, here = follower.inbox, leader.inbox
+    assert there is not None and here is not None
+    await asyncio.sleep(1)  # both have begun to listen
+    began = time.monotonic()
+    heard = asyncio.ensure_future(here.wait(20))
+    await asyncio.sleep(0)
+    wish = await there.put("cancel", b"{}")
+    await heard
+    assert time.monotonic() - began < 10, "nobody rang"
+    assert await follower.inbox.take() == [], "only the leader takes"
+    assert [(w.id, w.kind, w.body) for w in await here.take()] == [(wish, "cancel", b"{}")]
+    assert (await here.take(), await there.withdraw(wish)) == ([], False)
+    await leader.commit(Batch(records=[record(1)], folded=[Folded(wish, b"yes")]))
+    assert await there.reply(wish, 5) == b"yes"
+    late = await there.put("cancel", b"{}")
+    assert (await there.reply(late, 0), await there.withdraw(late), await here.take()) == (None, True, [])
+    await leader.close()
+    await follower.close()
+
+
 async def test_it_is_durable_whatever_the_database_s_default_is(postgres: Cluster) -> None:
     url = postgres.new()
     name = name_of(url)
@@ -179,3 +203,13 @@ def test_the_setting_that_names_it(tmp_path: Path) -> None:
     assert ledger_place(Settings(home=tmp_path)) == tmp_path / "ledger.db"
     with pytest.raises(DocumentError, match="mysql"):
         ledger_place(Settings(home=tmp_path, database_url="mysql://user@db/ledger"))
+
+
+def test_a_store_that_only_this_server_sees_is_told_of(tmp_path: Path) -> None:
+    def told(**given: str) -> list[str]:
+        settings = Settings(home=tmp_path, **given)
+        return list(notices(settings, None, this_machine(settings)))
+
+    url = "postgresql://user@db/ledger"
+    assert [("where no other server sees it" in said) for said in told(database_url=url)] == [True]
+    assert told(database_url=url, store="s3://runs") == told() == []

@@ -106,10 +106,14 @@ orchestrator.dev
 
 {{/* What a render is refused for, with the remedy; the schema says what single values look like. */}}
 {{- define "orchestrator.check" -}}
-{{- if or .Values.database.url .Values.database.existingSecret }}
-{{- if not (hasPrefix "sqlite:" .Values.database.url) }}
-{{- fail "\n\ndatabase: PostgreSQL is not served by this version; it comes with high availability. Leave database.url and database.existingSecret empty: the ledger is SQLite on the volume (persistence)." }}
+{{- if and .Values.database.url (not (hasPrefix "sqlite:" .Values.database.url)) }}
+{{- fail "\n\ndatabase: a PostgreSQL URL holds a password, and values are no place for one. Put the URL into a Secret and name it in database.existingSecret." }}
 {{- end }}
+{{- if and .Values.database.url .Values.database.existingSecret }}
+{{- fail "\n\ndatabase: url names an SQLite file and existingSecret a PostgreSQL. Give one of them, or none." }}
+{{- end }}
+{{- if and .Values.database.existingSecret (not .Values.tokens.existingSecret) }}
+{{- fail "\n\ndatabase: two servers need the same tokens. Name a Secret with a tokens file in tokens.existingSecret." }}
 {{- end }}
 {{- $given := 0 }}
 {{- range list .Values.providers.document .Values.providers.existingConfigMap }}{{ if . }}{{ $given = add1 $given }}{{ end }}{{ end }}

@@ -12,7 +12,9 @@ from typing import Protocol, TypeAlias
 
 from sqlalchemy import Engine
 
+from orchestrator.adapters.ledger.sql.inbox import Asking
 from orchestrator.adapters.ledger.sql.lead import Lead
+from orchestrator.ports.inbox import Inbox
 
 Place: TypeAlias = Path | str
 """Where a ledger lies: an SQLite file, or `postgresql://user@host/name`."""
@@ -35,6 +37,10 @@ class Database(Protocol):
 
     def lead(self, life_us: int) -> Lead:
         """How this server is the only one that writes."""
+        ...
+
+    def inbox(self, ask: Asking, lead: Lead) -> tuple[Inbox, Callable[[], None]] | None:
+        """Wishes of servers that do not lead, and how to stop listening; None where one server is alone."""
         ...
 
     def sever(self) -> None:

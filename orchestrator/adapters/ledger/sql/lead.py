@@ -87,7 +87,7 @@ class Lease:
         """Holds nothing yet."""
         self.life_us = life_us
         self._holder = os.urandom(8).hex()
-        self._term = 0
+        self.term = 0
 
     def take(self, connection: Connection) -> int:
         """Take a lease that is free, over or ours."""
@@ -98,8 +98,8 @@ class Lease:
                 "that one is gone."
             )
         connection.execute(_END)  # a statement of its own: the one above may have waited, and sees what was before
-        self._term = int(term)
-        return self._term
+        self.term = int(term)
+        return self.term
 
     def settle(self, connection: Connection) -> None:
         """Every append holds the row until it is decided: whoever gets it sees what became of them."""
@@ -107,21 +107,21 @@ class Lease:
 
     def claim(self, connection: Connection, before: int, after: int) -> None:
         """Compare-and-set on the sequence, under our term."""
-        done = connection.exec_driver_sql(_CLAIM, (after, self._term, self._holder, before))
+        done = connection.exec_driver_sql(_CLAIM, (after, self.term, self._holder, before))
         if done.rowcount != 1:
             raise Deposed(
-                f"This server does not lead any more (its term was {self._term or 'none'}), or the ledger no longer "
+                f"This server does not lead any more (its term was {self.term or 'none'}), or the ledger no longer "
                 f"ends at {before}: nothing of the batch was kept. Read the ledger again before anything else."
             )
 
     def renew(self, connection: Connection) -> None:
         """Good also for a lease that is over, as long as nobody took it."""
         if connection.execute(_RENEW, self._mine()).rowcount != 1:
-            raise Deposed(f"Another server leads: the lease of term {self._term} was not renewed in time.")
+            raise Deposed(f"Another server leads: the lease of term {self.term} was not renewed in time.")
 
     def resign(self, connection: Connection) -> None:
         """The lease is over, if it is ours."""
-        connection.execute(_RESIGN, {"term": self._term, "holder": self._holder})
+        connection.execute(_RESIGN, {"term": self.term, "holder": self._holder})
 
     def _mine(self) -> dict[str, object]:
-        return {"life": self.life_us, "term": self._term, "holder": self._holder}
+        return {"life": self.life_us, "term": self.term, "holder": self._holder}

@@ -18,16 +18,29 @@ from sqlalchemy import Connection, Engine, exc
 from orchestrator.adapters.ledger.sql import rows as read
 from orchestrator.adapters.ledger.sql import schema
 from orchestrator.adapters.ledger.sql.database import Database, Place, database
-from orchestrator.adapters.ledger.sql.writer import Writer
-from orchestrator.ports.ledger import Batch, Committed, IdempotencyKey, LedgerError, LiveRow, StoredEvent
+from orchestrator.adapters.ledger.sql.linking import Head
+from orchestrator.adapters.ledger.sql.writer import Writer, read_head
+from orchestrator.ports.inbox import Inbox
+from orchestrator.ports.ledger import (
+    Batch,
+    Committed,
+    IdempotencyKey,
+    LedgerError,
+    LedgerUnavailable,
+    LiveRow,
+    StoredEvent,
+)
 
 T = TypeVar("T")
+A = TypeVar("A")
 _SWITCH_S = 0.0005
 """How long a busy loop keeps Python's lock from the writer. With the usual 5 ms a commit beside a loop whose turns are
 shorter than that was seen to take 2 s; with this one 40 ms."""
 LEASE_US = 5_000_000
 """How long a leader may be silent before another server leads."""
 _RESIGN_S = 1.0
+_READ_S = 60.0
+"""How long PostgreSQL may take to answer a read: the live rows of a million jobs are one."""
 _READERS = 4
 """Threads (and connections) for reading: a page, a restart, a timeline and one to spare."""
 
@@ -50,6 +63,8 @@ class SqlLedger:
         self._writer = Writer(self._writing, self.ledger_id, self._lead)
         self._writer.start()
         self._closed = False
+        self.inbox: Inbox | None = None
+        self._deaf: Callable[[], None] = lambda: None
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
 
     @classmethod
@@ -59,7 +74,11 @@ class SqlLedger:
         `LedgerLocked` while another server holds a file; of a PostgreSQL database there is a leader (`next_term`),
         whose lease lives for `lease_us` after each renewal.
         """
-        return await asyncio.to_thread(cls._open, place, lease_us)
+        ledger = await asyncio.to_thread(cls._open, place, lease_us)
+        made = ledger._database.inbox(ledger._asked, ledger._lead)
+        if made is not None:
+            ledger.inbox, ledger._deaf = made
+        return ledger
 
     @classmethod
     def _open(cls, place: Place, lease_us: int) -> SqlLedger:
@@ -100,15 +119,32 @@ class SqlLedger:
         self._database.sever()
 
     async def _led(self, act: Callable[[Connection], None]) -> None:
-        def there() -> None:
-            """On the renewer's thread."""
-            try:
-                with self._renewing.begin() as connection:
-                    act(connection)
-            except exc.DBAPIError as broken:
-                raise schema.unavailable("asking for the lead", broken) from broken
+        await asyncio.get_running_loop().run_in_executor(self._renewer, self._do, act)
 
-        await asyncio.get_running_loop().run_in_executor(self._renewer, there)
+    async def _asked(self, act: Callable[[Connection], T]) -> T:
+        return await self._patiently(self._do, act)
+
+    def _do(self, act: Callable[[Connection], T]) -> T:
+        """In a transaction of its own, beside the writer's."""
+        try:
+            with self._renewing.begin() as connection:
+                return act(connection)
+        except exc.DBAPIError as broken:
+            raise schema.unavailable("asking for the lead or at the inbox", broken) from broken
+
+    async def _patiently(self, work: Callable[[A], T], argument: A) -> T:
+        """On a reading thread; a database that never answers is let go of."""
+        if self._closed:
+            raise LedgerError("This server has closed its ledger; nothing was read. Open it again first.")
+        there = asyncio.get_running_loop().run_in_executor(self._readers, work, argument)
+        if self.lease_us is None:
+            return await there
+        try:
+            async with asyncio.timeout(_READ_S):
+                return await there
+        except TimeoutError as silent:
+            self._database.sever()
+            raise LedgerUnavailable(f"The database gave no answer within {_READ_S:g} s. Try again.") from silent
 
     async def presence(self) -> int | None:
         """When a controller of this ledger was last present."""
@@ -154,11 +190,18 @@ class SqlLedger:
 
     async def head(self) -> tuple[int, str]:
         """Last sequence number and chain head of what is durable."""
-        return self._writer.head.seq, self._writer.head.chain.hex()
+        head = await self._end_of_it()
+        return head.seq, head.chain.hex()
 
     async def last_at(self) -> int:
         """Time of the last event, 0 in an empty ledger."""
-        return self._writer.head.at
+        return (await self._end_of_it()).at
+
+    async def _end_of_it(self) -> Head:
+        """What we wrote last; where another server may lead, what is in the database."""
+        if self.lease_us is None:
+            return self._writer.head
+        return await self._read(lambda connection: read_head(connection, self.ledger_id))
 
     async def durability(self) -> Mapping[str, str]:
         """What the database itself says of its durability."""
@@ -169,6 +212,7 @@ class SqlLedger:
         if self._closed:
             return
         self._closed = True
+        await asyncio.to_thread(self._deaf)
         await asyncio.to_thread(self._writer.stop)
         await self.resign()
         await asyncio.to_thread(self._end)
@@ -187,9 +231,7 @@ class SqlLedger:
         return self._writer.submit(batch)
 
     async def _read(self, question: Callable[[Connection], T]) -> T:
-        if self._closed:
-            raise LedgerError("This server has closed its ledger; nothing was read. Open it again first.")
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._ask, question)
+        return await self._patiently(self._ask, question)
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
         try:

@@ -38,6 +38,7 @@ class Group(Struct):
     counters: dict[str, int] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
     presence: int | None = None
+    folded: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 def add(group: Group, batch: Batch) -> Committed | LedgerError:
@@ -80,5 +81,6 @@ def _project(group: Group, batch: Batch, last: dict[str, int]) -> None:
     for name, amount in batch.counters.items():
         group.counters[name] = group.counters.get(name, 0) + amount
     group.keys.update(((k.project, k.key), (k.project, k.key, k.body_digest, k.job, k.expires)) for k in batch.keys)
+    group.folded.extend((f.id, f.reply) for f in batch.folded)
     if batch.presence is not None:
         group.presence = batch.presence

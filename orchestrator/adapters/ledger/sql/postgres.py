@@ -14,8 +14,10 @@ from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, create_engine, event, exc, inspect, make_url
 
+from orchestrator.adapters.ledger.sql.inbox import CHANNEL, Asking, SqlInbox
 from orchestrator.adapters.ledger.sql.lead import Lead, Lease
 from orchestrator.adapters.ledger.sql.schema import unavailable
+from orchestrator.ports.inbox import Inbox
 from orchestrator.ports.ledger import LedgerError
 
 _DRIVER = {
@@ -69,6 +71,27 @@ class Postgres:
     def lead(self, life_us: int) -> Lead:
         """Whoever holds the lease leads."""
         return Lease(life_us)
+
+    def inbox(self, ask: Asking, lead: Lead) -> tuple[Inbox, Callable[[], None]]:
+        """Beside the ledger, with a bell."""
+        from orchestrator.adapters.ledger.sql.bell import Bell
+
+        listening = self._engine("AUTOCOMMIT", pool_pre_ping=False)
+        self._settings(listening, ())
+
+        def connect() -> Any:
+            try:
+                made = listening.raw_connection()
+            except exc.DBAPIError as broken:
+                raise broken.orig or broken from broken
+            driver: Any = made.driver_connection
+            made.detach()
+            driver.autocommit = True
+            return driver
+
+        bell = Bell(connect, CHANNEL)
+        bell.start()
+        return SqlInbox(ask, bell, lambda: lead.term if isinstance(lead, Lease) else 0), bell.stop
 
     def sever(self) -> None:
         """Shut the connections' sockets: whoever waits at one is told that it is gone."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from orchestrator.adapters.ledger.sql.inbox import Asking
 from orchestrator.adapters.ledger.sql.lead import Lead, Lock
 from orchestrator.ports.ledger import LedgerError, LedgerLocked, LedgerUnavailable
 
@@ -80,6 +81,9 @@ class Sqlite:
     def lead(self, life_us: int) -> Lead:
         """Whoever holds the file leads, for as long as it lives."""
         return Lock()
+
+    def inbox(self, ask: Asking, lead: Lead) -> None:
+        """There is no other server."""
 
     def sever(self) -> None:
         """A file always answers."""

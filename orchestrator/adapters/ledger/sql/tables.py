@@ -87,3 +87,13 @@ lead = Table(
     Column("expires", BigInteger, nullable=False),
     Column("seq", _Seq, nullable=False),
 )
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", _Seq, primary_key=True),
+    Column("kind", _Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("taken", BigInteger, nullable=False),
+    Column("reply", LargeBinary, nullable=True),
+    Column("at", BigInteger, nullable=False),
+)

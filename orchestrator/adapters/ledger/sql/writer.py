@@ -17,6 +17,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Engine, exc
 
 from orchestrator.adapters.ledger.sql import statements
+from orchestrator.adapters.ledger.sql.inbox import fold
 from orchestrator.adapters.ledger.sql.lead import Lead
 from orchestrator.adapters.ledger.sql.linking import Group, Head, add
 from orchestrator.adapters.ledger.sql.schema import unavailable
@@ -169,6 +170,8 @@ class Writer(threading.Thread):
         statements.put(connection, statements.KEYS, list(group.keys.values()))
         if group.presence is not None:
             statements.put(connection, statements.PRESENCE, [(1, group.presence)])
+        if group.folded:
+            fold(connection, group.folded)
         return group.head
 
 

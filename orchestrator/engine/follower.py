@@ -1,0 +1,195 @@
+"""What may a front ask of a server that does not lead? Every read; and wishes, which another server grants.
+
+Implements `ports.desk.Desk` beside `EngineDesk`. A wish goes into the ledger's inbox and is waited for; one that nobody
+has taken in time is withdrawn, so that the caller knows that nothing was kept. Without an inbox (SQLite) there is no
+other server, and wishes are told to come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.engine import byhand
+from orchestrator.engine.reading import ReadingDesk, on_record
+from orchestrator.engine.storewatch import StoreWatch
+from orchestrator.engine.wiring import Wiring
+from orchestrator.model.job import JobRow, LedgerRow
+from orchestrator.model.offer import Answer, OfferOut
+from orchestrator.model.record import Record
+from orchestrator.ports.access import Access
+from orchestrator.ports.desk import (
+    Busy,
+    Conflict,
+    DeskError,
+    Entered,
+    NoShell,
+    NothingRuns,
+    Outcome,
+    ProviderStatus,
+    Refused,
+    Submission,
+    UnknownJob,
+    UnknownOffer,
+    Visit,
+)
+from orchestrator.ports.ledger import LedgerError, LedgerUnavailable
+from orchestrator.ports.telemetry import Live
+
+PATIENCE_S = 10.0
+"""How long a wish waits for a leader: longer than it takes until another server leads."""
+TAKEN_S = 5.0
+"""How much longer where a leader has taken it."""
+NOBODY = "no server leads at the moment; nothing was kept, send it again"
+ERRORS: dict[str, type[DeskError]] = {
+    kind.__name__: kind for kind in (UnknownJob, UnknownOffer, Conflict, Refused, NothingRuns, NoShell, Busy)
+}
+
+
+class Ask(msgspec.Struct, omit_defaults=True):
+    """The body of a wish in the inbox."""
+
+    job: str = ""
+    by: str = ""
+    submission: Submission | None = None
+    visit: Visit | None = None
+    record: Record | None = None
+    contracts: bytes = b""
+    provider: str = ""
+    answer: Answer | None = None
+    """`provider`'s, to an offer."""
+
+
+class Told(msgspec.Struct, omit_defaults=True):
+    """The answer to it; `error` names one of the desk's."""
+
+    id: str = ""
+    """Of the job or record that the wish made, or found; of the job that an error is about."""
+    created: bool = False
+    provider: str = ""
+    key: str = ""
+    providers: tuple[ProviderStatus, ...] = ()
+    outcome: Outcome | None = None
+    error: str = ""
+    words: str = ""
+
+
+class FollowerDesk(ReadingDesk):
+    """A server beside the one that leads."""
+
+    def __init__(self, wiring: Wiring, stores: StoreWatch | None = None) -> None:
+        """Reads at once; nothing is taken in where the ledger has no inbox."""
+        super().__init__(wiring)
+        self._stores = stores
+
+    async def submit(self, wish: Submission) -> tuple[JobRow, bool]:
+        """Hand a job over; (row, created)."""
+        self._wiring.intake(wish.document)  # what is refused is refused here
+        told = await self._ask("submit", Ask(submission=wish))
+        return await self.job(told.id), told.created
+
+    async def cancel(self, job: str, by: str) -> JobRow:
+        """Hand over that somebody asks for the job's end."""
+        await self.job(job)
+        await self._ask("cancel", Ask(job=job, by=by))
+        return await self.job(job)
+
+    async def resume(self, job: str, by: str) -> JobRow:
+        """Hand over that a held job may go on."""
+        await self._ask("resume", Ask(job=job, by=by))
+        return await self.job(job)
+
+    async def amend(self, document: bytes, by: str) -> LedgerRow:
+        """Hand over that another contract set takes effect."""
+        await self._ask("amend", Ask(contracts=document, by=by))
+        return await self.in_force()
+
+    async def record(self, record: Record) -> Record:
+        """Hand over what goes on record."""
+        told = await self._ask("record", Ask(record=record))
+        return on_record(await self.in_force(), told.id, record.job)
+
+    async def open_offers(self, provider: str) -> Sequence[OfferOut]:
+        """As they lie in the ledger."""
+        return await byhand.open_in_ledger(self._wiring, provider)
+
+    async def answer(self, provider: str, said: Answer) -> Outcome:
+        """Hand over what a provider's people say."""
+        told = await self._ask("answer", Ask(provider=provider, answer=said))
+        assert told.outcome is not None, "an answer that was folded in has an outcome"
+        return told.outcome
+
+    async def enter(self, visit: Visit) -> Entered:
+        """Have it written down who goes in where; the way in is our own."""
+        told = await self._ask("visit", Ask(visit=visit))
+        provider: object = self._wiring.providers.get(told.provider)
+        if not isinstance(provider, Access):
+            raise NoShell(f"this server knows no way into what runs at {told.provider}")
+        return Entered(provider, told.key)
+
+    async def providers(self) -> Sequence[ProviderStatus]:
+        """As the leader sees them."""
+        return (await self._ask("providers", Ask())).providers
+
+    async def ending(self, job: str) -> bool:
+        """Only the leader knows."""
+        return False
+
+    async def ready(self) -> str | None:
+        """None when the ledger answers, and there is an inbox for wishes."""
+        if self._wiring.ledger.inbox is None:
+            return "the ledger is out of reach; it is tried again and again"
+        try:
+            await self._wiring.ledger.presence()
+        except LedgerError as away:
+            return str(away)
+        return None
+
+    def live(self) -> Live:
+        """Of the ledger nothing: the leader tells."""
+        if self._stores is None:
+            return Live()
+        return Live(store_unread=self._stores.unread(), store_limit=self._stores.limits)
+
+    def metrics(self) -> bytes:
+        """Prometheus' text format."""
+        return self._wiring.telemetry.page({}, self.live()).body
+
+    async def _ask(self, kind: str, ask: Ask) -> Told:
+        inbox = self._wiring.ledger.inbox
+        if inbox is None:
+            raise Busy(NOBODY)
+        wish = await inbox.put(kind, msgspec.json.encode(ask))
+        reply = await inbox.reply(wish, PATIENCE_S)
+        if reply is None and await inbox.withdraw(wish):
+            raise Busy(NOBODY)
+        reply = reply or await inbox.reply(wish, TAKEN_S)
+        if reply is None:
+            raise LedgerUnavailable("The server that leads has this wish and did not answer yet.")
+        return _heard(msgspec.json.decode(reply, type=Told))
+
+
+def _heard(told: Told) -> Told:
+    if told.error == Conflict.__name__:
+        raise Conflict(told.words, told.id)
+    if told.error:
+        raise ERRORS.get(told.error, Busy)(told.words)
+    return told
+
+
+def error_of(error: DeskError) -> Told:
+    """What the leader answers where it grants nothing."""
+    name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS), Refused.__name__)
+    return Told(id=error.job if isinstance(error, Conflict) else "", error=name, words=str(error))
+
+
+def encoded(told: Told) -> bytes:
+    """As it lies in the inbox."""
+    return msgspec.json.encode(told)
+
+
+def asked(body: bytes) -> Any:
+    """A wish as the leader reads it."""
+    return msgspec.json.decode(body, type=Ask)

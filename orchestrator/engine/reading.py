@@ -1,0 +1,161 @@
+"""What can a server tell that reads the ledger and the stores, whether it leads or not? Changes nothing.
+
+The half of a desk that `EngineDesk` and `FollowerDesk` share. Output and progress of user code are read from beside the
+run log when somebody looks, and never enter the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from orchestrator.engine.orders import store_of
+from orchestrator.engine.wiring import Wiring
+from orchestrator.model.job import TERMINAL, JobRow, LedgerRow, job_row, ledger_row
+from orchestrator.model.record import Record
+from orchestrator.ports.desk import Progress, Refused, UnknownJob
+from orchestrator.ports.ledger import StoredEvent
+from orchestrator.ports.provider import ProviderError
+from orchestrator.runlog import paths
+from orchestrator.runlog.results import StoreUnavailable
+from orchestrator.runlog.rules import RunLog, resume_point
+from orchestrator.runlog.shipping import read_chunks
+
+LOOK_S = 0.5
+"""Between two looks for more output."""
+CHUNKS = 64
+"""Chunks read at a time."""
+
+
+class ReadingDesk:
+    """Reads of one server."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        """Over a ledger that is open."""
+        self._wiring = wiring
+        self._progress: dict[tuple[str, int], tuple[int, Progress]] = {}
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether who follows may hear more."""
+        return True
+
+    async def _committed(self) -> None:
+        """Until the ledger may have grown."""
+        await asyncio.sleep(LOOK_S)
+
+    async def _log(self, row: JobRow) -> RunLog | None:
+        """The job's run log as far as it is known here."""
+        return None
+
+    async def job(self, job: str) -> JobRow:
+        """Where the job stands, live or over."""
+        stored = await self._wiring.ledger.row(job) if job else None
+        if stored is None:
+            raise UnknownJob(f"there is no job {job!r}")
+        return job_row(stored.body)
+
+    async def jobs(
+        self, project: str | None, states: Sequence[str], limit: int, before: str | None
+    ) -> Sequence[JobRow]:
+        """Newest first."""
+        rows = await self._wiring.ledger.rows(project, states or None, limit, before)
+        return [job_row(row.body) for row in rows if row.job]
+
+    async def in_force(self) -> LedgerRow:
+        """The ledger's own row."""
+        stored = await self._wiring.ledger.row("")
+        return ledger_row(stored.body) if stored is not None else LedgerRow()
+
+    async def head(self) -> int:
+        """Sequence number of the newest event."""
+        return (await self._wiring.ledger.head())[0]
+
+    async def document(self, digest: str) -> bytes | None:
+        """A document cited by an event or row."""
+        return await self._wiring.ledger.spec(digest)
+
+    async def events(self, job: str | None, after: int, follow: bool) -> AsyncIterator[StoredEvent]:
+        """Events of one job (or all) after a sequence number."""
+        while True:
+            over = job is not None and (await self.job(job)).state in TERMINAL
+            async for event in self._wiring.ledger.events(after, job):
+                after = event.seq
+                yield event
+            if not follow or over or not self.goes_on:
+                return
+            await self._committed()
+
+    async def logs(self, job: str, follow: bool) -> AsyncIterator[bytes]:
+        """Output of user code over all attempts, in order."""
+        epoch, last = 1, 0
+        while True:
+            row = await self.job(job)
+            over = row.state in TERMINAL
+            newest = row.attempts[-1].epoch if row.attempts else 0
+            folder = paths.out(row.project, row.job, epoch)
+            data, last = await self._chunks(row, folder, last)
+            if data:
+                yield data
+            elif epoch < newest:
+                epoch, last = epoch + 1, 0
+            elif not follow or over or not self.goes_on:
+                return
+            else:
+                await asyncio.sleep(LOOK_S)
+
+    async def progress(self, job: str) -> Progress | None:
+        """The latest report of the running (or last) attempt."""
+        row = await self.job(job)
+        if not row.attempts:
+            return None
+        epoch = row.attempts[-1].epoch
+        last, known = self._progress.get((job, epoch), (0, Progress(epoch=epoch)))
+        data, last = await self._chunks(row, paths.progress(row.project, job, epoch), last)
+        if data:
+            known = _latest(epoch, data) or known
+            self._progress[(job, epoch)] = (last, known)
+        seen = await self._log(row)
+        saved = resume_point(seen) if seen is not None else None
+        if row.state in TERMINAL:
+            self._progress.pop((job, epoch), None)
+        return replace(known, checkpoint_step=saved.step) if saved else known
+
+    async def _chunks(self, row: JobRow, folder: str, after: int) -> tuple[bytes, int]:
+        store = store_of(self._wiring, row).store
+        try:
+            return await self._wiring.io(read_chunks, store, folder, after, CHUNKS)
+        except StoreUnavailable:
+            return b"", after
+
+    async def check_providers(self) -> dict[str, Sequence[str]]:
+        """Per provider what is missing, with remedies."""
+        found: dict[str, Sequence[str]] = {}
+        for name, provider in self._wiring.providers.items():
+            try:
+                found[name] = await provider.check()
+            except ProviderError as error:
+                found[name] = [str(error)]
+        return found
+
+
+def on_record(own: LedgerRow, record: str, job: str) -> Record:
+    """A record that was just folded in, about a job or (empty) not. Raises `Refused` if the job was over by then."""
+    found = next((one for one in own.records if one.id == record), None)
+    if found is None:
+        raise Refused(f"job {job} is over: a record about it would change nothing")
+    return found
+
+
+def _latest(epoch: int, lines: bytes) -> Progress | None:
+    for line in reversed(lines.splitlines()):
+        with suppress(ValueError):
+            said = json.loads(line)
+            loss = said.get("loss")
+            shown = None if loss is None else f"{loss:.4g}"
+            return Progress(epoch=epoch, step=said.get("step"), loss=shown, at=said.get("at_us"))
+    return None

@@ -1,0 +1,122 @@
+"""Two servers on one database, and what a client and a cloud see of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from orchestrator.adapters.ledger.sql import reading
+from orchestrator.adapters.ledger.sql.database import Place
+from orchestrator.cli.audit import audit
+from orchestrator.simulate.world import job_document, provider_document
+
+ROOT = Path(__file__).parents[2]
+UP_S = 60.0
+
+
+class Replica:
+    """One server process."""
+
+    def __init__(self, home: Path, shared: Path, place: Place, **environment: str) -> None:
+        home.mkdir()
+        self.home = home
+        url = place if isinstance(place, str) else f"sqlite://{place}"
+        given = {
+            **os.environ, "ORCHESTRATOR_HOME": str(home), "ORCHESTRATOR_DATABASE_URL": url,
+            "ORCHESTRATOR_PROVIDERS": str(_providers(shared)), "ORCHESTRATOR_LOG_FORMAT": "json", **environment,
+        }  # fmt: skip
+        self.log = (home / "log").open("w")
+        command = [sys.executable, "-m", "tests.servers.replica"]
+        self.process = subprocess.Popen(command, env=given, cwd=ROOT, stderr=self.log)
+
+    def up(self) -> Replica:
+        """Once it listens."""
+        until(lambda: (self.home / "server.json").exists() or self._died(), UP_S)
+        url = json.loads((self.home / "server.json").read_text())["url"]
+        token = json.loads((self.home / "tokens.json").read_text())["tokens"][0]["token"]
+        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        return self
+
+    def _died(self) -> bool:
+        assert self.process.poll() is None, (self.home / "log").read_text()[-3000:]
+        return False
+
+    def submit(self, key: str, **spec: Any) -> httpx.Response:
+        return self.http.post("/v1/jobs", json=job_document(**spec), headers={"Idempotency-Key": key})
+
+    def try_submit(self, key: str) -> str:
+        """The job's id; empty if it was told to come back, or nobody answered."""
+        try:
+            reply = self.submit(key)
+        except httpx.HTTPError:
+            return ""
+        if reply.status_code == 503:
+            assert "Retry-After" in reply.headers
+            return ""
+        assert reply.status_code in (200, 201), reply.text
+        return str(reply.json()["id"])
+
+    def said(self, words: str) -> bool:
+        return words in (self.home / "log").read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def _providers(shared: Path) -> Path:
+    shared.mkdir(exist_ok=True)
+    document: dict[str, Any] = provider_document(["cloud"])
+    document["spec"]["providers"]["cloud"] |= {"adapter": "journal", "connection": {"folder": str(shared)}}
+    document["spec"]["stores"] = {"main": {"url": (shared / "store").as_uri(), "jurisdiction": "EU"}}
+    path = shared / "providers.yaml"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def until(holds: Callable[[], object], seconds: float) -> float:
+    """Wait until something holds; how long that took."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def calls(shared: Path, verb: str) -> list[dict[str, Any]]:
+    """What the cloud was asked."""
+    lines = (json.loads(line) for line in (shared / "journal").read_bytes().splitlines())
+    return [line for line in lines if line["verb"] == verb]
+
+
+def assert_whole(place: Place, shared: Path, accepted: dict[str, str]) -> None:
+    """Every job that somebody was told of is there once, none was launched twice, and no sentence is violated."""
+    with reading(place) as snapshot:
+        submitted = [event.job for event in snapshot.events() if event.kind == "Submitted"]
+        rows = {row.job: row for row in snapshot.rows() if row.job}
+        report = audit(snapshot)
+    assert not report.findings, report.findings[:5]
+    assert len(submitted) == len(set(submitted)) == len(rows)
+    assert set(accepted.values()) <= set(submitted)
+    made = Counter(key for call in calls(shared, "launch") for key, _ in call["of"])
+    assert all(key.endswith("-e1") for key in made), "a second attempt was launched"

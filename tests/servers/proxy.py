@@ -1,0 +1,86 @@
+"""A way to the database that can be cut: bytes are taken in and go nowhere, as behind a firewall that drops."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+class Proxy:
+    """TCP on loopback to the database's socket."""
+
+    def __init__(self, target: Path) -> None:
+        self.target, self.port = target, 0
+        self._flows = True
+        self._word, self._passes = b"", False
+        self.lost = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def cut(self) -> None:
+        self._flows = False
+
+    def mend(self) -> None:
+        """What was cut stays cut: the connections of before are dead, later ones work."""
+        self._flows = True
+
+    def lose(self, word: bytes) -> None:
+        """The next message of a client that holds this word is lost, and its connection with it."""
+        self._word, self._passes = word, False
+
+    def lose_answer_to(self, word: bytes) -> None:
+        """It arrives, and whatever is answered to it is lost with the connection."""
+        self._word, self._passes = word, True
+
+    async def serve(self, up: threading.Event, over: asyncio.Event) -> None:
+        server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        up.set()
+        await over.wait()
+        server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        away_reader, away_writer = await asyncio.open_unix_connection(str(self.target))
+        for work in (self._pump(reader, away_writer, writer), self._pump(away_reader, writer)):
+            task = asyncio.ensure_future(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter | None = None
+    ) -> None:
+        dead = False
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if client is not None and self._word and self._word in data:
+                    self._word, self.lost = b"", self.lost + 1
+                    client.transport.abort()
+                    if self._passes:
+                        writer.write(data)
+                        await writer.drain()
+                    break
+                dead = dead or not self._flows
+                if not dead:
+                    writer.write(data)
+                    await writer.drain()
+        if not dead:
+            writer.close()
+
+
+@contextmanager
+def proxied(target: Path) -> Iterator[Proxy]:
+    proxy, up = Proxy(target), threading.Event()
+    loop = asyncio.new_event_loop()
+    over = asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(proxy.serve(up, over)), daemon=True)
+    thread.start()
+    up.wait(10)
+    try:
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(10)
