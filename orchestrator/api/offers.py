@@ -6,7 +6,7 @@ So these routes neither tell nor take the ledger's sequence number (`seeing`): i
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Request
 
@@ -18,22 +18,22 @@ from orchestrator.model.offer import Answer
 from orchestrator.ports.desk import Desk
 
 
-class Supplier(str):
-    """Whose people ask: the provider's name. `by` is the token's."""
+class Supplier(NamedTuple):
+    """Whose people ask."""
 
+    provider: str
     by: str
+    """The token's name."""
 
 
 async def supplier(request: Request, _: Any = Depends(bearer)) -> Supplier:
-    """The provider that the token is bound to. Raises Denied."""
+    """The provider that the token is bound to, and its name. Raises Denied."""
     caller = allowed(request.state.caller, [Scope.PROVIDER])
     if caller.provider is None:
         remedy = 'add "provider": NAME to its row of the tokens file'
         detail = f"the token `{caller.name}` is bound to no provider: nobody may answer for all of them"
         raise Denied(403, "forbidden", detail, remedy=remedy, fault="operator")
-    found = Supplier(caller.provider)
-    found.by = caller.name
-    return found
+    return Supplier(caller.provider, caller.name)
 
 
 def router(desk: Desk) -> APIRouter:
@@ -41,18 +41,18 @@ def router(desk: Desk) -> APIRouter:
     routes = APIRouter(prefix="/v1/offers", tags=["offers"])
 
     @routes.get("", responses={409: {"model": ProblemView, "description": "the provider does not answer by hand"}})
-    async def offers(provider: Supplier = Depends(supplier)) -> Page[OpenOfferView]:
+    async def offers(whose: Supplier = Depends(supplier)) -> Page[OpenOfferView]:
         """What waits for your word, oldest first: each offer as it left us."""
-        return Page[OpenOfferView](items=[open_offer_view(one) for one in await desk.open_offers(provider)])
+        return Page[OpenOfferView](items=[open_offer_view(one) for one in await desk.open_offers(whose.provider)])
 
     @routes.post("/{offer}/answer", responses={409: {"model": ProblemView}})
     async def answer(
         said: Said,
         offer: Annotated[str, Path(examples=["01K9Z3M5W2T8Q4N6R7VXYBCD0E-o1"])],
-        provider: Supplier = Depends(supplier),
+        whose: Supplier = Depends(supplier),
     ) -> OutcomeView:
         """Say yes or no, once; durable when answered. Too late is `closed`: kept as evidence, it does nothing."""
-        found = await desk.answer(provider, _answer(said, offer, provider.by))
+        found = await desk.answer(whose.provider, _answer(said, offer, whose.by))
         return OutcomeView(offer=found.offer, outcome=found.what, reason=found.reason)
 
     return routes

@@ -48,7 +48,7 @@ class Journal:
 
     async def place_offers(self, offers: Sequence[OfferOut]) -> Sequence[Receipt | Undelivered]:
         self._write("place_offers", *((o.offer, o.terms_hash) for o in offers))
-        return [Receipt(o.offer, "") for o in offers]
+        return [o.receipt("") for o in offers]
 
     async def launch(self, orders: Sequence[LaunchOrder]) -> Sequence[LaunchReply]:
         self._write("launch", *((o.key, str(o.term)) for o in orders))

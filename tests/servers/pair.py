@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -22,6 +22,8 @@ from orchestrator.simulate.world import job_document, provider_document
 
 ROOT = Path(__file__).parents[2]
 UP_S = 60.0
+PEOPLE = "people"
+"""A provider that answers by hand, where a server is started with PEOPLE=1."""
 
 
 class Replica:
@@ -29,11 +31,12 @@ class Replica:
 
     def __init__(self, home: Path, shared: Path, place: Place, **environment: str) -> None:
         home.mkdir()
-        self.home = home
+        self.home, self.place = home, place
         url = place if isinstance(place, str) else f"sqlite://{place}"
         given = {
             **os.environ, "ORCHESTRATOR_HOME": str(home), "ORCHESTRATOR_DATABASE_URL": url,
-            "ORCHESTRATOR_PROVIDERS": str(_providers(shared)), "ORCHESTRATOR_LOG_FORMAT": "json", **environment,
+            "ORCHESTRATOR_PROVIDERS": str(_providers(shared, "PEOPLE" in environment)),
+            "ORCHESTRATOR_LOG_FORMAT": "json", **environment,
         }  # fmt: skip
         self.log = (home / "log").open("w")
         command = [sys.executable, "-m", "tests.servers.replica"]
@@ -66,6 +69,18 @@ class Replica:
         assert reply.status_code in (200, 201), reply.text
         return str(reply.json()["id"])
 
+    def as_people(self) -> dict[str, str]:
+        """What the people of `PEOPLE` show with their requests."""
+        file, token = self.home / "tokens.json", "p" * 43
+        tokens = json.loads(file.read_text())["tokens"]
+        mine = {"name": "ann", "token": token, "scopes": ["provider"], "provider": PEOPLE}
+        file.write_text(json.dumps({"tokens": [*tokens, mine]}))
+        return {"Authorization": f"Bearer {token}"}
+
+    def leads(self, times: int = 1) -> bool:
+        """Whether it has begun to lead so many times."""
+        return (self.home / "log").read_text().count("this server leads") >= times
+
     def said(self, words: str) -> bool:
         return words in (self.home / "log").read_text()
 
@@ -84,10 +99,19 @@ class Replica:
         self.log.close()
 
 
-def _providers(shared: Path) -> Path:
+class Start(Protocol):
+    """Starts a server; by default one of the test's own database."""
+
+    def __call__(self, place: str = ..., **environment: str) -> Replica: ...
+
+
+def _providers(shared: Path, people: bool) -> Path:
     shared.mkdir(exist_ok=True)
-    document: dict[str, Any] = provider_document(["cloud"])
-    document["spec"]["providers"]["cloud"] |= {"adapter": "journal", "connection": {"folder": str(shared)}}
+    document: dict[str, Any] = provider_document(
+        ["cloud", PEOPLE] if people else ["cloud"], people={"answers": "by_hand"}
+    )
+    for provider in document["spec"]["providers"].values():
+        provider |= {"adapter": "journal", "connection": {"folder": str(shared)}}
     document["spec"]["stores"] = {"main": {"url": (shared / "store").as_uri(), "jurisdiction": "EU"}}
     path = shared / "providers.yaml"
     path.write_text(json.dumps(document))

@@ -31,10 +31,6 @@ def server(tmp_path: Path, place: Path | str) -> Iterator[Replica]:
         replica.end()
 
 
-def leads(replica: Replica, times: int) -> bool:
-    return (replica.home / "log").read_text().count("this server leads") >= times
-
-
 @pytest.mark.postgresql
 async def test_a_commit_whose_answer_was_lost_is_found_and_one_that_was_not_made_is_not(postgres: Cluster) -> None:
     url = postgres.new()
@@ -65,7 +61,7 @@ def test_a_database_that_crashes_and_restarts(tmp_path: Path, postgres: Cluster)
         ]
         os.kill(int(str(pid)), signal.SIGKILL)  # the database ends all others, recovers and starts again
         told = [replica.try_submit(f"crashed-{n}") for n in range(3)]
-        took = until(lambda: leads(replica, 2), 40)
+        took = until(lambda: replica.leads(2), 40)
         print(
             f"the database crashed: {told.count('')} of 3 wishes were told to come back; led again after {took:.1f} s"
         )
@@ -87,7 +83,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert replica.http.get(f"/v1/jobs/{job}").status_code == 200, "what is there can still be read"
         assert replica.process.poll() is None
         resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        took = until(lambda: leads(replica, 2), 30)
+        took = until(lambda: replica.leads(2), 30)
         print(f"there is room again: led again after {took:.1f} s")
         accepted = {"before": job, "full": replica.submit("full").json()["id"]}
     assert not calls(tmp_path / "shared", "stop"), "running jobs are left alone"

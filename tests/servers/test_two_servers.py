@@ -8,33 +8,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.ledger.postgres import Cluster
-from tests.servers.pair import Replica, assert_whole, calls, until
+from tests.servers.pair import Replica, Start, assert_whole, calls, until
 from tests.servers.proxy import proxied
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(120)]
 SOON_S = 10.0
-Start = Callable[..., Replica]
-
-
-@pytest.fixture
-def start(tmp_path: Path, postgres: Cluster) -> Iterator[Start]:
-    """Starts servers of one database; the first leads."""
-    url, made = postgres.new(), list[Replica]()
-
-    def one(place: str = url, **environment: str) -> Replica:
-        made.append(Replica(tmp_path / f"home-{len(made)}", tmp_path / "shared", place, **environment))
-        made[-1].place = url  # type: ignore[attr-defined]
-        return made[-1].up()
-
-    yield one
-    for replica in made:
-        replica.end()
 
 
 def submit_until(replica: Replica, key: str, seconds: float = 60) -> str:
@@ -46,13 +29,9 @@ def submit_until(replica: Replica, key: str, seconds: float = 60) -> str:
     return job
 
 
-def leads(replica: Replica, times: int = 1) -> bool:
-    return (replica.home / "log").read_text().count("this server leads") >= times
-
-
 def test_the_one_that_follows_serves_reads_and_takes_wishes(start: Start, tmp_path: Path) -> None:
     leader, follower = start(), start()
-    assert leads(leader) and not leads(follower)
+    assert leader.leads() and not follower.leads()
     made = follower.submit("one")
     assert made.status_code == 201, made.text
     job, seq = made.json()["id"], made.headers["Orchestrator-Seq"]
@@ -75,12 +54,12 @@ def test_a_leader_that_is_killed(start: Start, tmp_path: Path) -> None:
     leader, follower = start(), start()
     accepted = {key: job for key in map(str, range(20)) if (job := leader.try_submit(key))}
     leader.send(signal.SIGKILL)
-    took = until(lambda: leads(follower), SOON_S)
+    took = until(lambda: follower.leads(), SOON_S)
     accepted |= {key: submit_until(follower, key) for key in map(str, range(15, 30))}
     print(f"killed: the other led after {took:.1f} s")
     until(lambda: sum(len(c["of"]) for c in calls(tmp_path / "shared", "launch")) >= 30, 30)
     assert len(accepted) == 30
-    assert_whole(follower.place, tmp_path / "shared", accepted)  # type: ignore[attr-defined]
+    assert_whole(follower.place, tmp_path / "shared", accepted)
 
 
 @pytest.mark.parametrize("kind", ["OfferOpened", "Intended"])
@@ -90,7 +69,7 @@ def test_a_leader_frozen_between_commit_and_call_does_not_call_when_it_wakes(
     verb = {"OfferOpened": "place_offers", "Intended": "launch"}[kind]
     leader, follower = start(FREEZE=kind), start()
     began, job = time.monotonic(), submit_until(follower, "frozen")
-    took = until(lambda: leads(follower), SOON_S)
+    took = until(lambda: follower.leads(), SOON_S)
     print(f"frozen after {kind}: the other led within {time.monotonic() - began:.1f} s (waited {took:.1f} s)")
     until(lambda: calls(tmp_path / "shared", "launch"), 20)
     leader.send(signal.SIGCONT)
@@ -99,28 +78,28 @@ def test_a_leader_frozen_between_commit_and_call_does_not_call_when_it_wakes(
     assert {call["pid"] for call in calls(tmp_path / "shared", verb)} == {follower.process.pid}
     assert [call["of"][0][0] for call in calls(tmp_path / "shared", "launch")] == [f"{job.lower()}-e1"]
     assert leader.submit("frozen").json()["id"] == job, "the woken one serves again, as a follower"
-    assert_whole(follower.place, tmp_path / "shared", {"frozen": job})  # type: ignore[attr-defined]
+    assert_whole(follower.place, tmp_path / "shared", {"frozen": job})
 
 
 def test_a_leader_cut_off_from_the_database(start: Start, tmp_path: Path, postgres: Cluster) -> None:
     with proxied(postgres.folder / ".s.PGSQL.5432") as proxy:
         follower_url = ""
         seed = start()
-        follower_url = seed.place  # type: ignore[attr-defined]
+        follower_url = seed.place
         seed.end()
         name = follower_url.partition("@/")[2].partition("?")[0]
         leader = start(f"postgresql://postgres@127.0.0.1:{proxy.port}/{name}?sslmode=disable")
         follower = start()
-        assert leads(leader) and not leads(follower)
+        assert leader.leads() and not follower.leads()
         accepted = {key: job for key in map(str, range(5)) if (job := leader.try_submit(key))}
         proxy.cut()
-        took = until(lambda: leads(follower), SOON_S)
+        took = until(lambda: follower.leads(), SOON_S)
         print(f"cut off: the other led after {took:.1f} s")
         accepted |= {key: submit_until(follower, key) for key in map(str, range(5, 10))}
         until(lambda: leader.said("this server does not lead"), 20)
         assert leader.submit("away").status_code == 503
         proxy.mend()
         accepted["back"] = submit_until(leader, "back")
-        assert not leads(leader, 2)
+        assert not leader.leads(2)
     assert len(accepted) == 11
     assert_whole(follower_url, tmp_path / "shared", accepted)
