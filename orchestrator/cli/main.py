@@ -41,6 +41,8 @@ COMMANDS = {
     "contracts": Place("orchestrator.cli.contracts", "app"),
     "record": Place("orchestrator.cli.record", "app"),
     "audit": Place("orchestrator.cli.audit", "app"),
+    "backup": Place("orchestrator.cli.keeping", "backup"),
+    "restore": Place("orchestrator.cli.keeping", "restore"),
     "doctor": Place("orchestrator.cli.doctor", "app"),
     "pack": Place("orchestrator.cli.run", "pack"),
     "controller": Place("orchestrator.cli.controller", "controller"),

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from orchestrator.core.lifecycle import active, fold_job, fold_ledger, open_offer
+from orchestrator.core.ledgerfold import fold_ledger
+from orchestrator.core.lifecycle import active, fold_job, open_offer
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, urgency
 from orchestrator.core.windows import NEVER, deadline, due_at

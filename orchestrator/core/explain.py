@@ -350,6 +350,8 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
         line, f"{e.holder} cannot be reached, while others can", provider=e.holder, tone=Tone.WARN
     ),
     "HolderReachable": lambda s, e, line: _say(line, f"{e.holder} answers again", provider=e.holder, tone=Tone.GOOD),
+    "Restored": lambda s, e, line: _say(line, "the ledger was put back from a backup", tone=Tone.WARN),
+    "LogsRead": lambda s, e, line: _say(line, "every run log was read since", quiet=True),
     "CancelAsked": lambda s, e, line: _say(line, "cancel asked", f"by {e.by}" if e.by else "", tone=Tone.WARN),
     "Cancelled": lambda s, e, line: _say(line, "cancelled", tone=Tone.BAD),
     "Failed": lambda s, e, line: _say(line, f"failed: {why(e.reason)}", tone=Tone.BAD),

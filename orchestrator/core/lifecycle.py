@@ -20,7 +20,6 @@ from orchestrator.model.job import (
     AvoidRow,
     JobRow,
     JobState,
-    LedgerRow,
     OfferRow,
     OfferState,
     RefusalRow,
@@ -65,6 +64,9 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
 """state → event kind → states it may lead to."""
 for _state in (J.QUEUED, J.OFFERING, J.LAUNCHING, J.RUNNING, J.RECOVERING, J.HELD):
     JOB_MOVES[_state]["Reshaped"] = (_state,)  # whatever else is going on
+
+FOR_A_PERSON = frozenset({"run_log_ahead"})
+"""Reasons for which a job is held that no change lifts, only a person."""
 
 EVIDENCE = frozenset({"LateAnswer", "Charged"})
 """Kinds that change no state and may follow a terminal one."""
@@ -117,6 +119,11 @@ def last_epoch(row: JobRow) -> int:
     return row.attempts[-1].epoch if row.attempts else 0
 
 
+def next_epoch(row: JobRow) -> int:
+    """The epoch of the job's next attempt: above every one that the ledger or, after a restore, the run log knows."""
+    return max(last_epoch(row), row.ahead) + 1
+
+
 def fold_job(row: JobRow | None, job: str, project: str, at: int, event: ev.AnyEvent) -> JobRow:
     """The job's row after `event`, which happened at `at` (microseconds UTC). Raises `IllegalMove`."""
     kind = ev.kind_of(event)
@@ -137,43 +144,8 @@ def fold_job(row: JobRow | None, job: str, project: str, at: int, event: ev.AnyE
     return replace(after, applied_at=at)
 
 
-def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
-    """The ledger's own row after an event of the whole ledger."""
-    match event:
-        case ev.Led(term=term):
-            if term <= row.term:
-                raise IllegalMove(f"term {term} after term {row.term}")
-            return replace(row, term=term)
-        case ev.ControllerAbsent(since=since, until=until):
-            return replace(row, absences=(*row.absences, (since, until))[-MAX_ABSENCES:])
-        case ev.ContractInForce(n=n, digest=digest, by=by):
-            before = row.contract_digest if row.contract_file is None else row.contract_file
-            return replace(row, contract=n, contract_digest=digest, contract_file=before if by else None)
-        case ev.ProvidersInForce(n=n, digest=digest):
-            return replace(row, providers=n, providers_digest=digest)
-        case ev.Swept(key=key):
-            return replace(row, swept=(*row.swept, key)[-MAX_SWEPT:])
-        case ev.Recorded(record=record):
-            kept = (r for r in row.records if r.until is None or at < r.until)
-            return replace(row, records=(*kept, replace(record, at=at)))
-        case ev.HolderUnreachable(holder=holder):
-            return replace(row, unreachable=(*_without(row, holder), (holder, at)))
-        case ev.HolderReachable(holder=holder):
-            return replace(row, unreachable=_without(row, holder))
-        case _:
-            raise IllegalMove(f"{ev.kind_of(event)} names no job")
-
-
-def _without(row: LedgerRow, holder: str) -> tuple[tuple[str, int], ...]:
-    return tuple(known for known in row.unreachable if known[0] != holder)
-
-
-MAX_ABSENCES = 256
-"""Windows last hours and absences are at least 15 s long, so older ones can no longer touch an open window."""
 MAX_LATE = 16
 """Only to note a late answer once when a provider's feed starts over, and none that came in time."""
-MAX_SWEPT = 1024
-"""Only to say a key once; forgetting one says it again."""
 
 
 # ---- folds: one small function per kind ------------------------------------------------------------------------------
@@ -265,7 +237,7 @@ def _round_ended(row: JobRow, at: int, e: ev.RoundEnded) -> JobRow:
 
 def _intended(row: JobRow, at: int, e: ev.Intended) -> JobRow:
     offer = _offer(row, "Intended", e.offer)
-    if e.epoch <= last_epoch(row) or e.provider != offer.provider or active(row) is not None:
+    if e.epoch < next_epoch(row) or e.provider != offer.provider or active(row) is not None:
         raise IllegalMove(f"{row.job}: epoch {e.epoch} at {e.provider} does not follow")
     attempt = AttemptRow(
         epoch=e.epoch, offer=e.offer, provider=e.provider, region=e.region, accelerator=e.accelerator,
@@ -377,7 +349,7 @@ def _failed(row: JobRow, at: int, e: ev.Failed) -> JobRow:
 
 
 def _held(row: JobRow, at: int, e: ev.Held) -> JobRow:
-    return replace(row, state=J.HELD, reason=e.reason)
+    return replace(row, state=J.HELD, reason=e.reason, ahead=max(row.ahead, e.ahead))
 
 
 def _resumed(row: JobRow, at: int, e: ev.Resumed) -> JobRow:

@@ -10,7 +10,7 @@ import heapq
 from dataclasses import dataclass
 
 from orchestrator.core.book import Book
-from orchestrator.core.lifecycle import MAX_LATE, last_epoch, open_offer
+from orchestrator.core.lifecycle import MAX_LATE, next_epoch, open_offer
 from orchestrator.core.ranking import covers
 from orchestrator.core.recording import on_covers
 from orchestrator.core.shapebook import GATED_WIDTH, ProviderBook, Queue, ShapeBook, urgency
@@ -249,7 +249,7 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
         turn.released.append((offer.provider, offer_id(row.job, n)))
         return
     _grow(turn.book, row, offer.provider)
-    epoch = last_epoch(row) + 1
+    epoch = next_epoch(row)
     terms = turn.book.terms[offer.terms]
     gates = passed_gates(row, rules, turn.now, offer.contract == turn.book.ledger.contract)
     turn.emit(row.job, ev.Intended(

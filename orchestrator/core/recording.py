@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from orchestrator.core.clauses import selects
 from orchestrator.core.facts import Amended
 from orchestrator.core.known import concerns, with_record, within
-from orchestrator.core.lifecycle import JOB_MOVES, open_offer
+from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, open_offer
 from orchestrator.core.releases import minds_outage
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
@@ -101,7 +101,8 @@ def on_amended(turn: Turn, amended: Amended) -> None:
     for shape in list(book.shapes.values()):
         book.reconsider(shape)
         for job in sorted(shape.held):
-            turn.emit(job, ev.Resumed("change"))
+            if book.jobs[job].reason not in FOR_A_PERSON:
+                turn.emit(job, ev.Resumed("change"))
     on_reachability(turn)
 
 

@@ -14,12 +14,12 @@ import structlog
 from orchestrator.core.book import Book
 from orchestrator.core.effects import Effect, effects_of
 from orchestrator.core.facts import Fact, Sighted
-from orchestrator.core.lifecycle import active
+from orchestrator.core.lifecycle import FOR_A_PERSON, active
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.leading import Leading
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.ids import is_launch_key, launch_key, parse_launch_key
-from orchestrator.model.job import JobRow, job_row
+from orchestrator.model.job import JobRow, JobState, job_row
 from orchestrator.model.offer import Sighting, SightingState
 
 log = structlog.get_logger("orchestrator.engine")
@@ -98,6 +98,11 @@ class Core:
         row = self.book.jobs.get(parse_launch_key(key)[0]) if is_launch_key(key) else None
         attempt = active(row) if row is not None else None
         return row is not None and attempt is not None and attempt.provider != provider and _alive(row) == key
+
+    def held_for_a_person(self, key: str) -> bool:
+        """Whether this is a launch of a job that somebody must look at first: it may be healthy, and is left alone."""
+        row = self.book.jobs.get(parse_launch_key(key)[0]) if is_launch_key(key) else None
+        return row is not None and row.state is JobState.HELD and row.reason in FOR_A_PERSON
 
     async def recall(self, job: str) -> bool:
         """Take a job that is over back into the book: its provider still has something to say, a bill.

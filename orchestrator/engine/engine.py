@@ -23,6 +23,7 @@ from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import ProviderLanes
 from orchestrator.engine.leading import Leading
 from orchestrator.engine.restart import first_turn, in_force, load_book, relabelled
+from orchestrator.engine.restored import after_restore, read_all
 from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
@@ -74,6 +75,7 @@ class Engine:
         self.counters.update(await wiring.ledger.counters())
         self.agreed = await in_force(wiring)
         book = await load_book(wiring, self.agreed.contracts, self.counters)
+        ends = await read_all(wiring, book.jobs.values()) if book.ledger.restored is not None else None
         self.core = core = Core(wiring, book, leading, await wiring.ledger.last_at())
         self._lanes = {n: ProviderLanes(core, p) for n, p in wiring.providers.items()}
         self._feeds = {n: Feed(core, p) for n, p in wiring.providers.items()}
@@ -82,6 +84,8 @@ class Engine:
         turn = Turn(book, core.now)
         labels = await relabelled(wiring, book, self.agreed.contracts)
         first_turn(turn, wiring, self.agreed, term=core.term, presence=presence, labels=labels)
+        if ends is not None:
+            after_restore(turn, ends)
         finish(turn)
         await self._commit(turn)
         for row in list(book.jobs.values()):

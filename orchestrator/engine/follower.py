@@ -140,7 +140,7 @@ class FollowerDesk(ReadingDesk):
     async def ready(self) -> str | None:
         """None when the ledger answers, and there is an inbox for wishes."""
         if self._wiring.ledger.inbox is None:
-            return "the ledger is out of reach; it is tried again and again"
+            return "this server does not lead; its log says why, and it is tried again and again"
         try:
             await self._wiring.ledger.presence()
         except LedgerError as away:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from orchestrator.core.book import Book
 from orchestrator.core.counters import offered
 from orchestrator.core.failover import on_provider_down
-from orchestrator.core.lifecycle import JOB_MOVES, active, open_offer
+from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, active, open_offer
 from orchestrator.core.recording import Labels, relabel
 from orchestrator.core.turn import Turn
 from orchestrator.engine.wiring import Agreed, Wiring
@@ -177,7 +177,7 @@ def first_turn(
     for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):
         _let_go(turn, name)
     if changed:
-        for row in [r for r in turn.book.jobs.values() if r.state is JobState.HELD]:
+        for row in [r for r in turn.book.jobs.values() if r.state is JobState.HELD and r.reason not in FOR_A_PERSON]:
             turn.emit(row.job, ev.Resumed("change"))
 
 

@@ -60,7 +60,8 @@ class Sweeper:
         owned = core.owned(name)
         mine = [s for s in listing.sightings if s.key in owned and s.ledger == core.ledger_id]
         core.tell(*core.sighted(name, mine))
-        found = [s for s in strays(listing.sightings, core.ledger_id, owned) if not self._anothers(s.key)]
+        odd = strays(listing.sightings, core.ledger_id, owned)
+        found = [s for s in odd if not core.held_for_a_person(s.key) and not self._anothers(s.key)]
         core.tell(*(Stray(name, s.key, s.gpus) for s in found if s.key not in self._lanes.acknowledged))
         unasked = self._keeper.endings_at(name).keys() - self._lanes.acknowledged  # by an earlier server, if at all
         leaving = stopping(listing.sightings, core.ledger_id, owned)

@@ -82,6 +82,14 @@ class HolderReachable(Event, frozen=True, tag="HolderReachable"):
     holder: str
 
 
+class Restored(Event, frozen=True, tag="Restored"):
+    """The ledger was put back from a backup that ends right before this. What happened after that is not in it."""
+
+
+class LogsRead(Event, frozen=True, tag="LogsRead"):
+    """Since the ledger was put back every live job's run log was read: from here on things are done again."""
+
+
 # ---- of one job ----------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +353,7 @@ class Held(Event, frozen=True, tag="Held"):
 
     reason: str
     skipped: tuple[Skip, ...] = ()
+    ahead: int = 0  # run_log_ahead: the highest epoch in its run log; the next attempt's is above it
 
 
 class Resumed(Event, frozen=True, tag="Resumed"):
@@ -361,10 +370,10 @@ class Reshaped(Event, frozen=True, tag="Reshaped"):
 
 AnyEvent: TypeAlias = (
     Led | ControllerAbsent | ContractInForce | ProvidersInForce | Swept | Recorded | HolderUnreachable
-    | HolderReachable
-    | Submitted | OfferOpened | OfferDelivered | DeliveryFailed | OfferAnswered | LateAnswer | OfferLapsed
-    | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed | WentUnknown | SeenAgain | Started | Fencing | Fenced
-    | Ended | Charged | Accessed | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped
+    | HolderReachable | Restored | LogsRead | Submitted | OfferOpened | OfferDelivered | DeliveryFailed
+    | OfferAnswered | LateAnswer | OfferLapsed | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed
+    | WentUnknown | SeenAgain | Started | Fencing | Fenced | Ended | Charged | Accessed | CancelAsked | Cancelled
+    | Failed | Held | Resumed | Reshaped
 )  # fmt: skip
 
 _TAGS: dict[type, str] = {k: str(k.__struct_config__.tag) for k in get_args(AnyEvent)}
@@ -388,5 +397,4 @@ def encode(event: AnyEvent) -> bytes:
 
 def decode(body: bytes) -> AnyEvent:
     """The event behind body bytes; `msgspec.ValidationError` for anything this version does not know."""
-    event: AnyEvent = _decoder.decode(body)
-    return event
+    return _decoder.decode(body)

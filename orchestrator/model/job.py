@@ -171,6 +171,8 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Highest epoch for which a fence was intended."""
     fenced: int = 0
     """Highest epoch whose fence stands in the run log."""
+    ahead: int = 0
+    """Highest epoch in its run log when a ledger that was put back knew less; 0: it never did."""
     started: int = 0
     """Attempts with a start."""
     ran_ms: int = 0
@@ -203,6 +205,8 @@ class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False)
     """What is on record and has not expired, in order."""
     unreachable: tuple[tuple[str, int], ...] = ()
     """(holder, since) of watched holders that do not answer."""
+    restored: int | None = None
+    """When the ledger was put back from a backup, until every live job's run log was read; None: nothing to do."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.intake import agreed, intake, launch_spec
+from orchestrator.engine.restored import mark
 from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, inline
 from orchestrator.model import event as ev
 from orchestrator.model.documents.base import canonical_bytes, load_canonical
@@ -181,6 +182,12 @@ class World:
         finally:
             await engine.stop()
             await wiring.ledger.close()
+
+    async def put_back(self, taken: MemoryDisk) -> None:
+        """The next server's life begins from a backup (`MemoryDisk.backup`); everything else stays where it is."""
+        self.disk, ledger = taken, MemoryLedger(taken)
+        await mark(ledger, self.clock.now_us())
+        await ledger.close()
 
     def events(self, job: str | None = None) -> list[ev.AnyEvent]:
         """What happened, as the ledger holds it."""

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
-from orchestrator.core.lifecycle import active, fold_job, fold_ledger, may_enter
+from orchestrator.core.ledgerfold import fold_ledger
+from orchestrator.core.lifecycle import active, fold_job, may_enter
 from orchestrator.model import event as kinds
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow

@@ -10,8 +10,10 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orchestrator.core.chain import SALT_SIZE, genesis, hash_body, link
 from orchestrator.ports.inbox import Inbox
@@ -42,6 +44,11 @@ class MemoryDisk(Struct, kw_only=True, eq=False):
     full: bool = False
     """True: every write fails as on a full disk, until it is False again."""
     holder: MemoryLedger | None = None
+
+    def backup(self) -> MemoryDisk:
+        """A disk with the ledger as it is now."""
+        named = {name: getattr(self, name) for name in ("events", "rows", "specs", "counters", "keys")}
+        return replace(self, holder=None, **{name: copy(value) for name, value in named.items()})
 
 
 class MemorySnapshot:

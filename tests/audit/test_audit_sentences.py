@@ -22,7 +22,7 @@ def violated(export: Export) -> set[int]:
     return {v.number for v in verify(export, DOCUMENTS).verdicts if v.violations}
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("story", [*STORIES, told.behind], ids=lambda story: story.__name__)
 def test_an_honest_ledger_has_no_violations(story: Callable[..., object]) -> None:
     assert verify(export_of(story), DOCUMENTS).findings == ()
 
@@ -66,6 +66,7 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (6, "a yes to a lapsed offer", lambda: again(edited(export_of(told.priced), "OfferAnswered", accepted=True),
                                                  "OfferAnswered")),
     (7, "an epoch once more", lambda: edited(export_of(told.lost), "Intended", 1, epoch=1)),
+    (7, "an epoch that its run log held", lambda: edited(export_of(told.behind), "Intended", 1, epoch=2)),
     (8, "two attempts at once", lambda: without(export_of(told.lost), "Ended")),
     (9, "neither cleared nor waited", lambda: edited(export_of(told.lost), "Started", 1, waited_ms=9, cleared=False)),
     (12, "a launch that nobody meant", lambda: without(export_of(told.priced), "Intended")),

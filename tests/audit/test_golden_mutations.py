@@ -94,6 +94,9 @@ async def every_kind(world: World) -> None:
         await until_over(server, await submitted(server, **{"class": "research", "maxRuntime": "4h"}))  # ended
         await asyncio.sleep(60)
         await submitted(server)  # and one is alive at the end
+    await world.put_back(world.disk.backup())
+    async with world.server():  # restored, and the logs read
+        await asyncio.sleep(1)
 
 
 async def submitted(server: Server, **spec: object) -> str:

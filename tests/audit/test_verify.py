@@ -103,6 +103,12 @@ def test_an_honest_ledger_holds_with_the_receipts_of_everybody(story: Callable[.
         assert v.findings == [] and v.unchecked.total() == 0
 
 
+def test_what_a_restored_ledger_lost_is_told_by_the_receipts_of_who_was_asked() -> None:
+    v = verified(exported(told.behind), receipts(told.behind, "oracle"))
+    assert found(v) == {"receipts"}
+    assert any("was left out" in words or "another" in words for _, _, words in v.findings)
+
+
 def test_every_check_has_something_to_check() -> None:
     checked = {c for s in STORIES for c, n in verified(exported(s), receipts(s, asked(s))).checked.items() if n}
     assert checked == set(CHECKS)

@@ -183,8 +183,36 @@ async def amended() -> World:
     return world
 
 
+async def restored() -> World:
+    """The ledger is put back while a job runs, and nothing is lost."""
+    world = World({"oracle": YES})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(4)
+    await world.put_back(world.disk.backup())
+    async with world.server() as server:
+        await until_over(server, row.job)
+    return world
+
+
+async def behind() -> World:
+    """Lost and run elsewhere; then the ledger is put back from before, and somebody lets the job go on."""
+    dies = Script(scenes=[do.Kills(when=do.At(12))])
+    world = World({"coreweave": dies, "oracle": YES}, work=Work(steps=300))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(4)
+        taken = world.disk.backup()
+        await asyncio.sleep(60)
+    await world.put_back(taken)
+    async with world.server() as server:
+        await server.desk.resume(row.job, "ann")
+        await until_over(server, row.job)
+    return world
+
+
 STORIES = (
-    amended,
+    amended, restored,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.cli.audit import audit
-from orchestrator.core.lifecycle import fold_job, fold_ledger
+from orchestrator.core.ledgerfold import fold_ledger
+from orchestrator.core.lifecycle import fold_job
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, LedgerRow, row_bytes
 from orchestrator.simulate.world import World

@@ -55,11 +55,15 @@ def terminal_states_absorb(life: Life, history: History, judge: Judge) -> None:
 
 @of_job(7, "Epochs of a job strictly increase.")
 def epochs_increase(life: Life, history: History, judge: Judge) -> None:
-    """Each attempt's epoch is above every earlier one."""
+    """Each attempt's epoch is above every earlier one, and above what its run log held after a restore."""
     highest = 0
-    for seen, intended in life.of(ev.Intended):
-        judge(intended.epoch > highest, life.job, seen.seq, f"epoch {intended.epoch} after epoch {highest}")
-        highest = max(highest, intended.epoch)
+    for seen in life.seen:
+        if isinstance(seen.event, ev.Held):
+            highest = max(highest, seen.event.ahead)
+        elif isinstance(seen.event, ev.Intended):
+            epoch = seen.event.epoch
+            judge(epoch > highest, life.job, seen.seq, f"epoch {epoch} after epoch {highest}")
+            highest = max(highest, epoch)
 
 
 @of_job(8, "At most one active attempt per job.")

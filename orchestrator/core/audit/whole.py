@@ -12,7 +12,8 @@ from orchestrator.core.audit.export import EventLine, RowLine
 from orchestrator.core.audit.history import History, Life
 from orchestrator.core.audit.registry import Judge, of_ledger
 from orchestrator.core.chain import genesis, hash_body, link
-from orchestrator.core.lifecycle import IllegalMove, active, fold_job, fold_ledger, open_offer
+from orchestrator.core.ledgerfold import fold_ledger
+from orchestrator.core.lifecycle import IllegalMove, active, fold_job, open_offer
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row, row_bytes
 
 

@@ -1,0 +1,64 @@
+"""What follows for a job whose run log holds what a ledger that was put back does not know?
+
+Called by the engine in its first turn after a restore, before anything is done. Such a job is held until a person has
+looked at it: what is missing from the ledger (who was asked, where it ran, what it cost) is in no log, and should the
+ledger be a copy whose original still leads, nothing was done. Its next attempt gets an epoch above all in the log.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from orchestrator.core import failover
+from orchestrator.core.facts import DoneSeen
+from orchestrator.core.lifecycle import active, last_epoch, open_offer
+from orchestrator.core.turn import Turn
+from orchestrator.model import event as ev
+from orchestrator.model.job import JobRow, JobState
+
+AHEAD = "run_log_ahead"
+
+
+class LogEnd(Struct, frozen=True):
+    """What a run log says of a job, as far as it matters here."""
+
+    epoch: int
+    """The highest one that any entry names."""
+    fence: int
+    ran_ms: int = 0
+    """User-code time of the attempt that the ledger believes in."""
+    done: tuple[int, int] | None = None
+    """(exit, ran_ms) of a job that is complete."""
+
+
+def is_ahead(row: JobRow, log: LogEnd) -> bool:
+    """Whether the log knows of an attempt, or a fence, that was meant after the ledger ends."""
+    return log.epoch > max(last_epoch(row), row.fence, row.ahead)
+
+
+def hold(turn: Turn, row: JobRow, log: LogEnd) -> None:
+    """Nothing more is done for it before somebody looks, except that what is complete is, and a cancel goes on."""
+    attempt = active(row)
+    if attempt is not None and log.done is not None:
+        failover.on_done(turn, row, DoneSeen(row.job, attempt.epoch, *log.done))
+    elif row.state is not JobState.STOPPING:
+        _let_go(turn, row, log)
+        turn.emit(row.job, ev.Held(AHEAD, ahead=log.epoch))
+    elif log.done is not None:
+        turn.emit(row.job, ev.Cancelled())
+    else:
+        turn.emit(row.job, ev.Fencing(log.epoch + 1, AHEAD))
+
+
+def _let_go(turn: Turn, row: JobRow, log: LogEnd) -> None:
+    """Nothing of it is under way any more: what the log shows to be over is over."""
+    offer, attempt = open_offer(row), active(row)
+    if row.state is JobState.HELD:
+        row = turn.emit(row.job, ev.Resumed("restore"))
+    if offer is not None:  # was answered long ago: its provider need not hear of it
+        row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, AHEAD))
+    if attempt is not None or row.state is JobState.RECOVERING:
+        turn.emit(row.job, ev.Fencing(log.fence, AHEAD))
+        turn.emit(row.job, ev.Fenced(log.fence))
+    if attempt is not None:
+        turn.emit(row.job, ev.Ended(epoch=attempt.epoch, how="fenced", why=AHEAD, ran_ms=log.ran_ms))

@@ -1,0 +1,129 @@
+"""A ledger in a file: whole, checked, and put back where there is none, whatever database it comes from or goes to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.ledger.sql.copying import backup, opened, restore
+from orchestrator.adapters.ledger.sql.database import Place
+from orchestrator.ports.ledger import Batch, IdempotencyKey, LedgerError, LedgerLocked
+from orchestrator.testing.check_ledger import record, row
+from tests.ledger.postgres import Cluster, leading
+from tests.ledger.test_ledger_restart import seen
+
+KEY = IdempotencyKey("default", "k", "d", "J1", 2**50)
+LIFE_US = 30_000_000
+
+
+async def filled(place: Place) -> None:
+    ledger = await leading(place, LIFE_US)
+    for n in range(1, 4):
+        await ledger.commit(Batch(records=[record(n)] * 700, rows=[row("J1"), row("")], counters={"c": n}, keys=[KEY]))
+    await ledger.commit(Batch(records=(), specs={"d": b"x"}, presence=7))
+    await ledger.close()
+
+
+async def carried(here: Place, file: Path, there: Place) -> None:
+    """From one place to another, the same in all that a ledger is."""
+    assert backup(here, file) == 2100
+    with opened(file) as copied:
+        restore(copied, there)
+    before, after = [await leading(place, LIFE_US) for place in (here, there)]
+    assert await seen(before) == await seen(after)
+    assert (before.ledger_id, await before.head()) == (after.ledger_id, await after.head())
+    assert await after.find_key("default", "k") == KEY
+    assert await after.spec("d") == b"x"
+    assert (await after.commit(Batch(records=[record(9)]))).first_seq == 2101
+    assert await after.next_term() > 2, "terms go on from where they were"
+    for ledger in (before, after):
+        await ledger.close()
+
+
+async def test_there_and_back(new_place: Callable[[], Place], tmp_path: Path) -> None:
+    here = new_place()
+    await filled(here)
+    await carried(here, tmp_path / "kept", new_place())
+
+
+@pytest.mark.postgresql
+async def test_from_one_database_to_the_other_and_back(postgres: Cluster, tmp_path: Path) -> None:
+    here, there = tmp_path / "here.db", postgres.new()
+    await filled(here)
+    await carried(here, tmp_path / "one", there)
+    assert backup(there, tmp_path / "two") == 2101, "what was appended since, too"
+    with opened(tmp_path / "two") as copied:
+        restore(copied, tmp_path / "back.db")
+    back = await leading(tmp_path / "back.db")
+    assert (await back.head())[0] == 2101
+    await back.close()
+
+
+async def test_it_is_one_moment_of_a_server_that_runs_on(new_place: Callable[[], Place], tmp_path: Path) -> None:
+    ledger = await leading(place := new_place(), LIFE_US)
+    await ledger.commit(Batch(records=[record(1)], rows=[row("J1")]))
+    assert backup(place, tmp_path / "kept") == 1
+    await ledger.commit(Batch(records=[record(2)], rows=[row("J1")]))
+    await ledger.close()
+    with opened(tmp_path / "kept"):
+        pass
+
+
+async def test_nothing_is_overwritten(new_place: Callable[[], Place], tmp_path: Path) -> None:
+    here = new_place()
+    await filled(here)
+    backup(here, tmp_path / "kept")
+    before = (tmp_path / "kept").read_bytes()
+    with pytest.raises(LedgerError, match="There is a file"):
+        backup(here, tmp_path / "kept")
+    with opened(tmp_path / "kept") as copied, pytest.raises(LedgerError, match="There is a ledger"):
+        restore(copied, here)
+    assert (tmp_path / "kept").read_bytes() == before
+    ledger = await leading(here, LIFE_US)
+    assert (await ledger.head())[0] == 2100
+    await ledger.close()
+
+
+async def test_not_under_a_server_that_runs(tmp_path: Path) -> None:
+    await filled(tmp_path / "here.db")
+    backup(tmp_path / "here.db", tmp_path / "kept")
+    running = await leading(tmp_path / "there.db")
+    with opened(tmp_path / "kept") as copied, pytest.raises(LedgerLocked):
+        restore(copied, tmp_path / "there.db")
+    await running.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE bodies SET bytes = x'00' WHERE seq = 5",
+        "UPDATE events SET at = at + 1 WHERE seq = 5",
+        "DELETE FROM events WHERE seq = 5",
+        "UPDATE meta SET value = '00112233445566778899aabbccddeeff' WHERE name = 'ledger_id'",
+    ],
+)
+async def test_a_damaged_backup_is_refused(tmp_path: Path, damage: str) -> None:
+    await filled(tmp_path / "here.db")
+    backup(tmp_path / "here.db", tmp_path / "kept")
+    with closing(sqlite3.connect(tmp_path / "kept")) as connection:
+        connection.execute(damage)
+        connection.commit()
+    with pytest.raises(LedgerError, match="chain breaks at event"), opened(tmp_path / "kept"):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
+def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "kept").write_bytes(content)
+    with pytest.raises(LedgerError), opened(tmp_path / "kept"):
+        pass
+
+
+def test_there_must_be_a_ledger(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="There is no ledger"):
+        backup(tmp_path / "none.db", tmp_path / "kept")
+    assert list(tmp_path.iterdir()) == []

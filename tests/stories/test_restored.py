@@ -1,0 +1,196 @@
+"""A ledger that was put back from an old backup: what the run logs know better, and who looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestrator.engine.restored import LogsUnread
+from orchestrator.engine.serving import Serving
+from orchestrator.model.job import JobRow, JobState
+from orchestrator.ports.desk import Busy, Refused
+from orchestrator.runlog.results import StoreUnavailable
+from orchestrator.simulate.world import Server, World, first_right, submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.ledgers import MemoryDisk
+from orchestrator.testing.scripts import Script
+from tests.stories.words import attempts, kinds
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+MOVED_S = 60
+"""By then a job that is lost at 12 s runs elsewhere."""
+
+
+def asked(world: World) -> int:
+    """How many calls that change anything the providers have had."""
+    changing = ("place_offers", "launch", "stop", "withdraw")
+    return sum(p.calls.get(verb, 0) for p in world.providers.values() for verb in changing)
+
+
+async def moved(world: World, wait_s: float = MOVED_S) -> tuple[str, MemoryDisk]:
+    """A job whose first attempt was lost after the backup and whose second one runs."""
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(6)
+        taken = world.disk.backup()
+        await asyncio.sleep(wait_s)
+        assert len((await server.desk.job(row.job)).attempts) == 2
+    return row.job, taken
+
+
+def two_clouds() -> dict[str, Script]:
+    return {"azure": Script(scenes=[do.Kills(when=do.At(12))]), "oracle": Script()}
+
+
+class Away:
+    """The server's own way to the store, which is out of reach until it is `here`."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.here = store, False
+
+    def __getattr__(self, name: str) -> Any:
+        if not self.here:
+            raise StoreUnavailable("the store is away")
+        return getattr(self._store, name)
+
+
+async def held(server: Server | Serving, job: str) -> JobRow:
+    row = await (server.desk if isinstance(server, Server) else server).job(job)
+    assert (row.state, row.reason) == (JobState.HELD, "run_log_ahead")
+    return row
+
+
+async def test_a_job_that_moved_on_is_held_and_goes_on_above_all_epochs_of_its_log(a_world) -> None:
+    world = a_world(two_clouds(), work=Work(steps=300))
+    job, taken = await moved(world)
+    await world.put_back(taken)
+    before = asked(world)
+    async with world.server() as server:
+        assert (await held(server, job)).ahead == 2
+        await asyncio.sleep(120)
+        await held(server, job)
+        assert [r.to_s for r in world.site.runs if r.epoch == 2] == [None], "what runs is left alone"
+        await server.desk.resume(job, "ann")
+        row = await until_over(server, job)
+    assert [a.epoch for a in row.attempts] == [1, 3]
+    assert row.state is JobState.SUCCEEDED and "LogsRead" in {e.kind for e in world.disk.events}
+    assert asked(world) > before
+
+
+async def test_a_job_that_was_done_meanwhile_is_not_run_again(a_world) -> None:
+    world = a_world({"azure": Script()}, work=Work(steps=20))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        taken = world.disk.backup()
+        assert not row.attempts
+        await until_over(server, row.job)
+    runs = len(world.site.runs)
+    await world.put_back(taken)
+    async with world.server() as server:
+        await held(server, row.job)
+        await server.desk.resume(row.job, "ann")
+        over = await until_over(server, row.job)
+    assert (over.state, len(world.site.runs)) == (JobState.SUCCEEDED, runs)
+    assert "Started" not in kinds(world, row.job)
+
+
+async def test_a_job_that_was_done_elsewhere_while_the_ledger_believes_in_an_attempt_is_done(a_world) -> None:
+    world = a_world(two_clouds(), work=Work(steps=30))
+    job, taken = await moved(world, wait_s=2400)
+    await world.put_back(taken)
+    async with world.server() as server:
+        assert (await server.desk.job(job)).state is JobState.SUCCEEDED
+        await asyncio.sleep(60)
+
+
+async def test_a_job_whose_log_is_not_ahead_runs_on_undisturbed(a_world) -> None:
+    world = a_world({"azure": Script(), "oracle": Script()}, work=Work(steps=300))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(6)
+        taken = world.disk.backup()
+        await asyncio.sleep(60)
+    await world.put_back(taken)
+    async with world.server() as server:
+        over = await until_over(server, row.job)
+    assert attempts(over) == [("azure", "done")]
+    async with world.server():
+        await asyncio.sleep(1)
+        assert [e.kind for e in world.disk.events].count("LogsRead") == 1, "once"
+
+
+async def test_nothing_is_done_while_a_store_does_not_answer(a_world) -> None:
+    world = a_world(two_clouds(), work=Work(steps=300))
+    job, taken = await moved(world)
+    await world.put_back(taken)
+    before = asked(world)
+    away = world.store = Away(world.store)  # type: ignore[assignment]
+    with pytest.raises(LogsUnread, match="1 of 1 cannot be"):
+        async with world.server():
+            pass
+    assert asked(world) == before
+    away.here = True
+    async with world.server() as server:
+        await held(server, job)
+        await server.desk.cancel(job, "ann")
+        assert (await until_over(server, job)).state is JobState.CANCELLED
+
+
+async def test_a_change_of_contracts_lifts_it_not(a_world) -> None:
+    world = a_world(two_clouds(), work=Work(steps=300))
+    job, taken = await moved(world)
+    await world.put_back(taken)
+    async with world.server() as server:
+        await asyncio.sleep(1)
+        await held(server, job)
+    world.agree(first_right("azure"))
+    async with world.server() as server:
+        await asyncio.sleep(60)
+        await held(server, job)
+        await server.desk.cancel(job, "ann")
+        await until_over(server, job)
+        with pytest.raises(Refused):
+            await server.desk.resume(job, "ann")
+
+
+async def test_a_cancel_that_was_asked_before_the_backup_goes_on(a_world) -> None:
+    """Its attempt said nothing, so it was fenced after the backup: the log is ahead, and nobody need look."""
+    world = a_world({"azure": Script()}, work=Work(steps=3000))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(6)
+        world.providers["azure"].freeze()
+        await server.desk.cancel(row.job, "ann")
+        taken = world.disk.backup()
+        await until_over(server, row.job)
+    await world.put_back(taken)
+    async with world.server() as server:
+        assert (await server.desk.job(row.job)).fence == 3, "above the one in the log"
+        over = await until_over(server, row.job)
+    assert over.state is JobState.CANCELLED
+
+
+async def test_a_server_that_may_not_lead_yet_stays_up_and_leads_when_all_logs_were_read(a_world) -> None:
+    world = a_world(two_clouds(), work=Work(steps=300))
+    job, taken = await moved(world)
+    await world.put_back(taken)
+    away = world.store = Away(world.store)  # type: ignore[assignment]
+    serving = Serving(world.wiring())
+    await serving.start()
+    running = asyncio.ensure_future(serving.run())
+    await asyncio.sleep(5)
+    assert not serving.leads and "does not lead" in await serving.ready()
+    assert (await serving.job(job)).job == job, "reads are answered"
+    with pytest.raises(Busy):
+        await serving.cancel(job, "ann")
+    away.here = True
+    await asyncio.sleep(2)
+    assert serving.leads
+    await held(serving, job)
+    await serving.cancel(job, "ann")
+    await serving.stop()
+    await running
+    await serving.wiring.ledger.close()
