@@ -136,7 +136,7 @@ def install(app: FastAPI) -> None:
         return of_provider(error).response()
 
     @app.exception_handler(LedgerError)
-    async def ledger(_: Request, error: LedgerError) -> JSONResponse:
+    async def ledger(_: Request, error: LedgerError) -> Response:
         return of_ledger(error).response()
 
     @app.exception_handler(RequestValidationError)
