@@ -30,7 +30,9 @@ from orchestrator.engine.intake import agreed, intake, launch_spec
 from orchestrator.engine.serving import Serving
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, threaded
+from orchestrator.model.capacity import Block
 from orchestrator.model.documents.base import canonical_bytes
+from orchestrator.model.documents.capacity import load_capacity
 from orchestrator.model.documents.compile import compile_contracts, compile_providers, disagreements, unenforced
 from orchestrator.model.documents.contracts import ContractSet, load_contracts
 from orchestrator.model.documents.errors import DocumentError, Problem
@@ -155,6 +157,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
         agreed=agreed(provider_set),
         launch_spec=launch_spec,
         io=threaded(),
+        blocks=load_owned(settings, operators),
         by_hand=frozenset(n for n, p in operators.spec.providers.items() if p.answers == "by_hand"),
         pace=pace or Pace(),
         telemetry=PrometheusTelemetry(),
@@ -194,6 +197,14 @@ def load_documents(settings: Settings) -> tuple[ContractSet | None, ProviderSet]
         if problems:
             raise DocumentError(problems)
     return contracts, operators
+
+
+def load_owned(settings: Settings, operators: ProviderSet) -> tuple[Block, ...]:
+    """The capacity that is owned, by the operator's file; `DocumentError` with every problem."""
+    if settings.capacity is None:
+        return ()
+    with DocumentError.named(str(settings.capacity)):
+        return load_capacity(_read(settings.capacity), operators)
 
 
 def _read(path: Path) -> bytes:

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     contracts: Path | None = Field(
         default=None, description="contract set (YAML); none: no gate, order of the providers file"
     )
+    capacity: Path | None = Field(
+        default=None, description="blocks of capacity that are owned already (YAML); none: none is"
+    )
     providers: Path | None = Field(
         default=None, description="provider set (YAML); none: this machine alone, as `local`"
     )

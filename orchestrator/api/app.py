@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from orchestrator.api import inside, jobs, offers, operator, packages, problems, records, streams
+from orchestrator.api import capacity, inside, jobs, offers, operator, packages, problems, records, streams
 from orchestrator.api.access import AccessMiddleware, Caller
 from orchestrator.api.admission import Admission
 from orchestrator.model.documents.views import ProblemView
@@ -70,6 +70,7 @@ def create_app(desk: Desk, front: Front) -> FastAPI:
     app.include_router(operator.router(desk, front.metrics))
     app.include_router(jobs.router(desk, Admission(kept, front.job_limit)))
     app.include_router(records.router(desk))
+    app.include_router(capacity.router(desk))
     app.include_router(offers.router(desk))
     app.include_router(streams.router(desk))
     app.include_router(inside.router(desk))

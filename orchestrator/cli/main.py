@@ -39,6 +39,7 @@ COMMANDS = {
     "resume": Place("orchestrator.cli.jobs", "resume"),
     "providers": Place("orchestrator.cli.providers", "app"),
     "contracts": Place("orchestrator.cli.contracts", "app"),
+    "capacity": Place("orchestrator.cli.capacity", "app"),
     "record": Place("orchestrator.cli.record", "app"),
     "audit": Place("orchestrator.cli.audit", "app"),
     "backup": Place("orchestrator.cli.keeping", "backup"),

@@ -42,11 +42,13 @@ def serve(
     port: Annotated[int | None, typer.Option(help="ORCHESTRATOR_PORT; 0: a free one")] = None,
     home: Annotated[Path | None, typer.Option(help="ORCHESTRATOR_HOME")] = None,
     contracts: Annotated[Path | None, typer.Option(help="ORCHESTRATOR_CONTRACTS", exists=True, dir_okay=False)] = None,
+    capacity: Annotated[Path | None, typer.Option(help="ORCHESTRATOR_CAPACITY", exists=True, dir_okay=False)] = None,
     providers: Annotated[Path | None, typer.Option(help="ORCHESTRATOR_PROVIDERS", exists=True, dir_okay=False)] = None,
     store: Annotated[str | None, typer.Option(help="ORCHESTRATOR_STORE")] = None,
 ) -> None:
     """Serve."""
-    given = {"host": host, "port": port, "home": home, "contracts": contracts, "providers": providers, "store": store}
+    given = {"host": host, "port": port, "home": home, "contracts": contracts, "capacity": capacity,
+             "providers": providers, "store": store}  # fmt: skip
     settings = load(**{name: value for name, value in given.items() if value is not None})
     log_as(settings)
     asyncio.run(run(settings))

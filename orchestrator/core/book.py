@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from orchestrator.core.capacity import Taken
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import active, fold_job, open_offer
 from orchestrator.core.rulebook import RuleBook
@@ -41,6 +42,7 @@ class Book:
         self.shapes: dict[ShapeKey, ShapeBook] = {}
         self.known_shapes: dict[str, Shape] = {}
         self.providers: dict[str, ProviderBook] = {}
+        self.taken = Taken()
         self.head = ""
         """The ledger's head as of the last commit; every offer takes it along."""
         self.woken: set[ShapeKey] = set()
@@ -138,6 +140,7 @@ class Book:
     def reconsider(self, shape: ShapeBook) -> None:
         """What contracts and law say about this shape may have changed: its jobs are decided anew, waiting ones too."""
         shape.ruled.clear()
+        shape.owned.clear()
         shape.limiting = None
         for job in shape.waiting - self.early:
             self.early.add(job)
@@ -241,6 +244,8 @@ class Book:
             self._move(before, after)
         self._index_offer(before, after)
         self._index_attempt(before, after)
+        if (after.offer is not None and after.offer.block) or self.taken.holds(after.job):
+            self.taken.note(after, self.shape_of(after).shape.gpus)
         if after.state is JobState.QUEUED:
             self.enqueue(after)
         elif before is not None and before.wait_until is not None:

@@ -159,6 +159,8 @@ def _say(line: Line, plain: str, detail: str = "", **more: Any) -> Line:
 
 def _opened(scene: Scene, e: ev.OfferOpened, line: Line) -> Line:
     where = f"first right of {e.clause}" if e.clause else "open market"
+    if e.block:
+        where = f"owned capacity {e.block}" + (f", behind the {where}" if e.clause else "")
     again = f"episode {e.episode}: " if e.episode != scene.episode else ""
     hold = f"{dollars(e.hold)} held" if e.hold is not None else ""
     detail = _join(f"window {span(e.window // 1000)}", hold)
@@ -335,6 +337,11 @@ def _recorded(scene: Scene, e: ev.Recorded, line: Line) -> Line:
     return _say(line, f"on record: {said}", _join(f"by {r.by or 'somebody'}", approved, until, r.id), tone=tone)
 
 
+def _capacity(scene: Scene, e: ev.CapacityInForce, line: Line) -> Line:
+    owned = ", ".join(f"{b.gpus} {b.accelerator} of {b.ref} until {moment(b.until_us)}" for b in e.blocks)
+    return _say(line, f"capacity owned: {owned or 'none'}", f"by {e.by}" if e.by else "")
+
+
 def _absent(scene: Scene, e: ev.ControllerAbsent, line: Line) -> Line:
     return _say(line, "nobody led", f"{clock(e.since)} to {clock(e.until)}", tone=Tone.WARN)
 
@@ -345,7 +352,7 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "RoundEnded": _round_ended, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown,
     "SeenAgain": _seen, "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended,
     "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept, "ControllerAbsent": _absent,
-    "Recorded": _recorded,
+    "Recorded": _recorded, "CapacityInForce": _capacity,
     "HolderUnreachable": lambda s, e, line: _say(
         line, f"{e.holder} cannot be reached, while others can", provider=e.holder, tone=Tone.WARN
     ),

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Contracts
 from orchestrator.model.event import Accessed, Submitted
 from orchestrator.model.offer import Answer, LaunchReply, PriceRow, Receipt, Sighting, Undelivered
@@ -71,6 +72,13 @@ class Amended(Struct, frozen=True, kw_only=True, gc=False):
     by: str
     labels: Mapping[str, tuple[tuple[str, str], ...]]
     """job → the labels that this set selects on, where they differ from those of its shape."""
+
+
+class OwnedWish(Struct, frozen=True, gc=False):
+    """Somebody applied another set of owned capacity."""
+
+    blocks: tuple[Block, ...]
+    by: str
 
 
 class Due(Struct, frozen=True, gc=False):
@@ -242,7 +250,7 @@ class Billed(Struct, frozen=True, gc=False):
 
 
 Fact: TypeAlias = (
-    Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | Due | Delivery | Polled
+    Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | OwnedWish | Due | Delivery | Polled
     | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen
     | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
 )  # fmt: skip

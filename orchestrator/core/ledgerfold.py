@@ -26,11 +26,8 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
             return replace(row, term=term)
         case ev.ControllerAbsent(since=since, until=until):
             return replace(row, absences=(*row.absences, (since, until))[-MAX_ABSENCES:])
-        case ev.ContractInForce(n=n, digest=digest, by=by):
-            before = row.contract_digest if row.contract_file is None else row.contract_file
-            return replace(row, contract=n, contract_digest=digest, contract_file=before if by else None)
-        case ev.ProvidersInForce(n=n, digest=digest):
-            return replace(row, providers=n, providers_digest=digest)
+        case ev.ContractInForce() | ev.ProvidersInForce() | ev.CapacityInForce():
+            return _in_force(row, event)
         case ev.Swept(key=key):
             return replace(row, swept=(*row.swept, key)[-MAX_SWEPT:])
         case ev.Recorded(record=record):
@@ -46,6 +43,19 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
             return replace(row, unreachable=_without(row, holder))
         case _:
             raise IllegalMove(f"{ev.kind_of(event)} is not a move of the whole ledger here")
+
+
+def _in_force(row: LedgerRow, event: ev.ContractInForce | ev.ProvidersInForce | ev.CapacityInForce) -> LedgerRow:
+    """What was applied at a running server stays until its file says something else than it did then."""
+    match event:
+        case ev.ContractInForce(n=n, digest=digest, by=by):
+            before = row.contract_digest if row.contract_file is None else row.contract_file
+            return replace(row, contract=n, contract_digest=digest, contract_file=before if by else None)
+        case ev.ProvidersInForce(n=n, digest=digest):
+            return replace(row, providers=n, providers_digest=digest)
+        case ev.CapacityInForce(blocks=blocks, by=by):
+            said = row.blocks if row.blocks_file is None else row.blocks_file
+            return replace(row, blocks=blocks, blocks_file=said if by else None)
 
 
 def _without(row: LedgerRow, holder: str) -> tuple[tuple[str, int], ...]:

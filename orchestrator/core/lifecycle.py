@@ -174,9 +174,9 @@ def _opened(row: JobRow, at: int, e: ev.OfferOpened) -> JobRow:
     offer = OfferRow(
         n=e.n, provider=e.provider, clause=e.clause, terms=e.terms, contract=e.contract, window=e.window,
         undeliverable=e.undeliverable, hold=e.hold, opened_at=at, ordinal=e.ordinal, head=e.head,
-        freed=tuple(f.key for f in e.freed if f.exemption), free_until=e.free_until,
+        freed=tuple(f.key for f in e.freed if f.exemption), free_until=e.free_until, block=e.block,
     )  # fmt: skip
-    return replace(row, state=J.OFFERING, offer=offer, asked=(*row.asked, e.provider), wait_until=None)
+    return replace(row, state=J.OFFERING, offer=offer, asked=(*row.asked, offer.inside or e.provider), wait_until=None)
 
 
 def _offer(row: JobRow, kind: str, n: int) -> OfferRow:
@@ -208,7 +208,12 @@ def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:
 
 
 def _refuse(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> tuple[RefusalRow, ...]:
-    """The job's refusals with this one, which replaces an earlier one of the same provider under the same clause."""
+    """The job's refusals with this one, which replaces an earlier one of the same provider under the same clause.
+
+    That it does not fit into what is owned, behind no gate, says nothing of what its provider sells.
+    """
+    if offer.inside and not offer.clause:
+        return row.refusals
     new = RefusalRow(
         n=offer.n, provider=offer.provider, clause=offer.clause, terms=offer.terms, how=how, at=at,
         episode=row.episode, **more,
@@ -241,7 +246,7 @@ def _intended(row: JobRow, at: int, e: ev.Intended) -> JobRow:
         raise IllegalMove(f"{row.job}: epoch {e.epoch} at {e.provider} does not follow")
     attempt = AttemptRow(
         epoch=e.epoch, offer=e.offer, provider=e.provider, region=e.region, accelerator=e.accelerator,
-        price=e.price, hold=e.hold, intended_at=at, freed=offer.freed,
+        price=e.price, hold=e.hold, intended_at=at, freed=offer.freed, block=offer.inside,
     )  # fmt: skip
     return replace(row, state=J.LAUNCHING, attempts=(*row.attempts, attempt))
 

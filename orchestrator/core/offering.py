@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from orchestrator.core.book import Book
 from orchestrator.core.lifecycle import MAX_LATE, next_epoch, open_offer
-from orchestrator.core.ranking import covers
+from orchestrator.core.owning import Owned, gone, owned_place, rules_of_offer
+from orchestrator.core.passing import passed_gates
 from orchestrator.core.recording import on_covers
 from orchestrator.core.shapebook import GATED_WIDTH, ProviderBook, Queue, ShapeBook, urgency
 from orchestrator.core.turn import Turn
@@ -19,9 +20,9 @@ from orchestrator.core.windows import backoff
 from orchestrator.model import event as ev
 from orchestrator.model.contract import OnOutage
 from orchestrator.model.ids import offer_id
-from orchestrator.model.job import JobRow, RefusalRow
+from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Answer, Reason
-from orchestrator.model.placement import HOUR_MS, Gate, Held, How, Placement, Refused, Rules, Terms
+from orchestrator.model.placement import HOUR_MS, Gate, Held, Placement, Rules, Terms
 
 DEFAULT_UNTIL = 30_000_000
 """How long a shape is parked at a provider that declined for capacity and named no end (microseconds)."""
@@ -38,6 +39,8 @@ class Ask:
     provider: str
     gate: Gate | None
     skipped: tuple[ev.Skip, ...]
+    block: str = ""
+    """`provider/block` of owned capacity that the job is about to be placed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +145,15 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
     candidate = next(c for c in rules.candidates if c.provider == ask.provider)
     gate = ask.gate
     terms, digest = (gate.terms, gate.terms_hash) if gate else (candidate.terms, candidate.terms_hash)
-    quote = turn.book.rulebook.quote(ask.provider, candidate.accelerator, candidate.regions)
+    quote = (
+        None if ask.block else turn.book.rulebook.quote(ask.provider, candidate.accelerator, candidate.regions)
+    )  # what is owned has its own price
     deemed = gate is None or gate.on_outage is OnOutage.DEEMED_DECLINE
     window = gate.window_us if gate else provider.market_window
     turn.emit(row.job, ev.OfferOpened(
         n=row.offer.n + 1 if row.offer else 1, provider=ask.provider, episode=row.episode, round=row.round,
         contract=turn.book.ledger.contract, providers=turn.book.ledger.providers,
-        clause=gate.clause if gate else "", trigger=turn.book.shape_of(row).shape.trigger.value, terms=digest,
+        clause=gate.clause if gate else "", trigger=rules.shape.trigger.value, block=ask.block, terms=digest,
         window=window, undeliverable=(gate.undeliverable_after_us if gate else window) if deemed else None,
         hold=hold_for(terms, candidate.list_price if quote is None else quote),
         ordinal=provider.offered + 1, head=turn.book.head, skipped=ask.skipped, freed=rules.freed,
@@ -220,9 +225,7 @@ def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> 
     memory = turn.book.providers[provider].memory
     if reason is Reason.CAPACITY and not gated:
         until = until or turn.now + DEFAULT_UNTIL
-        shape.widths[provider] = 1
-        if row.offer is not None and (terms := turn.book.terms.get(row.offer.terms)) is not None:
-            memory.refuse(terms, until, turn.now)
+        _no_room(turn, row, shape, until)
     if reason is Reason.ERROR:
         memory.fail(row.job, turn.now)
     row = turn.emit(row.job, ev.OfferAnswered(
@@ -233,10 +236,23 @@ def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> 
         on_covers(turn, row, provider, answer.covers)
 
 
+def _no_room(turn: Turn, row: JobRow, shape: ShapeBook, until: int) -> None:
+    """Who asks there in the open market, or in the same block, is remembered; neither is a refusal of the other."""
+    offer = row.offer
+    assert offer is not None, "an offer was declined"
+    if offer.inside:
+        shape.parked[offer.inside] = until
+        return
+    shape.widths[offer.provider] = 1
+    if (terms := turn.book.terms.get(offer.terms)) is not None:
+        turn.book.providers[offer.provider].memory.refuse(terms, until, turn.now)
+
+
 def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     offer = row.offer
     assert offer is not None, "an open offer was answered"
-    rules, placement = turn.book.placement(row, turn.now)
+    rules = rules_of_offer(turn.book, row, turn.now) if offer.block else None
+    rules = rules or turn.book.placement(row, turn.now)[0]
     candidate = next((c for c in rules.candidates if c.provider == offer.provider), None)
     accelerator = answer.accelerator or (candidate.accelerator if candidate else None) or ""
     region = answer.region or (candidate.regions[0] if candidate and candidate.regions else "")
@@ -244,11 +260,12 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
         n=n, accepted=True, terms=answer.terms_hash or "", price=answer.price, region=region, accelerator=accelerator,
         ttl=answer.ttl_us, provider_at=answer.provider_at, by=answer.by,
     ))  # fmt: skip
-    if why := _no_longer_free(turn, row, placement):
+    if why := _no_longer_free(turn, row, rules):
         turn.emit(row.job, ev.OfferWithdrawn(n, why))
         turn.released.append((offer.provider, offer_id(row.job, n)))
         return
-    _grow(turn.book, row, offer.provider)
+    if not offer.inside:
+        _grow(turn.book, row, offer.provider)
     epoch = next_epoch(row)
     terms = turn.book.terms[offer.terms]
     gates = passed_gates(row, rules, turn.now, offer.contract == turn.book.ledger.contract)
@@ -261,58 +278,32 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
         turn.emit(row.job, ev.Fencing(epoch, "launch"))
 
 
-def _no_longer_free(turn: Turn, row: JobRow, placement: Placement) -> str:
+def _no_longer_free(turn: Turn, row: JobRow, rules: Rules) -> str:
     """Why an accepted offer may not be used after all: meanwhile a tail ended, or others used up an exemption's total.
 
     Empty: it may. An offer of an earlier contract version is judged by that one: what was free then is free (R13).
     """
     offer, book = row.offer, turn.book
     assert offer is not None, "an open offer was answered"
+    if gone(book, row, turn.now):
+        return "block_gone"
     if offer.freed and book.rulebook.without_room(offer.freed, row, book.shape_of(row).shape, turn.now):
         return "exempt_total"
     if offer.free_until is not None and turn.now > offer.free_until:
         return "gate_revived"
     if offer.clause or offer.contract != book.ledger.contract:
         return ""
-    return "gate_revived" if any(g.holder != offer.provider for g in placement.gates) else ""
+    gates = book.rulebook.open_gates(row, rules, turn.now)
+    return "gate_revived" if any(g.holder != offer.provider for g in gates) else ""
 
 
 def _grow(book: Book, row: JobRow, provider: str) -> None:
-    """Each acceptance doubles how many jobs of this shape may ask here at a time."""
+    """Each acceptance in the market doubles how many jobs of this shape may ask here at a time."""
     shape = book.shape_of(row)
     most = book.providers[provider].capabilities.max_open_offers
     shape.widths[provider] = min(shape.widths.get(provider, 1) * 2, most)
     shape.parked.pop(provider, None)
     book.providers[provider].memory.room()
-
-
-def passed_gates(row: JobRow, rules: Rules, now: int, same_version: bool) -> tuple[ev.Gate, ...]:
-    """Every first right over this job, and by what it was passed for the offer that was just accepted.
-
-    Of an offer of an earlier contract version only its own: what the rules of today say was not asked then.
-    """
-    offer = row.offer
-    assert offer is not None, "an offer was just accepted"
-    if not same_version:
-        return (ev.Gate(offer.clause, offer.provider, "accepted", offer.n),) if offer.clause else ()
-    found = []
-    for gate in rules.gates:
-        if gate.clause == offer.clause or gate.holder == offer.provider:
-            found.append(ev.Gate(gate.clause, gate.holder, "accepted", offer.n))
-            continue
-        for refusal in reversed(row.refusals):
-            if refusal.provider == gate.holder and covers(_as_refused(refusal, rules), gate, now, row.episode):
-                found.append(ev.Gate(gate.clause, gate.holder, refusal.how, refusal.n))
-                break
-    return tuple(found)
-
-
-def _as_refused(row: RefusalRow, rules: Rules) -> Refused:
-    terms = next((g.terms for g in rules.gates if g.terms_hash == row.terms), None)
-    return Refused(
-        provider=row.provider, clause=row.clause, at_us=row.at, how=How(row.how), episode=row.episode,
-        terms_hash=row.terms, terms=terms,
-    )  # fmt: skip
 
 
 # ---- the turn's placement pass ---------------------------------------------------------------------------------------
@@ -345,7 +336,7 @@ def _lift(turn: Turn, shape: ShapeBook) -> None:
         if row.reason not in LIFTED:
             continue
         _, placement = book.placement(row, turn.now)
-        if placement.held is not None:  # and so are all others: they are decided alike
+        if placement.held is not None and not _owned(book, shape, row, turn.now):  # all others too: decided alike
             return
         turn.emit(job, ev.Resumed("change"))
 
@@ -360,8 +351,18 @@ def _head(book: Book, shape: ShapeBook, queue: Queue, now: int) -> JobRow | None
     return None
 
 
+def _owned(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | None:
+    return owned_place(book, shape, row, now) if book.ledger.blocks else None
+
+
 def _place_one(turn: Turn, shape: ShapeBook, queue: Queue, row: JobRow) -> bool:
     """Take one step for the head; False: all in this queue have to wait."""
+    if (owned := _owned(turn.book, shape, row, turn.now)) is not None:
+        if not _room(turn.book, owned.provider):
+            turn.book.providers[owned.provider].waiters.add(shape.key)
+            return False
+        open_for(turn, row, Ask(owned.provider, owned.gate, (), owned.block.ref), owned.rules)
+        return True
     rules, placement = turn.book.placement(row, turn.now)
     match next_step(row, placement, shape, turn.book, turn.now):
         case Ask() as ask:

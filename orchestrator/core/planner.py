@@ -13,6 +13,7 @@ from orchestrator.core import facts as f
 from orchestrator.core import failover
 from orchestrator.core.lifecycle import may_enter, open_offer
 from orchestrator.core.offering import on_answer, place
+from orchestrator.core.owning import on_owned
 from orchestrator.core.recording import on_amended, on_reachability, on_record
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import undeliverable_at
@@ -63,6 +64,9 @@ def _on_job_fact(turn: Turn, fact: f.Fact) -> None:
             return
         case f.Amended():
             on_amended(turn, fact)
+            return
+        case f.OwnedWish(blocks, by):
+            on_owned(turn, blocks, by)
             return
     job: str = fact.job  # type: ignore[union-attr]
     row = turn.book.jobs.get(job)

@@ -39,6 +39,7 @@ REASONS: Mapping[str, str] = {
     "max_attempts": "every attempt it may have was used",
     "gate_revived": "the holder's refusal is no longer good",
     "exempt_total": "others have used up the exemption's total",
+    "block_gone": "the owned capacity has no room for it, or not for long enough, any more",
     "reclassified": "the job is of another class",
     # why a clause does not hold
     "ended": "an event has ended it",

@@ -11,12 +11,15 @@ import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.core.capacity import narrowed, next_begin, placed_in
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records
-from orchestrator.core.ranking import covers, open_gates, rank, yielded
+from orchestrator.core.ranking import covers, rank, yielded
+from orchestrator.core.ranking import open_gates as still_open
 from orchestrator.core.shapebook import Ruled, ShapeBook, ShapeKey, Variant
 from orchestrator.core.totals import Limit, Totals, limiting, limits_of
 from orchestrator.core.windows import present_between
+from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Contracts, Providers
 from orchestrator.model.job import AttemptRow, JobRow, LedgerRow, RefusalRow
 from orchestrator.model.placement import Gate, How, Placement, Refused, Rules, Shape, Terms
@@ -56,7 +59,7 @@ class RuleBook:
         if ruled.prices != self.prices_version:
             ruled.placements.clear()
             ruled.prices = self.prices_version
-        gates = self._open_gates(row, ruled.rules, now)
+        gates = self.open_gates(row, ruled.rules, now)
         key = tuple(gate.clause for gate in gates)
         found = ruled.placements.get(key)
         if found is None:
@@ -77,21 +80,38 @@ class RuleBook:
         found = shape.ruled.get(variant)
         if found is not None and (found.rules.expires_us is None or now < found.rules.expires_us):
             return found
-        records, next_us = in_records(ledger.records, shape.shape, now)
-        down = {holder: present_between(since, now, ledger.absences) for holder, since in ledger.unreachable}
-        known = Known(records=records, down_us=down, spent=variant[0], noes=dict(variant[1]), next_us=next_us)
-        rules = compile_rules(self.contracts, self.providers, shape.shape, now, known)
+        known = _known(variant, shape.shape, now, ledger)
+        rules = self._kept(shape, compile_rules(self.contracts, self.providers, shape.shape, now, known))
+        if (begin := next_begin(ledger.blocks, now)) is not None:
+            heapq.heappush(self.expiring, (begin, shape.key))
+        made = shape.ruled[variant] = Ruled(rules)
+        return made
+
+    def in_block(self, shape: ShapeBook, row: JobRow, block: Block, now: int, ledger: LedgerRow) -> Rules:
+        """Contracts and law for this job, were it placed in a block of owned capacity."""
+        owned = placed_in(shape.shape, block)
+        spent = self.without_room(limiting(self.contracts, owned), row, owned, now) if self.limits else PLAIN[0]
+        found = shape.owned.get((block, spent))
+        if found is not None and (found.expires_us is None or now < found.expires_us):
+            return found
+        known = _known((spent, ()), owned, now, ledger)
+        made = self._kept(shape, compile_rules(self.contracts, narrowed(self.providers, block), owned, now, known))
+        shape.owned[block, spent] = made
+        return made
+
+    def _kept(self, shape: ShapeBook, rules: Rules) -> Rules:
+        """The answer, whose terms can be looked up from now on; the shape is looked at again when it ends."""
         for terms, digest in _all_terms(rules):
             self.terms.setdefault(digest, terms)
         if rules.expires_us is not None:
             heapq.heappush(self.expiring, (rules.expires_us, shape.key))
-        made = shape.ruled[variant] = Ruled(rules)
-        return made
+        return rules
 
-    def _open_gates(self, row: JobRow, rules: Rules, now: int) -> tuple[Gate, ...]:
+    def open_gates(self, row: JobRow, rules: Rules, now: int) -> tuple[Gate, ...]:
+        """The first rights that this job has still to pass, in order."""
         if not (rules.gates and row.refusals):
             return rules.gates
-        return open_gates(rules, [self._refused(r) for r in row.refusals], now, row.episode)
+        return still_open(rules, [self._refused(r) for r in row.refusals], now, row.episode)
 
     def free_until(self, row: JobRow, rules: Rules, provider: str, now: int) -> int | None:
         """Until when the refusals are good by which this provider may be asked; None: it needs none."""
@@ -165,6 +185,12 @@ class RuleBook:
         """Under which totals an attempt counts."""
         limits = (self.limits.get(key) for key in attempt.freed)
         return [limit.account(job) for limit in limits if limit is not None]
+
+
+def _known(variant: Variant, shape: Shape, now: int, ledger: LedgerRow) -> Known:
+    records, next_us = in_records(ledger.records, shape, now)
+    down = {holder: present_between(since, now, ledger.absences) for holder, since in ledger.unreachable}
+    return Known(records=records, down_us=down, spent=variant[0], noes=dict(variant[1]), next_us=next_us)
 
 
 def _all_terms(rules: Rules) -> list[tuple[Terms, str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.core.memory import Memory
 from orchestrator.core.windows import NEVER
+from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Trigger
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import Placement, Rules, Shape
@@ -52,7 +53,7 @@ class ShapeBook:
     asking: dict[str, int] = field(default_factory=dict)
     """provider → jobs of this shape with an open offer there."""
     parked: dict[str, int] = field(default_factory=dict)
-    """provider → when it may be asked again by this shape in the open market."""
+    """provider → when it may be asked again by this shape in the open market; `provider/block`: in that block."""
     waiting: set[str] = field(default_factory=set)
     """Jobs between two rounds."""
     aside: Queue = field(default_factory=list)
@@ -61,6 +62,8 @@ class ShapeBook:
     """Jobs that wait for a person or a change."""
     ruled: dict[Variant, Ruled] = field(default_factory=dict)
     """What contracts and law say; nearly always the same for all of its jobs."""
+    owned: dict[tuple[Block, frozenset[str]], Rules] = field(default_factory=dict)
+    """The same for jobs that are about to be placed in a block of owned capacity."""
     limiting: tuple[str, ...] | None = None
     """Exemptions with a total that select it; None: not looked up yet."""
 

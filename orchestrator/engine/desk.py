@@ -15,13 +15,14 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from orchestrator.core.facts import CancelWish, RecordWish, ResumeWish, Wish
+from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, Wish
 from orchestrator.core.lifecycle import active
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.reading import LOOK_S, ReadingDesk, on_record
 from orchestrator.engine.storewatch import StoreWatch
+from orchestrator.model.capacity import Block
 from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
@@ -124,6 +125,11 @@ class EngineDesk(ReadingDesk):
         """Let a contract set take effect."""
         self._engine.check_room()
         await self._engine.amend(self._engine.wiring.agreed(document), by, Carried(folded=reply("")))
+        return await self.in_force()
+
+    async def own(self, blocks: tuple[Block, ...], by: str, reply: Reply = here) -> LedgerRow:
+        """Let a set of owned capacity take effect."""
+        await self._engine.wish(OwnedWish(blocks, by), Carried(folded=reply("")))
         return await self.in_force()
 
     async def record(self, record: Record, reply: Reply = here) -> Record:

@@ -88,6 +88,9 @@ class Folding:
             case "amend":
                 await desk.amend(ask.contracts, ask.by, reply)
                 return Told()
+            case "own":
+                await desk.own(ask.blocks, ask.by, reply)
+                return Told()
             case "record" if ask.record is not None:
                 return Told(id=(await desk.record(ask.record, reply)).id)
             case "answer" if ask.answer is not None:  # the same again changes nothing, so it is answered afterwards

@@ -16,6 +16,7 @@ from orchestrator.engine import byhand
 from orchestrator.engine.reading import ReadingDesk, on_record
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
+from orchestrator.model.capacity import Block
 from orchestrator.model.job import JobRow, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record
@@ -57,6 +58,7 @@ class Ask(msgspec.Struct, omit_defaults=True):
     visit: Visit | None = None
     record: Record | None = None
     contracts: bytes = b""
+    blocks: tuple[Block, ...] = ()
     provider: str = ""
     answer: Answer | None = None
     """`provider`'s, to an offer."""
@@ -104,6 +106,11 @@ class FollowerDesk(ReadingDesk):
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """Hand over that another contract set takes effect."""
         await self._ask("amend", Ask(contracts=document, by=by))
+        return await self.in_force()
+
+    async def own(self, blocks: tuple[Block, ...], by: str) -> LedgerRow:
+        """Hand over that another set of owned capacity takes effect."""
+        await self._ask("own", Ask(blocks=blocks, by=by))
         return await self.in_force()
 
     async def record(self, record: Record) -> Record:

@@ -20,6 +20,7 @@ from orchestrator.core.windows import undeliverable_at
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.forgetful import Memory
 from orchestrator.engine.orders import order_for
+from orchestrator.model.contract import Trigger
 from orchestrator.model.ids import launch_key, offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import LaunchOrder, LaunchReply, OfferOut, OutcomeUnknown, Undelivered
@@ -197,7 +198,7 @@ def offer_sent(row: JobRow, shape: Shape, terms: bytes) -> OfferOut:
     assert offer is not None, "only open offers are delivered"
     return OfferOut(
         offer=offer_id(row.job, offer.n), clause=offer.clause or None, contract_version=offer.contract, version=1,
-        workload=shape.job_class, trigger=trigger_of(row, shape).value, terms=terms,
+        workload=shape.job_class, trigger=(Trigger.OWNED if offer.block else trigger_of(row, shape)).value, terms=terms,
         terms_hash=offer.terms, window_us=offer.window, ledger_head=offer.head, ordinal=offer.ordinal,
     )  # fmt: skip
 

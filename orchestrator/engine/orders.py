@@ -38,6 +38,7 @@ def order_for(core: Core, row: JobRow, document: bytes) -> LaunchOrder:
         workers=shape.workers, gpus=shape.gpus_per_worker, cpus=shape.cpus, memory=shape.memory,
         delete_after_ms=_delete_after(row, attempt), attempt=text_of(_attempt(core, row, attempt, spec)),
         requirements=spec.requirements, ledger=core.ledger_id, term=core.term, price=attempt.price,
+        block=attempt.block.partition("/")[2],
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from orchestrator.core.book import Book
 from orchestrator.core.counters import offered
 from orchestrator.core.failover import on_provider_down
 from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, active, open_offer
+from orchestrator.core.owning import on_owned
 from orchestrator.core.recording import Labels, relabel
 from orchestrator.core.turn import Turn
 from orchestrator.engine.wiring import Agreed, Wiring
@@ -173,6 +174,9 @@ def first_turn(
         turn.emit_ledger(ev.ProvidersInForce(own.providers + 1, wiring.provider_set.digest))
         turn.documents[wiring.provider_set.digest] = wiring.provider_document
         changed = True
+    said = own.blocks if own.blocks_file is None else own.blocks_file
+    if wiring.blocks != said:
+        on_owned(turn, wiring.blocks, "")
     relabel(turn, labels)
     for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):
         _let_go(turn, name)

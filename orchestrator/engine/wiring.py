@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Contracts, Providers
 from orchestrator.model.event import Submitted
 from orchestrator.model.placement import Shape
@@ -117,6 +118,8 @@ class Wiring:
     io: Io
     agreed: Callable[[bytes], Agreed]
     """Reads the canonical bytes of a contract set that was applied (or is in the ledger); `Refused` where it cannot."""
+    blocks: tuple[Block, ...] = ()
+    """Capacity that is owned, by the server's own file."""
     by_hand: frozenset[str] = frozenset()
     """Providers whose people answer offers themselves."""
     pace: Pace = field(default_factory=Pace)

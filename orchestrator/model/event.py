@@ -11,84 +11,22 @@ from __future__ import annotations
 from typing import TypeAlias, get_args
 
 import msgspec
-from msgspec import Struct
 
+from orchestrator.model.ledgerevent import CapacityInForce as CapacityInForce
+from orchestrator.model.ledgerevent import ContractInForce as ContractInForce
+from orchestrator.model.ledgerevent import ControllerAbsent as ControllerAbsent
+from orchestrator.model.ledgerevent import Event as Event
+from orchestrator.model.ledgerevent import HolderReachable as HolderReachable
+from orchestrator.model.ledgerevent import HolderUnreachable as HolderUnreachable
+from orchestrator.model.ledgerevent import Led as Led
+from orchestrator.model.ledgerevent import LogsRead as LogsRead
+from orchestrator.model.ledgerevent import ProvidersInForce as ProvidersInForce
+from orchestrator.model.ledgerevent import Recorded as Recorded
+from orchestrator.model.ledgerevent import Restored as Restored
+from orchestrator.model.ledgerevent import Swept as Swept
 from orchestrator.model.passed import Gate as Gate
 from orchestrator.model.passed import Skip as Skip
 from orchestrator.model.placement import Freed
-from orchestrator.model.record import Record
-
-
-class Event(Struct, frozen=True, omit_defaults=True, tag_field="kind", gc=False):
-    """Base of all kinds. The ledger's envelope holds sequence, time, kind, project and job; the body holds the rest."""
-
-
-# ---- of the whole ledger (job "") ----------------------------------------------------------------------------------
-
-
-class Led(Event, frozen=True, tag="Led"):
-    """A server took the lead."""
-
-    term: int
-
-
-class ControllerAbsent(Event, frozen=True, tag="ControllerAbsent"):
-    """Nobody led between these moments; open windows grow by it."""
-
-    since: int
-    until: int
-
-
-class ContractInForce(Event, frozen=True, tag="ContractInForce"):
-    """From here on decisions obey contract version n (document in specs by digest; "" = no contract set)."""
-
-    n: int
-    digest: str
-    by: str = ""
-    """Name of the token that applied it while the server ran; empty: the server's own file, at its start."""
-
-
-class ProvidersInForce(Event, frozen=True, tag="ProvidersInForce"):
-    """From here on decisions use provider set n (document in specs by digest)."""
-
-    n: int
-    digest: str
-
-
-class Swept(Event, frozen=True, tag="Swept"):
-    """The sweep found something alive that is nobody's business and ordered its end (once per key)."""
-
-    provider: str
-    key: str
-    gpus: int
-
-
-class Recorded(Event, frozen=True, tag="Recorded"):
-    """An attester put something on record; from here on decisions know of it."""
-
-    record: Record
-    """Its `at` is this event's time and is left out."""
-
-
-class HolderUnreachable(Event, frozen=True, tag="HolderUnreachable"):
-    """A holder whose outage frees something does not answer us, while another provider does."""
-
-    holder: str
-
-
-class HolderReachable(Event, frozen=True, tag="HolderReachable"):
-    """That holder answers again."""
-
-    holder: str
-
-
-class Restored(Event, frozen=True, tag="Restored"):
-    """The ledger was put back from a backup that ends right before this. What happened after that is not in it."""
-
-
-class LogsRead(Event, frozen=True, tag="LogsRead"):
-    """Since the ledger was put back every live job's run log was read: from here on things are done again."""
-
 
 # ---- of one job ----------------------------------------------------------------------------------------------------
 
@@ -127,6 +65,8 @@ class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
     clause: str = ""
     """`contract/clause` when gated, else empty: the open market."""
     trigger: str = "new"
+    block: str = ""
+    """`provider/block` of owned capacity that the job is about to be placed in; empty: in none."""
     version: int = 1
     terms: str
     """Terms hash; the terms lie in specs under it."""
@@ -369,7 +309,7 @@ class Reshaped(Event, frozen=True, tag="Reshaped"):
 
 
 AnyEvent: TypeAlias = (
-    Led | ControllerAbsent | ContractInForce | ProvidersInForce | Swept | Recorded | HolderUnreachable
+    Led | ControllerAbsent | ContractInForce | ProvidersInForce | CapacityInForce | Swept | Recorded | HolderUnreachable
     | HolderReachable | Restored | LogsRead | Submitted | OfferOpened | OfferDelivered | DeliveryFailed
     | OfferAnswered | LateAnswer | OfferLapsed | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed
     | WentUnknown | SeenAgain | Started | Fencing | Fenced | Ended | Charged | Accessed | CancelAsked | Cancelled

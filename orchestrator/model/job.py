@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from orchestrator.model.capacity import Block, inside
 from orchestrator.model.record import Record
 
 
@@ -80,6 +81,13 @@ class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Exemptions (`contract/clause/exemption`) by which this offer was made."""
     free_until: int | None = None
     """Last moment at which the refusals that made it possible are good; None: it rests on none."""
+    block: str = ""
+    """Owned capacity that the job is about to be placed in."""
+
+    @property
+    def inside(self) -> str:
+        """The owned block that this very offer is for; empty: none."""
+        return self.block if self.block and inside(self.block, self.provider) else ""
 
 
 class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -130,6 +138,8 @@ class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False
     ran_ms: int = 0
     freed: tuple[str, ...] = ()
     """Exemptions under which its GPU-hours count."""
+    block: str = ""
+    """Owned capacity that it takes; empty: none."""
 
 
 class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -157,7 +167,7 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     wait_until: int | None = None
     """When the next round starts, unless capacity is released earlier."""
     asked: tuple[str, ...] = ()
-    """Providers asked in this round."""
+    """Providers asked in this round, and owned blocks (`provider/block`)."""
     offer: OfferRow | None = None
     refusals: tuple[RefusalRow, ...] = ()
     """The latest no of each provider under each clause."""
@@ -205,6 +215,10 @@ class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False)
     """What is on record and has not expired, in order."""
     unreachable: tuple[tuple[str, int], ...] = ()
     """(holder, since) of watched holders that do not answer."""
+    blocks: tuple[Block, ...] = ()
+    """Capacity that is owned."""
+    blocks_file: tuple[Block, ...] | None = None
+    """What the server's own file said when it last took effect; None: that is what is in force."""
     restored: int | None = None
     """When the ledger was put back from a backup, until every live job's run log was read; None: nothing to do."""
 

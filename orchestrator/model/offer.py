@@ -163,6 +163,8 @@ class LaunchOrder(Struct, frozen=True, kw_only=True, gc=False):
     term: int = 0
     price: int | None = None
     """Accepted, micro-dollars per GPU-hour; None: none was asked."""
+    block: str = ""
+    """Name of the owned block of capacity that it is to take; empty: none."""
 
 
 class Confirmed(Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from orchestrator.model.capacity import Block
 from orchestrator.model.job import JobRow, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record
@@ -138,6 +139,10 @@ class Desk(Protocol):
 
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """Let a contract set (canonical bytes) take effect; gives what is in force. The same again changes nothing."""
+        ...
+
+    async def own(self, blocks: tuple[Block, ...], by: str) -> LedgerRow:
+        """Let these blocks of owned capacity, and no others, take effect; the same again changes nothing."""
         ...
 
     async def record(self, record: Record) -> Record:

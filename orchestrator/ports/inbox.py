@@ -17,7 +17,7 @@ class Wished(Struct, frozen=True):
 
     id: int
     kind: str
-    """submit | cancel | resume | amend | record | answer | visit | providers"""
+    """submit | cancel | resume | amend | own | record | answer | visit | providers"""
     body: bytes
     """JSON, as `engine.follower` wrote it."""
 

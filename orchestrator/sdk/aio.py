@@ -17,6 +17,7 @@ from orchestrator.model.documents import TrainingJob
 from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import (
+    BlockView,
     CheckView,
     EventView,
     ExplainView,
@@ -128,6 +129,17 @@ class AsyncClient:
         Needs a token with the scope `operator`. Raises Invalid with every problem.
         """
         return await self._do(op.apply_contracts(document, self._patience()))
+
+    async def capacity(self) -> list[BlockView]:
+        """The blocks of capacity that are owned."""
+        return (await self._do(op.capacity(self._patience()))).items
+
+    async def apply_capacity(self, document: bytes) -> list[BlockView]:
+        """Let a Capacity document (YAML or JSON) take effect now, whole; the blocks that are owned then.
+
+        Needs a token with the scope `operator`. Raises Invalid with every problem.
+        """
+        return (await self._do(op.apply_capacity(document, self._patience()))).items
 
     async def record(self, told: Mapping[str, Any]) -> RecordView:
         """Put something on record: `what` and the fields that its kind needs (see `orchestrator record`).

@@ -21,6 +21,7 @@ from orchestrator.model.documents import TrainingJob
 from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import (
+    BlockView,
     CheckView,
     EventView,
     ExplainView,
@@ -147,6 +148,17 @@ class Client:
         Needs a token with the scope `operator`. Raises Invalid with every problem.
         """
         return self._do(op.apply_contracts(document, self._patience()))
+
+    def capacity(self) -> list[BlockView]:
+        """The blocks of capacity that are owned."""
+        return self._do(op.capacity(self._patience())).items
+
+    def apply_capacity(self, document: bytes) -> list[BlockView]:
+        """Let a Capacity document (YAML or JSON) take effect now, whole; the blocks that are owned then.
+
+        Needs a token with the scope `operator`. Raises Invalid with every problem.
+        """
+        return self._do(op.apply_capacity(document, self._patience())).items
 
     def record(self, told: Mapping[str, Any]) -> RecordView:
         """Put something on record: `what` and the fields that its kind needs (see `orchestrator record`).

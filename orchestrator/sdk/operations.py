@@ -20,6 +20,7 @@ from orchestrator.model.documents import TrainingJob, job_bytes, with_package
 from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import (
+    BlockView,
     CheckView,
     ExplainView,
     InForceView,
@@ -281,6 +282,17 @@ def apply_contracts(document: bytes, patience: Patience) -> Steps[InForceView]:
     """Let a contract set, YAML or JSON, take effect."""
     call = Call("POST", "/v1/contracts", {}, {"Content-Type": "application/yaml"}, document)
     return (yield from _ask(InForceView, call, patience))
+
+
+def capacity(patience: Patience) -> Steps[Page[BlockView]]:
+    """The blocks that are owned."""
+    return (yield from _ask(Page[BlockView], Call("GET", "/v1/capacity"), patience))
+
+
+def apply_capacity(document: bytes, patience: Patience) -> Steps[Page[BlockView]]:
+    """Let another set of owned capacity, YAML or JSON, take effect."""
+    call = Call("POST", "/v1/capacity", {}, {"Content-Type": "application/yaml"}, document)
+    return (yield from _ask(Page[BlockView], call, patience))
 
 
 def record(told: Mapping[str, Any], patience: Patience) -> Steps[RecordView]:

@@ -19,6 +19,7 @@ from orchestrator.engine.intake import agreed, intake, launch_spec
 from orchestrator.engine.restored import mark
 from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, inline
 from orchestrator.model import event as ev
+from orchestrator.model.capacity import Block
 from orchestrator.model.documents.base import canonical_bytes, load_canonical
 from orchestrator.model.documents.compile import compile_contracts, compile_providers
 from orchestrator.model.documents.contracts import ContractSet, contracts_from
@@ -112,6 +113,7 @@ class World:
         providers: Mapping[str, Any] | None = None,
         capabilities: Capabilities | None = None,
         pace: Pace | None = None,
+        blocks: tuple[Block, ...] = (),
     ) -> None:
         """Providers in the order of `scripts`; `contracts` and `providers` are documents as a user writes them."""
         self.clock = FakeClock(seed)
@@ -127,6 +129,8 @@ class World:
         self._pace = pace or Pace()
         self.store: Store = self.site.store
         """The server's own access to the store; attempts use the site's."""
+        self.blocks = blocks
+        """Capacity that is owned, by the file of the next server's life."""
         self.by_hand: frozenset[str] = frozenset()
         """Providers whose people answer; a story wraps them in `adapters.byhand.ByHand`."""
         self.on_commit: Callable[[Committed], None] | None = None
@@ -167,6 +171,7 @@ class World:
             agreed=agreed(self._provider_set),
             launch_spec=launch_spec,
             io=inline,
+            blocks=self.blocks,
             by_hand=self.by_hand,
             pace=self._pace,
         )

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import active, fold_job, may_enter
 from orchestrator.model import event as kinds
+from orchestrator.model.capacity import Block
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
@@ -178,6 +179,14 @@ class FakeDesk:
             at = STORY_BEGINS_US + len(self._happened) * 1_000_000
             self._append("", "", at, event)
             self.force = fold_ledger(self.force, at, event)
+        return self.force
+
+    async def own(self, blocks: tuple[Block, ...], by: str) -> LedgerRow:
+        """See Desk."""
+        event = kinds.CapacityInForce(blocks, by)
+        at = STORY_BEGINS_US + len(self._happened) * 1_000_000
+        self._append("", "", at, event)
+        self.force = fold_ledger(self.force, at, event)
         return self.force
 
     async def record(self, record: Record) -> Record:

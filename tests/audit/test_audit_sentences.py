@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -11,11 +12,12 @@ from orchestrator.cli.audit import StoredDocuments
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.registry import SENTENCES
 from orchestrator.core.audit.verify import verify
+from orchestrator.testing.clock import STORY_BEGINS_US
 from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 20, 21, 22, 23, 25, 26, 27, 29, 30, 31, 32, 35, 36, 38, 39}
+LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 20, 21, 22, 23, 25, 26, 27, 29, 30, 31, 32, 35, 36, 38, 39, 40}
 
 
 def violated(export: Export) -> set[int]:
@@ -48,6 +50,9 @@ EVIDENCE = {"id": "evidence-x", "what": "evidence", "name": "approved", "approve
 STRANGER = {"id": "event-x", "what": "event", "name": "agi", "by": "eve"}
 FORGED_FREE = {"clause": "agreement/rofr", "how": "exempt", "holder": "zeus", "exemption": "x", "because": "research",
                "records": ["evidence-x"], "approver": "me"}  # fmt: skip
+
+OWNED = {"name": "b", "provider": "yves", "accelerator": "H100", "gpus": 16, "region": "eu-1",
+         "from_us": STORY_BEGINS_US, "until_us": STORY_BEGINS_US + 86_400_000_000}  # fmt: skip
 
 FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (1, "the holder was never asked", lambda: earlier_gate(export_of(told.lost))),
@@ -99,12 +104,28 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (31, "it said more than it may", lambda: edited(export_of(told.priced), "OfferOpened", window=1)),
     (35, "forgotten", lambda: forgotten(export_of(told.waiting))),
     (36, "another row", lambda: other_row(export_of(told.priced))),
+    (40, "nothing is owned", lambda: without(export_of(told.owned), "CapacityInForce")),
+    (40, "less is owned", lambda: edited(export_of(told.owned), "CapacityInForce", blocks=[{**OWNED, "gpus": 8}])),
+    (40, "no longer owned", lambda: edited(export_of(told.owned), "CapacityInForce", blocks=[OWNED | {
+        "until_us": STORY_BEGINS_US + 3_599_000_000}])),
+    (40, "not yet owned", lambda: edited(export_of(told.owned), "CapacityInForce", blocks=[OWNED | {
+        "from_us": STORY_BEGINS_US + 3_600_000_000}])),
+    (40, "of another kind", lambda: edited(export_of(told.owned), "CapacityInForce", blocks=[OWNED | {
+        "region": "us-1"}])),
+    (40, "called owned, in no block", lambda: edited(export_of(told.lost), "OfferOpened", 1, trigger="owned")),
+    (40, "one more in a full block", lambda: edited(edited(export_of(told.owned), "OfferOpened", 3, provider="yves",
+        block="yves/b", trigger="owned", terms=terms_of(export_of(told.owned), 0)), "Intended", 2, provider="yves")),
     (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
     (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
     (39, "a head that never was", lambda: edited(export_of(told.lost), "OfferOpened", 1, head="0" * 64)),
     (39, "another receipt", lambda: edited(export_of(told.lost), "OfferDelivered", echo=[2, "0" * 64])),
     (38, "late to an open offer", lambda: swapped(export_of(told.silence), "LateAnswer", "OfferLapsed")),
 ]  # fmt: skip
+
+
+def terms_of(export: Export, nth: int) -> str:
+    """What the nth offer was about."""
+    return str(json.loads(export.events[place(export, "OfferOpened", nth)].body or "")["terms"])
 
 
 def forgotten(export: Export) -> Export:

@@ -14,6 +14,7 @@ from orchestrator.core.audit.export import assemble, lines
 from orchestrator.core.audit.mutate import mutate
 from orchestrator.core.facts import VisitWish
 from orchestrator.model import event as ev
+from orchestrator.model.capacity import Block
 from orchestrator.model.offer import OfferOut
 from orchestrator.model.record import Record
 from orchestrator.simulate.world import Server, World, agreement, first_right, submission, until_over
@@ -92,6 +93,13 @@ async def every_kind(world: World) -> None:
             await until_over(server, await submitted(server, **spec))
         await server.desk.record(Record(id="", what="event", name="agi", by="ann"))
         await until_over(server, await submitted(server, **{"class": "research", "maxRuntime": "4h"}))  # ended
+        now = world.clock.now_us()
+        block = Block(
+            name="b", provider="oracle", accelerator="H100", gpus=16, region="eu-1", from_us=now,
+            until_us=now + 86_400_000_000,
+        )  # fmt: skip
+        await server.desk.own((block,), "me")
+        await until_over(server, await submitted(server))  # in owned capacity
         await asyncio.sleep(60)
         await submitted(server)  # and one is alive at the end
     await world.put_back(world.disk.backup())

@@ -6,10 +6,12 @@ from msgspec.structs import replace
 
 from orchestrator.core import explain
 from orchestrator.model import event as ev
+from orchestrator.model.capacity import Block
 from orchestrator.model.placement import Freed
 from orchestrator.model.record import Record
 
-EXAMPLE = {int: 3, str: "x", bool: True, Record: Record(id="x", what="event", name="agi")}
+BLOCK = Block(name="b", provider="p", accelerator="H100", gpus=8, region="r", from_us=0, until_us=1)
+EXAMPLE = {int: 3, str: "x", bool: True, Record: Record(id="x", what="event", name="agi"), tuple[Block, ...]: (BLOCK,)}
 
 
 def offer(
@@ -136,3 +138,14 @@ def test_durations_are_said_as_people_say_them(ms: int, said: str) -> None:
 )
 def test_money_is_said_in_dollars(micro: int, said: str) -> None:
     assert explain.dollars(micro) == said
+
+
+def test_owned_capacity_is_told_from_the_market_and_from_a_first_right() -> None:
+    in_block = replace(offer(1, "yves"), block="yves/b", trigger="owned")
+    behind = replace(offer(2, "zeus", clause="c/rofr"), block="yves/b", trigger="owned")
+    plain = [line.plain for line in explain.timeline([(0, ev.CapacityInForce((BLOCK,))), (0, in_block), (0, behind)])]
+    assert plain == [
+        "capacity owned: 8 H100 of p/b until 1970-01-01 00:00:00Z",
+        "offered to yves: owned capacity yves/b",
+        "offered to zeus: owned capacity yves/b, behind the first right of c/rofr",
+    ]

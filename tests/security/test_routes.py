@@ -29,6 +29,8 @@ WHO = {
     "POST /v1/providers/check": "operator",
     "GET /v1/contracts": "viewer",
     "POST /v1/contracts": "operator",
+    "GET /v1/capacity": "viewer",
+    "POST /v1/capacity": "operator",
     "GET /v1/offers": "provider",
     "POST /v1/offers/{offer}/answer": "provider",
     "GET /v1/records": "viewer",

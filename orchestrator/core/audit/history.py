@@ -18,9 +18,11 @@ from msgspec import Struct
 
 from orchestrator.core.audit.export import EventLine, Export
 from orchestrator.core.audit.volumes import Volumes
+from orchestrator.core.capacity import find, narrowed, placed_in
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records, with_record
 from orchestrator.model import event as ev
+from orchestrator.model.capacity import Block
 from orchestrator.model.contract import DAY_US, Contracts, Providers, Release, Trigger
 from orchestrator.model.placement import Rules, Shape, Terms, parse_shape, parse_terms
 from orchestrator.model.record import Record, What
@@ -124,6 +126,7 @@ class History:
         self._records = [(s.seq, msgspec.structs.replace(e.record, at=s.at)) for s, e in self._whole(ev.Recorded)]
         reach = (ev.HolderUnreachable, ev.HolderReachable)
         self._reach = [(s.seq, s) for s in self.ledger if isinstance(s.event, reach)]
+        self._capacity = [(s.seq, e.blocks) for s, e in self._whole(ev.CapacityInForce)]
         self.lapsed_clauses = self._lapsed()
         """Clause → the event by which an offer under it first lapsed."""
         self.ended_at = export.events[-1].at if export.events else 0
@@ -172,6 +175,11 @@ class History:
     def providers_at(self, seq: int) -> int:
         """The provider set in force before event `seq`; 0: none."""
         return max((n for at, n, _ in self._providers if at < seq), default=0)
+
+    def block(self, ref: str, seq: int) -> Block | None:
+        """The block of this name that was owned before event `seq`."""
+        told = self._capacity[: self._count(self._capacity, seq)] if ref else []
+        return find(told[-1][1], ref) if told else None
 
     def absent(self, before: int, since: int, until: int) -> int:
         """Microseconds between two moments in which nobody led, as far as the ledger knew before event `before`."""
@@ -293,9 +301,12 @@ class History:
             shape = msgspec.structs.replace(shape, trigger=trigger)
         for record in self.records_before(seen.seq):
             shape = with_record(shape, record) if record.job == life.job else shape
+        block = self.block(opened.block, seen.seq)
+        if block is not None:
+            shape = placed_in(shape, block)
         spent = self._spent(contracts, shape, seen)
         rules = self._compiled_rules(contracts, opened, shape, seen, (spent, ()))
-        if rules.only and contracts and (noes := _spoken(life, contracts, rules, opened, seen)):
+        if rules.only and contracts and block is None and (noes := _spoken(life, contracts, rules, opened, seen)):
             rules = self._compiled_rules(contracts, opened, shape, seen, (spent, noes))
         return rules
 
@@ -317,7 +328,8 @@ class History:
         self, contracts: Contracts | None, opened: ev.OfferOpened, shape: Shape, seen: Seen, variant: Variant
     ) -> Rules:
         told = self._count(self._records, seen.seq), self._count(self._reach, seen.seq)
-        key = (shape, opened.contract, opened.providers, told, variant)
+        block = self.block(opened.block, seen.seq)
+        key = (shape, opened.contract, opened.providers, told, variant, block)
         known = self._rules.setdefault(key, [])
         for since, rules in reversed(known):
             if since <= seen.at and (rules.expires_us is None or seen.at < rules.expires_us):
@@ -325,7 +337,8 @@ class History:
         records, next_us = in_records(self.records_before(seen.seq), shape, seen.at)
         down = self.unreachable(seen) if self._reach else {}
         facts = Known(records=records, down_us=down, spent=variant[0], noes=dict(variant[1]), next_us=next_us)
-        made = compile_rules(contracts, self.providers(opened.providers), shape, seen.at, facts)
+        providers = self.providers(opened.providers)
+        made = compile_rules(contracts, narrowed(providers, block) if block else providers, shape, seen.at, facts)
         known.append((seen.at, made))
         return made
 
@@ -341,6 +354,8 @@ def _spoken(
         offer = life.opened(found_no[0]) if found_no else None
         if found_no is None or offer is None or holder is None or offer[1].provider != holder.provider:
             continue
+        if offer[1].block and not offer[1].clause:
+            continue  # to what is owned already, not to the job
         same = offer[1].episode == opened.episode and offer[1].terms == holder.terms_hash
         recent = seen.at - told.at <= DAY_US
         last[offer[1].clause] = found_no[1] if same and recent else None

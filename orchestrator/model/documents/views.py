@@ -253,6 +253,20 @@ class RecordView(View):
     at: datetime
 
 
+class BlockView(View):
+    """A block of capacity that is owned."""
+
+    name: str
+    provider: str
+    accelerator: str
+    gpus: int
+    region: str
+    since: datetime
+    until: datetime = Field(description="first moment at which it is over")
+    price: int | None = Field(default=None, description="micro-dollars per GPU-hour that were agreed")
+    contract: str = Field(default="", description="by which it was acquired")
+
+
 class PackageView(View):
     """A code package that the server has."""
 

@@ -1,0 +1,66 @@
+"""Was what is called owned really owned? Sentence 40, counted from the events alone.
+
+A block is in force by the newest `CapacityInForce` before an event, and between its own two moments; it is taken by
+the attempts that were intended in it and are not over.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from orchestrator.core.audit.history import History, Life, Seen
+from orchestrator.core.audit.registry import Judge, of_ledger
+from orchestrator.model import event as ev
+from orchestrator.model.capacity import inside
+from orchestrator.model.contract import Trigger
+
+
+@of_ledger(40, "What is placed as owned lies in a block in force that has room and time for it.")
+def owned_has_room(history: History, judge: Judge) -> None:
+    """Judged for each offer that is called owned or names a block, and for each attempt in a block."""
+    taken: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)
+    ran: dict[str, int] = defaultdict(int)
+    for life, seen in _in_order(history):
+        match seen.event:
+            case ev.OfferOpened() as opened if opened.block or opened.trigger == Trigger.OWNED:
+                words = _not_in_force(history, seen, opened)
+                judge(words is None, life.job, seen.seq, f"offer {opened.n}: {words}")
+            case ev.Intended(epoch=epoch, offer=n):
+                found = life.opened(n)
+                if found is None or not found[1].block or not inside(found[1].block, found[1].provider):
+                    continue
+                wrong = _no_room(history, seen, found[1], taken[found[1].block].values(), ran[life.job])
+                judge(wrong is None, life.job, seen.seq, f"epoch {epoch} in {found[1].block}: {wrong}")
+                taken[found[1].block][life.job, epoch] = history.terms(found[1].terms).gpus
+            case ev.Ended(epoch=epoch, ran_ms=ran_ms):
+                ran[life.job] += ran_ms
+                for attempts in taken.values():
+                    attempts.pop((life.job, epoch), None)
+
+
+def _in_order(history: History) -> list[tuple[Life, Seen]]:
+    """What happened to all jobs, in the ledger's order."""
+    told = ((life, seen) for life in history.lives.values() for seen in life.seen)
+    return sorted(told, key=lambda one: one[1].seq)
+
+
+def _not_in_force(history: History, seen: Seen, opened: ev.OfferOpened) -> str | None:
+    if not opened.block or opened.trigger != Trigger.OWNED:
+        return "it names a block and is not called owned, or the other way round"
+    block = history.block(opened.block, seen.seq)
+    if block is None or not block.from_us <= seen.at < block.until_us:
+        return f"{opened.block} is not owned"
+    return None
+
+
+def _no_room(history: History, seen: Seen, opened: ev.OfferOpened, taken: Iterable[int], ran_ms: int) -> str | None:
+    block, terms = history.block(opened.block, seen.seq), history.terms(opened.terms)
+    if block is None:
+        return "it is not owned"
+    if not block.from_us <= seen.at <= block.until_us - (terms.max_runtime_ms - ran_ms) * 1000:
+        return "it may end before the job does"
+    if terms.accelerators != (block.accelerator,) or terms.regions != (block.region,):
+        return "the job was offered on other terms"
+    used = sum(taken) + terms.gpus
+    return None if used <= block.gpus else f"{used} GPUs of {block.gpus}"

@@ -1,0 +1,100 @@
+"""Which job fits into capacity that is owned already, and what do contracts and law say of it there?
+
+Called by the rule book, the placement pass and the audit. Pure, but for `Taken`, which the book keeps in step with its
+rows. A job in a block is decided as one whose trigger is `owned` (R1), with the block's accelerator in its region and
+with no other: law, ceilings and exclusives hold, a first right only if it names `owned`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.model.capacity import Block
+from orchestrator.model.contract import ProviderFacts, Providers, Trigger
+from orchestrator.model.job import JobRow, OfferState
+from orchestrator.model.placement import Shape
+
+
+class Taken:
+    """How many GPUs of each block are taken: by accepted offers, by open ones, by attempts that are not over."""
+
+    def __init__(self) -> None:
+        """Nothing is taken."""
+        self._of: dict[str, dict[str, int]] = {}
+        self._where: dict[str, str] = {}
+
+    def holds(self, job: str) -> bool:
+        """Whether something is taken for this job."""
+        return job in self._where
+
+    def note(self, row: JobRow, gpus: int) -> None:
+        """A job's row has changed; it is of so many GPUs."""
+        if (was := self._where.pop(row.job, "")) != "":
+            self._of[was].pop(row.job, None)
+        if (now := _takes(row)) != "":
+            self._where[row.job] = now
+            self._of.setdefault(now, {})[row.job] = gpus
+
+    def of(self, block: Block) -> int:
+        """GPUs that are taken."""
+        return sum(self._of.get(block.ref, {}).values())
+
+
+def _takes(row: JobRow) -> str:
+    if (attempt := active(row)) is not None:
+        return attempt.block
+    offer = row.offer
+    waits = offer is not None and (open_offer(row) is not None or offer.state is OfferState.ACCEPTED)
+    unused = waits and not any(offer is not None and a.offer == offer.n for a in row.attempts)
+    return offer.inside if offer is not None and unused else ""
+
+
+def find(blocks: Iterable[Block], ref: str) -> Block | None:
+    """The block of this name, if it is owned still."""
+    return next((block for block in blocks if block.ref == ref), None)
+
+
+def fitting(blocks: Iterable[Block], shape: Shape, left_ms: int, now_us: int) -> list[Block]:
+    """The blocks that a job fits into, were they empty: those that end soonest come first."""
+    return sorted((b for b in blocks if fits(b, shape, left_ms, now_us)), key=lambda block: block.until_us)
+
+
+def fits(block: Block, shape: Shape, left_ms: int, now_us: int) -> bool:
+    """Whether it is in force, of the job's kind, no smaller, and lasts for all that the job may still run."""
+    kind = not shape.accelerators or block.accelerator in shape.accelerators
+    lasts = block.from_us <= now_us and now_us + left_ms * 1000 <= block.until_us
+    return kind and lasts and 0 < shape.gpus <= block.gpus
+
+
+def left_ms(row: JobRow) -> int:
+    """How long the job may still run."""
+    return row.max_runtime_ms - row.ran_ms
+
+
+def next_begin(blocks: Iterable[Block], now_us: int) -> int | None:
+    """When the next block begins; None: none is to come."""
+    return min((block.from_us for block in blocks if block.from_us > now_us), default=None)
+
+
+def placed_in(shape: Shape, block: Block) -> Shape:
+    """The job as it is decided for this block."""
+    return replace(shape, trigger=Trigger.OWNED, accelerators=(block.accelerator,))
+
+
+def narrowed(providers: Providers, block: Block) -> Providers:
+    """The providers for such a job: at the block's own there is the block and nothing else, at the agreed price."""
+    facts = (_only(p, block) if p.name == block.provider else p for p in providers.providers)
+    return replace(providers, providers=tuple(facts))
+
+
+def _only(facts: ProviderFacts, block: Block) -> ProviderFacts:
+    here = tuple(region for region in facts.regions if region[0] == block.region)
+    return replace(
+        facts,
+        regions=here or facts.regions,
+        accelerators=tuple(a for a in facts.accelerators if here and a[0] == block.accelerator),
+        prices=() if block.price is None else ((block.accelerator, block.price),),
+    )

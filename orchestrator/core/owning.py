@@ -1,0 +1,96 @@
+"""Is there room for this job in capacity that is owned already? It is used before anybody else is asked.
+
+Called by the placement pass and for accepted offers, only where blocks are owned. Decides, and emits what follows from
+another set of blocks; offers are opened by `offering`, like any other.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from orchestrator.core.book import Book
+from orchestrator.core.capacity import find, fits, fitting, left_ms
+from orchestrator.core.shapebook import ShapeBook
+from orchestrator.core.turn import Turn
+from orchestrator.model import event as ev
+from orchestrator.model.capacity import Block
+from orchestrator.model.job import JobRow
+from orchestrator.model.placement import Gate, Rules
+
+
+class Owned(Struct, frozen=True):
+    """The job may be placed in this block: by these rules, once this gate is passed, if there is one."""
+
+    block: Block
+    rules: Rules
+    gate: Gate | None
+
+    @property
+    def provider(self) -> str:
+        """Who is to be asked."""
+        return self.gate.holder if self.gate is not None else self.block.provider
+
+    @property
+    def asked(self) -> str:
+        """As what it is remembered that they were asked."""
+        return self.block.ref if self.provider == self.block.provider else self.provider
+
+
+def on_owned(turn: Turn, blocks: tuple[Block, ...], by: str) -> None:
+    """From now on these blocks are owned, and no others: every shape is looked at anew. What runs in one runs on."""
+    if blocks == turn.book.ledger.blocks:
+        return
+    turn.emit_ledger(ev.CapacityInForce(blocks, by))
+    for shape in list(turn.book.shapes.values()):
+        turn.book.reconsider(shape)
+
+
+def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | None:
+    """Where the job goes before anywhere else; None: into no block now."""
+    for block in fitting(book.ledger.blocks, shape.shape, left_ms(row), now):
+        if block.ref in row.asked or shape.parked.get(block.ref, 0) > now or block.provider not in book.providers:
+            continue
+        if book.taken.of(block) + shape.shape.gpus > block.gpus:
+            book.listen(shape, [block.provider])
+            continue
+        found = _lawful(book, shape, row, block, now)
+        if found is not None and found.asked not in row.asked and _answers(book, row, found.provider, now):
+            return found
+    return None
+
+
+def _lawful(book: Book, shape: ShapeBook, row: JobRow, block: Block, now: int) -> Owned | None:
+    """By contracts and law: the block itself, or the holder of a first right that names what is owned."""
+    rules = book.rulebook.in_block(shape, row, block, now, book.ledger)
+    ceilings = [c for c in (rules.ceiling_microusd, rules.hold_above_microusd) if c is not None]
+    dear = block.price is not None and any(block.price > ceiling for ceiling in ceilings)
+    if dear or not any(c.provider == block.provider for c in rules.candidates):
+        return None
+    gates = book.rulebook.open_gates(row, rules, now)
+    if not gates and any(gate.holder == block.provider for gate in rules.gates):
+        return None  # its own no is good for now
+    return Owned(block, rules, gates[0] if gates else None)
+
+
+def _answers(book: Book, row: JobRow, provider: str, now: int) -> bool:
+    """Whether it makes sense to ask there: it is up, and neither lost this job just now nor fails one after another."""
+    state = book.providers.get(provider)
+    lost = any(memory.provider == provider and memory.until > now for memory in row.avoid)
+    return state is not None and state.up and state.memory.rest_until <= now and not lost
+
+
+def rules_of_offer(book: Book, row: JobRow, now: int) -> Rules | None:
+    """What holds now for the job in the block that its offer is about; None: about none, or it is owned no more."""
+    offer = row.offer
+    block = find(book.ledger.blocks, offer.block) if offer is not None and offer.block else None
+    return book.rulebook.in_block(book.shape_of(row), row, block, now, book.ledger) if block is not None else None
+
+
+def gone(book: Book, row: JobRow, now: int) -> bool:
+    """Whether the block that an accepted offer was for has no room or no time for the job any more."""
+    offer = row.offer
+    if offer is None or not offer.inside:
+        return False
+    block = find(book.ledger.blocks, offer.inside)
+    shape = book.shape_of(row).shape
+    return block is None or not fits(block, shape, left_ms(row), now) or book.taken.of(block) > block.gpus

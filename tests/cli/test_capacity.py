@@ -1,0 +1,34 @@
+"""`orchestrator capacity` against a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Run
+from tests.served import Served
+
+DOCUMENT = """
+apiVersion: orchestrator.dev/v1alpha1
+kind: Capacity
+metadata: {name: mine}
+spec:
+  blocks:
+    q1: {provider: azure, accelerator: H100, gpus: 64, region: eu-1, from: 2026-01-01, to: 2026-03-31}
+"""
+
+
+def test_a_document_is_applied_and_listed(server: Served, cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "capacity.yaml"
+    file.write_text(DOCUMENT)
+    assert "no capacity is owned" in cli("capacity").stdout
+    assert "azure/q1" in cli("capacity", "apply", str(file)).stdout
+    (told,) = json.loads(cli("capacity", "list", "--json").stdout)
+    assert (told["gpus"], told["until"], told["price"]) == (64, "2026-04-01T00:00:00Z", None)
+
+
+def test_what_is_wrong_with_it_is_said(server: Served, cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "capacity.yaml"
+    file.write_text(DOCUMENT.replace("gpus: 64", "gpus: none"))
+    refused = cli("capacity", "apply", str(file))
+    assert refused.exit_code == 4 and "spec.blocks.q1.gpus" in refused.stderr
