@@ -15,6 +15,7 @@ from importlib.util import find_spec
 import pytest
 import structlog
 
+from tests import faults
 from tests.kubernetes import cluster
 
 NEEDS = {
@@ -40,6 +41,7 @@ def _logs_of_its_own() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--heavy", action="store_true", help="also run what takes minutes")
     parser.addoption("--crash-at", help="'all', or the number of one crash point: run only the crash stories")
+    parser.addoption("--faults", action="store_true", help="print which faults were injected, and how often")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,6 +54,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=f"{ABSENT}{need}: {how}"))
     if config.getoption("crash_at"):
         items[:] = [item for item in items if item.get_closest_marker("crash")]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    names = (name for mark in item.iter_markers("fault") for name in mark.args)
+    item.user_properties.extend(("fault", name) for name in names)
+
+
+def _injected(reporter: pytest.TerminalReporter) -> Counter[tuple[str, str]]:
+    """(fault, folder) → how often, over all tests that passed."""
+    return Counter(
+        (str(name), report.nodeid.split("/")[1])
+        for report in reporter.stats.get("passed", [])
+        for kind, name in report.user_properties
+        if kind == "fault"
+    )
 
 
 def _not_run(reporter: pytest.TerminalReporter) -> Counter[str]:
@@ -75,5 +92,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for line, count in sorted(_not_run(terminalreporter).items()):
         terminalreporter.write_line(f"{ABSENT}{count} test{'s' * (count != 1)} · {line}")
+    if config.getoption("faults"):
+        terminalreporter.section("faults")
+        for line in faults.table(_injected(terminalreporter)):
+            terminalreporter.write_line(line)
     for need in _required(config):
         terminalreporter.write_line(f"FAILED: {need} was required and did not run", red=True)

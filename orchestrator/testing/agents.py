@@ -18,7 +18,7 @@ from orchestrator.model.wire import AttemptEntry, AttemptEnv, Beat, Checkpoint, 
 from orchestrator.runlog import paths
 from orchestrator.runlog.log import Appended, JobLog, Refused, append_attempt, read, write_beat
 from orchestrator.runlog.results import StoreUnavailable
-from orchestrator.runlog.rules import EMPTY, Verdict, resume_point, verdict_for, wait_ms
+from orchestrator.runlog.rules import EMPTY, Verdict, resume_points, verdict_for, wait_ms
 from orchestrator.runlog.store import Store
 from orchestrator.testing.pretend.machines import Ground
 from orchestrator.testing.pretend.wire import CutStore
@@ -89,11 +89,20 @@ class Site:
         """A nonce or entry id, the next of the seed's sequence."""
         return self._random.randbytes(8).hex()
 
+    def booted_ms(self) -> int:
+        """What the next machine's clock shows at the story's beginning: no two agree, as no two boots do."""
+        return self._random.randrange(864_000_000)
+
     def overlaps(self) -> list[tuple[Run, Run]]:
         """Pairs of runs of one job on different machines that ran at the same time, none of them frozen."""
         runs = [run for run in self.runs if not run.frozen]
         pairs = [(a, b) for n, a in enumerate(runs) for b in runs[n + 1 :] if a.job == b.job]
         return [(a, b) for a, b in pairs if a.from_s < _end(b) and b.from_s < _end(a)]
+
+
+def _story_s() -> float:
+    """The story's own time, which nobody in it can read: what happened really."""
+    return asyncio.get_running_loop().time()
 
 
 def _end(run: Run) -> float:
@@ -127,7 +136,7 @@ class SimulatedAgent:
         self._line = CutStore(self.site.store)
         self._log = JobLog(self._line, self.env.project, self.env.job)
         self._state, self._good_ms, self._beats = EMPTY, 0, 0
-        self._began_ms: int | None = None
+        self._booted_ms = self.site.booted_ms()
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._run: Run | None = None
@@ -193,8 +202,7 @@ class SimulatedAgent:
 
     async def _work(self) -> str:
         """W2: user code runs only while the log is being read."""
-        self._began_ms = self._now()
-        self._run = Run(self.env.job, self.env.epoch, self.machine, self._now() / 1000)
+        self._run = Run(self.env.job, self.env.epoch, self.machine, _story_s())
         self.site.runs.append(self._run)
         user = self._user = asyncio.get_running_loop().create_task(self._steps())
         while True:
@@ -245,7 +253,7 @@ class SimulatedAgent:
 
     def _beat(self) -> None:
         self._beats += 1
-        phase = "claimed" if self._began_ms is None else "running"
+        phase = "claimed" if self._run is None else "running"
         beat = Beat(epoch=self.env.epoch, nonce=self.nonce, n=self._beats, phase=phase, ran_ms=self._ran_ms(), at_us=0)
         write_beat(self._log, beat)
 
@@ -295,14 +303,26 @@ class SimulatedAgent:
 
     async def _steps(self) -> int | None:
         """Its exit code; None: the log said no to a checkpoint, so the helper stood still until it was ended."""
-        work, point = self.site.work(self.env), resume_point(self._state)
-        for step in range(1 + (point.step if point else 0), work.steps + 1):
+        work = self.site.work(self.env)
+        for step in range(1 + await self._resumed(), work.steps + 1):
             await self._sleep(work.step_s)
-            self.site.witness.append(Witness(self.env.job, self.env.epoch, self.machine, step, self._now() / 1000))
+            self.site.witness.append(Witness(self.env.job, self.env.epoch, self.machine, step, _story_s()))
             if step % work.checkpoint_every == 0 and not self._save(step):
                 return None
             self.ground.stepped(self.key, step)
         return work.exit
+
+    async def _resumed(self) -> int:
+        """The step of the newest checkpoint whose bytes are what was saved; a silent store is asked again."""
+        while True:
+            try:
+                return next((point.step for point in resume_points(self._state) if self._whole(point)), 0)
+            except StoreUnavailable:
+                await self._sleep(self._check_s)
+
+    def _whole(self, point: Checkpoint) -> bool:
+        body = self._line.get(point.manifest)
+        return body is not None and hashlib.sha256(body).hexdigest() == point.sha256
 
     def _save(self, step: int) -> bool:
         """Bytes, then the entry; False: refused. A checkpoint that the store does not take now is left out."""
@@ -330,17 +350,17 @@ class SimulatedAgent:
         return self.env.isolation.check_ms / 1000
 
     def _now(self) -> int:
-        return round(asyncio.get_running_loop().time() * 1000)
+        """Of this machine alone: another one's clock shows something else."""
+        return self._booted_ms + round(_story_s() * 1000)
 
     def _ran_ms(self) -> int:
-        if self._began_ms is None:
+        if self._run is None:
             return 0
-        ended = None if self._run is None or self._run.to_s is None else round(self._run.to_s * 1000)
-        return (self._now() if ended is None else ended) - self._began_ms
+        return round(((_story_s() if self._run.to_s is None else self._run.to_s) - self._run.from_s) * 1000)
 
     def _end_run(self) -> None:
         if self._run is not None and self._run.to_s is None:
-            self._run.to_s = self._now() / 1000
+            self._run.to_s = _story_s()
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

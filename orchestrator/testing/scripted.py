@@ -188,7 +188,10 @@ class ScriptedProvider:
         return reply
 
     def _fault(self, verb: str, number: int) -> do.Fault | None:
-        return next((f for f in self.script.faults if f.verb == verb and f.nth == number), None)
+        fault = next((f for f in self.script.faults if f.verb == verb and f.nth == number), None)
+        if fault is not None:
+            self.stage.spoken.append(fault)
+        return fault
 
     async def _dead_line(self, verb: str) -> None:
         await asyncio.sleep(self._timeout_s)
@@ -211,6 +214,7 @@ class ScriptedProvider:
 
     def play(self, scene: do.Scene) -> None:
         """Let it happen now, whatever its `when`."""
+        self.stage.spoken.append(scene)
         match scene:
             case do.Unreachable(for_s=for_s):
                 self._for(for_s, self.go_unreachable)

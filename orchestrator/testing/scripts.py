@@ -76,12 +76,14 @@ class NeverStarts(Struct, frozen=True):
 
 
 class Rejects(Struct, frozen=True, kw_only=True):
-    """Refused for good: nothing of it exists."""
+    """Refused for good: nothing of it exists, or should not (`leaves`)."""
 
     reason: Reason = Reason.CAPACITY
     scope: Scope = Scope.PROVIDER
     for_s: float | None = None
     detail: str = ""
+    leaves: int = 0
+    """So many machines are there all the same, empty: a part of the gang."""
 
 
 class RequestLost(Struct, frozen=True):
@@ -163,6 +165,14 @@ class Frees(Struct, frozen=True, kw_only=True):
     gpus: int
 
 
+class StopIgnored(Struct, frozen=True):
+    """An acknowledged stop did nothing (`Script.stops_ignored`)."""
+
+
+class BilledTwice(Struct, frozen=True):
+    """A final charge was sent once more (`Script.bills_twice`, `Script.bills_anew`)."""
+
+
 Scene: TypeAlias = Unreachable | DataCut | Kills | Freezes | Frees
 
 # ---- the whole part ------------------------------------------------------------------------------------------------
@@ -187,3 +197,5 @@ class Script(Struct, frozen=True, kw_only=True):
     """From a stop that works until nothing is left."""
     bills_twice: bool = False
     """Each final charge is sent twice."""
+    bills_anew: bool = False
+    """Each final charge is sent once more under another id, so that it is a charge of its own."""

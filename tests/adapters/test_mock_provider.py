@@ -91,6 +91,7 @@ async def test_what_a_clouds_environment_lacks_is_rejected_as_spec(open_site: Op
     assert isinstance((await site.provider.launch([order(requirements=("pytest>=1",))]))[0], Confirmed)
 
 
+@pytest.mark.fault("partial gang")
 async def test_a_part_of_a_gang_is_undone_before_the_no_counts(open_site: OpenSite) -> None:
     site = await open_site(capacity={"eu-1": {"H100": 4}})
     await site.switch("PUT", "/faults", {"partialGang": True})
@@ -106,6 +107,7 @@ async def test_a_part_that_will_not_go_leaves_the_outcome_unknown(open_site: Ope
     assert isinstance((await site.provider.launch([order()]))[0], OutcomeUnknown)
 
 
+@pytest.mark.fault("launch reply lost")
 async def test_a_lost_reply_is_found_again_under_the_same_key(open_site: OpenSite) -> None:
     site = await open_site()
     lose = {"on": "api", "method": "POST", "path": "/clusters", "do": "lose_reply", "times": 2}

@@ -98,6 +98,7 @@ def test_a_fence_ends_user_code_within_grace_and_nothing_more_is_written(world: 
     assert agent.children() == set()
 
 
+@pytest.mark.fault("checkpoint store down")
 def test_a_store_that_is_away_for_half_of_limit_stops_nothing(world: World) -> None:
     agent = world.launch()
     world.running()
@@ -109,6 +110,7 @@ def test_a_store_that_is_away_for_half_of_limit_stops_nothing(world: World) -> N
     assert agent.process.poll() is None
 
 
+@pytest.mark.fault("data plane lost while the API is fine", "checkpoint store down")
 def test_a_store_that_stays_away_ends_user_code_after_limit_not_before(world: World) -> None:
     agent = world.launch(DEAF)
     world.running()
@@ -148,6 +150,7 @@ def test_without_its_agent_the_guard_ends_user_code(world: World, sent: signal.S
         assert isinstance(world.last, Release) and world.last.why == "limit"
 
 
+@pytest.mark.fault("agent frozen past its limit")
 def test_a_frozen_agent_that_wakes_behind_a_fence_writes_nothing(world: World) -> None:
     agent = world.launch()
     world.running()
@@ -161,6 +164,7 @@ def test_a_frozen_agent_that_wakes_behind_a_fence_writes_nothing(world: World) -
     assert sorted(world.log.store.list("default")) == before
 
 
+@pytest.mark.fault("guard frozen or killed")
 def test_a_guard_that_is_killed_takes_user_code_with_it(world: World) -> None:
     agent = world.launch(DEAF)
     world.running()
@@ -170,6 +174,7 @@ def test_a_guard_that_is_killed_takes_user_code_with_it(world: World) -> None:
     assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("killed", True)
 
 
+@pytest.mark.fault("guard frozen or killed")
 def test_a_frozen_guard_is_replaced_by_the_agent(world: World) -> None:
     agent = world.launch(DEAF)
     world.running()
@@ -180,6 +185,7 @@ def test_a_frozen_guard_is_replaced_by_the_agent(world: World) -> None:
     assert agent.children() == set()
 
 
+@pytest.mark.fault("launched twice under one key")
 def test_a_duplicate_launch_exits_without_running(world: World) -> None:
     first = world.launch()
     world.running()

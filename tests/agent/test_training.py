@@ -44,6 +44,7 @@ def test_the_next_attempt_resumes_behind_the_last_checkpoint(world: World) -> No
     assert [(c.epoch, c.step) for c in world.state.checkpoints] == [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6)]
 
 
+@pytest.mark.fault("checkpoint store down")
 def test_a_checkpoint_waits_for_a_store_that_is_away(world: World) -> None:
     agent = world.launch(SAVE + "witness(1)\nwhile not os.path.exists(sys.argv[1] + '.go'): time.sleep(0.01)\nsave(1)")
     world.running()
@@ -177,6 +178,7 @@ def test_a_worker_without_good_reads_ends_after_limit_not_before(world: World) -
     assert FAST.limit_ms - 100 <= world.last_step_ms() - away_ms <= FAST.limit_ms + SLACK_MS
 
 
+@pytest.mark.fault("worker frozen past its limit")
 def test_a_worker_that_was_frozen_past_its_limit_ends_when_it_wakes(world: World) -> None:
     worker = Worker(world, LOOP)
     world.running()

@@ -139,6 +139,7 @@ def a_queue(cluster: Cluster, namespace: str, runtime: str) -> Iterator[Doc]:
         drop_queues(cluster, namespace)
 
 
+@pytest.mark.fault("provider returning with a zombie")
 def test_a_job_moves_between_clusters_and_is_never_in_both(stage: Stage) -> None:
     fill(stage)
     client = stage.serve()

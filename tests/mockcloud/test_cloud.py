@@ -73,6 +73,7 @@ def test_an_acceptance_without_capacity_fails_at_the_launch() -> None:
         c.launch(offer="j-o1")
 
 
+@pytest.mark.fault("acceptance late", "holder silent for the whole window")
 def test_answers_come_after_a_while_late_or_never() -> None:
     soon, late = {"delay": {"low": 5000, "high": 5000}, "times": 1}, {"late": 1000, "times": 1}
     c = Played(policies=[soon, late, {"bid": "silent"}], capacity={"eastus": {"H100": 80}})
@@ -93,6 +94,7 @@ def test_a_withdrawn_offer_is_answered_no_more() -> None:
     assert c.told("answer") == []
 
 
+@pytest.mark.fault("counter-offer")
 def test_a_counter_names_other_terms() -> None:
     yes = Played(policies=[{"counter": True}]).offer()
     assert yes and yes["accepted"] and yes["termsHash"] != an_offer().terms_hash
@@ -116,12 +118,14 @@ def test_a_client_token_makes_one_cluster() -> None:
     assert [line["key"] for line in c.cloud.journal.lines if line["kind"] == "created"] == ["j-e1"]
 
 
+@pytest.mark.fault("launched twice under one key")
 def test_a_cloud_that_forgets_tokens_makes_two() -> None:
     c = Played()
     broken(c, tokens="forgotten")
     assert c.launch(workers=1) is not c.launch(workers=1)
 
 
+@pytest.mark.fault("list eventually consistent")
 def test_listings_lag_behind() -> None:
     c = Played()
     c.launch()
@@ -165,6 +169,7 @@ def test_the_bill_is_gpu_seconds_times_price() -> None:
     assert c.cloud.stock.free("eastus", "H100") == 8
 
 
+@pytest.mark.fault("provider double-billing")
 def test_double_billing() -> None:
     c = Played()
     broken(c, doubleBilling=True)
@@ -184,6 +189,7 @@ def test_delete_after(kept: str, state: str) -> None:
     assert cluster.state == state
 
 
+@pytest.mark.fault("terminate failing silently")
 def test_a_termination_fails_silently() -> None:
     c = Played()
     broken(c, terminate="silent")
@@ -194,6 +200,7 @@ def test_a_termination_fails_silently() -> None:
     assert cluster.state == "running"
 
 
+@pytest.mark.fault("accepted but cannot launch")
 def test_accepted_and_then_it_cannot_launch() -> None:
     c = Played()
     c.offer("j-o1")
@@ -206,6 +213,7 @@ def test_accepted_and_then_it_cannot_launch() -> None:
     assert cluster.state == "provisioning"
 
 
+@pytest.mark.fault("partial gang")
 def test_a_refused_gang_may_leave_a_part_behind() -> None:
     c = Played(capacity={"eastus": {"H100": 4}})
     broken(c, partialGang=True)
@@ -218,6 +226,7 @@ def test_a_refused_gang_may_leave_a_part_behind() -> None:
     assert c.listed() == {"j-e1": "terminated"}
 
 
+@pytest.mark.fault("clocks wrong or jumping: theirs")
 def test_the_feed_tells_capacity_prices_and_its_own_clock() -> None:
     c = Played()
     broken(c, clockOffset=3_600_000)

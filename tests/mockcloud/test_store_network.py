@@ -47,6 +47,7 @@ async def test_bytes_go_through_and_are_logged(open_web: Any, store: str) -> Non
     assert {line["path"] for line in lines} == {"/bucket/j/log/1"}
 
 
+@pytest.mark.fault("data plane lost while the API is fine")
 async def test_one_entry_is_held_the_network_cut_and_the_entry_delivered_too_late(open_web: Any, store: str) -> None:
     web: Web = await open_web(store=store)
     here = (await web.client.get("/v1")).json()["storeUrl"]

@@ -88,6 +88,7 @@ async def test_a_long_poll_wakes_with_the_news(open_web: Any) -> None:
     assert again[0]["n"] == 1
 
 
+@pytest.mark.fault("provider's control plane down while its job runs on")
 @pytest.mark.parametrize(
     ("state", "seen"), [("refuse", httpx.ConnectError), ("hang", httpx.ReadTimeout), ("error", 503)]
 )
@@ -103,6 +104,7 @@ async def test_the_api_goes_away_and_comes_back(open_web: Any, state: str, seen:
     assert (await web.client.get("/v1")).status_code == 200
 
 
+@pytest.mark.fault("launch request lost", "launch reply lost")
 @pytest.mark.parametrize(("deed", "made"), [("lose_request", 0), ("lose_reply", 1)])
 async def test_a_launch_loses_its_request_or_its_reply(open_web: Any, deed: str, made: int) -> None:
     web: Web = await open_web()
@@ -114,6 +116,7 @@ async def test_a_launch_loses_its_request_or_its_reply(open_web: Any, deed: str,
     assert len((await web.admin.get("/clusters")).json()) == 1
 
 
+@pytest.mark.fault("launch stuck and appearing minutes later")
 async def test_a_launch_gets_stuck_and_appears_later(open_web: Any) -> None:
     web: Web = await open_web()
     await web.break_with(mishaps=[{"on": "api", "path": "/clusters", "do": "hold", "after": 200}])

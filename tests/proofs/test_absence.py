@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+import pytest
+
 from orchestrator.cli.play import LOST_CLOUD, OUTAGE_AFTER, audit
 from orchestrator.cli.stage import Stage
 from orchestrator.model.documents.views import ExplainView
@@ -37,6 +39,7 @@ def test_a_dead_server_is_not_noticed(stage: Stage) -> None:
     assert undisturbed(life.ended())
 
 
+@pytest.mark.fault("checkpoint store down")
 def test_a_store_that_is_away_for_half_the_limit_stops_nothing(far_stage: Stage, s3: Bucket) -> None:
     far_stage.start_clouds()
     far_stage.start_server()
@@ -85,6 +88,7 @@ class Murders:
             self.due = self.last + self.draw.uniform(LEAST_APART_S, MOST_APART_S)
 
 
+@pytest.mark.fault("crash between any two appends and around every provider call")
 def test_a_server_killed_twenty_times(stage: Stage, seed: int) -> None:
     life = begin(stage, "--pause", "0.4")
     murders = Murders(life, seed)

@@ -69,6 +69,7 @@ def set_up(stage: Stage, s3: Bucket) -> Life:
     return life
 
 
+@pytest.mark.fault("provider returning with a zombie")
 @pytest.mark.parametrize("frozen", [False, True], ids=["cut off", "cut off, agent frozen"])
 def test_a_cloud_that_returns_is_harmless(far_stage: Stage, s3: Bucket, frozen: bool) -> None:
     life = set_up(far_stage, s3)
@@ -80,6 +81,7 @@ def test_a_cloud_that_returns_is_harmless(far_stage: Stage, s3: Bucket, frozen: 
     assert life.disjoint(1, 2)
 
 
+@pytest.mark.fault("two take-overs in a row")
 def test_two_take_overs_in_a_row(far_stage: Stage, s3: Bucket) -> None:
     declines = {"bid": "decline", "situation": "capacity", "times": 2}
     far_stage.clouds = {**far_stage.clouds, "azure": {**far_stage.clouds["azure"], "policies": [declines, {}]}}

@@ -21,7 +21,7 @@ from orchestrator.simulate.world import World, first_right, provider_document, s
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
-from tests.stories.conftest import check
+from tests.stories.conftest import befell, check
 from tests.stories.words import on_virtual_time
 
 WORLDS = int(os.environ.get("WORLDS", "60"))
@@ -147,13 +147,14 @@ async def live(world: World, dice: random.Random) -> None:
 
 
 @pytest.mark.parametrize("chunk", range(0, WORLDS, CHUNK))
-def test_whatever_happens_nothing_runs_twice_and_everything_ends(chunk: int) -> None:
+def test_whatever_happens_nothing_runs_twice_and_everything_ends(chunk: int, request: pytest.FixtureRequest) -> None:
     for seed in range(FIRST + chunk, FIRST + min(chunk + CHUNK, WORLDS)):
         dice = random.Random(seed)
         world = a_world(dice)
         try:
             on_virtual_time(live(world, dice))
             check(world)
+            request.node.user_properties.extend(befell(world))
         except BaseException as wrong:
             wrong.add_note(f"in world {seed}: FIRST_WORLD={seed} WORLDS=1 repeats it")
             raise

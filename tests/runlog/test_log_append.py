@@ -44,6 +44,7 @@ def test_an_append_is_a_good_read_at_the_time_its_put_was_sent(log: JobLog) -> N
     assert slots(log) == ["default/J/log/00000001"]
 
 
+@pytest.mark.fault("checkpoint store lying")
 @pytest.mark.parametrize("fault", ["say_exists", "lose_answer", "lose_request"])
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_store_that_lies_leaves_one_entry_in_one_slot(log: JobLog, fault: str, times: int) -> None:
@@ -53,6 +54,7 @@ def test_a_store_that_lies_leaves_one_entry_in_one_slot(log: JobLog, fault: str,
     assert [type(e).__name__ for e in read(log).state.entries] == ["Claim", "Start"]
 
 
+@pytest.mark.fault("checkpoint store lying")
 def test_exists_for_an_empty_slot_never_makes_the_log_pass_it(log: JobLog) -> None:
     log.store.faults.say_exists = 99
     with pytest.raises(StoreUnavailable, match="stays empty although it was put 4 times"):

@@ -69,10 +69,12 @@ def lived_on(here: Place, there: Place, tmp_path: Path) -> None:
     assert kinds.count("Restored") == kinds.count("LogsRead") == 1
 
 
+@pytest.mark.fault("ledger restored from an old backup")
 def test_on_sqlite(tmp_path: Path) -> None:
     lived_on(tmp_path / "here.db", tmp_path / "there.db", tmp_path)
 
 
+@pytest.mark.fault("ledger restored from an old backup")
 @pytest.mark.postgresql
 def test_on_postgresql(tmp_path: Path, postgres: Cluster) -> None:
     lived_on(postgres.new(), postgres.new(), tmp_path)

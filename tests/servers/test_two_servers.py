@@ -50,6 +50,7 @@ def test_the_one_that_follows_serves_reads_and_takes_wishes(start: Start, tmp_pa
     assert follower.http.get(f"/v1/jobs/{job}", params={"min_seq": 10_000}).status_code == 503
 
 
+@pytest.mark.fault("two controllers")
 def test_a_leader_that_is_killed(start: Start, tmp_path: Path) -> None:
     leader, follower = start(), start()
     accepted = {key: job for key in map(str, range(20)) if (job := leader.try_submit(key))}
@@ -62,6 +63,7 @@ def test_a_leader_that_is_killed(start: Start, tmp_path: Path) -> None:
     assert_whole(follower.place, tmp_path / "shared", accepted)
 
 
+@pytest.mark.fault("a frozen ex-leader that wakes between commit and call")
 @pytest.mark.parametrize("kind", ["OfferOpened", "Intended"])
 def test_a_leader_frozen_between_commit_and_call_does_not_call_when_it_wakes(
     start: Start, tmp_path: Path, kind: str
@@ -81,6 +83,7 @@ def test_a_leader_frozen_between_commit_and_call_does_not_call_when_it_wakes(
     assert_whole(follower.place, tmp_path / "shared", {"frozen": job})
 
 
+@pytest.mark.fault("two controllers")
 def test_a_leader_cut_off_from_the_database(start: Start, tmp_path: Path, postgres: Cluster) -> None:
     with proxied(postgres.folder / ".s.PGSQL.5432") as proxy:
         follower_url = ""

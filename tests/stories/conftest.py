@@ -14,6 +14,7 @@ from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, LedgerRow, row_bytes
 from orchestrator.simulate.world import World
 from orchestrator.testing.ledgers import MemoryLedger
+from tests import faults
 
 
 def fold_all(world: World) -> tuple[dict[str, JobRow], LedgerRow]:
@@ -43,8 +44,13 @@ def check(world: World) -> None:
         assert all(a_to is not None and a_to <= b_from for (_, a_to), (b_from, _) in pairwise(runs)), runs
 
 
+def befell(world: World) -> Iterator[tuple[str, str]]:
+    """What a test's report says of the faults that its world saw: one property for each time."""
+    yield from (("fault", name) for p in world.providers.values() for name in faults.befell(p.stage.spoken).elements())
+
+
 @pytest.fixture
-def a_world() -> Iterator[Callable[..., World]]:
+def a_world(request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
     """Makes worlds; each is checked at the end of its story."""
     made: list[World] = []
 
@@ -55,3 +61,4 @@ def a_world() -> Iterator[Callable[..., World]]:
     yield make
     for world in made:
         check(world)
+        request.node.user_properties.extend(befell(world))

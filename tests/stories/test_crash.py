@@ -37,12 +37,14 @@ def counted() -> Counter[str]:
     return points.passed
 
 
+@pytest.mark.fault("crash between any two appends and around every provider call")
 def test_a_crash_at_some_points_changes_nothing_but_time() -> None:
     total = sum(counted().values())
     for at in range(1, total, total // SOME):
         live(Points(at))
 
 
+@pytest.mark.fault("crash between any two appends and around every provider call")
 @pytest.mark.crash
 @pytest.mark.timeout(1800)
 def test_a_crash_at_every_point_changes_nothing_but_time(pytestconfig: pytest.Config) -> None:

@@ -87,6 +87,7 @@ async def test_a_release_that_overtakes_a_fence_ends_a_cancelled_job(a_world) ->
     assert row.state is JobState.CANCELLED
 
 
+@pytest.mark.fault("accepted but cannot launch")
 async def test_a_holder_whose_launch_never_starts_has_refused_by_deed(a_world) -> None:
     """accept_failed (R11): else its gate would stay closed for ever, ten minutes a round."""
     world = a_world({"azure": Script(launches=[do.NeverStarts()] * 9), "oracle": Script()}, first_right("azure"))

@@ -40,6 +40,7 @@ def world(azure: Script) -> tuple[World, Collector]:
     return made, collector
 
 
+@pytest.mark.fault("receipt lost")
 @pytest.mark.looptime
 async def test_an_offer_delivered_again_after_a_restart_is_the_same_bytes() -> None:
     told, azure = world(Script(offers=[LATER], faults=[do.Loses(verb="place_offers", nth=1, reply=True)]))

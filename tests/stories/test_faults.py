@@ -26,6 +26,7 @@ async def test_a_launch_that_nobody_confirmed_is_asked_again_under_its_key(a_wor
     assert (attempts(row), row.state) == ([("azure", "done")], JobState.SUCCEEDED)
 
 
+@pytest.mark.fault("accepted but cannot launch")
 async def test_a_launch_that_is_rejected_is_a_refusal_in_the_same_episode(a_world) -> None:
     world = a_world({"azure": Script(launches=[do.Rejects(reason=Reason.CAPACITY)]), "oracle": Script()})
     row = await ran(world)
@@ -33,6 +34,7 @@ async def test_a_launch_that_is_rejected_is_a_refusal_in_the_same_episode(a_worl
     assert [r.how for r in row.refusals] == ["accept_failed"]
 
 
+@pytest.mark.fault("accepted but cannot launch")
 async def test_a_launch_that_never_starts_is_left_behind_a_fence(a_world) -> None:
     world = a_world({"azure": Script(launches=[do.NeverStarts()]), "oracle": Script()})
     row = await ran(world)
@@ -57,6 +59,7 @@ async def test_machines_that_die_are_replaced_behind_a_fence_without_waiting_for
     assert (second.resumed_step, second.cleared) == (5, True)
 
 
+@pytest.mark.fault("provider's control plane down while its job runs on")
 async def test_a_provider_out_of_reach_whose_job_beats_on_is_left_alone(a_world) -> None:
     """A healthy job is never destroyed because we cannot reach its provider (skypilot#10155)."""
     world = a_world({"azure": Script(scenes=[do.Unreachable(when=do.AtStep(3), for_s=600)]), "oracle": Script()},
@@ -66,6 +69,7 @@ async def test_a_provider_out_of_reach_whose_job_beats_on_is_left_alone(a_world)
     assert "WentUnknown" in kinds(world, row.job)
 
 
+@pytest.mark.fault("provider returning with a zombie", "two take-overs in a row")
 async def test_a_zombie_that_comes_back_twice_appends_nothing(a_world) -> None:
     cut = [do.Unreachable(when=do.AtStep(7), for_s=100), do.DataCut(when=do.AtStep(7), for_s=100)]
     again = [do.Unreachable(when=do.AtStep(12), for_s=100), do.DataCut(when=do.AtStep(12), for_s=100)]
@@ -75,6 +79,7 @@ async def test_a_zombie_that_comes_back_twice_appends_nothing(a_world) -> None:
     assert attempts(row) == [("azure", "fenced"), ("coreweave", "fenced"), ("oracle", "done")]
 
 
+@pytest.mark.fault("agent frozen past its limit")
 async def test_a_frozen_agent_is_fenced_and_wakes_to_nothing(a_world) -> None:
     world = a_world({"azure": Script(scenes=[do.Freezes(when=do.AtStep(7), for_s=200)]), "oracle": Script()},
                     work=Work(steps=60))  # fmt: skip
@@ -108,6 +113,7 @@ async def test_our_own_absence_does_not_count_in_a_window(a_world) -> None:
     assert 2095e6 <= lapsed.at - row.submitted_at <= 2105e6
 
 
+@pytest.mark.fault("terminate failing silently")
 @pytest.mark.parametrize("failing", [Script(stops_ignored=2), Script(stops_stuck=2)])
 async def test_a_stop_that_silently_fails_or_gets_stuck_is_swept_until_gone(a_world, failing: Script) -> None:
     """A failed terminate does not leak the machine (skypilot#4410, dstack#3449)."""
@@ -135,6 +141,7 @@ async def test_cancel_at_any_time_ends_the_job_and_nothing_is_offered_after(a_wo
     assert not {"OfferOpened", "Intended"} & set(told[told.index("CancelAsked") :])
 
 
+@pytest.mark.fault("provider's control plane down while its job runs on")
 async def test_cancel_while_the_provider_is_out_of_reach_waits_until_nothing_can_run(a_world) -> None:
     scenes = [do.Unreachable(when=do.AtStep(3)), do.DataCut(when=do.AtStep(3))]
     world = a_world({"azure": Script(scenes=scenes)}, work=Work(steps=1000))
@@ -148,6 +155,7 @@ async def test_cancel_while_the_provider_is_out_of_reach_waits_until_nothing_can
                for run in world.site.runs)  # fmt: skip
 
 
+@pytest.mark.fault("checkpoint store down")
 async def test_the_store_out_of_reach_for_half_of_limit_stops_nothing(a_world) -> None:
     world = a_world({"azure": Script(scenes=[do.DataCut(when=do.AtStep(5), for_s=10)])}, work=Work(steps=40))
     row = await ran(world)
@@ -216,6 +224,7 @@ async def test_an_attempt_that_was_long_in_coming_is_not_silent_from_its_first_m
     assert attempts(row) == [("azure", "done")]
 
 
+@pytest.mark.fault("list eventually consistent", "launch reply lost")
 @pytest.mark.parametrize("lag_s", [0, 20])
 async def test_a_provider_that_forgets_keys_is_looked_at_before_a_launch_is_repeated(a_world, lag_s) -> None:
     """The reply is lost, then the server dies before it knows: each time a listing shows what is there already."""
@@ -231,6 +240,7 @@ async def test_a_provider_that_forgets_keys_is_looked_at_before_a_launch_is_repe
     assert (row.state, len(made)) == (JobState.SUCCEEDED, 1)
 
 
+@pytest.mark.fault("list eventually consistent", "launch request lost")
 async def test_a_launch_that_a_forgetful_provider_never_got_is_sent_again(a_world) -> None:
     lost = Script(launches=[do.RequestLost()])
     world = a_world({"azure": lost}, capabilities=Capabilities(idempotency=False, list_lag_us=5_000_000))

@@ -47,6 +47,7 @@ async def test_a_lost_job_is_offered_to_the_holder_again_and_goes_on_from_its_ch
     assert [e.resumed_step for e in world.events(row.job) if isinstance(e, ev.Started)] == [0, 5]
 
 
+@pytest.mark.fault("holder silent for the whole window")
 async def test_a_silent_holder_keeps_the_market_closed_for_the_whole_window(a_world) -> None:
     world = a_world({"azure": Script(offers=[do.Silent()]), "oracle": Script()}, HOLDER)
     row = await ran(world)
@@ -56,6 +57,7 @@ async def test_a_silent_holder_keeps_the_market_closed_for_the_whole_window(a_wo
     assert 900 <= (lapsed.at - opened.at) / 1e6 < 901
 
 
+@pytest.mark.fault("acceptance late")
 async def test_a_yes_after_the_window_is_evidence_and_its_earmark_is_given_back(a_world) -> None:
     slow = Script(offers=[do.Accepts(after_s=900.5)], faults=[do.Loses(verb="withdraw", nth=1)])
     world = a_world({"azure": slow, "oracle": Script()}, HOLDER)
@@ -71,6 +73,7 @@ async def test_a_yes_just_before_the_deadline_counts(a_world) -> None:
     assert attempts(row) == [("azure", "done")]
 
 
+@pytest.mark.fault("counter-offer")
 async def test_a_counter_is_a_decline(a_world) -> None:
     world = a_world({"azure": Script(offers=[do.Counters()]), "oracle": Script()}, HOLDER)
     row = await ran(world)

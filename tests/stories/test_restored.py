@@ -63,6 +63,7 @@ async def held(server: Server | Serving, job: str) -> JobRow:
     return row
 
 
+@pytest.mark.fault("ledger restored from an old backup")
 async def test_a_job_that_moved_on_is_held_and_goes_on_above_all_epochs_of_its_log(a_world) -> None:
     world = a_world(two_clouds(), work=Work(steps=300))
     job, taken = await moved(world)
@@ -80,6 +81,7 @@ async def test_a_job_that_moved_on_is_held_and_goes_on_above_all_epochs_of_its_l
     assert asked(world) > before
 
 
+@pytest.mark.fault("ledger restored from an old backup")
 async def test_a_job_that_was_done_meanwhile_is_not_run_again(a_world) -> None:
     world = a_world({"azure": Script()}, work=Work(steps=20))
     async with world.server() as server:
@@ -122,6 +124,7 @@ async def test_a_job_whose_log_is_not_ahead_runs_on_undisturbed(a_world) -> None
         assert [e.kind for e in world.disk.events].count("LogsRead") == 1, "once"
 
 
+@pytest.mark.fault("ledger restored from an old backup", "checkpoint store down")
 async def test_nothing_is_done_while_a_store_does_not_answer(a_world) -> None:
     world = a_world(two_clouds(), work=Work(steps=300))
     job, taken = await moved(world)

@@ -172,7 +172,10 @@ def completes_once(life: Life, history: History, judge: Judge) -> None:
 
 @of_job(21, "Price charged ≤ price accepted.")
 def charged_as_accepted(life: Life, history: History, judge: Judge) -> None:
-    """An attempt costs no more than its GPU time at the accepted price, and that price is the one of the yes."""
+    """An attempt costs no more than its GPU time at the accepted price, and that price is the one of the yes.
+
+    Nor is it billed for more GPU time than passed between its order and its bill: that would be time billed twice.
+    """
     for seen, intended in life.of(ev.Intended):
         said = next((e.price for _, e in life.of_offer(intended.offer, ev.OfferAnswered) if e.accepted), None)
         if said is not None and intended.price is not None:
@@ -189,3 +192,20 @@ def charged_as_accepted(life: Life, history: History, judge: Judge) -> None:
         most = -(-price * (bill.gpu_seconds or 0) // 3600)
         words = f"epoch {bill.epoch} was charged {bill.charge}, {most} at the accepted price"
         judge(bill.charge <= most, life.job, seen.seq, words)
+        _time_billed_once(life, history, seen, judge)
+
+
+BILL_SLACK_S = 60
+"""Per GPU: what a provider's rounding and another clock's drift may add."""
+
+
+def _time_billed_once(life: Life, history: History, seen: Seen, judge: Judge) -> None:
+    bill = seen.event
+    assert isinstance(bill, ev.Ended | ev.Charged)
+    found = life.intended(bill.epoch)
+    opened = life.opened(found[1].offer) if found else None
+    if found is None or opened is None or not bill.gpu_seconds:
+        return
+    most = history.terms(opened[1].terms).gpus * ((seen.at - found[0].at) // 1_000_000 + BILL_SLACK_S)
+    words = f"epoch {bill.epoch} was billed for {bill.gpu_seconds} GPU-seconds, and only {most} can have passed"
+    judge(bill.gpu_seconds <= most, life.job, seen.seq, words)

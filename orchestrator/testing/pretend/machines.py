@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from orchestrator.model.offer import (
     Charge,
     Confirmed,
@@ -128,6 +130,7 @@ class Machines:
             return do.Starts()
         part, number = self._stage.script.launches, len(self.launches) + len(self._lost)
         line = part[number] if number < len(part) else do.Starts()
+        self._stage.spoken.append(line)
         if isinstance(line, do.RequestLost):
             self._lost.add(key)
         return line
@@ -143,12 +146,21 @@ class Machines:
             launch.state = SightingState.GONE
             launch.reply = Rejected(order.key, line.reason, line.scope, self._stage.until(line.for_s), line.detail)
             self._stage.note("refused", order.key)
+            self._leave(launch, line.leaves)
             return launch
         self._offers.use(order.offer)
         self._stage.take(launch.gpus)
         self._stage.note("created", order.key, gpus=launch.gpus, ledger=order.ledger)
         self._provision(launch, line)
         return launch
+
+    def _leave(self, launch: Launch, count: int) -> None:
+        """A part of a gang that was refused: machines that are there, on which nothing ever runs."""
+        if count:
+            launch.state = SightingState.PROVISIONING
+            launch.machines = tuple(f"{launch.order.key}-m{n}" for n in range(1, count + 1))
+            self._stage.take(launch.gpus)
+            self._stage.note("created", launch.order.key, gpus=launch.gpus, ledger=launch.order.ledger)
 
     def _provision(self, launch: Launch, line: do.Starts | do.NeverStarts) -> None:
         copies = line.copies if isinstance(line, do.Starts) else 1
@@ -196,6 +208,8 @@ class Machines:
         launch.stops += 1
         self._stage.note("delete_asked", key)
         script = self._stage.script
+        if launch.stops <= script.stops_ignored:
+            self._stage.spoken.append(do.StopIgnored())
         if launch.stops > script.stops_ignored and launch.state is not SightingState.STOPPING:
             self._see(launch, SightingState.STOPPING)
         if launch.stops > script.stops_ignored + script.stops_stuck:
@@ -261,8 +275,11 @@ class Machines:
         gpu_seconds = launch.gpus * (self._now() - launch.running_at) // 1_000_000
         price = self._price(launch.order)
         charge = Charge(f"{launch.order.key}-bill", launch.order.key, price * gpu_seconds // 3600, gpu_seconds, final)
-        for _ in range(2 if final and self._stage.script.bills_twice else 1):
-            self._stage.tell(charge)
+        self._stage.tell(charge)
+        script = self._stage.script
+        if final and (script.bills_twice or script.bills_anew):
+            self._stage.spoken.append(do.BilledTwice())
+            self._stage.tell(replace(charge, id=charge.id + "-again") if script.bills_anew else charge)
 
     def _price(self, order: LaunchOrder) -> int:
         put = self._offers.puts.get(order.offer)

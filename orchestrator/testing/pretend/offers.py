@@ -54,6 +54,7 @@ class Offers:
         return part[number - 1] if number <= len(part) else say.Accepts()
 
     def _speak(self, put: Put, line: say.Say) -> None:
+        self._stage.spoken.append(line)
         if isinstance(line, say.Silent):
             return
         if isinstance(line, say.Dithers):

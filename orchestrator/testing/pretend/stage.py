@@ -44,6 +44,8 @@ class Stage:
         self.feed: list[News] = []
         self.journal: list[dict[str, Any]] = []
         """What really happened here, for the audit of the world: {at, boottime, cloud, kind, key, …}, microseconds."""
+        self.spoken: list[object] = []
+        """The lines of the script that were really spoken, in order."""
         self.news = asyncio.Event()
         """Set at the next news; take it anew for each wait."""
         self.gpus = stock.gpus
