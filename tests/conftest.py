@@ -62,13 +62,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _injected(reporter: pytest.TerminalReporter) -> Counter[tuple[str, str]]:
-    """(fault, folder) → how often, over all tests that passed."""
-    return Counter(
-        (str(name), report.nodeid.split("/")[1])
-        for report in reporter.stats.get("passed", [])
-        for kind, name in report.user_properties
-        if kind == "fault"
-    )
+    """(fault, folder) → how often, over all tests that passed: as their worlds counted, at least once where marked."""
+    passed = {report.nodeid for report in reporter.stats.get("passed", [])}
+    times: Counter[tuple[str, str]] = Counter()
+    for report in reporter.stats.get("", []):  # what a fixture adds at its end is in the last report alone
+        if report.when == "teardown" and report.nodeid in passed:
+            said: dict[str, Counter[str]] = {"fault": Counter(), "befell": Counter()}
+            for kind, name in report.user_properties:
+                said[kind].update([name]) if kind in said else None
+            for name, count in (said["fault"] | said["befell"]).items():
+                times[name, report.nodeid.split("/")[1]] += count
+    return times
 
 
 def _not_run(reporter: pytest.TerminalReporter) -> Counter[str]:

@@ -46,7 +46,7 @@ def check(world: World) -> None:
 
 def befell(world: World) -> Iterator[tuple[str, str]]:
     """What a test's report says of the faults that its world saw: one property for each time."""
-    yield from (("fault", name) for p in world.providers.values() for name in faults.befell(p.stage.spoken).elements())
+    yield from (("befell", name) for p in world.providers.values() for name in faults.befell(p.stage.spoken).elements())
 
 
 @pytest.fixture
