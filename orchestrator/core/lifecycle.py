@@ -174,7 +174,8 @@ def _opened(row: JobRow, at: int, e: ev.OfferOpened) -> JobRow:
     offer = OfferRow(
         n=e.n, provider=e.provider, clause=e.clause, terms=e.terms, contract=e.contract, window=e.window,
         undeliverable=e.undeliverable, hold=e.hold, opened_at=at, ordinal=e.ordinal, head=e.head,
-        freed=tuple(f.key for f in e.freed if f.exemption), free_until=e.free_until, block=e.block,
+        freed=tuple(f.key for f in e.freed if f.exemption and f.holder != e.provider), free_until=e.free_until,
+        block=e.block,
     )  # fmt: skip
     return replace(row, state=J.OFFERING, offer=offer, asked=(*row.asked, offer.inside or e.provider), wait_until=None)
 

@@ -279,7 +279,8 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
 
 
 def _no_longer_free(turn: Turn, row: JobRow, rules: Rules) -> str:
-    """Why an accepted offer may not be used after all: meanwhile a tail ended, or others used up an exemption's total.
+    """Why an accepted offer may not be used after all: meanwhile a tail or an exclusive's release ended, or others used
+    up an exemption's total.
 
     Empty: it may. An offer of an earlier contract version is judged by that one: what was free then is free (R13).
     """
@@ -293,6 +294,8 @@ def _no_longer_free(turn: Turn, row: JobRow, rules: Rules) -> str:
         return "gate_revived"
     if offer.clause or offer.contract != book.ledger.contract:
         return ""
+    if rules.only is not None and rules.only != offer.provider:
+        return "exclusive_revived"
     gates = book.rulebook.open_gates(row, rules, turn.now)
     return "gate_revived" if any(g.holder != offer.provider for g in gates) else ""
 

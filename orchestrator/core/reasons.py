@@ -38,6 +38,7 @@ REASONS: Mapping[str, str] = {
     "user_failure": "user code failed",
     "max_attempts": "every attempt it may have was used",
     "gate_revived": "the holder's refusal is no longer good",
+    "exclusive_revived": "what had freed it from an exclusive is over",
     "exempt_total": "others have used up the exemption's total",
     "block_gone": "the owned capacity has no room for it, or not for long enough, any more",
     "reclassified": "the job is of another class",

@@ -178,13 +178,7 @@ class RuleBook:
 
     def note_attempt(self, job: str, attempt: AttemptRow, shape: Shape) -> None:
         """An attempt under exemptions was intended, or is over."""
-        tell = self.totals.note if attempt.ended_at is None else self.totals.correct
-        tell(self.accounts(job, attempt), job, attempt, shape)
-
-    def accounts(self, job: str, attempt: AttemptRow) -> list[str]:
-        """Under which totals an attempt counts."""
-        limits = (self.limits.get(key) for key in attempt.freed)
-        return [limit.account(job) for limit in limits if limit is not None]
+        self.totals.note(job, attempt, shape)
 
 
 def _known(variant: Variant, shape: Shape, now: int, ledger: LedgerRow) -> Known:

@@ -7,6 +7,7 @@ milliseconds.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
@@ -53,49 +54,72 @@ def limiting(contracts: Contracts | None, shape: Shape) -> Iterator[str]:
             yield from (f"{clause.ref}/{exempt.id}" for exempt in chosen)
 
 
+def exempting(contracts: Contracts | None) -> bool:
+    """Whether any clause leaves jobs free by an exemption."""
+    return any(clause.exempt for clause in (contracts.of_holders if contracts else ()))
+
+
 def volume(shape: Shape, attempt: AttemptRow) -> int:
     """What an attempt counts for: all that it may use, and once it is over what it used."""
     return shape.gpu_ms if attempt.ended_at is None else min(shape.gpus * attempt.ran_ms, shape.gpu_ms)
 
 
+class _Account(Struct):
+    """What was ever placed under one total, in order, and the sum of what is still in its window.
+
+    Nothing is forgotten: an amendment may make the window longer.
+    """
+
+    order: list[tuple[str, int]] = []
+    """(job, epoch)"""
+    known: dict[tuple[str, int], tuple[int, int]] = {}
+    """… → (when it was intended, its volume)"""
+    since: int = 0
+    first: int = 0
+    """The first in the window, whose begin is `since`."""
+    total: int = 0
+
+    def put(self, key: tuple[str, int], at: int, used: int) -> None:
+        """One attempt's volume, for the first time or anew."""
+        if key not in self.known:
+            self.order.append(key)
+        before = self.known.get(key, (at, 0))
+        self.known[key] = (before[0], used)
+        if before[0] > self.since:
+            self.total += used - before[1]
+
+    def used(self, since: int) -> int:
+        """The volume after a moment."""
+        if since < self.since:
+            self.first, self.total = 0, sum(used for _, used in self.known.values())
+        self.since = since
+        while self.first < len(self.order) and (one := self.known[self.order[self.first]])[0] <= since:
+            self.total -= one[1]
+            self.first += 1
+        return self.total
+
+
 class Totals:
-    """The volumes in their windows. What has left its window is dropped when somebody asks."""
+    """The volumes in their windows."""
 
     def __init__(self) -> None:
         """Nothing was placed yet."""
-        self._entries: dict[str, dict[tuple[str, int], tuple[int, int]]] = {}
-        self._sums: dict[str, int] = {}
+        self._accounts: dict[str, _Account] = defaultdict(_Account)
 
-    def recount(self, found: Iterable[tuple[Iterable[str], str, AttemptRow, Shape]]) -> None:
-        """After a restart: every attempt that may still be in some window, as `note` takes them, in any order."""
-        self._entries.clear()
-        self._sums.clear()
-        for accounts, job, attempt, shape in sorted(found, key=lambda one: one[2].intended_at):
-            self.note(accounts, job, attempt, shape)
+    def recount(self, found: Iterable[tuple[str, AttemptRow, Shape]]) -> None:
+        """After a restart: every attempt that was intended under an exemption, as `note` takes them, in any order."""
+        self._accounts.clear()
+        for job, attempt, shape in sorted(found, key=lambda one: one[1].intended_at):
+            self.note(job, attempt, shape)
 
-    def note(self, accounts: Iterable[str], job: str, attempt: AttemptRow, shape: Shape) -> None:
-        """An attempt was intended: its volume counts under each account."""
-        for account in accounts:
-            used = volume(shape, attempt)
-            self._entries.setdefault(account, {})[job, attempt.epoch] = (attempt.intended_at, used)
-            self._sums[account] = self._sums.get(account, 0) + used
-
-    def correct(self, accounts: Iterable[str], job: str, attempt: AttemptRow, shape: Shape) -> None:
-        """An attempt is over: what it used counts, unless it has left the window already."""
-        for account in accounts:
-            entries = self._entries.get(account, {})
-            if (known := entries.get((job, attempt.epoch))) is not None:
-                entries[job, attempt.epoch] = (known[0], volume(shape, attempt))
-                self._sums[account] += volume(shape, attempt) - known[1]
+    def note(self, job: str, attempt: AttemptRow, shape: Shape) -> None:
+        """An attempt was intended, or is over: its volume counts under each of its exemptions, with a limit or without;
+        a later version of the contracts may set one."""
+        for key in attempt.freed:
+            for account in (key, f"{key}@{job}"):
+                self._accounts[account].put((job, attempt.epoch), attempt.intended_at, volume(shape, attempt))
 
     def used(self, account: str, since_us: int) -> int:
         """What was placed under an account after `since_us`."""
-        entries = self._entries.get(account)
-        while entries:
-            first = next(iter(entries))
-            at, used = entries[first]
-            if at > since_us:
-                break
-            del entries[first]
-            self._sums[account] -= used
-        return self._sums.get(account, 0)
+        found = self._accounts.get(account)
+        return found.used(since_us) if found is not None else 0

@@ -14,6 +14,7 @@ from orchestrator.core.failover import on_provider_down
 from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, active, open_offer
 from orchestrator.core.owning import on_owned
 from orchestrator.core.recording import Labels, relabel
+from orchestrator.core.totals import exempting
 from orchestrator.core.turn import Turn
 from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
@@ -65,20 +66,17 @@ async def load_book(wiring: Wiring, contracts: Contracts | None, counters: Mappi
         if holder in book.providers:  # until it answers, it has been away all the time
             book.mark(holder, up=False, now=wiring.clock.now_us())
     book.load(jobs, await _shapes(wiring, jobs), await _terms(wiring, jobs))
-    if book.rulebook.limits:
+    if book.ledger.contract > 1 or exempting(book.rulebook.contracts):
         await _recount(wiring, book, jobs)
     return book
 
 
 async def _recount(wiring: Wiring, book: Book, live: list[JobRow]) -> None:
-    """What was placed under exemptions with a total, by jobs that are over too."""
+    """What was placed under exemptions, by jobs that are over too."""
     used = [row for row in [*live, *[row async for row in _over(wiring)]] if any(a.freed for a in row.attempts)]
     shapes = {**await _shapes(wiring, used), **book.known_shapes}
     book.rulebook.totals.recount(
-        (book.rulebook.accounts(row.job, attempt), row.job, attempt, shapes[row.shape])
-        for row in used
-        for attempt in row.attempts
-        if attempt.freed
+        (row.job, attempt, shapes[row.shape]) for row in used for attempt in row.attempts if attempt.freed
     )
 
 

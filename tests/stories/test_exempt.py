@@ -204,3 +204,39 @@ async def test_two_first_rights_are_passed_by_rank(a_world) -> None:
     row = await ran(world)
     asked = [(e.provider, e.clause) for e in world.events(row.job) if isinstance(e, ev.OfferOpened)]
     assert asked == [("zeus", "agreement/rofr"), ("yves", "other/second"), ("oracle", "")]
+
+
+async def test_what_runs_at_the_holder_uses_up_nothing_of_an_exemption(a_world) -> None:
+    """It is the cheapest, so an exempt job is put to it like to anybody: its yes stands, and counts for no total."""
+    zeus = Script(offers=lambda offer, n: do.Accepts(after_s=5))
+    world = a_world({"zeus": zeus}, right(limited("set", 8)), Work(steps=600))
+    async with world.server() as server:
+        jobs = [(await server.desk.submit(submission(priority=n)))[0].job for n in range(3)]
+        await asyncio.sleep(60)
+        rows = [await server.desk.job(job) for job in jobs]
+    assert [row.state for row in rows] == [JobState.RUNNING] * 3
+    assert not [e for e in world.events() if isinstance(e, ev.OfferWithdrawn)]
+
+
+@pytest.mark.parametrize("before", [{}, {"maxGpuHoursPerWindow": [14, "30m"]}], ids=["none", "shorter"])
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_total_that_an_amendment_sets_counts_what_was_placed_before_it(a_world, before, restarted) -> None:
+    """50 minutes on 8 GPUs are 6.7 GPU-hours: of 14 in a week what is left is too little for a job that may use 8."""
+    world = a_world({"zeus": SILENT, "oracle": Script()}, right(SMALL | before), Work(steps=3000))
+    async with world.server() as server:
+        first, _ = await server.desk.submit(submission())
+        await until_over(server, first.job)
+        await asyncio.sleep(HOUR)
+        second, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+        await server.desk.cancel(second.job, "test")
+        await until_over(server, second.job)
+        await server.desk.amend(world.document(right(limited("set", 14))), "ann")
+        if not restarted:
+            third, _ = await server.desk.submit(submission())
+            await asyncio.sleep(10)
+    if restarted:
+        async with world.server() as server:
+            third, _ = await server.desk.submit(submission())
+            await asyncio.sleep(10)
+    assert told(world, second.job) == ["oracle"] and told(world, third.job) == ["zeus"]

@@ -191,3 +191,16 @@ async def test_an_ended_right_stays_ended_over_restarts(a_world) -> None:
         row = await until_over(server, row.job)
     assert {e.clause for e in world.events(row.job) if isinstance(e, ev.OfferOpened)} == {""}
     assert freed(world, row.job)[0][1] == "ended"
+
+
+async def test_a_consent_that_ends_before_the_yes_has_freed_nobody(a_world) -> None:
+    slow = Script(offers=[do.Accepts(after_s=30)])
+    world = a_world({"azure": FULL, "oracle": slow}, alone("consent"))
+    async with world.server() as server:
+        await record(server, "consent", holder="azure", until=world.clock.now_us() + 20_000_000)
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(HOUR)
+        await server.desk.cancel(row.job, "test")
+        row = await until_over(server, row.job)
+    assert "exclusive_revived" in [e.why for e in world.events(row.job) if isinstance(e, ev.OfferWithdrawn)]
+    assert attempts(row) == [] and set(told(world, row.job)) == {"azure", "oracle"}

@@ -18,29 +18,29 @@ from orchestrator.model.record import What
 
 @of_job(14, "An exclusive class runs only at its holder unless released.")
 def exclusives_are_kept(life: Life, history: History, judge: Judge) -> None:
-    """Judged for each provider that is told of a job of an exclusive class, or used for it."""
+    """Judged for each provider that is told of a job of an exclusive class, or used for it: what had freed the job when
+    it was told still does when it is used, as long as its contract version is in force."""
     for seen, provider, (opened_at, opened) in offers_and_uses(life):
         contracts = history.contracts(opened.contract)
         exclusives = {clause.ref for clause in (contracts.exclusives if contracts else ())}
         if not exclusives:
             continue
-        rules = history.rules(life, opened, opened_at)
+        same = opened.contract == history.contract_at(seen.seq)
+        rules = history.rules(life, opened, seen if same else opened_at)
         freed = {free.clause: free.how for free in rules.freed if free.clause in exclusives}
         told = {free.clause: free.how for free in opened.freed if free.clause in exclusives}
         if not (rules.only or freed or told):
             continue
         apart = [x for x in rules.excluded if x.provider == provider and x.reason is Excluded.EXCLUSIVE]
         words = f"{provider} although {apart[0].clause} leaves {apart[0].need} alone" if apart else ""
-        judge(not apart and freed == told, life.job, seen.seq, words or f"it claims {told}, and freed are {freed}")
+        agreed = freed == told or seen is not opened_at
+        judge(not apart and agreed, life.job, seen.seq, words or f"it claims {told}, and freed are {freed}")
 
 
 @of_job(25, "Exempt volume stays under its limit.")
 def exempt_volume_has_room(life: Life, history: History, judge: Judge) -> None:
     """Judged for each attempt that was intended under an exemption with a limit; equal to the limit passes."""
-    for seen, intended in life.of(ev.Intended):
-        found = life.opened(intended.offer)
-        if found is None or not any(free.exemption for free in found[1].freed):
-            continue
+    for seen, _ in life.of(ev.Intended):
         for use in history.volumes.uses.get(seen.seq, ()):
             if use.most is not None:
                 words = f"{use.key}: {use.before + use.own} GPU-ms in its window, at most {use.most}"

@@ -6,7 +6,7 @@ planner counts by `core.totals`. Volumes are GPU-milliseconds.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
@@ -31,31 +31,37 @@ class Use(Struct, frozen=True):
 
 
 class Window:
-    """One total over time."""
+    """One total over time. Keeps all: an amendment may make the window longer."""
 
     def __init__(self) -> None:
         """Empty."""
-        self._order: deque[tuple[int, str]] = deque()
-        self._volumes: dict[str, int] = {}
+        self._order: list[str] = []
+        self._volumes: dict[str, tuple[int, int]] = {}
+        self._left = 0
+        self._after = 0
         self._sum = 0
 
     def add(self, at: int, attempt: str, volume: int) -> None:
         """An attempt was intended."""
-        self._order.append((at, attempt))
-        self._volumes[attempt] = volume
+        self._order.append(attempt)
+        self._volumes[attempt] = at, volume
         self._sum += volume
 
     def ends(self, attempt: str, used: int) -> None:
-        """An attempt is over; if it has left the window nothing changes."""
-        if attempt in self._volumes:
-            used = min(used, self._volumes[attempt])
-            self._sum += used - self._volumes[attempt]
-            self._volumes[attempt] = used
+        """An attempt is over."""
+        at, volume = self._volumes[attempt]
+        used = min(used, volume)
+        self._volumes[attempt] = at, used
+        self._sum += used - volume if at > self._after else 0
 
     def holds(self, after: int) -> int:
         """The volume of what was intended after a moment."""
-        while self._order and self._order[0][0] <= after:
-            self._sum -= self._volumes.pop(self._order.popleft()[1], 0)
+        if after < self._after:
+            self._left, self._sum = 0, sum(volume for _, volume in self._volumes.values())
+        self._after = after
+        while self._left < len(self._order) and (one := self._volumes[self._order[self._left]])[0] <= after:
+            self._left += 1
+            self._sum -= one[1]
         return self._sum
 
 
@@ -89,7 +95,7 @@ class Volumes:
                     self._windows[key].ends(f"{job}-{epoch}", gpus * ran)
 
     def _intended(self, seq: int, at: int, job: str, epoch: int, opened: ev.OfferOpened) -> None:
-        named = [free.key for free in opened.freed if free.exemption]
+        named = [free.key for free in opened.freed if free.exemption and free.holder != opened.provider]
         if not named:
             return
         terms = self._terms(opened.terms)
@@ -101,9 +107,9 @@ class Volumes:
             exempt = limits.get(name)
             before = self._holds(name, exempt, job, at) if exempt else 0
             self.uses[seq].append(Use(name, before, own, exempt.limit_ms if exempt else None))
-            if exempt:
-                keys.append(_key(name, exempt, job))
-                self._windows[keys[-1]].add(at, f"{job}-{epoch}", own)
+            for key in ((name, ""), (name, job)):  # a later version may limit it, by lineage or not
+                keys.append(key)
+                self._windows[key].add(at, f"{job}-{epoch}", own)
         self._running[f"{job}-{epoch}"] = (keys, terms.gpus)
 
     def _holds(self, name: str, exempt: Exemption, job: str, at: int) -> int:
