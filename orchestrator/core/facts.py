@@ -49,6 +49,8 @@ class AnswerWish(Struct, frozen=True, gc=False):
     job: str
     provider: str
     answer: Answer
+    sent: str
+    """sha256 of the offer's bytes, which they answer; empty where it is open no more."""
 
 
 class VisitWish(Struct, frozen=True, gc=False):

@@ -172,8 +172,11 @@ def hold_for(terms: Terms, price: int | None) -> int | None:
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 
-def on_answer(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> None:
-    """Fold in a provider's word on offer `n`: in time it counts, later it is evidence and its earmark is given back."""
+def on_answer(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str, *, sent: str = "") -> None:
+    """Fold in a provider's word on offer `n`: in time it counts, later it is evidence and its earmark is given back.
+
+    `sent`: the sha256 of what it answers to, for one that overtook its receipt; empty: not known.
+    """
     offer = open_offer(row)
     if offer is None or offer.n != n:
         _late(turn, row, n, answer, provider)
@@ -181,7 +184,7 @@ def on_answer(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) ->
     if offer.provider != provider:
         return
     if offer.delivered_at is None:
-        row = turn.emit(row.job, ev.OfferDelivered(n, "answer", ""))
+        row = turn.emit(row.job, ev.OfferDelivered(n, "answer", sent))
     terms = turn.book.terms.get(offer.terms)
     if answer.accepted:
         wrong = _counter(answer, offer.terms, terms)

@@ -90,7 +90,7 @@ def _cancel(turn: Turn, row: JobRow, fact: f.CancelWish) -> None:
 
 
 def _told(turn: Turn, row: JobRow, fact: f.AnswerWish) -> None:
-    on_answer(turn, row, parse_offer_id(fact.answer.offer)[1], fact.answer, fact.provider)
+    on_answer(turn, row, parse_offer_id(fact.answer.offer)[1], fact.answer, fact.provider, sent=fact.sent)
 
 
 def _visit(turn: Turn, row: JobRow, fact: f.VisitWish) -> None:

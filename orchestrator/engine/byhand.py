@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from orchestrator.core.facts import AnswerWish
 from orchestrator.core.lifecycle import open_offer
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.lanes import offer_out, offer_sent
+from orchestrator.engine.lanes import hash_sent, offer_out, offer_sent
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.ids import is_offer_id, parse_offer_id
@@ -60,11 +60,18 @@ async def answer(engine: Engine, provider: str, said: Answer) -> Outcome:
         raise UnknownOffer(f"there is no offer {said.offer!r} to {provider}")
     recalled = await engine.core.recall(job)
     try:
-        await engine.wish(AnswerWish(job, provider, said))
+        await engine.wish(AnswerWish(job, provider, said, _sent(engine, job, n)))
     finally:
         if recalled:
             engine.core.book.forget(job)
     return _outcome(said, await _of_offer(engine, job, n))
+
+
+def _sent(engine: Engine, job: str, n: int) -> str:
+    """Of an offer that is still open: the hash of what they answer."""
+    row = engine.core.book.jobs.get(job)
+    offer = open_offer(row) if row is not None else None
+    return hash_sent(offer_out(engine.core, row)) if row is not None and offer is not None and offer.n == n else ""
 
 
 def _by_hand(wiring: Wiring, provider: str) -> None:

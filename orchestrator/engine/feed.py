@@ -22,6 +22,7 @@ from orchestrator.core.facts import (
 )
 from orchestrator.core.windows import NEVER
 from orchestrator.engine.core import Core, log
+from orchestrator.engine.stranger import calling
 from orchestrator.model.ids import is_launch_key, is_offer_id, parse_launch_key
 from orchestrator.model.offer import Charge, Observation, Sighting
 from orchestrator.ports.provider import Provider, ProviderError, Throttled
@@ -75,7 +76,9 @@ class Feed:
         """Ask for its capabilities where it never told them, or was away since."""
         state = self._core.book.providers[self._name]
         if not (state.stated and state.up):
-            self._core.book.state_capabilities(self._name, await self._provider.capabilities())
+            with calling(self._provider):
+                stated = await self._provider.capabilities()
+            self._core.book.state_capabilities(self._name, stated)
 
     async def _poll(self, sent_at: int) -> Observation | None:
         """One call; None when it was given up because a nearer deadline needs a call of its own."""
@@ -88,7 +91,8 @@ class Feed:
         sooner = asyncio.ensure_future(self._sooner.wait())
         try:
             await asyncio.wait({call, sooner}, return_when=asyncio.FIRST_COMPLETED)
-            return call.result() if call.done() else None
+            with calling(self._provider):
+                return call.result() if call.done() else None
         finally:
             sooner.cancel()
             call.cancel()

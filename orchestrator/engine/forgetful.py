@@ -8,6 +8,7 @@ only when a listing that could not have missed it does not show it.
 from __future__ import annotations
 
 from orchestrator.engine.core import Core
+from orchestrator.engine.stranger import calling
 from orchestrator.model.offer import Confirmed, LaunchOrder
 from orchestrator.ports.provider import Provider
 
@@ -26,7 +27,8 @@ class Memory:
         asked = [order for order in orders if self._last(order) is not None]
         if not asked:
             return orders, []
-        listing = await self._provider.list_ours()
+        with calling(self._provider):
+            listing = await self._provider.list_ours()
         there = {sighting.key for sighting in listing.sightings}
         lag = self._core.book.providers[self._provider.name].capabilities.list_lag_us
         absent = [o for o in asked if o.key not in there and (self._last(o) or 0) + lag <= listing.as_of]

@@ -20,6 +20,7 @@ from orchestrator.core.windows import undeliverable_at
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.forgetful import Memory
 from orchestrator.engine.orders import order_for
+from orchestrator.engine.stranger import calling
 from orchestrator.model.contract import Trigger
 from orchestrator.model.ids import launch_key, offer_id
 from orchestrator.model.job import JobRow
@@ -29,14 +30,17 @@ from orchestrator.ports.provider import Misconfigured, Provider, ProviderError, 
 
 BATCH = 256
 """Acts in one call: enough that a burst costs few calls, small enough that one call stays short."""
+AT_ONCE = 16
+"""Calls under way together where each tells people of one offer: its window runs from its own acknowledgement, which
+no slow one beside it may put off."""
 
 
 class Lane:
     """One verb at one provider."""
 
-    def __init__(self, core: Core, call: Callable[[list[Effect]], Awaitable[list[Effect]]]) -> None:
-        """`call` does a batch and returns what must be tried again."""
-        self._core, self._call = core, call
+    def __init__(self, core: Core, call: Callable[[list[Effect]], Awaitable[list[Effect]]], most: int = BATCH) -> None:
+        """`call` does a batch, at `most` so many acts, and returns what must be tried again."""
+        self._core, self._call, self._most = core, call, most
         self._queue: list[Effect] = []
         self._some = asyncio.Event()
 
@@ -46,11 +50,11 @@ class Lane:
         self._some.set()
 
     async def run(self) -> None:
-        """Work for ever."""
+        """Work for ever; several may run over one queue."""
         failures = 0
         while True:
             await self._some.wait()
-            batch, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+            batch, self._queue = self._queue[: self._most], self._queue[self._most :]
             if not self._queue:
                 self._some.clear()
             again = await self._call([e for e in batch if self._wanted(e)])
@@ -81,8 +85,9 @@ class ProviderLanes:
     def __init__(self, core: Core, provider: Provider) -> None:
         """Nothing runs yet."""
         self._core, self._provider = core, provider
+        self._by_hand = provider.name in core.wiring.by_hand
         self._lanes = {
-            Act.DELIVER: Lane(core, self._deliver),
+            Act.DELIVER: Lane(core, self._deliver, most=1 if self._by_hand else BATCH),
             Act.LAUNCH: Lane(core, self._launch),
             Act.END: Lane(core, self._end),
         }
@@ -103,21 +108,24 @@ class ProviderLanes:
 
     def loops(self) -> list[Awaitable[None]]:
         """What must run."""
-        return [*(lane.run() for lane in self._lanes.values()), self._withdraw()]
+        more = (self._lanes[Act.DELIVER].run() for _ in range(AT_ONCE - 1 if self._by_hand else 0))
+        return [*(lane.run() for lane in self._lanes.values()), *more, self._withdraw()]
 
     async def _deliver(self, batch: list[Effect]) -> list[Effect]:
         if not batch:
             return []
         outs = [offer_out(self._core, self._core.book.jobs[e.job]) for e in batch]
-        sent = [hashlib.sha256(msgspec.json.encode(out)).hexdigest() for out in outs]
+        sent = [hash_sent(out) for out in outs]
         await self._core.leading.check()
         try:
-            replies = await self._provider.place_offers(outs)
+            with calling(self._provider):
+                answered = list(zip(await self._provider.place_offers(outs), sent, strict=True))
         except ProviderError as error:
-            replies = [Undelivered(out.offer, _words(error)) for out in outs]
+            answered = [(Undelivered(out.offer, _words(error)), s) for out, s in zip(outs, sent, strict=True)]
         name, others = self._provider.name, self._core.others_answer(self._provider.name)
-        await self._core.told([Delivery(name, r, s, others) for r, s in zip(replies, sent, strict=True)])
-        return self._settle(batch, [e for e, r in zip(batch, replies, strict=True) if isinstance(r, Undelivered)])
+        await self._core.told([Delivery(name, reply, s, others) for reply, s in answered])
+        again = [e for e, (reply, _) in zip(batch, answered, strict=True) if isinstance(reply, Undelivered)]
+        return self._settle(batch, again)
 
     async def _launch(self, batch: list[Effect]) -> list[Effect]:
         if not batch:
@@ -138,11 +146,13 @@ class ProviderLanes:
     async def _launched(self, orders: list[LaunchOrder]) -> Sequence[LaunchReply]:
         if self._core.book.providers[self._provider.name].capabilities.idempotency:
             await self._core.leading.check()
-            return await self._provider.launch(orders)
+            with calling(self._provider):
+                return await self._provider.launch(orders)
         new, there = await self._memory.sort(orders)
         await self._core.leading.check()
         try:
-            return [*there, *(await self._provider.launch(new) if new else ())]
+            with calling(self._provider):
+                return [*there, *(await self._provider.launch(new) if new else ())]
         finally:
             self._memory.sent(new, self._core.now)
 
@@ -159,7 +169,8 @@ class ProviderLanes:
             return []
         await self._core.leading.check()
         try:
-            replies = await self._provider.stop(list(keys))
+            with calling(self._provider):
+                replies = await self._provider.stop(list(keys))
         except ProviderError as error:
             log.info("stop not acknowledged", provider=self._provider.name, keys=len(keys), why=_words(error))
             return batch
@@ -174,7 +185,8 @@ class ProviderLanes:
             offers = sorted(self._withdrawn)
             await self._core.leading.check()
             try:
-                self._withdrawn.difference_update(await self._provider.withdraw(offers))
+                with calling(self._provider):
+                    self._withdrawn.difference_update(await self._provider.withdraw(offers))
             except ProviderError as error:
                 log.info("withdrawal not acknowledged", provider=self._provider.name, why=_words(error))
             if self._withdrawn:
@@ -201,6 +213,11 @@ def offer_sent(row: JobRow, shape: Shape, terms: bytes) -> OfferOut:
         workload=shape.job_class, trigger=(Trigger.OWNED if offer.block else trigger_of(row, shape)).value, terms=terms,
         terms_hash=offer.terms, window_us=offer.window, ledger_head=offer.head, ordinal=offer.ordinal,
     )  # fmt: skip
+
+
+def hash_sent(offer: OfferOut) -> str:
+    """The sha256 of an offer's bytes, by which the ledger says what left us."""
+    return hashlib.sha256(msgspec.json.encode(offer)).hexdigest()
 
 
 def _words(error: ProviderError) -> str:

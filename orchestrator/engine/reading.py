@@ -14,6 +14,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from orchestrator.engine.orders import store_of
+from orchestrator.engine.stranger import calling
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow, job_row, ledger_row
 from orchestrator.model.record import Record
@@ -137,7 +138,8 @@ class ReadingDesk:
         found: dict[str, Sequence[str]] = {}
         for name, provider in self._wiring.providers.items():
             try:
-                found[name] = await provider.check()
+                with calling(provider):
+                    found[name] = await provider.check()
             except ProviderError as error:
                 found[name] = [str(error)]
         return found

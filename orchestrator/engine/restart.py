@@ -16,6 +16,7 @@ from orchestrator.core.owning import on_owned
 from orchestrator.core.recording import Labels, relabel
 from orchestrator.core.totals import exempting
 from orchestrator.core.turn import Turn
+from orchestrator.engine.stranger import calling
 from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts
@@ -99,7 +100,8 @@ def _in_touch_with(row: JobRow) -> list[str]:
 async def _capabilities(provider: Provider) -> Capabilities | None:
     try:
         async with asyncio.timeout(PATIENCE_S):
-            return await provider.capabilities()
+            with calling(provider):
+                return await provider.capabilities()
     except (ProviderError, TimeoutError):
         return None
 

@@ -12,6 +12,7 @@ from orchestrator.core.sweep import Ending, after_listing, stopping, strays
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import ProviderLanes
+from orchestrator.engine.stranger import calling
 from orchestrator.model.offer import Listing
 from orchestrator.ports.provider import Provider, ProviderError
 
@@ -39,7 +40,8 @@ class Sweeper:
                 continue
             try:
                 stopped = frozenset(self._lanes.acknowledged)  # before the listing is asked for
-                listing = await self._provider.list_ours()
+                with calling(self._provider):
+                    listing = await self._provider.list_ours()
                 await self._look(listing)
                 if self._core.book.providers[self._provider.name].stated:  # else its lag is not known
                     await self._confirm(listing, stopped)
@@ -69,7 +71,8 @@ class Sweeper:
         self._stopping = leaving
         if keys:
             await core.leading.check()
-            replies = await self._provider.stop(sorted(keys))
+            with calling(self._provider):
+                replies = await self._provider.stop(sorted(keys))
             self._lanes.acknowledged |= {r.key for r in replies if r.acknowledged}
 
     def _anothers(self, key: str) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from orchestrator.adapters.byhand import ByHand, Webhook
+from orchestrator.adapters.byhand.webhook import READ_S
 from orchestrator.bootstrap import SystemClock, make_providers
 from orchestrator.model.documents import DocumentError, load_providers
 from orchestrator.model.offer import Receipt, Undelivered
@@ -98,6 +99,62 @@ async def test_what_the_receiver_echoes_is_what_the_receipt_says(receiver: Recei
     receiver.replies = [(200, b'{"ordinal": 9, "ledgerHead": "ab"}')]
     [receipt] = await provider(receiver, secret).place_offers([an_offer()])
     assert isinstance(receipt, Receipt) and (receipt.ordinal, receipt.ledger_head) == (9, "ab")
+
+
+HEAD = b'{"ordinal": 1, "ledgerHead": '
+HOSTILE = {
+    "number-without-end": b'{"ordinal": 1e999, "ledgerHead": ""}', "long-number": b'{"ordinal": ' + b"9" * 5000 + b"}",
+    "more-than-64-bits": b'{"ordinal": 9223372036854775808, "ledgerHead": ""}', "below-zero": HEAD[:12] + b"-1}",
+    "deep": b"[" * 60_000, "deep-inside": b'{"a": ' * 10_000, "half-a-character": HEAD + b'"\\ud800"}',
+    "not-utf8": HEAD + b'"\xff"}', "long-head": HEAD + b'"' + b"a" * 65 + b'"}', "no-hash": HEAD + b'"<script>"}',
+    "nothing": b"null", "text": HEAD[:12] + b'"1", "ledgerHead": ""}', "too-long": HEAD + b'""}' + b" " * 65_536,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
+async def test_an_acknowledgement_that_echoes_nonsense_acknowledges_and_echoes_nothing(
+    receiver: Receiver, secret: str, said: bytes
+) -> None:
+    receiver.replies = [(200, said)]
+    offer = an_offer()
+    assert await provider(receiver, secret).place_offers([offer]) == [offer.receipt(f"webhook:{offer.offer}")]
+
+
+async def test_of_an_acknowledgement_without_end_no_more_is_read_than_an_echo_has(secret: str) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 8192
+            yield b" " * 8192
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=endless()))
+    azure = ByHand(ScriptedProvider("azure"), Webhook("https://a.example/o", secret, lambda: NOW, transport))
+    assert isinstance((await azure.place_offers([an_offer()]))[0], Receipt) and sent < 100_000
+
+
+@pytest.mark.looptime
+async def test_a_body_that_only_drips_acknowledges_after_a_while(secret: str) -> None:
+    async def drips() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(9)
+            yield b" "
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=drips()))
+    azure = ByHand(ScriptedProvider("azure"), Webhook("https://a.example/o", secret, lambda: NOW, transport))
+    began = asyncio.get_running_loop().time()
+    assert isinstance((await azure.place_offers([an_offer()]))[0], Receipt)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(READ_S)
+
+
+async def test_a_secret_that_is_no_text_is_undelivered_with_a_remedy(receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff\xfe")
+    azure = provider(receiver, f"file:{tmp_path / 'secret'}")
+    [reply] = await azure.place_offers([an_offer()])
+    assert (
+        isinstance(reply, Undelivered) and "UTF-8" in reply.why and any("UTF-8" in line for line in await azure.check())
+    )
 
 
 async def test_a_busy_receiver_is_told_again_with_the_same_bytes(receiver: Receiver, secret: str) -> None:

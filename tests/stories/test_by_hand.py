@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Any
 
 import msgspec
@@ -58,6 +59,23 @@ async def test_a_yes_by_hand_is_launched_by_the_providers_own_adapter() -> None:
     assert (row.state, row.attempts[0].provider, row.attempts[0].price) == ("succeeded", "azure", 2_000_000)
     [answered] = [e for e in told.events(job) if isinstance(e, ev.OfferAnswered)]
     assert (answered.accepted, answered.by) == (True, "ann")
+    clean(told)
+
+
+async def test_an_answer_that_overtakes_its_receipt_keeps_what_was_answered() -> None:
+    told = world()
+
+    async def hangs(_: object) -> list[Any]:
+        await asyncio.sleep(60)
+        return []
+
+    told.providers["azure"].place_offers = hangs  # type: ignore[method-assign, assignment]
+    async with told.server() as server:
+        job, offer = await asked(server)
+        assert (await server.desk.answer("azure", yes(offer))).what == "accepted"
+        await until_over(server, job)
+    [delivered] = [e for e in told.events(job) if isinstance(e, ev.OfferDelivered)]
+    assert (delivered.ref, delivered.sent) == ("answer", hashlib.sha256(msgspec.json.encode(offer)).hexdigest())
     clean(told)
 
 

@@ -66,7 +66,7 @@ class ByHand:
             except Undeliverable as error:
                 return Undelivered(offer.offer, str(error))
         receipt = offer.receipt(f"webhook:{offer.offer}")
-        return receipt if echo is None else replace(receipt, ordinal=echo[0], ledger_head=echo[1])
+        return receipt if echo is None else replace(receipt, ordinal=echo.ordinal, ledger_head=echo.head)
 
     async def withdraw(self, offers: Sequence[str]) -> Sequence[str]:
         """See Provider. Acknowledged when the webhook was; without one, when it is no longer laid out: at once."""
