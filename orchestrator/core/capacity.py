@@ -7,7 +7,7 @@ with no other: law, ceilings and exclusives hold, a first right only if it names
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
@@ -30,13 +30,13 @@ class Taken:
         """Whether something is taken for this job."""
         return job in self._where
 
-    def note(self, row: JobRow, gpus: int) -> None:
-        """A job's row has changed; it is of so many GPUs."""
+    def note(self, row: JobRow, gpus: Callable[[], int]) -> None:
+        """A job's row has changed; it is of so many GPUs (which nobody knows any more of one that is over)."""
         if (was := self._where.pop(row.job, "")) != "":
             self._of[was].pop(row.job, None)
         if (now := _takes(row)) != "":
             self._where[row.job] = now
-            self._of.setdefault(now, {})[row.job] = gpus
+            self._of.setdefault(now, {})[row.job] = gpus()
 
     def of(self, block: Block) -> int:
         """GPUs that are taken."""

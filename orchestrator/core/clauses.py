@@ -1,6 +1,7 @@
 """Is this clause about this job, and is it in force?
 
-Called by eligibility and `contracts test`. Pure. A key that a select does not give is any.
+Called by eligibility and `contracts test`. Pure. A key that a select does not give is any. Where a job's class is not
+settled (R20), what binds it is whatever could be about it, and what frees it only what is about it for sure.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from orchestrator.model.placement import Shape
 
 
 def selects(select: Select, shape: Shape) -> bool:
-    """Whether every key that the select gives holds for the shape."""
+    """Whether every key that the select gives holds for the shape, for sure."""
+    return may_select(select, shape) and (not shape.unsettled or select.classes is None)
+
+
+def may_select(select: Select, shape: Shape) -> bool:
+    """Whether every key that the select gives holds for the shape, or could."""
     return (
-        _among(select.classes, shape.job_class)
+        (bool(shape.unsettled) or _among(select.classes, shape.job_class))
         and _among(select.triggers, shape.trigger)
         and _among(select.residency, shape.residency)
         and _within(select.gpus, shape.gpus)
@@ -28,10 +34,17 @@ def in_force(clause: Clause, now_us: int) -> bool:
 
 def applies(clause: Clause, shape: Shape, now_us: int) -> bool:
     """In force, and about this shape. Owned capacity meets a first right only where it is named (R1)."""
-    if not in_force(clause, now_us) or not selects(clause.select, shape):
+    if not in_force(clause, now_us) or not may_select(clause.select, shape):
         return False
     unnamed = shape.trigger is Trigger.OWNED and clause.select.triggers is None
     return not (unnamed and isinstance(clause, FirstRight))
+
+
+def minds_class(clause: Clause) -> bool:
+    """Whether the clause, or what it leaves free, depends on a job's class."""
+    waived = clause.waiver.select.classes if isinstance(clause, FirstRight) and clause.waiver is not None else None
+    selects_on = (clause.select.classes, waived, *(exempt.select.classes for exempt in clause.exempt))
+    return any(classes is not None for classes in selects_on)
 
 
 def _among(allowed: tuple[str, ...] | tuple[Trigger, ...] | None, value: str | None) -> bool:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from orchestrator.core.clauses import applies, in_force
+from orchestrator.core.clauses import applies, in_force, minds_class
 from orchestrator.core.known import NOTHING, Known
 from orchestrator.core.releases import Weighed, outage_due, over, weigh
 from orchestrator.model.contract import (
+    Classification,
     Clause,
     Contracts,
     Exclusive,
@@ -56,13 +57,15 @@ def compile_rules(
     barred = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Exclusion)}
     weighed = _weighed(agreed, shape, now_us, known, verdicts)
     holding = [found.clause for found in weighed if found.freed is None]
-    only = next((clause for clause in holding if isinstance(clause, Exclusive)), None)
+    alone = [clause for clause in holding if isinstance(clause, Exclusive)]
+    only = alone[0] if alone else None
     elsewhere = [name for name in verdicts if only is not None and name not in barred and name != only.holder]
     candidates = {
         facts.name: _candidate(facts, verdict, shape, ceiling)
         for facts in providers.providers
         if not isinstance(verdict := verdicts[facts.name], Exclusion) and facts.name not in elsewhere
     }
+    minding = [clause for clause in (*laws, *ceilings, *holding) if minds_class(clause)] if shape.unsettled else []
     rights = [clause for clause in holding if isinstance(clause, FirstRight)]
     return Rules(
         shape=shape,
@@ -75,8 +78,9 @@ def compile_rules(
         jurisdictions=_jurisdictions(laws),
         ceiling_microusd=ceiling,
         hold_above_microusd=_lowest(c.ceiling_microusd for c in ceilings if c.on_exceed is OnExceed.HELD),
-        warnings=_warnings(agreed, shape, now_us),
+        warnings=_warnings(agreed, shape, now_us) + ((Warned.CLASS_CLAIMED,) if shape.unsettled and minding else ()),
         expires_us=_expires(agreed, weighed, known, now_us),
+        unsettled=bool(minding) and (shape.unsettled == Classification.HELD or len({c.holder for c in alone}) > 1),
         only=only.holder if only else None,
         freed=tuple(found.freed for found in weighed if found.freed is not None),
         not_exempt=tuple(refused for found in weighed for refused in found.not_exempt),

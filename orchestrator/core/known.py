@@ -44,7 +44,12 @@ def concerns(record: Record, shape: Shape) -> bool:
         return record.id in shape.records
     if record.cited and record.id not in shape.cited:
         return False
-    return record.project in ("", shape.project) and (not record.classes or shape.job_class in record.classes)
+    return record.project in ("", shape.project) and (not record.classes or _surely(record, shape))
+
+
+def _surely(record: Record, shape: Shape) -> bool:
+    """Of a class that is only claimed nothing is known that would free a job."""
+    return not shape.unsettled and shape.job_class in record.classes
 
 
 def within(record: Record, shape: Shape) -> bool:
@@ -54,8 +59,8 @@ def within(record: Record, shape: Shape) -> bool:
 
 def with_record(shape: Shape, record: Record) -> Shape:
     """The shape of a job once this record is about it; a record of its class settles the class."""
-    job_class = record.name if record.what == What.CLASS else shape.job_class
-    return replace(shape, job_class=job_class, records=tuple(sorted({*shape.records, record.id})))
+    known = replace(shape, records=tuple(sorted({*shape.records, record.id})))
+    return replace(known, job_class=record.name, unsettled="") if record.what == What.CLASS else known
 
 
 def in_records(records: Iterable[Record], shape: Shape, now_us: int) -> tuple[tuple[Record, ...], int | None]:

@@ -64,7 +64,7 @@ def _lawful(book: Book, shape: ShapeBook, row: JobRow, block: Block, now: int) -
     rules = book.rulebook.in_block(shape, row, block, now, book.ledger)
     ceilings = [c for c in (rules.ceiling_microusd, rules.hold_above_microusd) if c is not None]
     dear = block.price is not None and any(block.price > ceiling for ceiling in ceilings)
-    if dear or not any(c.provider == block.provider for c in rules.candidates):
+    if dear or rules.unsettled or not any(c.provider == block.provider for c in rules.candidates):
         return None
     gates = book.rulebook.open_gates(row, rules, now)
     if not gates and any(gate.holder == block.provider for gate in rules.gates):

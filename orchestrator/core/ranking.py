@@ -59,8 +59,10 @@ def rank(rules: Rules, prices: Mapping[str, int], gates: tuple[Gate, ...]) -> Pl
     market = tuple(name for name in ranked if name not in over)
     refused = tuple(c.provider for c in rules.candidates if c.provider in no_sayers - over)
     head = gates[0].holder if gates else next(iter(ranked), None)
-    if not rules.candidates:
-        held: Held | None = Held.NO_LAWFUL_PROVIDER
+    if rules.unsettled:
+        held: Held | None = Held.CLASSIFICATION
+    elif not rules.candidates:
+        held = Held.NO_LAWFUL_PROVIDER
     elif head is not None and _exceeds(priced[head], rules.hold_above_microusd):
         held = Held.OVER_CEILING
     else:

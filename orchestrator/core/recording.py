@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from orchestrator.core.clauses import selects
+from orchestrator.core.clauses import may_select
 from orchestrator.core.facts import Amended
 from orchestrator.core.known import concerns, with_record, within
 from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, open_offer
@@ -71,12 +71,14 @@ def on_covers(turn: Turn, row: JobRow, holder: str, covers: Covers) -> None:
 
 
 def _reshape(turn: Turn, row: JobRow, record: Record) -> None:
-    """From here on the job is decided as one that this record is about. An offer of another class is taken back."""
-    offer = open_offer(row)
-    if record.what == What.CLASS and offer is not None:
+    """From here on the job is decided as one that this record is about. An offer of another class is taken back: it
+    would say another one when it is delivered again."""
+    offer, before = open_offer(row), turn.book.known_shapes[row.shape]
+    after = with_record(before, record)
+    if offer is not None and (before.job_class, before.unsettled) != (after.job_class, after.unsettled):
         row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "reclassified"))
         turn.released.append((offer.provider, offer_id(row.job, offer.n)))
-    reshape(turn, row, with_record(turn.book.known_shapes[row.shape], record))
+    reshape(turn, row, after)
 
 
 def relabel(turn: Turn, labels: Mapping[str, Labels]) -> None:
@@ -136,5 +138,5 @@ def _look_again(turn: Turn, holder: str) -> None:
     contracts = turn.book.rulebook.contracts
     minding = [c for c in contracts.of_holders if c.holder == holder and minds_outage(c)] if contracts else []
     for shape in list(turn.book.shapes.values()):
-        if any(selects(clause.select, shape.shape) for clause in minding):
+        if any(may_select(clause.select, shape.shape) for clause in minding):
             turn.book.reconsider(shape)

@@ -24,9 +24,11 @@ _UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "m"), (1_000
 
 HELD = {
     Held.NO_LAWFUL_PROVIDER: "held: no provider may lawfully run this job; change the job, the law or the providers",
+    Held.CLASSIFICATION: "held: its class is only claimed; an attester must record it (`orchestrator record class`)",
     Held.OVER_CEILING: "held: what could run this job costs more than its ceiling; raise it or wait for a price",
 }
 WARNED = {
+    Warned.CLASS_CLAIMED: "its class is only claimed: every clause that would hold for some class holds",
     Warned.UNKNOWN_RESIDENCY: "no clause in force names this residency tag, so it limits nothing",
     Warned.SHARE_INFEASIBLE: "a first right may make a promised share unreachable",
     Warned.SINGLE_PROVIDER: "a class of work is left with a single provider",

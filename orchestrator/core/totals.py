@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from orchestrator.core.clauses import selects
+from orchestrator.core.clauses import may_select, selects
 from orchestrator.model.contract import Contracts, Exemption
 from orchestrator.model.job import AttemptRow
 from orchestrator.model.placement import Shape
@@ -49,7 +49,7 @@ def _limit(ref: str, exempt: Exemption, most: int) -> Limit:
 def limiting(contracts: Contracts | None, shape: Shape) -> Iterator[str]:
     """The keys of the limited exemptions that select jobs of this shape."""
     for clause in contracts.of_holders if contracts else ():
-        if selects(clause.select, shape):
+        if may_select(clause.select, shape):
             chosen = (e for e in clause.exempt if e.limit_ms is not None and selects(e.select, shape))
             yield from (f"{clause.ref}/{exempt.id}" for exempt in chosen)
 

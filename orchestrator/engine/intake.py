@@ -10,9 +10,10 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator.engine.wiring import Agreed, Incoming, LaunchSpec
-from orchestrator.model.contract import Contracts, OnUnreachable, Policy, Providers
+from orchestrator.model.contract import Classification, Contracts, OnUnreachable, Policy, Providers
 from orchestrator.model.documents.base import load_canonical
 from orchestrator.model.documents.compile import compile_contracts
 from orchestrator.model.documents.contracts import ContractSet
@@ -42,6 +43,8 @@ def intake(contracts: Contracts | None, providers: Providers) -> Callable[[bytes
             known = ", ".join(sorted(policies)) or "none"
             raise UnknownPolicy(f"spec.policy: there is no policy {job.spec.policy!r}; the operator declares {known}")
         shape = shape_of(job, selected, max_runtime_ms=policy.max_runtime_us // 1000)
+        if policy.classification is not Classification.CLAIMED:
+            shape = replace(shape, unsettled=policy.classification.value)
         body = shape_bytes(shape)
         event = _event(document, job.metadata.name or "", shape, policy, body)
         return Incoming(event, shape, body)

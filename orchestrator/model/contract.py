@@ -57,6 +57,14 @@ class OnUnreachable(StrEnum):
     CONFIRMED_STOP_ONLY = "confirmed_stop_only"
 
 
+class Classification(StrEnum):
+    """What a job's class is worth that only its submitter claims (R20)."""
+
+    CLAIMED = "claimed"  # as much as any
+    STRICTEST = "strictest"  # every clause holds that would for some class, until an attester has recorded one
+    HELD = "held"  # nobody is asked until an attester has recorded one, where some clause minds
+
+
 class Range(msgspec.Struct, frozen=True):
     """gte <= x < lt; None is unbounded."""
 
@@ -267,6 +275,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     on_unreachable: OnUnreachable = OnUnreachable.WAIT
     max_attempts: int = 10  # attempts with a start
     max_runtime_us: int = DAY_US  # of a job that names none
+    classification: Classification = Classification.CLAIMED
 
 
 class Providers(msgspec.Struct, frozen=True):

@@ -37,11 +37,13 @@ class Held(StrEnum):
 
     NO_LAWFUL_PROVIDER = "no_lawful_provider"
     OVER_CEILING = "over_ceiling"
+    CLASSIFICATION = "classification"  # an attester must record its class first
 
 
 class Warned(StrEnum):
     """What the reader of a decision should know although it changes nothing."""
 
+    CLASS_CLAIMED = "class_claimed"  # every clause holds that would for some class
     UNKNOWN_RESIDENCY = "unknown_residency"  # the job's tag selects no law
     SHARE_INFEASIBLE = "share_infeasible"
     SINGLE_PROVIDER = "single_provider"
@@ -77,6 +79,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[tuple[str, str], ...] = ()
     records: tuple[str, ...] = ()  # ids of the records that are about this very job, sorted
     cited: tuple[str, ...] = ()  # ids of the records that its document cites, sorted
+    unsettled: str = ""  # strictest | held: its class is only claimed, and its policy asks for more; empty: no
 
     @property
     def gpus(self) -> int:
@@ -253,6 +256,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     gates: tuple[Gate, ...]  # in the order in which they must be passed
     excluded: tuple[Exclusion, ...]
     not_applicable: tuple[str, ...]  # first rights whose holder cannot lawfully serve (R15)
+    unsettled: bool = False  # nobody may be asked before an attester has recorded the job's class
     only: str | None = None  # the holder of an exclusive in force: nobody else may serve
     freed: tuple[Freed, ...] = ()  # clauses that would hold, and do not
     not_exempt: tuple[NotExempt, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 20, 21, 22, 23, 25, 26, 27, 29, 30, 31, 32, 35, 36, 38, 39, 40}
+LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 42)}
 
 
 def violated(export: Export) -> set[int]:
@@ -115,12 +116,25 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (40, "called owned, in no block", lambda: edited(export_of(told.lost), "OfferOpened", 1, trigger="owned")),
     (40, "one more in a full block", lambda: edited(edited(export_of(told.owned), "OfferOpened", 3, provider="yves",
         block="yves/b", trigger="owned", terms=terms_of(export_of(told.owned), 0)), "Intended", 2, provider="yves")),
+    (41, "its class was never recorded", lambda: without(export_of(told.classified), "Recorded")),
+    (41, "a class that nobody doubted", lambda: doubted(export_of(told.priced))),
     (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
     (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
     (39, "a head that never was", lambda: edited(export_of(told.lost), "OfferOpened", 1, head="0" * 64)),
     (39, "another receipt", lambda: edited(export_of(told.lost), "OfferDelivered", echo=[2, "0" * 64])),
     (38, "late to an open offer", lambda: swapped(export_of(told.silence), "LateAnswer", "OfferLapsed")),
 ]  # fmt: skip
+
+
+def doubted(export: Export) -> Export:
+    """The job came in by a policy that its provider set says to be another one."""
+    found = json.loads(export.events[place(export, "ProvidersInForce")].body or "")["digest"]
+    said = json.loads(export.specs[found])
+    for _, policy in said["spec"]["policies"]:
+        policy["classification"] = "held"
+    made = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    digest = sha256(made).hexdigest()
+    return edited(replace(export, specs={**export.specs, digest: made}), "ProvidersInForce", digest=digest)
 
 
 def terms_of(export: Export, nth: int) -> str:

@@ -18,7 +18,16 @@ from orchestrator.core.facts import VisitWish
 from orchestrator.model.capacity import Block
 from orchestrator.model.event import Accessed
 from orchestrator.model.record import Record
-from orchestrator.simulate.world import Server, World, agreement, first_right, submission, until_over
+from orchestrator.simulate.world import (
+    POLICY,
+    Server,
+    World,
+    agreement,
+    first_right,
+    provider_document,
+    submission,
+    until_over,
+)
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.clock import STORY_BEGINS_US
@@ -231,8 +240,22 @@ async def owned() -> World:
     return world
 
 
+async def classified() -> World:
+    """Held until an attester says of which class it is; then it is done by whoever may do such work."""
+    alone = {"id": "alone", "type": "exclusive", "select": {"class": ["serving"]}}
+    operators = provider_document(["azure", "oracle"])
+    operators["spec"]["policies"] = {"default": {**POLICY, "classification": "held"}}
+    world = World({"azure": YES, "oracle": YES}, agreement("azure", alone), providers=operators)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        await record(server, "class", name="training", job=row.job)
+        await until_over(server, row.job)
+    return world
+
+
 STORIES = (
-    amended, restored, owned,
+    amended, restored, classified, owned,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""Random agreements over random worlds: exclusives, exemptions, events, records and amendments at any moment.
+"""Random agreements over random worlds: exclusives, exemptions, events, records, amendments and owned capacity at any
+moment, under policies that believe what a job claims to be or do not.
 
 Safety only: the audit finds nothing, the fold is the live table, the engine never fails, and whoever is cancelled ends.
 An exclusive that nothing frees may rightly wait for ever. A failing seed is one world, the same every time.
@@ -14,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.model.capacity import Block
 from orchestrator.model.job import TERMINAL
 from orchestrator.model.record import Record
 from orchestrator.ports.desk import Busy, Refused
-from orchestrator.simulate.world import Server, World, agreement, submission
+from orchestrator.simulate.world import POLICY, Server, World, agreement, provider_document, submission
 from orchestrator.testing.agents import Work
 from tests.properties.test_random_worlds import CHUNK, FIRST, NAMES, part
 from tests.stories.conftest import check
@@ -58,6 +60,8 @@ def agreed(dice: random.Random) -> dict[str, Any]:
     }  # fmt: skip
     if dice.random() < 0.5:
         right["select"] = {"class": [dice.choice(CLASSES)]}
+    if dice.random() < 0.3:
+        right.setdefault("select", {})["trigger"] = dice.choice([["owned"], ["new", "owned"], ["new", "replace"]])
     ends = [{"event": "agi", "quorum": dice.choice([1, 2]), "attesters": dice.choice([[], ["ann", "bob"]])}]
     more = {"endsOn": ends} if dice.random() < 0.5 else {}
     return agreement(dice.choice(NAMES), *dice.choice([[alone], [right], [alone, right]]), **more)
@@ -81,6 +85,26 @@ def record(dice: random.Random, jobs: list[str], now: int) -> Record:
     ])  # fmt: skip
 
 
+def owned(dice: random.Random, now: int) -> tuple[Block, ...]:
+    """None, one or two blocks that begin and end about now, of a job or a few."""
+    found = []
+    for name in dice.sample(["one", "two"], dice.randint(0, 2)):
+        begin = now + dice.choice([-60, 0, 40]) * 1_000_000
+        until = begin + dice.choice([1_830, 3_700, 90_000]) * 1_000_000
+        found.append(Block(
+            name=name, provider=dice.choice(NAMES), accelerator="H100", gpus=dice.choice([4, 8, 16, 20]), region="eu-1",
+            from_us=begin, until_us=until, price=dice.choice([None, 1_500_000, 9_000_000]),
+        ))  # fmt: skip
+    return tuple(found)
+
+
+def operators(dice: random.Random) -> dict[str, Any]:
+    made = provider_document(NAMES)
+    how = dice.choice(["claimed", "claimed", "strictest", "held"])
+    made["spec"]["policies"] = {"default": {**POLICY, "classification": how}}
+    return made
+
+
 async def some_days_work(world: World, server: Server, dice: random.Random, jobs: list[str]) -> None:
     for _ in range(dice.randint(2, 5)):
         deed = dice.random()
@@ -89,6 +113,8 @@ async def some_days_work(world: World, server: Server, dice: random.Random, jobs
                 spec = {"class": dice.choice(CLASSES), "maxRuntime": dice.choice(["30m", "1h"])}
                 labels = dice.choice([{}, {"site": "own"}])
                 jobs.append((await server.desk.submit(submission(labels=labels, **spec)))[0].job)
+            elif deed < 0.55:
+                await server.desk.own(owned(dice, world.clock.now_us()), "ann")
             elif deed < 0.85:
                 await server.desk.record(record(dice, jobs, world.clock.now_us()))
             else:
@@ -122,7 +148,9 @@ def test_whatever_is_agreed_recorded_and_amended_the_audit_finds_nothing(chunk: 
         dice = random.Random(seed)
         work = Work(steps=dice.choice([5, 40, 200]), checkpoint_every=5)
         scripts = {name: part(dice) for name in NAMES}
-        world = World(scripts, dice.choice([None, agreed(dice), agreed(dice)]), work, seed=dice.randrange(1 << 30))
+        contracts = dice.choice([None, agreed(dice), agreed(dice)])
+        world = World(scripts, contracts, work, seed=dice.randrange(1 << 30), providers=operators(dice))
+        world.blocks = owned(dice, world.clock.now_us())
         try:
             on_virtual_time(live(world, dice))
             check(world)

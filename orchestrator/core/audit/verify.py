@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.core.audit import attempts, offers, owned, proof, releases, rights, whole, world
+from orchestrator.core.audit import attempts, classes, offers, owned, proof, releases, rights, whole, world
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.history import Documents, History, Life, Unreadable
 from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Report, Sentence, Verdict
 from orchestrator.core.audit.world import World
 from orchestrator.model import event as ev
 
-_MODULES = (attempts, offers, owned, proof, releases, rights, whole, world)
+_MODULES = (attempts, classes, offers, owned, proof, releases, rights, whole, world)
 """Importing them registers their sentences."""
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from orchestrator.model.case import Case, Facts, PastRefusal
-from orchestrator.model.contract import Trigger
+from orchestrator.model.contract import Classification, Trigger
 from orchestrator.model.documents.base import Document, load_data, load_text
 from orchestrator.model.documents.compiling import moment_us
 from orchestrator.model.documents.text import plain
@@ -53,6 +53,7 @@ class CaseJob(Document):
     gpus: Annotated[Integer, Field(ge=0)] = 0
     hours: Number | None = None  # maxRuntime; None: 24
     accelerator: OneOrMore = ()
+    classification: Classification = Classification.CLAIMED
     residency: Word | None = None
     labels: dict[Word, Text] = Field(default_factory=dict)
     evidence: tuple[Word, ...] = ()
@@ -199,6 +200,7 @@ def _shape(job: CaseJob, trigger: Trigger) -> Shape:
         cpus=1,
         memory=0,
         max_runtime_ms=int((24 if job.hours is None else job.hours) * _GPU_HOUR_MS),
+        unsettled="" if job.classification is Classification.CLAIMED else job.classification.value,
         residency=job.residency,
         ceiling_microusd=job.ceiling_usd_per_gpu_hour,
         project=job.project,

@@ -234,4 +234,5 @@ def _policy(name: str, policy: PolicyDocument, first_store: str) -> Policy:
         on_unreachable=policy.on_unreachable,
         max_attempts=policy.max_attempts,
         max_runtime_us=policy.max_runtime * _US,
+        classification=policy.classification,
     )

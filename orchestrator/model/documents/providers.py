@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from orchestrator.model.contract import OnUnreachable
+from orchestrator.model.contract import Classification, OnUnreachable
 from orchestrator.model.documents.base import ApiVersion, Document, json_value, load_data
 from orchestrator.model.documents.contracts import Metadata, ProviderStated
 from orchestrator.model.documents.errors import DocumentError, Problem
@@ -103,6 +103,7 @@ class PolicyDocument(Document):
     max_attempts: Annotated[Integer, Field(ge=1, le=1000)] = 10
     max_runtime: Period = 86_400_000  # of a job that names none
     store: Id | None = None  # None: the first store
+    classification: Classification = Classification.CLAIMED  # what a class is worth that no attester has recorded
 
 
 class ProviderSetSpec(Document):
