@@ -61,7 +61,7 @@ ENDS: dict[str, tuple[str, str, Any]] = {
 }  # by what a gate was passed → the event that says so; by anything else: not checked here
 ALLOWED = ("offer", "clause", "contract_version", "version", "workload", "trigger", "terms", "terms_hash", "window_us",
            "ledger_head", "ordinal")
-NO_YES = ("counter", "price", "region")  # a yes to something else than was offered is no yes
+NO_YES = ("counter", "price", "region", "spec")  # a yes to something else than was offered is no yes
 JUDGED = ("OfferOpened", "OfferDelivered", "OfferAnswered", "OfferLapsed", "Intended")
 Body = dict[str, Any]
 # fmt: on

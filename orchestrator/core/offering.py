@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
+from orchestrator.core.answers import counter
 from orchestrator.core.book import Book
 from orchestrator.core.lifecycle import MAX_LATE, next_epoch, open_offer
 from orchestrator.core.owning import Owned, gone, owned_place, rules_of_offer
@@ -28,6 +29,8 @@ DEFAULT_UNTIL = 30_000_000
 """How long a shape is parked at a provider that declined for capacity and named no end (microseconds)."""
 
 
+MOST_HELD = 2**53
+"""Micro-dollars, nine billion dollars: more is nobody's budget, and sums of it still fit into a ledger."""
 LIFTED = frozenset(Held)
 """Reasons of held jobs that prices and terms may lift by themselves."""
 
@@ -166,7 +169,7 @@ def hold_for(terms: Terms, price: int | None) -> int | None:
     known = [p for p in (terms.ceiling_microusd, price) if p is not None]
     if not known:
         return None
-    return min(known) * terms.gpus * terms.max_runtime_ms // HOUR_MS
+    return min(min(known) * terms.gpus * terms.max_runtime_ms // HOUR_MS, MOST_HELD)
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------
@@ -187,27 +190,13 @@ def on_answer(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str, *,
         row = turn.emit(row.job, ev.OfferDelivered(n, "answer", sent))
     terms = turn.book.terms.get(offer.terms)
     if answer.accepted:
-        wrong = _counter(answer, offer.terms, terms)
+        wrong = counter(answer, offer.terms, terms)
         if wrong is None:
             _accept(turn, row, n, answer)
             return
         turn.released.append((offer.provider, offer_id(row.job, n)))
         answer = Answer(offer=answer.offer, accepted=False, reason=wrong, detail=answer.detail, by=answer.by)
     _decline(turn, row, n, answer, offer.provider)
-
-
-def _counter(answer: Answer, digest: str, terms: Terms | None) -> Reason | None:
-    """Why a yes is not a yes to what we offered; None where it is."""
-    if answer.terms_hash != digest:
-        return Reason.COUNTER
-    if terms is None:
-        return None
-    ceiling = terms.ceiling_microusd
-    if ceiling is not None and answer.price is not None and answer.price > ceiling:
-        return Reason.PRICE
-    if answer.region is not None and terms.regions and answer.region not in terms.regions:
-        return Reason.REGION
-    return None
 
 
 def _late(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from orchestrator.core.answers import NO_YES
 from orchestrator.core.facts import AnswerWish
 from orchestrator.core.lifecycle import open_offer
 from orchestrator.engine.engine import Engine
@@ -97,5 +98,5 @@ def _outcome(said: Answer, events: list[ev.AnyEvent]) -> Outcome:
         return Outcome(said.offer, "closed")
     if folded.accepted == said.accepted:
         return Outcome(said.offer, "accepted" if folded.accepted else "declined")
-    counted_as_no = said.accepted and folded.reason in ("counter", "price", "region")
+    counted_as_no = said.accepted and folded.reason in NO_YES
     return Outcome(said.offer, "declined", folded.reason) if counted_as_no else Outcome(said.offer, "closed")

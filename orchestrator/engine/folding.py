@@ -11,7 +11,7 @@ import asyncio
 from orchestrator.engine.core import log
 from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.follower import Ask, Told, asked, encoded, error_of
-from orchestrator.ports.desk import Busy, DeskError
+from orchestrator.ports.desk import Busy, DeskError, Refused
 from orchestrator.ports.inbox import Folded, Inbox, Wished
 from orchestrator.ports.ledger import Batch, Ledger, LedgerError
 from orchestrator.ports.provider import Provider
@@ -19,6 +19,9 @@ from orchestrator.ports.provider import Provider
 LOOK_S = 1.0
 """Between two looks when nobody rings."""
 RETRY_S = 0.5
+TRIES_MOST = 2
+"""A wish that was in the hands of so many leaders when they ended is not tried on another: it may be why they did."""
+POISON = f"{TRIES_MOST} servers ended while they had this wish; it is refused, and nothing of it was kept"
 
 
 class Folding:
@@ -66,6 +69,9 @@ class Folding:
     async def _answered(self, wished: Wished) -> None:
         reply = Reply(wished.id)
         try:
+            if wished.tries > TRIES_MOST:
+                log.error("a wish may be why servers ended", wish=wished.id, kind=wished.kind, tries=wished.tries)
+                raise Refused(POISON)
             told = await self._granted(wished.kind, asked(wished.body), reply)
         except Busy:
             raise

@@ -18,6 +18,8 @@ import msgspec
 from orchestrator.model.contract import OnOutage, OnReplace, Trigger
 
 HOUR_MS = 3_600_000
+MOST_PRICE = 10**12
+"""Micro-dollars per GPU-hour, a million dollars: more is a slip of the pen, and what follows from it fits no ledger."""
 
 
 class Excluded(StrEnum):

@@ -97,7 +97,7 @@ class Outcome(Struct, frozen=True):
     what: str
     """accepted | declined | closed (it came too late: evidence, nothing else)"""
     reason: str = ""
-    """Why a yes was taken for a no: counter, price, region."""
+    """Why a yes was taken for a no: counter, price, region, spec."""
 
 
 class ProviderStatus(Struct, frozen=True, kw_only=True):

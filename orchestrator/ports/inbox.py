@@ -20,6 +20,8 @@ class Wished(Struct, frozen=True):
     """submit | cancel | resume | amend | own | record | answer | visit | providers"""
     body: bytes
     """JSON, as `engine.follower` wrote it."""
+    tries: int = 1
+    """In how many terms it was taken, this one included: what was taken often may be why they ended."""
 
 
 class Folded(Struct, frozen=True):

@@ -93,3 +93,15 @@ def test_a_suppliers_token_is_good_for_nothing_else(row: dict[str, Any]) -> None
     text = str({"tokens": [{"name": "a", "token": "x" * 40, "provider": "azure", **row}]}).replace("'", '"')
     with pytest.raises(TokensError, match="a provider's"):
         parse_tokens(text, "file")
+
+
+@pytest.mark.parametrize("said", [
+    {"priceMicrousd": 10**12 + 1}, {"priceMicrousd": 10**4000}, {"ttlMs": 10**4000},
+    {"ttlMs": 100 * 366 * 86_400_000 + 1}, {"region": "r" * 65}, {"accelerator": "a" * 65}, {"termsHash": "0" * 65},
+])  # fmt: skip
+async def test_an_answer_without_bounds_is_refused(
+    anyone: httpx.AsyncClient, desk: FakeDesk, offer: OfferOut, said: dict[str, Any]
+) -> None:
+    body = {"accepted": True, "termsHash": offer.terms_hash, **said}
+    reply = await anyone.post(f"/v1/offers/{offer.offer}/answer", json=body, headers=of("provider"))
+    assert (reply.status_code, desk.said) == (422, {})

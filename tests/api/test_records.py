@@ -48,6 +48,7 @@ async def test_the_same_record_again_is_the_same_record(owner: httpx.AsyncClient
         ({**EVENT, "until": "2027-01-01"}, "no use for until"),
         ({**EVENT, "project": "vision"}, "no use for project"),
         ({**CONSENT, "gpus": 8}, "no use for gpus"),
+        ({"what": "waiver", "holder": "azure", "gpus": 10**19, "until": "2030-01-01"}, "gpus"),
         ({**CONSENT, "job": "x"}, "is no job id"),
         ({**CONSENT, "by": "somebody else"}, "by"),
         ({"what": "rumour"}, "what"),

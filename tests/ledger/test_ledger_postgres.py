@@ -136,7 +136,9 @@ async def test_a_wish_is_heard_taken_once_a_term_and_answered_with_the_commit(po
     await heard
     assert time.monotonic() - began < 10, "nobody rang"
     assert await follower.inbox.take() == [], "only the leader takes"
-    assert [(w.id, w.kind, w.body) for w in await here.take()] == [(wish, "cancel", b"{}")]
+    assert [(w.id, w.kind, w.body, w.tries) for w in await here.take()] == [(wish, "cancel", b"{}", 1)]
+    await leader.next_term()
+    assert [(w.id, w.tries) for w in await here.take()] == [(wish, 2)], "taken again in another term, and counted"
     assert (await here.take(), await there.withdraw(wish)) == ([], False)
     await leader.commit(Batch(records=[record(1)], folded=[Folded(wish, b"yes")]))
     assert await there.reply(wish, 5) == b"yes"

@@ -13,6 +13,7 @@ from orchestrator.adapters.byhand import ByHand
 from orchestrator.cli.audit import audit
 from orchestrator.model import event as ev
 from orchestrator.model.offer import Answer, OfferOut, Reason
+from orchestrator.model.placement import MOST_PRICE
 from orchestrator.ports.desk import Refused, UnknownOffer
 from orchestrator.simulate.world import Server, World, first_right, submission, until_over
 from orchestrator.testing.ledgers import MemoryLedger
@@ -20,6 +21,7 @@ from orchestrator.testing.scripts import Script
 
 pytestmark = pytest.mark.looptime
 AWAY = "0" * 64
+H100: dict[str, Any] = {"workers": {"count": 1, "gpus": 1, "accelerator": ["H100"]}}
 
 
 def world(**terms: Any) -> World:
@@ -135,6 +137,36 @@ async def test_a_yes_to_other_terms_is_a_counter_and_declines() -> None:
         row = await until_over(server, job)
     assert (outcome.what, outcome.reason, row.attempts[0].provider) == ("declined", "counter", "oracle")
     clean(told)
+
+
+@pytest.mark.parametrize(("given", "reason"), [
+    ({"price": MOST_PRICE + 1}, "price"), ({"price": 10**4300}, "price"), ({"price": -1}, "price"),
+    ({"accelerator": "T4"}, "spec"), ({"region": "us-1"}, "region"), ({"accelerator": "x" * 10**6}, "spec"),
+])  # fmt: skip
+async def test_a_yes_to_something_else_is_none(given: dict[str, Any], reason: str) -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server, **H100)
+        outcome = await server.desk.answer("azure", yes(offer, **given))
+        row = await until_over(server, job)
+    assert (outcome.what, outcome.reason, row.attempts[0].provider) == ("declined", reason, "oracle")
+    clean(told)
+
+
+async def test_names_that_the_terms_leave_open_are_short_all_the_same() -> None:
+    told = world()
+    async with told.server() as server:
+        _, offer = await asked(server)
+        assert (await server.desk.answer("azure", yes(offer, accelerator="x" * 65))).reason == "spec"
+
+
+async def test_the_dearest_yes_to_the_largest_job_fits_into_a_ledger() -> None:
+    told = world()
+    async with told.server() as server:
+        largest = {"workers": {"count": 512, "gpus": 128, "accelerator": ["H100"]}, "maxRuntime": "366d"}
+        _, offer = await asked(server, **largest)
+        assert (await server.desk.answer("azure", yes(offer, price=MOST_PRICE))).what == "accepted"
+        assert server.engine.failed is None
 
 
 async def test_what_is_open_is_open_after_a_restart_with_the_same_bytes() -> None:

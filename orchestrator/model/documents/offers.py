@@ -11,8 +11,12 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
+from orchestrator.model.documents.units import MAX_DURATION_MS
 from orchestrator.model.documents.views import View
 from orchestrator.model.offer import OfferOut, Reason, Scope
+from orchestrator.model.placement import MOST_PRICE
+
+Name = Annotated[str, Field(max_length=64)]
 
 
 class OpenOfferView(View):
@@ -49,11 +53,15 @@ class Said(View):
     ]})  # fmt: skip
 
     accepted: bool
-    terms_hash: str | None = Field(default=None, description="of an acceptance: the offer's own, or it is a counter")
-    price_microusd: Annotated[int, Field(ge=0)] | None = Field(default=None, description="asked, per GPU-hour")
-    region: str | None = None
-    accelerator: str | None = None
-    ttl_ms: Annotated[int, Field(gt=0)] | None = Field(default=None, description="how long you keep it for us")
+    terms_hash: Name | None = Field(default=None, description="of an acceptance: the offer's own, or it is a counter")
+    price_microusd: Annotated[int, Field(ge=0, le=MOST_PRICE)] | None = Field(
+        default=None, description="asked, per GPU-hour"
+    )
+    region: Name | None = None
+    accelerator: Name | None = None
+    ttl_ms: Annotated[int, Field(gt=0, le=MAX_DURATION_MS)] | None = Field(
+        default=None, description="how long you keep it for us"
+    )
     reason: Reason | None = Field(default=None, description="of a decline")
     scope: Scope = Scope.PROVIDER
     until: datetime | None = Field(default=None, description="until when a decline holds; null: for this offer")
@@ -77,4 +85,4 @@ class OutcomeView(View):
     outcome: str = Field(
         description="accepted, declined, or closed: it came too late, is kept as evidence, does nothing"
     )
-    reason: str = Field(default="", description="why a yes did not count: counter, price, region")
+    reason: str = Field(default="", description="why a yes did not count: counter, price, region, spec")

@@ -15,6 +15,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, Strict, StringConstraints, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from orchestrator.model.placement import MOST_PRICE
+
 MAX_DURATION_MS = 100 * 366 * 86_400_000
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _BYTES = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -113,14 +115,14 @@ _SPAN, _BULK = _AMOUNT + "(ms|s|m|h|d)$", _AMOUNT + "(Ki|Mi|Gi|Ti|k|M|G|T)$"
 _PRICE = {"type": "number", "exclusiveMinimum": 0, "maximum": 10**6}  # dollars
 _PERCENT = {"type": "number", "minimum": 0, "maximum": 100}
 
-Integer = Annotated[int, Strict()]
+Integer = Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)]  # what JSON readers and databases hold
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, StringConstraints(strict=True, max_length=4096)]
 Duration = Annotated[int, Field(ge=0, le=MAX_DURATION_MS), BeforeValidator(duration_ms), written({}, _SPAN, zero=True)]
 Period = Annotated[int, Field(gt=0, le=MAX_DURATION_MS), BeforeValidator(duration_ms), written({}, _SPAN)]
 Size = Annotated[int, BeforeValidator(size_bytes), written({}, _BULK)]
 Money = Annotated[int, Field(ge=0), BeforeValidator(micro_dollars), written({"type": "number", "minimum": 0})]
-Price = Annotated[int, Field(gt=0, le=10**12), BeforeValidator(micro_dollars), written(_PRICE)]
+Price = Annotated[int, Field(gt=0, le=MOST_PRICE), BeforeValidator(micro_dollars), written(_PRICE)]
 Number = Annotated[Decimal, Field(ge=0), BeforeValidator(number), written({"type": "number", "minimum": 0})]
 Percent = Annotated[Decimal, Field(ge=0, le=100), BeforeValidator(number), written(_PERCENT)]
 Day = Annotated[date, BeforeValidator(day), written({"format": "date"}, r"^\d{4}-\d{2}-\d{2}$")]

@@ -23,12 +23,12 @@ _LOOK_S = 1.0
 """Between two looks when no bell rings."""
 _KEPT_US = 3_600_000_000
 """How long an answer waits for somebody who does not ask any more."""
-_PUT = text("INSERT INTO inbox (kind, body, taken, at) VALUES (:kind, :body, 0, :at) RETURNING id")
+_PUT = text("INSERT INTO inbox (kind, body, taken, tries, at) VALUES (:kind, :body, 0, 0, :at) RETURNING id")
 _REPLY = text("DELETE FROM inbox WHERE id = :id AND reply IS NOT NULL RETURNING reply")
 _WITHDRAW = text("DELETE FROM inbox WHERE id = :id AND taken = 0 AND reply IS NULL RETURNING id")
 _TAKE = text(
-    "UPDATE inbox SET taken = lead.term FROM lead WHERE lead.id = 1 AND lead.term = :term AND taken < :term "
-    "AND reply IS NULL RETURNING inbox.id, kind, body"
+    "UPDATE inbox SET taken = lead.term, tries = tries + 1 FROM lead WHERE lead.id = 1 AND lead.term = :term "
+    "AND taken < :term AND reply IS NULL RETURNING inbox.id, kind, body, tries"
 )
 _OLD = text("DELETE FROM inbox WHERE reply IS NOT NULL AND at < :at")
 _FOLD = "UPDATE inbox SET reply = f.reply FROM unnest(%b::bigint[], %b::bytea[]) AS f(id, reply) WHERE inbox.id = f.id"
@@ -92,7 +92,9 @@ class SqlInbox:
         def there(connection: Connection) -> list[Wished]:
             connection.execute(_OLD, {"at": connection.execute(_CLOCK).scalar_one() - _KEPT_US})
             taken = connection.execute(_TAKE, {"term": self._term()})
-            return sorted((Wished(wish, kind, bytes(body)) for wish, kind, body in taken), key=lambda w: w.id)
+            return sorted(
+                (Wished(wish, kind, bytes(body), tries) for wish, kind, body, tries in taken), key=lambda w: w.id
+            )
 
         return await self._ask(there)
 

@@ -94,6 +94,7 @@ inbox = Table(
     Column("kind", _Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("taken", BigInteger, nullable=False),
+    Column("tries", BigInteger, nullable=False),
     Column("reply", LargeBinary, nullable=True),
     Column("at", BigInteger, nullable=False),
 )
