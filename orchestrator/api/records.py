@@ -93,6 +93,7 @@ def record_view(record: Record) -> RecordView:
         until=moment(record.until) if record.until is not None else None,
         document=record.document,
         approver=record.approver,
+        why=record.why,
         by=record.by,
         at=moment(record.at),
     )

@@ -164,7 +164,8 @@ def _print(report: Report) -> None:
         state = f"{verdict.violations} violations" if verdict.violations else "ok" if verdict.judged else "not judged"
         typer.echo(f"{verdict.number:>3}  judged {verdict.judged:>7}  {state:<14}  {verdict.words}")
     for b in report.declared:
-        typer.echo(f"declared breach  job {b.job}  event {b.seq}  {b.clause}, by {b.record}, approved by {b.approver}")
+        said = f"{b.clause}, by {b.record}, approved by {b.approver}: {b.why or 'no reason given'}"
+        typer.echo(f"overridden, a declared breach  job {b.job}  event {b.seq}  {said}")
     for f in report.findings:
         typer.echo(f"sentence {f.sentence}  job {f.job or '-'}  event {f.seq or '-'}  {f.words}")
     if report.redacted:
@@ -177,7 +178,8 @@ def _print(report: Report) -> None:
     if report.unjudged:
         typer.echo(f"not judged, for want of anything to judge: {', '.join(map(str, report.unjudged))}")
     typer.echo(f"head {report.head}")
-    typer.echo(f"audit: {report.events} events, {report.violations} violations")
+    overridden = f", {len(report.declared)} overridden" if report.declared else ""
+    typer.echo(f"audit: {report.events} events, {report.violations} violations{overridden}")
 
 
 def _load(file: Path) -> Export:

@@ -146,15 +146,16 @@ def job_class(
 def override(
     clause: Annotated[str, typer.Argument(help="CONTRACT/CLAUSE, or CONTRACT for all of its clauses.")],
     approver: Annotated[str, typer.Option("--approver", help="The person who answers for the breach.")],
+    why: Annotated[str, typer.Option("--why", help="The reason, in words.")],
     job: Job = None, project: Project = None, classes: Classes = None, until: Until = None, paper: Paper = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Pass a clause over, knowingly. `orchestrator audit` lists every use of it as a declared breach.
 
-    Example: `orchestrator record override msft-2025/rofr --job 01K9… --approver "C. Executive"`
+    Example: `orchestrator record override msft-2025/rofr --job 01K9… --approver "C. Executive" --why "outage 4711"`
     """
-    _put(as_json, paper, what="override", clause=clause, approver=approver, job=job, project=project, classes=classes,
-         until=until)  # fmt: skip
+    _put(as_json, paper, what="override", clause=clause, approver=approver, why=why, job=job, project=project,
+         classes=classes, until=until)  # fmt: skip
 
 
 def _put(as_json: bool, paper: Path | None, classes: list[str] | None = None, **given: Any) -> None:

@@ -334,7 +334,8 @@ def _recorded(scene: Scene, e: ev.Recorded, line: Line) -> Line:
     until = f"until {moment(r.until)}" if r.until is not None else ""
     approved = f"approved by {r.approver}" if r.approver else ""
     tone = Tone.WARN if r.what == "override" else Tone.PLAIN
-    return _say(line, f"on record: {said}", _join(f"by {r.by or 'somebody'}", approved, until, r.id), tone=tone)
+    detail = _join(f"by {r.by or 'somebody'}", approved, r.why.rstrip("."), until, r.id)
+    return _say(line, f"on record: {said}", detail, tone=tone)
 
 
 def _capacity(scene: Scene, e: ev.CapacityInForce, line: Line) -> Line:

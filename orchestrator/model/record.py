@@ -48,6 +48,8 @@ class Record(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """sha256 of the paper behind it."""
     approver: str = ""
     """The person who stands for it."""
+    why: str = ""
+    """In their words; an override always says it."""
     by: str = ""
     """Name of the token that recorded it: the attester."""
     at: int = 0

@@ -197,3 +197,15 @@ def test_a_redacted_body_leaves_the_chain_whole_and_is_counted() -> None:
 
 def test_a_document_that_is_gone_is_never_passed_over() -> None:
     assert {1, 22, 27} <= violated(replace(export_of(told.priced), specs={}))
+
+
+def test_an_override_is_told_also_where_its_offers_keep_silent_about_it() -> None:
+    honest = export_of(told.overridden)
+    silent = edited(honest, "OfferOpened", freed=[])
+    told_of = [[(b.clause, b.approver, b.why) for b in verify(e, DOCUMENTS).declared] for e in (honest, silent)]
+    assert told_of == [[("agreement/rofr", "Ann", "outage 4711")]] * 2
+    assert verify(honest, DOCUMENTS).plain()["overridden"] == 1
+
+
+def test_an_override_that_nobody_made_is_a_violation() -> None:
+    assert 1 in violated(without(export_of(told.overridden), "Recorded"))

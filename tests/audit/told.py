@@ -240,6 +240,16 @@ async def owned() -> World:
     return world
 
 
+async def overridden() -> World:
+    """A first right is passed over for one job, by somebody who says why."""
+    world = World({"oracle": YES, "zeus": NO}, first_right("zeus"), Work(steps=20))
+    async with world.server() as server:
+        await record(server, "override", clause="agreement/rofr", project="default", approver="Ann", why="outage 4711")
+        row, _ = await server.desk.submit(submission())
+        await until_over(server, row.job)
+    return world
+
+
 async def classified() -> World:
     """Held until an attester says of which class it is; then it is done by whoever may do such work."""
     alone = {"id": "alone", "type": "exclusive", "select": {"class": ["serving"]}}
@@ -255,7 +265,7 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, owned,
+    amended, restored, classified, overridden, owned,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

@@ -150,13 +150,17 @@ async def test_an_override_frees_the_clause_that_it_names(a_world) -> None:
     world = a_world({"azure": SILENT, "oracle": Script()}, alone())
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
-        await record(server, "override", clause="agreement/alone", job=row.job, approver="C. Executive")
+        await record(
+            server, "override", clause="agreement/alone", job=row.job, approver="C. Executive", why="outage 4711"
+        )
         row = await until_over(server, row.job)
     assert ("oracle", "override") in freed(world, row.job)
     ledger = MemoryLedger(world.disk)
-    declared = audit(ledger.snapshot()).declared
+    report = audit(ledger.snapshot())
     await ledger.close()
-    assert {(b.clause, b.job, b.approver) for b in declared} == {("agreement/alone", row.job, "C. Executive")}
+    breaches = [(b.clause, b.job, b.approver, b.why) for b in report.declared]
+    assert breaches == [("agreement/alone", row.job, "C. Executive", "outage 4711")]
+    assert next(v.judged for v in report.verdicts if v.number == 14) == told(world, row.job).count("azure")
 
 
 async def test_a_waiver_that_the_contract_holds_counts_until_its_day(a_world) -> None:

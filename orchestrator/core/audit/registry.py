@@ -100,6 +100,7 @@ class Breach(Struct, frozen=True):
     seq: int
     record: str
     approver: str
+    why: str = ""
 
 
 class Report(Struct, frozen=True):
@@ -134,9 +135,17 @@ class Report(Struct, frozen=True):
             "violations": self.violations,
             "unjudged": list(self.unjudged),
             "declared": [
-                {"clause": b.clause, "job": b.job, "seq": b.seq, "record": b.record, "approver": b.approver}
+                {
+                    "clause": b.clause,
+                    "job": b.job,
+                    "seq": b.seq,
+                    "record": b.record,
+                    "approver": b.approver,
+                    "why": b.why,
+                }
                 for b in self.declared
             ],
+            "overridden": len(self.declared),
             "sentences": [
                 {"sentence": v.number, "words": v.words, "judged": v.judged, "violations": v.violations}
                 for v in self.verdicts

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 from orchestrator.core.audit import attempts, classes, offers, owned, proof, releases, rights, whole, world
 from orchestrator.core.audit.export import Export
-from orchestrator.core.audit.history import Documents, History, Life, Unreadable
+from orchestrator.core.audit.history import Documents, History, Life, Seen, Unreadable
 from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Report, Sentence, Verdict
 from orchestrator.core.audit.world import World
 from orchestrator.model import event as ev
+from orchestrator.model.placement import Freed
 
 _MODULES = (attempts, classes, offers, owned, proof, releases, rights, whole, world)
 """Importing them registers their sentences."""
@@ -36,12 +37,22 @@ def verify(export: Export, documents: Documents, witnesses: World | None = None)
 
 
 def _declared(history: History) -> Iterator[Breach]:
-    """Every offer that was made although a clause held, because somebody had overridden it."""
-    for life in history.lives.values():
+    """Every offer that was made to another than the holder although a clause held, because somebody had overridden it:
+    by what was on record, whatever the offer itself says of it."""
+    why = {record.id: record.why for record in history.records_before(history.export.events[-1].seq + 1)}
+    for life in history.lives.values() if why else ():
         for seen, opened in life.of(ev.OfferOpened):
-            for free in opened.freed:
-                if free.how == "override":
-                    yield Breach(free.clause, life.job, seen.seq, ", ".join(free.records), free.approver)
+            for free in _overridden(history, life, opened, seen):
+                reasons = "; ".join(why.get(record, "") for record in free.records)
+                yield Breach(free.clause, life.job, seen.seq, ", ".join(free.records), free.approver, reasons)
+
+
+def _overridden(history: History, life: Life, opened: ev.OfferOpened, seen: Seen) -> list[Freed]:
+    try:
+        freed = history.rules(life, opened, seen).freed
+    except Unreadable:  # which the sentences say
+        freed = opened.freed
+    return [free for free in freed if free.how == "override" and free.holder != opened.provider]
 
 
 def _run(sentence: Sentence, history: History, witnesses: World | None, judge: Judge) -> None:

@@ -18,16 +18,16 @@ from orchestrator.model.record import Record, What
 
 Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
 _SUBJECT = {"project", "job", "job_class", "until", "clause"}
-_COMMON = {"what", "document", "approver"}
+_COMMON = {"what", "document", "approver", "why"}
 NEEDS: dict[What, tuple[set[str], set[str]]] = {
     What.CONSENT: ({"holder"}, _SUBJECT),
     What.EVIDENCE: ({"name"}, _SUBJECT | {"cited"}),
     What.WAIVER: ({"holder", "gpus", "until"}, {"project", "job_class", "clause"}),
     What.EVENT: ({"name"}, set()),
     What.CLASS: ({"name", "job"}, set()),
-    What.OVERRIDE: ({"clause", "approver"}, _SUBJECT),
+    What.OVERRIDE: ({"clause", "approver", "why"}, _SUBJECT),
 }
-"""kind → (what it needs, what it may have besides a paper and an approver)."""
+"""kind → (what it needs, what it may have besides a paper, an approver and a reason)."""
 
 
 class RecordDocument(Document):
@@ -45,6 +45,7 @@ class RecordDocument(Document):
     until: Moment | None = None
     document: Sha256 | None = None
     approver: Text | None = None
+    why: Annotated[Text, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> RecordDocument:
@@ -74,6 +75,7 @@ class RecordDocument(Document):
             until=self.until,
             document=self.document or "",
             approver=self.approver or "",
+            why=self.why or "",
             by=by,
         )
 

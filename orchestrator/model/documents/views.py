@@ -249,6 +249,7 @@ class RecordView(View):
     until: datetime | None = Field(default=None, description="first moment at which it no longer counts")
     document: str = Field(default="", description="sha256 of the paper behind it")
     approver: str = ""
+    why: str = Field(default="", description="in words; an override always says it")
     by: str = Field(default="", description="name of the token that recorded it: the attester")
     at: datetime
 
