@@ -220,11 +220,11 @@ class Verifier:
         if o is None or not a["accepted"]:
             return
         self.judge("terms", a.get("terms") == o["terms"], e.where, "the yes names other terms than were offered")
-        text = self.documents.get(o["terms"])
-        ceiling = json.loads(text).get("ceilingMicrousd") if text else None
-        self.unchecked["terms"] += text is None
-        over = ceiling is not None and (a.get("price") or 0) > ceiling
-        self.judge("terms", not over, e.where, f"{a.get('price')} µ$ were accepted over a ceiling of {ceiling} µ$")
+        terms, took = json.loads(self.documents.get(o["terms"], "{}")), a.get("workers") or 0
+        self.unchecked["terms"] += not terms
+        ceiling, price, least = terms.get("ceilingMicrousd"), a.get("price") or 0, terms.get("minWorkers", took)
+        fits = (ceiling is None or price <= ceiling) and least <= took <= terms.get("workers", took)
+        self.judge("terms", fits, e.where, f"{price} µ$ over a ceiling of {ceiling} µ$, or {took} workers out of range")
         since = next((s.at for s, _ in self.of(e.job, "OfferDelivered", e.seq, n=a["n"])), e.at)
         said = min(e.at, a.get("provider_at") or e.at)
         late = said - since - self.absent(e.seq, since, e.at) - o["window"] - CLOSING_POLL

@@ -42,6 +42,7 @@ def user_environment(env: AttemptEnv, base: Mapping[str, str], nonce: str, work:
 
 def own_variables(env: AttemptEnv, nonce: str, work: Path) -> dict[str, str]:
     """What tells a process which attempt it belongs to."""
+    size = {} if env.workers is None else {"ORCHESTRATOR_WORKERS": str(env.workers)}
     return {
         ENV_ATTEMPT: env.to_json(),
         ENV_NONCE: nonce,
@@ -51,6 +52,7 @@ def own_variables(env: AttemptEnv, nonce: str, work: Path) -> dict[str, str]:
         "ORCHESTRATOR_EPOCH": str(env.epoch),
         "ORCHESTRATOR_PROVIDER": env.provider,
         "ORCHESTRATOR_REGION": env.region,
+        **size,
     }
 
 

@@ -61,7 +61,7 @@ def router(desk: Desk) -> APIRouter:
 def _answer(said: Said, offer: str, by: str) -> Answer:
     return Answer(
         offer=offer, accepted=said.accepted, terms_hash=said.terms_hash, price=said.price_microusd,
-        region=said.region, accelerator=said.accelerator, ttl_us=None if said.ttl_ms is None else said.ttl_ms * 1000,
-        reason=said.reason, scope=said.scope, until=None if said.until is None else round(said.until.timestamp() * 1e6),
-        detail=said.detail, by=by,
+        region=said.region, accelerator=said.accelerator, workers=said.workers,
+        ttl_us=None if said.ttl_ms is None else said.ttl_ms * 1000, reason=said.reason, scope=said.scope,
+        until=None if said.until is None else round(said.until.timestamp() * 1e6), detail=said.detail, by=by,
     )  # fmt: skip

@@ -49,6 +49,7 @@ def attempt_view(row: AttemptRow) -> AttemptView:
         how=row.how,
         why=row.why,
         price_microusd=row.price,
+        workers=row.workers,
         charge_microusd=row.charge,
         ran_ms=row.ran_ms,
     )
@@ -165,6 +166,7 @@ def _answered(at: datetime, event: kinds.OfferAnswered) -> dict[str, object]:
         "state": "accepted" if event.accepted else "declined",
         "ended_at": at,
         "price_microusd": event.price,
+        "workers": event.workers,
         "region": event.region,
         "reason": event.reason,
         "scope": event.scope,

@@ -91,9 +91,8 @@ def _show(view: JobView, why: str) -> None:
         )
         console.print(Text("  ".join(f"{name} {value}" for name, value in parts if value is not None), style="cyan"))
     if view.attempts:
-        table(
-            ("try", "provider", "region", "state", "why", "ran", "price/h", "charged"), map(_attempt, view.attempts), ""
-        )
+        headings = ("try", "provider", "region", "workers", "state", "why", "ran", "price/h", "charged")
+        table(headings, (_attempt(attempt, _count(view)) for attempt in view.attempts), "")
 
 
 def _asked(view: JobView) -> str:
@@ -103,11 +102,17 @@ def _asked(view: JobView) -> str:
     kinds = " or ".join(workers.get("accelerator", ())) or "GPU"
     gpus = f" x {workers['gpus']} {kinds}" if workers.get("gpus") else ""
     command = shlex.join(spec.get("run", {}).get("command", ()))
-    return f"{workers.get('count', 1)} worker(s){gpus}: {command}"
+    return f"{_count(view)} worker(s){gpus}: {command}"
 
 
-def _attempt(view: AttemptView) -> tuple[str, ...]:
-    where = (str(view.epoch), view.provider, view.region, view.how or view.state)
+def _count(view: JobView) -> str:
+    """How many workers it asks for; of an elastic job the range."""
+    count = (view.document or {}).get("spec", {}).get("workers", {}).get("count", 1)
+    return f"{count['min']} to {count['max']}" if isinstance(count, dict) else str(count)
+
+
+def _attempt(view: AttemptView, asked: str) -> tuple[str, ...]:
+    where = (str(view.epoch), view.provider, view.region, str(view.workers or asked), view.how or view.state)
     why = view.why.replace("_", " ")
     ran = age(view.started_at) if view.started_at and not view.ended_at else f"{view.ran_ms / 1000:.0f}s"
     return (*where, why, ran, dollars(view.price_microusd), dollars(view.charge_microusd))

@@ -96,7 +96,8 @@ def list_open(receipts: Receipts = None, as_json: AsJson = False) -> None:
 
 def _open(view: OpenOfferView) -> tuple[str, ...]:
     terms = json.loads(view.terms)
-    size = f"{terms['workers']} x {terms['gpusPerWorker']} {' or '.join(terms['accelerators']) or 'GPU'}"
+    least = f"{terms['minWorkers']} to " if "minWorkers" in terms else ""
+    size = f"{least}{terms['workers']} x {terms['gpusPerWorker']} {' or '.join(terms['accelerators']) or 'GPU'}"
     asked = f"{size} for {timedelta(milliseconds=terms['maxRuntimeMs'])}"
     window = str(timedelta(microseconds=view.window_us))
     regions = ", ".join(terms["regions"]) or "any"
@@ -120,6 +121,7 @@ def answer(
     reason: Annotated[Reason | None, typer.Option(help="Of a decline; needed there.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="USD per GPU-hour that an acceptance asks.")] = None,
     region: Annotated[str | None, typer.Option(help="Where an acceptance will run it.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many of an elastic job's; none given: all.")] = None,
     detail: Annotated[str, typer.Option(help="In your own words; kept as evidence.")] = "",
     receipts: Receipts = None,
     as_json: AsJson = False,
@@ -137,7 +139,8 @@ def answer(
         terms = _terms_hash(client, offer) if said is Answers.ACCEPT else None
         told = client.answer(offer, Said(
             accepted=said is Answers.ACCEPT, terms_hash=terms, reason=reason if said is Answers.DECLINE else None,
-            price_microusd=None if price is None else round(price * 1_000_000), region=region, detail=detail,
+            price_microusd=None if price is None else round(price * 1_000_000), region=region,
+            workers=workers, detail=detail,
         ))  # fmt: skip
     if receipts is not None:
         _keep(receipts, [{"line": "answer", "offer": offer, "accepted": said is Answers.ACCEPT}])

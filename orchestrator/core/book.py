@@ -245,7 +245,9 @@ class Book:
         self._index_offer(before, after)
         self._index_attempt(before, after)
         if (after.offer is not None and after.offer.block) or self.taken.holds(after.job):
-            self.taken.note(after, lambda: self.shape_of(after).shape.gpus)
+            attempt = active(after)
+            workers = attempt.workers if attempt is not None else None
+            self.taken.note(after, lambda: self.shape_of(after).shape.sized(workers).gpus)
         if after.state is JobState.QUEUED:
             self.enqueue(after)
         elif before is not None and before.wait_until is not None:

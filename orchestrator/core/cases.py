@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core.clauses import in_force, selects
+from orchestrator.core.clauses import in_force, may_select
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records
 from orchestrator.core.ranking import order, yielded
@@ -128,11 +128,11 @@ def _named(part: NotEnforced, case: Case) -> bool:
 
 
 def _in_play(part: NotEnforced, case: Case, rules: Rules) -> bool:
-    if not selects(part.select, case.shape):
+    if not may_select(part.select, case.shape):
         return False
     lawful = any(candidate.provider == part.holder for candidate in rules.candidates)
     check = _IN_PLAY.get(part.part)
-    return selects(part.narrower, case.shape) and (check is None or check(part, case.facts, lawful))
+    return may_select(part.narrower, case.shape) and (check is None or check(part, case.facts, lawful))
 
 
 _IN_PLAY: Mapping[Part, Callable[[NotEnforced, Facts, bool], bool]] = {
@@ -155,10 +155,12 @@ def _refusals(past: PastRefusal, rules: Rules, now_us: int) -> list[Refused]:
 
 
 def _refused(past: PastRefusal, clause: str, terms: Terms, terms_hash: str, now_us: int) -> Refused:
-    changed: dict[str, int] = {}
+    changed: dict[str, Any] = {}
     if past.ceiling_microusd is not None:
         changed["ceiling_microusd"] = past.ceiling_microusd
-    if past.gpus is not None:
+    if past.gpus is not None and terms.elastic:
+        changed |= {"workers": past.gpus // max(terms.gpus_per_worker, 1), "min_workers": msgspec.UNSET}
+    elif past.gpus is not None:
         changed |= {"workers": 1, "gpus_per_worker": past.gpus}
     return Refused(
         provider=past.provider,

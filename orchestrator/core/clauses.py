@@ -1,7 +1,8 @@
 """Is this clause about this job, and is it in force?
 
 Called by eligibility and `contracts test`. Pure. A key that a select does not give is any. Where a job's class is not
-settled (R20), what binds it is whatever could be about it, and what frees it only what is about it for sure.
+settled (R20), or its size, because it is elastic, what binds it is whatever could be about it, and what frees it only
+what is about it for sure.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from orchestrator.model.placement import Shape
 
 
 def selects(select: Select, shape: Shape) -> bool:
-    """Whether every key that the select gives holds for the shape, for sure."""
-    return may_select(select, shape) and (not shape.unsettled or select.classes is None)
+    """Whether every key that the select gives holds for the shape, for sure: whatever size it will have."""
+    if shape.unsettled and select.classes is not None:
+        return False
+    return all(may_select(select, shape.sized(workers)) for workers in {shape.fewest, shape.workers})
 
 
 def may_select(select: Select, shape: Shape) -> bool:
-    """Whether every key that the select gives holds for the shape, or could."""
+    """Whether every key that the select gives holds for the shape, or could: in some size that it may have."""
+    least = shape.gpus_per_worker * shape.fewest
     return (
         (bool(shape.unsettled) or _among(select.classes, shape.job_class))
         and _among(select.triggers, shape.trigger)
         and _among(select.residency, shape.residency)
-        and _within(select.gpus, shape.gpus)
-        and _within(select.gpu_ms, shape.gpu_ms)
+        and _meets(select.gpus, least, shape.gpus)
+        and _meets(select.gpu_ms, least * shape.max_runtime_ms, shape.gpu_ms)
         and _labelled(select.labels, dict(shape.labels))
     )
 
@@ -51,8 +55,9 @@ def _among(allowed: tuple[str, ...] | tuple[Trigger, ...] | None, value: str | N
     return allowed is None or value in allowed
 
 
-def _within(bounds: Range, value: int) -> bool:
-    return (bounds.gte is None or bounds.gte <= value) and (bounds.lt is None or value < bounds.lt)
+def _meets(bounds: Range, least: int, most: int) -> bool:
+    """Whether something from `least` to `most` lies in these bounds."""
+    return (bounds.gte is None or bounds.gte <= most) and (bounds.lt is None or least < bounds.lt)
 
 
 def _labelled(wanted: tuple[tuple[str, tuple[str, ...]], ...], labels: dict[str, str]) -> bool:

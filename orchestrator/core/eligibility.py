@@ -176,6 +176,7 @@ def _candidate(facts: ProviderFacts, regions: tuple[str, ...], shape: Shape, cei
         accelerators=shape.accelerators,
         gpus_per_worker=shape.gpus_per_worker,
         workers=shape.workers,
+        min_workers=shape.min_workers,
         cpus=shape.cpus,
         memory=shape.memory,
         ceiling_microusd=ceiling,

@@ -189,11 +189,17 @@ def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:
     provider = scene.offers.get(e.n, "")
     if e.accepted:
         price = f"{dollars(e.price)} per GPU-hour" if e.price is not None else ""
-        return _say(line, f"{provider} accepted", _join(price, e.region), provider=provider, tone=Tone.GOOD)
+        plain = f"{provider} accepted{_workers(e.workers)}"
+        return _say(line, plain, _join(price, e.region), provider=provider, tone=Tone.GOOD)
     until = f"until {clock(e.until)}" if e.until else ""
     covers = f"whole {e.scope}" if e.scope else ""
     plain = f"{provider} declined: {why(e.reason)}"
     return _say(line, plain, _join(e.detail.rstrip("."), covers, until), provider=provider, tone=Tone.WARN)
+
+
+def _workers(accepted: int | None) -> str:
+    """Of an elastic job, how large it will be."""
+    return "" if accepted is None else f" with {accepted} worker{'s' if accepted > 1 else ''}"
 
 
 def _late(scene: Scene, e: ev.LateAnswer, line: Line) -> Line:
@@ -221,9 +227,8 @@ def _round_ended(scene: Scene, e: ev.RoundEnded, line: Line) -> Line:
 
 def _intended(scene: Scene, e: ev.Intended, line: Line) -> Line:
     price = f"{dollars(e.price)} per GPU-hour" if e.price is not None else ""
-    return _say(
-        line, f"launching at {e.provider}", _join(e.region, e.accelerator, price), provider=e.provider, quiet=True
-    )
+    plain = f"launching at {e.provider}{_workers(e.workers)}"
+    return _say(line, plain, _join(e.region, e.accelerator, price), provider=e.provider, quiet=True)
 
 
 def _confirmed(scene: Scene, e: ev.LaunchConfirmed, line: Line) -> Line:

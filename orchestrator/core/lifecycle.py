@@ -247,7 +247,7 @@ def _intended(row: JobRow, at: int, e: ev.Intended) -> JobRow:
         raise IllegalMove(f"{row.job}: epoch {e.epoch} at {e.provider} does not follow")
     attempt = AttemptRow(
         epoch=e.epoch, offer=e.offer, provider=e.provider, region=e.region, accelerator=e.accelerator,
-        price=e.price, hold=e.hold, intended_at=at, freed=offer.freed, block=offer.inside,
+        price=e.price, hold=e.hold, intended_at=at, freed=offer.freed, block=offer.inside, workers=e.workers,
     )  # fmt: skip
     return replace(row, state=J.LAUNCHING, attempts=(*row.attempts, attempt))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from orchestrator.core.answers import counter
+from orchestrator.core.answers import counter, hold_for, narrowed, taken
 from orchestrator.core.book import Book
 from orchestrator.core.lifecycle import MAX_LATE, next_epoch, open_offer
 from orchestrator.core.owning import Owned, gone, owned_place, rules_of_offer
@@ -23,14 +23,12 @@ from orchestrator.model.contract import OnOutage
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Answer, Reason
-from orchestrator.model.placement import HOUR_MS, Gate, Held, Placement, Rules, Terms
+from orchestrator.model.placement import Gate, Held, Placement, Rules
 
 DEFAULT_UNTIL = 30_000_000
 """How long a shape is parked at a provider that declined for capacity and named no end (microseconds)."""
 
 
-MOST_HELD = 2**53
-"""Micro-dollars, nine billion dollars: more is nobody's budget, and sums of it still fit into a ledger."""
 LIFTED = frozenset(Held)
 """Reasons of held jobs that prices and terms may lift by themselves."""
 
@@ -164,14 +162,6 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
     ))  # fmt: skip
 
 
-def hold_for(terms: Terms, price: int | None) -> int | None:
-    """Micro-dollars set aside for an offer: min(ceiling, quote) × GPUs × maxRuntime; None without a price."""
-    known = [p for p in (terms.ceiling_microusd, price) if p is not None]
-    if not known:
-        return None
-    return min(min(known) * terms.gpus * terms.max_runtime_ms // HOUR_MS, MOST_HELD)
-
-
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 
@@ -248,29 +238,30 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     candidate = next((c for c in rules.candidates if c.provider == offer.provider), None)
     accelerator = answer.accelerator or (candidate.accelerator if candidate else None) or ""
     region = answer.region or (candidate.regions[0] if candidate and candidate.regions else "")
+    terms = turn.book.terms[offer.terms]
+    workers = taken(answer, terms)
     row = turn.emit(row.job, ev.OfferAnswered(
         n=n, accepted=True, terms=answer.terms_hash or "", price=answer.price, region=region, accelerator=accelerator,
-        ttl=answer.ttl_us, provider_at=answer.provider_at, by=answer.by,
+        ttl=answer.ttl_us, provider_at=answer.provider_at, by=answer.by, workers=workers,
     ))  # fmt: skip
-    if why := _no_longer_free(turn, row, rules):
+    if why := _no_longer_free(turn, row, rules, workers):
         turn.emit(row.job, ev.OfferWithdrawn(n, why))
         turn.released.append((offer.provider, offer_id(row.job, n)))
         return
     if not offer.inside:
         _grow(turn.book, row, offer.provider)
     epoch = next_epoch(row)
-    terms = turn.book.terms[offer.terms]
     gates = passed_gates(row, rules, turn.now, offer.contract == turn.book.ledger.contract)
     turn.emit(row.job, ev.Intended(
         epoch=epoch, offer=n, provider=offer.provider, region=region, accelerator=accelerator, price=answer.price,
-        hold=hold_for(terms, answer.price) if answer.price is not None else offer.hold,
-        contract=offer.contract, episode=row.episode, gates=gates,
+        hold=narrowed(offer.hold, terms, workers, answer.price),
+        contract=offer.contract, episode=row.episode, gates=gates, workers=workers,
     ))  # fmt: skip
     if epoch > 1 and row.fenced < epoch:
         turn.emit(row.job, ev.Fencing(epoch, "launch"))
 
 
-def _no_longer_free(turn: Turn, row: JobRow, rules: Rules) -> str:
+def _no_longer_free(turn: Turn, row: JobRow, rules: Rules, workers: int | None) -> str:
     """Why an accepted offer may not be used after all: meanwhile a tail or an exclusive's release ended, or others used
     up an exemption's total.
 
@@ -280,7 +271,7 @@ def _no_longer_free(turn: Turn, row: JobRow, rules: Rules) -> str:
     assert offer is not None, "an open offer was answered"
     if gone(book, row, turn.now):
         return "block_gone"
-    if offer.freed and book.rulebook.without_room(offer.freed, row, book.shape_of(row).shape, turn.now):
+    if offer.freed and book.rulebook.without_room(offer.freed, row, book.shape_of(row).shape.sized(workers), turn.now):
         return "exempt_total"
     if offer.free_until is not None and turn.now > offer.free_until:
         return "gate_revived"

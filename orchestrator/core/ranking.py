@@ -145,11 +145,12 @@ def _declines(no: Refused, holder: Candidate, now_us: int, episode: int) -> bool
 
 def better(now: Terms, then: Terms) -> tuple[str, ...]:
     """The dimensions in which `now` is better for a supplier than `then`: price (dearer), start (later),
-    quantity (smaller), duration (shorter), spec (looser). Empty: a refusal of `then` covers `now`."""
+    quantity (smaller; of a range its least size), duration (shorter), spec (looser). Empty: a refusal of `then` covers
+    `now`."""
     dimensions = {
         "price": _higher(now.ceiling_microusd, then.ceiling_microusd),
         "start": _higher(now.start_by_ms, then.start_by_ms),
-        "quantity": (now.gpus or now.workers) < (then.gpus or then.workers),
+        "quantity": _least(now) < _least(then),
         "duration": now.max_runtime_ms < then.max_runtime_ms,
         "spec": _looser(now, then),
     }
@@ -174,6 +175,10 @@ def _exceeds(price: int | None, ceiling: int | None) -> bool:
 def _higher(now: int | None, then: int | None) -> bool:
     """None is no limit, hence the highest."""
     return then is not None and (now is None or now > then)
+
+
+def _least(terms: Terms) -> int:
+    return (terms.gpus_per_worker or 1) * terms.fewest
 
 
 def _looser(now: Terms, then: Terms) -> bool:

@@ -42,6 +42,8 @@ REASONS: Mapping[str, str] = {
     "exempt_total": "others have used up the exemption's total",
     "block_gone": "the owned capacity has no room for it, or not for long enough, any more",
     "reclassified": "the job is of another class",
+    # why a yes did not count
+    "counter": "its yes was to other terms than ours",
     # why a clause does not hold
     "ended": "an event has ended it",
     "waived": "its holder has waived such work",

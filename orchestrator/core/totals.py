@@ -1,8 +1,8 @@
 """How much has been placed under an exemption in its window? Anti-structuring totals (R17).
 
 Held by the rule book; fed by the book as attempts are intended and end, and at a restart from the ledger's rows.
-Counted from workers × maxRuntime when an attempt is intended, corrected to what it used when it ends. GPU-
-milliseconds.
+Counted from workers × maxRuntime when an attempt is intended (of an elastic job the workers that were accepted),
+corrected to what it used when it ends. GPU-milliseconds.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def exempting(contracts: Contracts | None) -> bool:
 
 def volume(shape: Shape, attempt: AttemptRow) -> int:
     """What an attempt counts for: all that it may use, and once it is over what it used."""
+    shape = shape.sized(attempt.workers)
     return shape.gpu_ms if attempt.ended_at is None else min(shape.gpus * attempt.ran_ms, shape.gpu_ms)
 
 

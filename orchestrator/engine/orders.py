@@ -35,7 +35,7 @@ def order_for(core: Core, row: JobRow, document: bytes) -> LaunchOrder:
     return LaunchOrder(
         key=launch_key(row.job, attempt.epoch), job=row.job, project=row.project, epoch=attempt.epoch,
         offer=f"{row.job}-o{attempt.offer}", region=attempt.region, accelerator=attempt.accelerator,
-        workers=shape.workers, gpus=shape.gpus_per_worker, cpus=shape.cpus, memory=shape.memory,
+        workers=attempt.workers or shape.workers, gpus=shape.gpus_per_worker, cpus=shape.cpus, memory=shape.memory,
         delete_after_ms=_delete_after(row, attempt), attempt=text_of(_attempt(core, row, attempt, spec)),
         requirements=spec.requirements, ledger=core.ledger_id, term=core.term, price=attempt.price,
         block=attempt.block.partition("/")[2],
@@ -49,6 +49,7 @@ def _attempt(core: Core, row: JobRow, attempt: AttemptRow, spec: LaunchSpec) -> 
         isolation=Isolation(check_ms=row.check_ms, limit_ms=row.limit_ms, grace_ms=row.grace_ms),
         command=spec.command, package=spec.package, environment=spec.environment, requirements=spec.requirements,
         max_runtime_left_ms=max(row.max_runtime_ms - row.ran_ms, 1), retries_left=spec.retries,
+        workers=attempt.workers,
     )  # fmt: skip
 
 

@@ -13,15 +13,18 @@ from orchestrator.mockcloud.stock import Stock
 
 @dataclass(frozen=True, slots=True)
 class Yes:
-    """Where, on what, and for how many micro-dollars per GPU-hour (None: no public price)."""
+    """Where, on what, how many workers, and for how many micro-dollars per GPU-hour (None: no public price)."""
 
     region: str
     accelerator: str
     price: int | None
+    workers: int
 
 
 def bid(terms: Terms, stock: Stock, *, asked: int | None = None, need_capacity: bool = True) -> Yes:
-    """The first accelerator and region, in the order of the terms, that fits. Raises `Refusal`.
+    """The first accelerator and region, in the order of the terms, that fits: of a range of workers as many as do.
+
+    Raises `Refusal`.
 
     `asked`: micro-dollars per GPU-hour instead of the list price.
     """
@@ -41,6 +44,8 @@ def bid(terms: Terms, stock: Stock, *, asked: int | None = None, need_capacity: 
     if not lawful:
         raise Refusal("price", f"asked {min(price or 0 for _, _, price in priced)}, ceiling {ceiling}")
     for region, kind, price in lawful:
-        if not need_capacity or not kind or stock.free(region, kind) >= terms.gpus:
-            return Yes(region, kind, price)
-    raise Refusal("capacity", f"{terms.gpus} GPUs")
+        unbound = not need_capacity or not kind
+        workers = terms.workers if unbound else min(terms.workers, stock.free(region, kind) // terms.gpus_per_worker)
+        if workers in terms.sizes:
+            return Yes(region, kind, price, workers)
+    raise Refusal("capacity", f"{terms.gpus_per_worker * terms.sizes[0]} GPUs")

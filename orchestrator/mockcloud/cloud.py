@@ -197,7 +197,7 @@ class Cloud:
         }
 
     def _yes(self, record: OfferRecord, yes: Yes, policy: Policy, now: int) -> dict[str, Any]:
-        gpus = Terms.model_validate_json(record.doc.terms).gpus
+        gpus = Terms.model_validate_json(record.doc.terms).gpus_per_worker * yes.workers
         kept = min(gpus, max(0, self.stock.free(yes.region, yes.accelerator))) if policy.bid is Bid.ACCEPT else gpus
         kept = gpus if kept == gpus else 0
         ttl = self.config.ttl * MS
@@ -210,6 +210,7 @@ class Cloud:
             "price": yes.price,
             "region": yes.region,
             "accelerator": yes.accelerator,
+            "workers": yes.workers,
             "ttlMs": self.config.ttl,
         }
 

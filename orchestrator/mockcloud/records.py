@@ -37,6 +37,7 @@ class Terms(Document):
     accelerators: tuple[str, ...] = ()
     gpus_per_worker: int = 0
     workers: int = 1
+    min_workers: int | None = None
     cpus: int = 0
     memory: int = 0
     ceiling_microusd: int | None = None
@@ -46,6 +47,11 @@ class Terms(Document):
     def gpus(self) -> int:
         """GPUs over all workers."""
         return self.gpus_per_worker * self.workers
+
+    @property
+    def sizes(self) -> range:
+        """Numbers of workers that will do."""
+        return range(self.workers if self.min_workers is None else self.min_workers, self.workers + 1)
 
 
 class ClusterOrder(Document):

@@ -122,6 +122,8 @@ class OfferAnswered(Event, frozen=True, tag="OfferAnswered", kw_only=True):
     provider_at: int | None = None
     by: str = ""
     """Name of the token by which it was given by hand."""
+    workers: int | None = None
+    """Of an acceptance of elastic terms: how many workers of their range; None: the terms have one size."""
 
 
 class LateAnswer(Event, frozen=True, tag="LateAnswer"):
@@ -173,6 +175,8 @@ class Intended(Event, frozen=True, tag="Intended", kw_only=True):
     contract: int
     episode: int
     gates: tuple[Gate, ...] = ()
+    workers: int | None = None
+    """Of an elastic job: as many as were accepted; None: the job has one size."""
 
 
 class LaunchConfirmed(Event, frozen=True, tag="Confirmed"):
@@ -182,10 +186,7 @@ class LaunchConfirmed(Event, frozen=True, tag="Confirmed"):
 
 
 class WentUnknown(Event, frozen=True, tag="WentUnknown"):
-    """We no longer know whether it runs: unreachable | no_reply | beat_silent | never_started | machines_gone.
-
-    A state, never a failure.
-    """
+    """A state, never a failure; `why`: unreachable | no_reply | beat_silent | never_started | machines_gone."""
 
     epoch: int
     why: str
@@ -266,8 +267,7 @@ class Accessed(Event, frozen=True, tag="Accessed", kw_only=True):
     """exec | logs | dump | forward"""
     by: str
     """Name of the token."""
-    rank: int | None = None
-    """None: every rank."""
+    rank: int | None = None  # None: every rank
     name: str = ""
     """Of an exec the command's name, never its arguments (they hold secrets); of a forward the port."""
 

@@ -140,6 +140,8 @@ class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False
     """Exemptions under which its GPU-hours count."""
     block: str = ""
     """Owned capacity that it takes; empty: none."""
+    workers: int | None = None
+    """Of an elastic job: as many as its provider accepted; None: the job has one size."""
 
 
 class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):

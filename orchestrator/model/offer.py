@@ -120,6 +120,8 @@ class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """What an acceptance accepts; anything but the offer's own hash is a counter."""
     price: int | None = None
     """Micro-dollars per GPU-hour that an acceptance asks."""
+    workers: int | None = None
+    """How many workers an acceptance takes, inside the offer's range; None: all of them."""
     region: str | None = None
     accelerator: str | None = None
     ttl_us: int | None = None

@@ -10,14 +10,17 @@ Money is micro-dollars per GPU-hour, moments are microseconds UTC.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from orchestrator.model.contract import OnOutage, OnReplace, Trigger
 
 HOUR_MS = 3_600_000
+MOST_WORKERS = 100_000
 MOST_PRICE = 10**12
 """Micro-dollars per GPU-hour, a million dollars: more is a slip of the pen, and what follows from it fits no ledger."""
 
@@ -68,7 +71,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     job_class: str
     accelerators: tuple[str, ...]  # any of, in the job's order; empty: no preference
     gpus_per_worker: int
-    workers: int
+    workers: int  # the most of them
+    min_workers: int | UnsetType = UNSET  # of an elastic job the least that will do; unset: all or nothing
     cpus: int  # per worker
     memory: int  # bytes per worker; 0: not asked
     max_runtime_ms: int
@@ -85,13 +89,22 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gpus(self) -> int:
-        """GPUs over all workers."""
+        """GPUs over all workers, of which an elastic job has the most."""
         return self.gpus_per_worker * self.workers
 
     @property
     def gpu_ms(self) -> int:
         """GPU-milliseconds if it runs for all of maxRuntime."""
         return self.gpus * self.max_runtime_ms
+
+    @property
+    def fewest(self) -> int:
+        """The least number of workers that will do."""
+        return self.workers if self.min_workers is UNSET else self.min_workers
+
+    def sized(self, workers: int | None) -> Shape:
+        """With as many workers as an elastic job was accepted with; None: it has the one size that it has."""
+        return self if workers is None else msgspec.structs.replace(self, workers=workers, min_workers=UNSET)
 
     def labelled(self, document: bytes, selected: Collection[str]) -> Shape:
         """This shape with the labels of a job's document that are `selected`: as another contract set sees the job."""
@@ -122,7 +135,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     accelerators: tuple[str, ...]
     gpus_per_worker: int
-    workers: int
+    workers: int  # the most of them
+    min_workers: int | UnsetType = UNSET  # the least: an acceptance names how many; unset: all or nothing
     cpus: int
     memory: int
     ceiling_microusd: int | None  # the effective ceiling: min(job's, clauses'); None: none
@@ -133,12 +147,36 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def gpus(self) -> int:
-        """GPUs over all workers."""
+        """GPUs over all workers, of which an elastic job has the most."""
         return self.gpus_per_worker * self.workers
+
+    @property
+    def elastic(self) -> bool:
+        """Whether an acceptance may choose the number of workers."""
+        return self.min_workers is not UNSET
+
+    @property
+    def fewest(self) -> int:
+        """The least number of workers that will do."""
+        return self.workers if self.min_workers is UNSET else self.min_workers
+
+    def sized(self, workers: int | None) -> Terms:
+        """With as many workers as were accepted; None: all."""
+        return self if workers is None else msgspec.structs.replace(self, workers=workers, min_workers=UNSET)
+
+
+def largest(terms: Terms, fits: Callable[[Terms], bool]) -> Terms | None:
+    """The most of what an offer asks that fits, in one size; None: not even the least. Who fits n fits fewer too.
+
+    An offer that is not elastic has one size: it fits or it does not.
+    """
+    sizes = range(terms.fewest, terms.workers + 1)
+    fitting = bisect_left(sizes, True, key=lambda workers: not fits(terms.sized(workers)))
+    return terms.sized(sizes[fitting - 1]) if fitting else None
 
 
 def terms_bytes(terms: Terms) -> bytes:
-    """Canonical bytes: compact JSON, keys sorted, every field present."""
+    """Canonical bytes: compact JSON, keys sorted, every field present (`minWorkers` in elastic terms only)."""
     return msgspec.json.encode(terms, order="sorted")
 
 

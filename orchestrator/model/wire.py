@@ -256,6 +256,7 @@ class AttemptEnv:
     requirements: tuple[str, ...] = ()
     max_runtime_left_ms: int | None = None  # null: no limit
     retries_left: int = 0
+    workers: int | None = None  # of an elastic job: as many as were accepted; null: it has one size
     nodes: int = 1  # machines of this attempt; the agent can see the end of processes on its own only
 
     def to_json(self) -> str:

@@ -17,12 +17,13 @@ from orchestrator.model.offer import OfferOut, Reason, Scope
 
 
 class Accepts(Struct, frozen=True, kw_only=True):
-    """Yes, if capacity allows; None = what the provider's own price and region say."""
+    """Yes, if capacity allows; None = what the provider's own price and region say, and all workers that fit."""
 
     after_s: float = 0.0
     price: int | None = None
     region: str | None = None
     accelerator: str | None = None
+    workers: int | None = None
     ttl_s: float | None = 600.0
 
 

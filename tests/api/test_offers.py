@@ -39,12 +39,12 @@ async def test_what_is_open_is_the_allow_list_of_the_tokens_own_provider(
 async def test_an_answer_is_taken_with_its_authors_name(
     anyone: httpx.AsyncClient, desk: FakeDesk, offer: OfferOut
 ) -> None:
-    body = {"accepted": True, "termsHash": offer.terms_hash, "priceMicrousd": 2_500_000, "ttlMs": 600_000}
+    body = {"accepted": True, "termsHash": offer.terms_hash, "priceMicrousd": 2_500_000, "ttlMs": 600_000, "workers": 2}
     reply = await anyone.post(f"/v1/offers/{offer.offer}/answer", json=body, headers=of("provider"))
     assert (reply.status_code, reply.json()["outcome"]) == (200, "accepted")
     said = desk.said[offer.offer]
-    assert (said.accepted, said.terms_hash, said.price, said.ttl_us, said.by) == (
-        True, offer.terms_hash, 2_500_000, 600_000_000, "provider",
+    assert (said.accepted, said.terms_hash, said.price, said.ttl_us, said.by, said.workers) == (
+        True, offer.terms_hash, 2_500_000, 600_000_000, "provider", 2,
     )  # fmt: skip
 
 

@@ -187,6 +187,7 @@ FORGED: list[tuple[str, str, Callable[[], Export]]] = [
     ("windows", "undeliverable too early", lambda: edited(export_of(told.away), "OfferOpened", undeliverable=10**12)),
     ("terms", "a yes to other terms", lambda: edited(export_of(told.priced), "OfferAnswered", 1, terms="0" * 64)),
     ("terms", "over the ceiling", lambda: edited(export_of(told.priced), "OfferAnswered", 1, price=9_000_000)),
+    ("terms", "more workers than offered", lambda: edited(export_of(told.elastic), "OfferAnswered", 1, workers=5)),
     ("terms", "a version that was not in force", lambda: edited(export_of(told.lost), "OfferOpened", contract=7)),
     ("digests", "a document is gone", lambda: replace(export_of(told.priced), specs={})),
     ("offers", "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),

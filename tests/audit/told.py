@@ -75,6 +75,14 @@ async def priced() -> World:
     return world
 
 
+async def elastic() -> World:
+    """A range of workers: refused by the holder, which covers all of it, and accepted elsewhere in part; billed."""
+    few = Script(offers=[do.Accepts(workers=3, price=2_000_000)])
+    world = World({"azure": NO, "oracle": few}, first_right("azure"))
+    await life(world, workers={"count": {"min": 2, "max": 4}, "gpus": 1, "accelerator": ["H100"]})
+    return world
+
+
 async def cancelled() -> World:
     """Looked at, then cancelled while it runs."""
     world = World({"azure": YES})
@@ -265,7 +273,7 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, overridden, owned,
+    amended, restored, classified, overridden, owned, elastic,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

@@ -55,7 +55,7 @@ JUDGED = [
     ({"maxRuntme": "2h"}, "spec.maxRuntme", "unknown field"),
     ({"retries": 2}, "spec.retries", "not honoured by this version"),
     ({"startBy": "0s"}, "spec.startBy", "greater than 0"),
-    ({"workers": {"count": {"min": 1, "max": 4}}}, "spec.workers.count", "elastic"),
+    ({"workers": {"count": {"min": 4, "max": 1}}}, "spec.workers.count", "max is below min"),
     ({"workers": {"count": 0}}, "spec.workers.count", "greater than or equal to 1"),
     ({"run": {"command": [" "]}}, "spec.run", "first word, is empty"),
     ({"run": {"command": ["a"], "environment": {"ORCHESTRATOR_X": "1"}}}, "spec.run", "is set by us"),

@@ -139,6 +139,18 @@ def test_a_room_answers_each_offer_once_and_keeps_what_it_promised() -> None:
     assert room.release(first.offer) and room.receipt(second, stock, 0).answer is no
 
 
+def test_of_an_elastic_job_a_room_takes_what_fits_and_keeps_that_alone() -> None:
+    room, stock = Room(CONNECTION, "kuberay"), Stock([node(gpus=8)], [])
+    range_of = some_terms(min_workers=1, workers=9, gpus_per_worker=3, memory=0)
+    first, second = (
+        an_offer(n=1, terms=range_of),
+        an_offer(n=2, terms=some_terms(workers=1, memory=0, gpus_per_worker=2)),
+    )
+    yes = room.receipt(first, stock, 0).answer
+    assert yes is not None and (yes.accepted, yes.workers) == (True, 2)
+    assert room.receipt(second, stock, 0).answer.accepted  # type: ignore[union-attr]
+
+
 def test_a_room_counts_anew_once_another_operator_starts_its_launches() -> None:
     order = an_order(workers=2, gpus=1)
     takes = asking.asked_by(order, CONNECTION, "kuberay"), asking.asked_by(order, CONNECTION, "job")

@@ -59,6 +59,14 @@ async def test_it_answers_in_the_receipt_while_there_is_room(local: Make) -> Non
     assert third.answer.accepted
 
 
+async def test_of_an_elastic_job_it_takes_what_there_is_room_for(local: Make) -> None:
+    p = local(gpus=6)
+    terms = some_terms(min_workers=1, workers=4, gpus_per_worker=2, cpus=1)
+    [first, second] = await p.place_offers([an_offer(n=n, terms=terms) for n in (1, 2)])
+    assert (first.answer.accepted, first.answer.workers) == (True, 3)
+    assert (second.answer.accepted, second.answer.reason) == (False, Reason.CAPACITY)
+
+
 async def test_what_the_machine_has_not_is_declined_as_spec(local: Make) -> None:
     [receipt] = await local(gpus=0).place_offers([an_offer()])
     assert receipt.answer.reason is Reason.SPEC and "has 8 CPUs and 0 GPUs" in receipt.answer.detail

@@ -38,6 +38,14 @@ def test_a_no_is_in_the_clouds_own_words(terms: dict[str, Any], code: str) -> No
     assert no and not no["accepted"] and no["code"] == code and no["message"]
 
 
+def test_of_an_elastic_job_as_much_is_taken_as_there_is_room_for() -> None:
+    c = Played()
+    yes = c.offer(workers=8, minWorkers=1)
+    assert yes and (yes["accepted"], yes["workers"]) == (True, 2)
+    no = c.offer("k-o1", workers=8, minWorkers=1)
+    assert no and not no["accepted"]
+
+
 def test_the_same_offer_id_is_the_same_offer() -> None:
     c = Played()
     assert c.offer() == c.offer()

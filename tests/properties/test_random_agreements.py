@@ -110,7 +110,10 @@ async def some_days_work(world: World, server: Server, dice: random.Random, jobs
         deed = dice.random()
         with suppress(Busy, Refused):
             if not jobs or deed < 0.45:
-                spec = {"class": dice.choice(CLASSES), "maxRuntime": dice.choice(["30m", "1h"])}
+                spec: dict[str, Any] = {"class": dice.choice(CLASSES), "maxRuntime": dice.choice(["30m", "1h"])}
+                if dice.random() < 0.4:
+                    size = {"count": {"min": 1, "max": dice.choice([2, 10])}, "gpus": 2, "accelerator": ["H100"]}
+                    spec["workers"] = size
                 labels = dice.choice([{}, {"site": "own"}])
                 jobs.append((await server.desk.submit(submission(labels=labels, **spec)))[0].job)
             elif deed < 0.55:

@@ -37,7 +37,8 @@ def some(dice: random.Random, most: int, make: Callable[[random.Random], object]
 
 def word(dice: random.Random) -> object:
     after = dice.choice([0.0, 0.5, 30.0, 59.9, 60.5, 130.0])
-    yes = do.Accepts(after_s=after, ttl_s=dice.choice([None, 0.0, 5.0, 600.0]))
+    taken = dice.choice([None, None, None, 1, 2, 9])  # of a job of one size all but 1 is a counter
+    yes = do.Accepts(after_s=after, ttl_s=dice.choice([None, 0.0, 5.0, 600.0]), workers=taken)
     no = do.Declines(reason=dice.choice(list(Reason)), for_s=dice.choice([None, 10, 300, 2000]), after_s=after)
     return dice.choice([yes, yes, no, no, do.Counters(after_s=after), do.Silent(), do.Dithers(for_s=70, then=yes)])
 
@@ -125,7 +126,9 @@ async def live(world: World, dice: random.Random) -> None:
     for _ in range(dice.randint(1, 4)):
         async with world.server() as server:
             for _ in range(dice.randint(0 if jobs else 1, 2)):
-                row, _ = await server.desk.submit(submission(startBy=dice.choice([None, None, None, "20m"])))
+                size = {"count": dice.choice([1, 1, {"min": 1, "max": 3}, {"min": 2, "max": 8}]), "gpus": 2}
+                spec = {"startBy": dice.choice([None, None, None, "20m"]), "workers": {**size, "accelerator": ["H100"]}}
+                row, _ = await server.desk.submit(submission(**spec))
                 jobs.append(row.job)
             await asyncio.sleep(dice.choice([0.0, 0.3, 2.5, 10.0, 70.0, 400.0]))
             if dice.random() < 0.2:

@@ -206,6 +206,7 @@ def _time_billed_once(life: Life, history: History, seen: Seen, judge: Judge) ->
     opened = life.opened(found[1].offer) if found else None
     if found is None or opened is None or not bill.gpu_seconds:
         return
-    most = history.terms(opened[1].terms).gpus * ((seen.at - found[0].at) // 1_000_000 + BILL_SLACK_S)
+    gpus = history.terms(opened[1].terms).sized(found[1].workers).gpus
+    most = gpus * ((seen.at - found[0].at) // 1_000_000 + BILL_SLACK_S)
     words = f"epoch {bill.epoch} was billed for {bill.gpu_seconds} GPU-seconds, and only {most} can have passed"
     judge(bill.gpu_seconds <= most, life.job, seen.seq, words)

@@ -78,13 +78,24 @@ def acceptance_is_exact(life: Life, history: History, judge: Judge) -> None:
         if answer.accepted and found is not None:
             exact = answer.terms == found[1].terms
             judge(exact, life.job, seen.seq, f"the yes to offer {answer.n} names other terms than were offered")
+            _in_range(history.terms(found[1].terms), answer.workers, seen, life, judge)
     for seen, intended in life.of(ev.Intended):
         found = life.opened(intended.offer)
         ends = [s.event for s in life.ends_of(intended.offer) if s.seq < seen.seq]
-        accepted = len(ends) == 1 and isinstance(ends[0], ev.OfferAnswered) and ends[0].accepted
+        yes = next((e for e in ends if isinstance(e, ev.OfferAnswered) and e.accepted), None)
         theirs = found is not None and found[1].provider == intended.provider
         words = f"epoch {intended.epoch} at {intended.provider} uses offer {intended.offer}, which it did not accept"
-        judge(accepted and theirs, life.job, seen.seq, words)
+        judge(len(ends) == 1 and yes is not None and theirs, life.job, seen.seq, words)
+        if yes is not None:
+            words = f"epoch {intended.epoch} has {intended.workers} workers, accepted were {yes.workers}"
+            judge(intended.workers == yes.workers, life.job, seen.seq, words)
+
+
+def _in_range(terms: Terms, workers: int | None, seen: Seen, life: Life, judge: Judge) -> None:
+    """The quantity of a yes: one out of the range of elastic terms, none where they have one size."""
+    fits = workers is not None and terms.fewest <= workers <= terms.workers
+    words = f"the yes takes {workers} workers of {terms.fewest} to {terms.workers}"
+    judge(fits if terms.elastic else workers is None, life.job, seen.seq, words)
 
 
 @of_job(6, "No acceptance after the deadline; none of a withdrawn offer.")

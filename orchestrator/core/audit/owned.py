@@ -7,13 +7,13 @@ the attempts that were intended in it and are not over.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 
 from orchestrator.core.audit.history import History, Life, Seen
 from orchestrator.core.audit.registry import Judge, of_ledger
 from orchestrator.model import event as ev
-from orchestrator.model.capacity import inside
+from orchestrator.model.capacity import Block, inside
 from orchestrator.model.contract import Trigger
+from orchestrator.model.placement import Terms
 
 
 @of_ledger(40, "What is placed as owned lies in a block in force that has room and time for it.")
@@ -26,13 +26,15 @@ def owned_has_room(history: History, judge: Judge) -> None:
             case ev.OfferOpened() as opened if opened.block or opened.trigger == Trigger.OWNED:
                 words = _not_in_force(history, seen, opened)
                 judge(words is None, life.job, seen.seq, f"offer {opened.n}: {words}")
-            case ev.Intended(epoch=epoch, offer=n):
+            case ev.Intended(epoch=epoch, offer=n) as intended:
                 found = life.opened(n)
                 if found is None or not found[1].block or not inside(found[1].block, found[1].provider):
                     continue
-                wrong = _no_room(history, seen, found[1], taken[found[1].block].values(), ran[life.job])
+                terms = history.terms(found[1].terms).sized(intended.workers)
+                block, used = history.block(found[1].block, seen.seq), sum(taken[found[1].block].values())
+                wrong = _no_room(block, seen.at, terms, used, ran[life.job])
                 judge(wrong is None, life.job, seen.seq, f"epoch {epoch} in {found[1].block}: {wrong}")
-                taken[found[1].block][life.job, epoch] = history.terms(found[1].terms).gpus
+                taken[found[1].block][life.job, epoch] = terms.gpus
             case ev.Ended(epoch=epoch, ran_ms=ran_ms):
                 ran[life.job] += ran_ms
                 for attempts in taken.values():
@@ -54,13 +56,12 @@ def _not_in_force(history: History, seen: Seen, opened: ev.OfferOpened) -> str |
     return None
 
 
-def _no_room(history: History, seen: Seen, opened: ev.OfferOpened, taken: Iterable[int], ran_ms: int) -> str | None:
-    block, terms = history.block(opened.block, seen.seq), history.terms(opened.terms)
+def _no_room(block: Block | None, at: int, terms: Terms, taken: int, ran_ms: int) -> str | None:
     if block is None:
         return "it is not owned"
-    if not block.from_us <= seen.at <= block.until_us - (terms.max_runtime_ms - ran_ms) * 1000:
+    if not block.from_us <= at <= block.until_us - (terms.max_runtime_ms - ran_ms) * 1000:
         return "it may end before the job does"
     if terms.accelerators != (block.accelerator,) or terms.regions != (block.region,):
         return "the job was offered on other terms"
-    used = sum(taken) + terms.gpus
+    used = taken + terms.gpus
     return None if used <= block.gpus else f"{used} GPUs of {block.gpus}"

@@ -114,7 +114,7 @@ def no_better_terms(life: Life, history: History, judge: Judge) -> None:
             standing = [no for no in noes(life) if stands(no, gate, seen, intended.episode)]
             if not standing:
                 continue  # sentence 1 says so
-            now = history.terms(found[1].terms)
+            now = history.terms(found[1].terms).sized(intended.workers)
             better = [_better(now, history.terms(no.offer.terms), intended.price, gate) for no in standing]
             words = f"{intended.provider} got better terms than {gate.holder} refused: {', '.join(better[0])}"
             judge(not all(better), life.job, seen.seq, words)
@@ -132,7 +132,7 @@ def _better(now: Terms, then: Terms, price: int | None, gate: Gate) -> list[str]
     if then.start_by_ms is not None:
         later = now.start_by_ms is None or now.start_by_ms - then.start_by_ms > gate.start_later_ms
         found += ["start"] if later else []
-    if (now.workers * now.gpus_per_worker, now.workers) < (then.workers * then.gpus_per_worker, then.workers):
+    if (now.fewest * now.gpus_per_worker, now.fewest) < (then.fewest * then.gpus_per_worker, then.fewest):
         found.append("quantity")
     if now.max_runtime_ms < then.max_runtime_ms:
         found.append("duration")

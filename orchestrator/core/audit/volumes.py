@@ -87,18 +87,18 @@ class Volumes:
                 limits = list(_limited(self._contracts(event.contract)))
                 if limits:
                     self.used[seq] = {key: self._holds(key, exempt, job, at) for key, exempt in limits}
-            case ev.Intended(epoch=epoch, offer=n) if (job, n) in self._offers:
-                self._intended(seq, at, job, epoch, self._offers[job, n])
+            case ev.Intended(offer=n) if (job, n) in self._offers:
+                self._intended(seq, at, job, event, self._offers[job, n])
             case ev.Ended(epoch=epoch, ran_ms=ran):
                 keys, gpus = self._running.pop(f"{job}-{epoch}", ([], 0))
                 for key in keys:
                     self._windows[key].ends(f"{job}-{epoch}", gpus * ran)
 
-    def _intended(self, seq: int, at: int, job: str, epoch: int, opened: ev.OfferOpened) -> None:
+    def _intended(self, seq: int, at: int, job: str, intended: ev.Intended, opened: ev.OfferOpened) -> None:
         named = [free.key for free in opened.freed if free.exemption and free.holder != opened.provider]
         if not named:
             return
-        terms = self._terms(opened.terms)
+        terms, attempt = self._terms(opened.terms).sized(intended.workers), f"{job}-{intended.epoch}"
         own = terms.gpus * terms.max_runtime_ms
         limits = dict(_limited(self._contracts(opened.contract)))
         self.uses[seq] = []
@@ -109,8 +109,8 @@ class Volumes:
             self.uses[seq].append(Use(name, before, own, exempt.limit_ms if exempt else None))
             for key in ((name, ""), (name, job)):  # a later version may limit it, by lineage or not
                 keys.append(key)
-                self._windows[key].add(at, f"{job}-{epoch}", own)
-        self._running[f"{job}-{epoch}"] = (keys, terms.gpus)
+                self._windows[key].add(at, attempt, own)
+        self._running[attempt] = (keys, terms.gpus)
 
     def _holds(self, name: str, exempt: Exemption, job: str, at: int) -> int:
         return self._windows[_key(name, exempt, job)].holds(at - exempt.window_us)

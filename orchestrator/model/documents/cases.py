@@ -10,12 +10,14 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from msgspec import UNSET
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from orchestrator.model.case import Case, Facts, PastRefusal
 from orchestrator.model.contract import Classification, Trigger
 from orchestrator.model.documents.base import Document, load_data, load_text
 from orchestrator.model.documents.compiling import moment_us
+from orchestrator.model.documents.job import Elastic, count_kind
 from orchestrator.model.documents.text import plain
 from orchestrator.model.documents.units import Duration, Flag, Integer, Number, Percent, Price, Text, Word, refuse
 from orchestrator.model.offer import Reason
@@ -46,11 +48,15 @@ Moment = Annotated[int, BeforeValidator(moment)]
 OneOrMore = Annotated[tuple[Word, ...], BeforeValidator(_listed)]
 
 
+Some = Annotated[Integer, Field(ge=0)]
+Count = Annotated[Annotated[Some, Tag("fixed")] | Annotated[Elastic, Tag("range")], Discriminator(count_kind)]
+
+
 class CaseJob(Document):
     """The job in question."""
 
     job_class: Word = Field(default="training", alias="class")
-    gpus: Annotated[Integer, Field(ge=0)] = 0
+    gpus: Count = 0  # a range: an elastic job, whoever accepts says how many
     hours: Number | None = None  # maxRuntime; None: 24
     accelerator: OneOrMore = ()
     classification: Classification = Classification.CLAIMED
@@ -192,11 +198,13 @@ def _case(case: CaseDocument) -> Case:
 
 
 def _shape(job: CaseJob, trigger: Trigger) -> Shape:
+    gpus, workers, least = (1, job.gpus.max, job.gpus.min) if isinstance(job.gpus, Elastic) else (job.gpus, 1, UNSET)
     return Shape(
         job_class=job.job_class,
         accelerators=job.accelerator,
-        gpus_per_worker=job.gpus,
-        workers=1,
+        gpus_per_worker=gpus,
+        workers=workers,
+        min_workers=least,
         cpus=1,
         memory=0,
         max_runtime_ms=int((24 if job.hours is None else job.hours) * _GPU_HOUR_MS),

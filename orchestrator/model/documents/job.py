@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
+from msgspec import UNSET, UnsetType
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, ValidationInfo, model_validator
 
@@ -37,7 +38,7 @@ from orchestrator.model.documents.units import (
     is_kept,
     refuse,
 )
-from orchestrator.model.placement import Shape, select_labels
+from orchestrator.model.placement import MOST_WORKERS, Shape, select_labels
 
 DEFAULT_MAX_RUNTIME_MS = 86_400_000  # where neither the job nor its policy names one
 MOST_PARTS = 5_000  # anybody may submit: a second of reading is the most that one body may cost the server
@@ -50,7 +51,7 @@ VariableName = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_
 Project = Annotated[str, StringConstraints(strict=True, pattern=PROJECT)]
 Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^sha256:[0-9a-f]{64}$")]
 ShortPeriod = Annotated[Period, Field(le=_YEAR_MS)]
-Some = Annotated[Integer, Field(ge=1, le=100_000)]
+Some = Annotated[Integer, Field(ge=1, le=MOST_WORKERS)]
 
 
 def _printable(text: str, info: ValidationInfo) -> str:
@@ -128,7 +129,7 @@ class Run(Document):
 
 
 class Elastic(Document):
-    """A range of workers; the gang is `min`."""
+    """A range of workers: whoever accepts says how many; no fewer than `min` start."""
 
     min: Some
     max: Some
@@ -140,11 +141,12 @@ class Elastic(Document):
         return self
 
 
-def _count_kind(value: Any) -> str:
+def count_kind(value: Any) -> str:
+    """Which of the two ways to write a number of workers this is."""
     return "range" if isinstance(value, dict | Elastic) else "fixed"
 
 
-Count = Annotated[Annotated[Some, Tag("fixed")] | Annotated[Elastic, Tag("range")], Discriminator(_count_kind)]
+Count = Annotated[Annotated[Some, Tag("fixed")] | Annotated[Elastic, Tag("range")], Discriminator(count_kind)]
 
 
 class Workers(Document):
@@ -160,6 +162,13 @@ class Workers(Document):
     def most(self) -> int:
         """The most workers that it may have."""
         return self.count.max if isinstance(self.count, Elastic) else self.count
+
+    @property
+    def fewest(self) -> int | UnsetType:
+        """The least number of workers of an elastic job; unset: the number is fixed."""
+        if isinstance(self.count, Elastic) and self.count.min < self.count.max:
+            return self.count.min
+        return UNSET
 
     @model_validator(mode="after")
     def _possible(self) -> Workers:
@@ -258,7 +267,6 @@ def unhonoured(job: TrainingJob) -> list[tuple[str, str]]:
         (run.package is not None and run.package.git is not None, "run.package.git", "a package from git"),
         (bool(run.secrets), "run.secrets", "secrets"),
         (run.image is not None, "run.image", "an image of one's own"),
-        (isinstance(spec.workers.count, Elastic), "workers.count", "an elastic number of workers"),
         (spec.divisible, "divisible", "splitting a job"),
         (bool(spec.data), "data", "data sets"),
         (spec.from_ is not None, "from", "a warm start"),
@@ -302,6 +310,7 @@ def shape_of(
         accelerators=workers.accelerator,
         gpus_per_worker=workers.gpus,
         workers=workers.most,
+        min_workers=workers.fewest,
         cpus=workers.cpus,
         memory=workers.memory or 0,
         max_runtime_ms=spec.max_runtime or max_runtime_ms,

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 from orchestrator.model.documents.units import MAX_DURATION_MS
 from orchestrator.model.documents.views import View
 from orchestrator.model.offer import OfferOut, Reason, Scope
-from orchestrator.model.placement import MOST_PRICE
+from orchestrator.model.placement import MOST_PRICE, MOST_WORKERS
 
 Name = Annotated[str, Field(max_length=64)]
 
@@ -56,6 +56,9 @@ class Said(View):
     terms_hash: Name | None = Field(default=None, description="of an acceptance: the offer's own, or it is a counter")
     price_microusd: Annotated[int, Field(ge=0, le=MOST_PRICE)] | None = Field(
         default=None, description="asked, per GPU-hour"
+    )
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | None = Field(
+        default=None, description="how many an acceptance takes, from `minWorkers` to `workers` of the terms; null: all"
     )
     region: Name | None = None
     accelerator: Name | None = None

@@ -108,6 +108,7 @@ class OfferView(View):
     ended_at: datetime | None = None
     window_ms: int
     price_microusd: int | None = Field(default=None, description="asked by an acceptance, per GPU-hour")
+    workers: int | None = Field(default=None, description="taken by an acceptance of an elastic job")
     region: str = ""
     reason: str = Field(default="", description="of a decline, a lapse or a withdrawal")
     scope: str = ""
@@ -130,6 +131,7 @@ class AttemptView(View):
     how: str = Field(default="", description="of an end: done, released, fenced, rejected or gone")
     why: str = ""
     price_microusd: int | None = Field(default=None, description="accepted, per GPU-hour")
+    workers: int | None = Field(default=None, description="accepted of an elastic job; null: it has one size")
     charge_microusd: int | None = Field(default=None, description="billed; null while the provider has not said")
     ran_ms: int = Field(default=0, description="user-code time")
 

@@ -16,6 +16,7 @@ BROKEN: dict[str, list[type[ScriptedProvider]]] = {
     "receipts_echo": [offers.Mute],
     "no_answer_lost": [offers.Forgetful],
     "acceptance_names_terms": [offers.Mumbler],
+    "acceptance_in_range": [offers.Greedy],
     "declines_are_typed": [offers.Vague],
     "withdrawal_repeatable": [offers.Deaf],
     "withdrawal_releases": [offers.Hoarder],

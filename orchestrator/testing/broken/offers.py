@@ -76,6 +76,16 @@ class Mumbler(ScriptedProvider):
         return but(seen, answers=tuple(but(a, terms_hash=None) for a in seen.answers))
 
 
+class Greedy(ScriptedProvider):
+    """Takes more workers than it was offered."""
+
+    async def observe(self, cursor: str | None, wait_us: int) -> Observation:
+        """Bent."""
+        seen = await super().observe(cursor, wait_us)
+        more = (but(a, workers=a.workers + 2) if a.workers is not None else a for a in seen.answers)
+        return but(seen, answers=tuple(more))
+
+
 class Vague(ScriptedProvider):
     """Says no without a reason."""
 

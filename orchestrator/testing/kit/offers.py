@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from orchestrator.model.offer import Reason, Receipt, Scope
+import msgspec
+
+from orchestrator.model.offer import Confirmed, Reason, Receipt, Scope
 from orchestrator.testing.kit.registry import promise
 from orchestrator.testing.kit.subject import Session, must
 
@@ -81,6 +83,21 @@ async def acceptance_names_terms(s: Session) -> None:
     """A yes names the hash of the terms that it accepts, byte for byte the offer's."""
     offer, answer = await s.accepted()
     must(answer.terms_hash == offer.terms_hash, f"offered {offer.terms_hash}, accepted {answer.terms_hash}")
+
+
+@promise("Answer.workers")
+async def acceptance_in_range(s: Session) -> None:
+    """A yes to an elastic offer takes a number of workers of its range (none said: all), and is launched with it."""
+    few = s.subject.terms.workers
+    terms = msgspec.structs.replace(s.subject.terms, min_workers=few, workers=2 * few)
+    offer = s.offer(terms)
+    answer = (await s.place([offer]))[offer.offer]
+    if not answer.accepted:
+        return  # it need not know ranges
+    taken = terms.workers if answer.workers is None else answer.workers
+    must(few <= taken <= 2 * few, f"of {few} to {2 * few} workers it took {taken}")
+    [reply] = await s.launch([s.order(offer, answer, workers=taken)])
+    must(isinstance(reply, Confirmed), f"it took {taken} workers, and an order of as many got {reply}")
 
 
 @promise("Answer.reason", needs="declined")

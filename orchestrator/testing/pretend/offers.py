@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from orchestrator.model.offer import Answer, Covers, Notice, OfferOut, Receipt
-from orchestrator.model.placement import Terms, parse_terms
+from orchestrator.model.placement import Terms, largest, parse_terms
 from orchestrator.testing import scripts as say
 from orchestrator.testing.pretend.stage import CONSIDERING, Stage
 
@@ -74,8 +74,13 @@ class Offers:
     def _answer(self, put: Put, line: Word) -> None:
         if put.withdrawn or put.answer is not None:
             return
-        if isinstance(line, say.Accepts) and not self._stage.fits(put.terms.gpus):
-            line = say.Declines(detail="no GPUs free")
+        if isinstance(line, say.Accepts):
+            fitting = put.terms.sized(line.workers) if put.terms.elastic and line.workers else None
+            fitting = fitting or largest(put.terms, lambda sized: self._stage.fits(sized.gpus))
+            if fitting is None or not self._stage.fits(fitting.gpus):
+                line = say.Declines(detail="no GPUs free")
+            else:
+                put.terms = fitting
         put.answer = self._worded(put, line)
         self._stage.note("answer", put.offer.offer, accepted=put.answer.accepted)
         if isinstance(line, say.Accepts):
@@ -110,6 +115,7 @@ class Offers:
             price=asked,
             region=line.region or home,
             accelerator=line.accelerator or accelerator,
+            workers=line.workers or put.terms.workers,
             ttl_us=None if line.ttl_s is None else round(line.ttl_s * 1_000_000),
             provider_at=now,
         )

@@ -59,14 +59,16 @@ class Shed:
 
     def _answer(self, offer: say.OfferOut) -> say.Answer:
         terms, no = parse_terms(offer.terms), None
-        if terms.workers != 1 or terms.gpus or terms.cpus > self._cpus:
+        if terms.fewest != 1 or terms.gpus or terms.cpus > self._cpus:
             no = say.Reason.SPEC, f"one worker without GPUs and with {self._cpus} CPUs at most fits into the shed"
         elif terms.cpus > self._free():
             no = say.Reason.CAPACITY, "the shed is full"
         else:
             self._earmarks[offer.offer] = terms.cpus
         region = next(iter(terms.regions), "")
-        yes = say.Answer(offer=offer.offer, accepted=True, terms_hash=offer.terms_hash, price=0, region=region)
+        yes = say.Answer(
+            offer=offer.offer, accepted=True, terms_hash=offer.terms_hash, price=0, region=region, workers=1
+        )
         answer = say.Answer(offer=offer.offer, accepted=False, reason=no[0], detail=no[1]) if no else yes
         return self._answers.setdefault(offer.offer, answer)
 

@@ -88,10 +88,10 @@ def price(book: Mapping[str, int], terms: Terms, accelerator: str, connection: C
 
 
 def yes(offer: OfferOut, terms: Terms, accelerator: str, now_us: int, *, asks: int | None, ttl_us: int) -> Answer:
-    """Accepted, for what the price book asks."""
+    """Accepted, as many workers as these terms say, for what the price book asks."""
     return Answer(
         offer=offer.offer, accepted=True, terms_hash=offer.terms_hash, region=next(iter(terms.regions), HERE),
-        accelerator=accelerator, price=asks, ttl_us=ttl_us, provider_at=now_us,
+        accelerator=accelerator, workers=terms.workers, price=asks, ttl_us=ttl_us, provider_at=now_us,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from orchestrator.adapters.providers.kubernetes.objects import Runtime
 from orchestrator.adapters.providers.kubernetes.places import Places, Taken
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LimitRange, Node, Pod, Quota
 from orchestrator.model.offer import Answer, LaunchOrder, OfferOut, Reason, Receipt, Scope
-from orchestrator.model.placement import Terms, parse_terms
+from orchestrator.model.placement import Terms, largest, parse_terms
 
 EARMARK_US = 600_000_000
 """An accepted offer is launched in the engine's next turn; ten minutes outlast any restart of ours."""
@@ -158,17 +158,35 @@ class Room:
         shorts = []
         plan = self._planned(stock, now_us)
         for accelerator in here:
-            asks = self._asked(offer.offer, terms, accelerator)
-            short = self._short_of_quota(asks, plan)
-            if short is None:
-                short = self._keep(offer.offer, asks, plan, now_us + EARMARK_US)
-                if short is not None and terms.gpus_per_worker and self._connection.autoscaled(accelerator):
-                    short = Short(short.detail)
+            fitting = self._most(offer.offer, terms, accelerator, plan, now_us)
+            short = self._promise(offer.offer, fitting, accelerator, plan, now_us)
             if short is None:
                 asks_for = asking.price(self._book, terms, accelerator, self._connection)
-                return asking.yes(offer, terms, accelerator, now_us, asks=asks_for, ttl_us=EARMARK_US)
+                return asking.yes(offer, fitting, accelerator, now_us, asks=asks_for, ttl_us=EARMARK_US)
             shorts.append((accelerator, short))
         return declined(offer.offer, shorts, now_us)
+
+    def _most(self, offer: str, terms: Terms, accelerator: str, plan: _Plan, now_us: int) -> Terms:
+        """In one size: of a range of workers as many as there is room for, or the least of it."""
+        if not terms.elastic:
+            return terms
+
+        def fits(sized: Terms) -> bool:
+            short = self._promise(offer, sized, accelerator, plan, now_us)
+            self._forget(offer)
+            return short is None
+
+        return largest(terms, fits) or terms.sized(terms.fewest)
+
+    def _promise(self, offer: str, terms: Terms, accelerator: str, plan: _Plan, now_us: int) -> Short | None:
+        """Keep room for these terms; or why there is none, and nothing is kept."""
+        asks = self._asked(offer, terms, accelerator)
+        short = self._short_of_quota(asks, plan)
+        if short is not None:
+            return short
+        short = self._keep(offer, asks, plan, now_us + EARMARK_US)
+        more_may_come = terms.gpus_per_worker and self._connection.autoscaled(accelerator)
+        return Short(short.detail) if short is not None and more_may_come else short
 
     def _asked(self, offer: str, terms: Terms, accelerator: str) -> tuple[Ask, ...]:
         size = terms.workers, terms.gpus_per_worker, terms.cpus, terms.memory, accelerator, self.runtime

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.model.offer import Answer, OfferOut, Reason, Receipt, Scope
-from orchestrator.model.placement import Terms, parse_terms
+from orchestrator.model.placement import Terms, largest, parse_terms
 from orchestrator.ports.provider import Misconfigured
 
 EARMARK_US = 600_000_000
@@ -79,13 +79,15 @@ class Room:
 
     def _answer(self, offer: OfferOut, used: Size, now_us: int) -> Answer:
         terms = parse_terms(offer.terms)
-        size = asked(terms)
+        size = asked(terms.sized(terms.fewest))
         if not self.size.holds(size):
             has = f"this machine has {self.size.cpus} CPUs and {self.size.gpus} GPUs"
             return _no(offer, Reason.SPEC, f"{has}, asked for {size.cpus} and {size.gpus}", now_us)
-        if not self.free(used, now_us).holds(size):
+        free = self.free(used, now_us)
+        fitting = largest(terms, lambda sized: free.holds(asked(sized)))
+        if fitting is None:
             return _no(offer, Reason.CAPACITY, "this machine is busy", now_us)
-        self._earmarks[offer.offer] = (size, now_us + EARMARK_US)
+        self._earmarks[offer.offer] = (asked(fitting), now_us + EARMARK_US)
         return Answer(
             offer=offer.offer,
             accepted=True,
@@ -93,6 +95,7 @@ class Room:
             price=0,
             region=next(iter(terms.regions), HERE),
             accelerator=next(iter(terms.accelerators), ""),
+            workers=fitting.workers,
             ttl_us=EARMARK_US,
             provider_at=now_us,
         )

@@ -90,6 +90,7 @@ def answer(doc: Mapping[str, Any], cloud: str, now: int) -> Answer:
             price=doc["price"],
             region=doc["region"],
             accelerator=doc["accelerator"],
+            workers=doc["workers"],
             ttl_us=doc["ttlMs"] * 1000,
             provider_at=doc["at"],
         )
