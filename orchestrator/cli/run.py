@@ -43,7 +43,7 @@ WAITED_FOR = ("Intended",)
 def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, after `--`.")],
     gpus: Annotated[int, typer.Option(min=0, help="GPUs per worker.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Workers; all of them or nothing.")] = 1,
+    workers: Annotated[str, typer.Option(metavar="N|MIN:MAX", help="All of them or nothing; or any of a range.")] = "1",
     cpus: Annotated[int, typer.Option(min=1, help="CPUs per worker.")] = 1,
     memory: Annotated[str | None, typer.Option(help="Memory per worker, e.g. 32Gi.")] = None,
     accelerator: Annotated[list[str] | None, typer.Option(help="Any of these, in order; repeatable.")] = None,
@@ -66,9 +66,10 @@ def run(
 
     Examples: `orchestrator run -- python train.py`,
     `orchestrator run --gpus 8 --accelerator H100 --max-runtime 12h -- python train.py --epochs 20`.
+    `orchestrator run --workers 2:8 --gpus 1 -- python sweep.py` takes as many of 2 to 8 workers as somebody has.
     Ctrl-C stops following; the job goes on (`orchestrator cancel` ends it).
     """
-    size: dict[str, Any] = {"count": workers, "gpus": gpus, "cpus": cpus}
+    size: dict[str, Any] = {"count": _count(workers), "gpus": gpus, "cpus": cpus}
     size |= {"memory": memory} if memory else {}
     size |= {"accelerator": accelerator} if accelerator else {}
     what: dict[str, Any] = {"environment": _pairs(environment or [])} if environment else {}
@@ -87,6 +88,15 @@ def run(
         **({"class": job_class} if job_class else {}),
     )
     _submit(job, key, detach, as_json)
+
+
+def _count(text: str) -> int | dict[str, int]:
+    """One number, or a range as torchrun writes it."""
+    found = re.fullmatch(r"([1-9][0-9]*)(?::([1-9][0-9]*))?", text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is neither a number nor a range, as in 4 or 2:8", param_hint="--workers")
+    least, most = found.groups()
+    return int(least) if most is None else {"min": int(least), "max": int(most)}
 
 
 def _label(command: list[str]) -> str | None:

@@ -48,6 +48,15 @@ def test_run_fails_when_the_job_fails(cli: Run, server: Served) -> None:
     assert "failed: user code failed" in shown.stdout and "$1.30" in shown.stdout
 
 
+def test_run_takes_a_range_of_workers(cli: Run, server: Served) -> None:
+    job = cli("run", "-d", "--workers", "2:8", "--gpus", "1", "--", "python", "train.py").stdout.strip()
+    shown = json.loads(cli("job", job, "--json").stdout)["document"]["spec"]["workers"]
+    assert shown["count"] == {"min": 2, "max": 8}
+    assert "2 to 8 worker(s) x 1 GPU: python train.py" in cli("job", job).stdout
+    wrong = cli("run", "-d", "--workers", "2-8", "--", "python", "train.py")
+    assert wrong.exit_code == 2 and "neither a number nor a range" in wrong.stderr
+
+
 def test_run_describes_the_workers(cli: Run, server: Served) -> None:
     asked = "run -d --gpus 4 --workers 2 --memory 32Gi --accelerator H100 --accelerator A100 --max-runtime 12h"
     more = ["--ceiling", "2.50", "--env", "LR=0.1", "--name", "digits", "--class", "research"]

@@ -251,3 +251,18 @@ async def test_the_audit_counts_by_itself() -> None:
         await asyncio.sleep(20)
     findings = audit(MemoryLedger(world.disk).snapshot()).findings
     assert ("24 GPUs of 16") in " ".join(f.words for f in findings if f.sentence == 40)
+
+
+async def test_an_elastic_job_takes_as_much_of_a_block_as_was_accepted(a_world) -> None:
+    """Of 16 GPUs two jobs of up to 8 take 3 each; a third one, whose most is 8, fits beside them, a fourth does not."""
+    few = Script(offers=[do.Accepts(workers=3)] * 4)
+    size = {"count": {"min": 2, "max": 8}, "gpus": 1, "accelerator": ["H100"]}
+    world = a_world(**three(yves=few), work=LONG)
+    async with world.server() as server:
+        jobs = []
+        for _ in range(4):
+            jobs.append((await server.desk.submit(submission(workers=size)))[0].job)
+            await asyncio.sleep(5)
+        row = await server.desk.job(jobs[0])
+    assert [blocks_of(world, job)[0][3] for job in jobs] == ["yves/b"] * 3 + [""]
+    assert row.attempts[0].workers == 3
