@@ -18,7 +18,7 @@ import re
 import struct
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,6 @@ CHECKS = {
     "offers": "what left us is what the ledger says: dense ordinals, heads of this chain, receipts that echo both",
     "receipts": "a provider's own receipts and the ledger tell the same: no gap, no rewrite, no omission",
 }
-_TEXTS = ("kind", "project", "job", "salt", "body_hash", "chain")
 HELP = f"""Check an exported ledger without trusting whoever exported it:
 {chr(10).join(f"  {name:<9} {words}" for name, words in CHECKS.items())}
 
@@ -44,9 +43,10 @@ A provider finds a rewritten ledger by its own receipts; without them only the c
   orchestrator-verify ledger.jsonl --receipts receipts.jsonl   # azure
 
 Exit codes: 0 it holds · 1 it does not, findings are listed · 2 usage · 3 --strict, and something was not checked"""
+CITED, CHAINED = ("spec", "shape", "terms", "digest"), ("kind", "project", "job", "salt", "body_hash", "chain")
 FIELDS: dict[str, dict[str, Any]] = {
     "header": {"ledger": str, "format": str}, "end": {"events": int, "head": str}, "row": {}, "counter": {},
-    "event": {"seq": int, "at": int, "body": (str, type(None)), **dict.fromkeys(_TEXTS, str)},
+    "event": {"seq": int, "at": int, "body": (str, type(None)), **dict.fromkeys(CHAINED, str)},
     "spec": {"digest": str, "text": str}, "answer": {"offer": str, "at": int}, "withdrawn": {"offer": str},
     "offer": {**dict.fromkeys(("offer", "ledgerHead", "workload", "terms", "termsHash"), str),
               **dict.fromkeys(("ordinal", "windowUs", "at"), int)},
@@ -63,6 +63,7 @@ ALLOWED = ("offer", "clause", "contract_version", "version", "workload", "trigge
            "ledger_head", "ordinal")
 NO_YES = ("counter", "price", "region", "spec")  # a yes to something else than was offered is no yes
 JUDGED = ("OfferOpened", "OfferDelivered", "OfferAnswered", "OfferLapsed", "Intended")
+CLOSING = ("OfferAnswered", "OfferLapsed", "OfferWithdrawn")
 Body = dict[str, Any]
 # fmt: on
 
@@ -85,12 +86,10 @@ class Verifier:
         self.checked, self.unchecked = Counter[str](), Counter[str]()
         self.findings: list[tuple[str, str, str]] = []
         self.events: list[Event] = []
-        self.head = b""
+        self.head, self._proven = b"", False
         self.heads: dict[str, int] = {}  # chain → the number of its event; 0: the beginning
-        self.documents: dict[str, str] = {}
-        self.hidden = Counter[str]()  # job → how many of its bodies are redacted
-        self.classes: dict[str, str] = {}  # offer → its job's class, where a receipt tells it
-        self._open, self._last = Counter[str](), Counter[str]()  # job → open offer; provider → last ordinal
+        self.documents, self.classes = dict[str, str](), dict[str, str]()  # digest → text; offer → class
+        self.hidden, self._open, self._last = (Counter[str]() for _ in range(3))  # by job; by job; by provider
         self._kinds: dict[tuple[str, str], list[Event]] = defaultdict(list)
 
     def judge(self, check: str, holds: object, where: str, words: str) -> None:
@@ -120,14 +119,12 @@ class Verifier:
                 self._event(where, line)
             elif line["line"] == "spec":
                 self.documents[line["digest"]] = line["text"]
-                good = _sha(line["text"]) == line["digest"]
-                self.judge("digests", good, where, f"the document {line['digest'][:12]} has another hash")
+                self.judge("digests", _sha(line["text"]) == line["digest"], where, "its text has another hash")
         whole = end.get("line") == "end" and end["events"] == len(self.events)
         self.judge("lines", whole, last, f"it does not say that there are {len(self.events)} events: the file is cut")
         self.judge("chain", end.get("head") == self.head.hex(), last, "the head is not the chain of the last event")
         for e in self.events:
-            cited = [str((e.body or {}).get(name) or "") for name in ("spec", "shape", "terms", "digest")]
-            for digest in (one for one in cited if len(one) == 64):
+            for digest in (one for name in CITED if len(one := str((e.body or {}).get(name) or "")) == 64):
                 there = digest in self.documents
                 self.unchecked["digests"] += bool(self.hidden) and not there
                 self.judge("digests", there or self.hidden, e.where, f"the document {digest[:12]} is missing")
@@ -145,8 +142,8 @@ class Verifier:
         body = told if (told := _object(_utf8(text or ""))) and told.get("kind") == line["kind"] else None
         where += f", event {line['seq']} ({line['kind']}{' of job ' + line['job'] if line['job'] else ''})"
         e = Event(line["seq"], line["at"], line["kind"], line["job"], body, where)
-        self.judge("chain", e.seq == before.seq + 1, where, f"it follows event {before.seq}")
-        self.judge("chain", e.at >= before.at, where, "its time is before the event before it")
+        follows = e.seq == before.seq + 1 and e.at >= before.at
+        self.judge("chain", follows, where, f"its number or its time does not follow event {before.seq}")
         if text is None:
             self.hidden[e.job] += 1
             self.unchecked["chain"] += 1
@@ -170,10 +167,14 @@ class Verifier:
             if e.kind not in JUDGED or e.body is None:
                 self.unchecked["order"] += e.kind in JUDGED
                 continue
-            try:
-                getattr(self, "_" + e.kind.lower())(e, e.body)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                self.judge("order", False, e.where, f"its body lacks something, or has it of another kind ({error!r})")
+            self.attempt("order", e.where, getattr(self, "_" + e.kind.lower()), e, e.body)
+
+    def attempt(self, check: str, where: str, judged: Callable[..., None], *given: Any) -> None:
+        """Judge what may lack something: whoever wrote this file may be no friend of whoever reads it."""
+        try:
+            judged(*given)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self.judge(check, False, where, f"something is missing in it, or of another kind ({error!r})")
 
     def _offeropened(self, e: Event, o: Body) -> None:
         for kind, cited in (("ContractInForce", o["contract"]), ("ProvidersInForce", o["providers"])):
@@ -184,12 +185,14 @@ class Verifier:
         words = f"offer {o['n']} follows offer {before}, and offer {self._open[e.job] or 'none'} is open"
         self.judge("order", dense or self.hidden[e.job], e.where, words)
         self._open[e.job] = o["n"]
-        ordinal, last = o.get("ordinal", 0), self._last[o["provider"]]
+        self._proven = self._proven or bool(o.get("head"))  # at first they took neither head nor ordinal along
+        last = self._last[o["provider"]]
+        ordinal = o.get("ordinal", 0) if self._proven else last + 1
         maybe = ordinal > last + 1 and any(x.body is None and x.kind == "OfferOpened" for x in self.events)
-        self.unchecked["offers"] += maybe
+        self.unchecked["offers"] += maybe or not self._proven
         words = f"it is number {ordinal} to {o['provider']}, after number {last}"
         self.judge("offers", maybe or ordinal == last + 1, e.where, words)
-        earlier = self.heads.get(o.get("head", ""), e.seq) < e.seq
+        earlier = not self._proven or self.heads.get(o.get("head", ""), e.seq) < e.seq
         self.judge("offers", earlier, e.where, "it took a head along that this ledger never had")
         self._last[o["provider"]] = ordinal
 
@@ -197,7 +200,7 @@ class Verifier:
         found = next(self.of(e.job, "OfferOpened", e.seq, n=d["n"]), None)
         self.judge("order", found or self.hidden[e.job], e.where, f"offer {d['n']} was never opened")
         self.judge("offers", d.get("echo") is None, e.where, "its receipt echoes another offer")
-        if found is None or not d["sent"]:
+        if found is None or not d["sent"] or not found[1].get("head"):
             return
         offer = f"{e.job}-o{d['n']}"
         job_class, terms = self._class(e.job, offer, found[0].seq), self.documents.get(found[1]["terms"])
@@ -242,8 +245,8 @@ class Verifier:
         present = until - since - self.absent(e.seq, since, until)
         words = f"offer {lapse['n']} to {o['provider']} lapsed ({lapse['how']}) after {present} of {needed} µs"
         self.judge("windows", needed is not None and present >= needed, e.where, words)
-        asked = not silent or until <= lapse["polled_at"] <= e.at
-        self.judge("windows", asked, e.where, "it lapsed before its closing poll, or that before the deadline")
+        polled = not silent or until <= lapse["polled_at"] <= e.at
+        self.judge("windows", polled, e.where, "it lapsed before its closing poll, or that before the deadline")
 
     def _close(self, e: Event, n: int, told: bool = True) -> Body | None:
         """The offer that ends here, where that can be judged."""
@@ -265,9 +268,8 @@ class Verifier:
 
     def absent(self, before: int, since: int, until: int) -> int:
         """Microseconds between two moments in which nobody led, as far as the ledger knew before event `before`."""
-        known = (b for _, b in self.of("", "ControllerAbsent", before))
-        total = reached = 0
-        for a, b in sorted((max(x["since"], since), min(x["until"], until)) for x in known):
+        total, reached, known = 0, 0, self.of("", "ControllerAbsent", before)
+        for a, b in sorted((max(x["since"], since), min(x["until"], until)) for _, x in known):
             total, reached = total + max(0, b - max(a, reached)), max(reached, b)
         return total
 
@@ -285,17 +287,18 @@ class Verifier:
 
     def compare(self, offers: dict[str, Body], ends: dict[str, Body], provider: str | None) -> None:
         """Find what only one of the two sides holds, and what they hold differently."""
-        opened = {f"{e.job}-o{e.body['n']}": (e, e.body) for e in self.events if e.kind == "OfferOpened" and e.body}
-        theirs = {opened[offer][1]["provider"] for offer in offers if offer in opened}
+        opened = {f"{e.job}-o{b.get('n')}": (e, b) for e in self.events if e.kind == "OfferOpened" and (b := e.body)}
+        theirs = {str(opened[offer][1].get("provider")) for offer in offers if offer in opened}
         names = {provider} if provider else theirs
         self.judge("receipts", len(theirs | names) <= 1, "receipts", f"they are of several providers: {sorted(theirs)}")
         for offer, r in offers.items():
-            self._receipt(offer, r, opened.get(offer), ends.get(offer, {}))
+            self.attempt("receipts", f"offer {offer}", self._receipt, offer, r, opened.get(offer), ends.get(offer, {}))
         numbers = Counter(r["ordinal"] for r in offers.values())
-        ours = {b["ordinal"]: (e, b) for e, b in opened.values() if b["provider"] in names}
+        ours = {int(b.get("ordinal", 0)): (e, b) for e, b in opened.values() if b.get("provider") in names}
         for n in range(1, max([*numbers, *ours], default=0) + 1):
             if n not in numbers and n in ours:
-                told = any(d["sent"] for _, d in self.of(ours[n][0].job, "OfferDelivered", n=ours[n][1]["n"]))
+                made = [d for _, d in self.of(ours[n][0].job, "OfferDelivered", n=ours[n][1]["n"]) if d["sent"]]
+                told = any(not d["ref"].startswith("laid out:") for d in made)  # those wait to be fetched
                 words = f"offer {n} was delivered by the ledger's word, and there is no receipt of it"
                 self.judge("receipts", not told, ours[n][0].where, words)
             elif n not in numbers and any(self.hidden.values()):
@@ -306,13 +309,10 @@ class Verifier:
 
     def _receipt(self, offer: str, r: Body, found: tuple[Event, Body] | None, end: Body) -> None:
         where, job = f"receipt {r['ordinal']} (offer {offer})", offer.rpartition("-o")[0]
-        rewritten = "its head is no place of this chain: the ledger was rewritten after it left"
-        self.judge("receipts", r["ledgerHead"] in self.heads, where, rewritten)
+        self.judge("receipts", r["ledgerHead"] in self.heads, where, "its head is not of this chain: it was rewritten")
         self.judge("receipts", _sha(r["terms"]) == r["termsHash"], where, "its terms have another hash")
         if found is None:
-            maybe = any(e.body is None for e in self._kinds.get((job, "OfferOpened"), ()))
-            self.unchecked["receipts"] += maybe
-            self.judge("receipts", maybe, where, "the ledger does not hold this offer: it was left out")
+            self.judge("receipts", False, where, "it was left out, or is hidden from whom it was made to")
             return
         e, o = found
         other = [name for name, (ours, usual) in SAME.items() if (r.get(name) or usual) != (o.get(ours) or usual)]
@@ -322,6 +322,8 @@ class Verifier:
             self.judge("receipts", b["sent"] in ("", made), where, f"other bytes left by the word of {d.where}")
         said = [b for kind in ("OfferAnswered", "LateAnswer") for _, b in self.of(job, kind, n=o["n"])]
         ended = any(self.of(job, "OfferLapsed", n=o["n"])) or said
+        ends = [(x.body or {}).get("n") for kind in CLOSING for x in self._kinds[job, kind] if x.seq > e.seq]
+        self.judge("receipts", None not in ends or o["n"] in ends, where, "its end is hidden from whom it was made to")
         if end.get("line") == "answer" and ended:
             inside = end.get("at", 0) - r["at"] < r["windowUs"]
             words = "it was answered inside its window by the provider's clock, and the ledger holds no answer"
@@ -377,7 +379,7 @@ def main(arguments: list[str] | None = None) -> int:
     taken = None if receipts is None else v.take(receipts)
     v.judge_events()
     if taken is not None:
-        v.compare(*taken, given.provider)
+        v.attempt("receipts", "receipts", v.compare, *taken, given.provider)
     found = [{"check": check, "where": where, "words": words} for check, where, words in v.findings]
     checks = [{"check": c, "checked": v.checked[c], "unchecked": v.unchecked[c]} for c in CHECKS]
     verdict = {"verified": not found, "events": len(v.events), "head": v.head.hex()}
@@ -386,14 +388,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _told(v: Verifier) -> str:
-    lines = []
+    wrong, lines = Counter(check for check, _, _ in v.findings), list[str]()
     for check, words in CHECKS.items():
-        wrong = sum(found[0] == check for found in v.findings)
-        state = f"{wrong} findings" if wrong else "ok" if v.checked[check] else "not checked"
+        state = f"{wrong[check]} findings" if wrong[check] else "ok" if v.checked[check] else "not checked"
         left = f" · {v.unchecked[check]} not checked: redacted or not known here" if v.unchecked[check] else ""
         lines.append(f"{check:<9} checked {v.checked[check]:>7}  {state:<12} {words}{left}")
-    lines += [": ".join(found) for found in v.findings]
-    return "\n".join([*lines, f"head {v.head.hex()}", f"{len(v.events)} events, {len(v.findings)} findings"])
+    lines += [*map(": ".join, v.findings), f"head {v.head.hex()}"]
+    return "\n".join([*lines, f"{len(v.events)} events, {len(v.findings)} findings"])
 
 
 if __name__ == "__main__":

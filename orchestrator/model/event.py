@@ -2,8 +2,8 @@
 
 Called by core (which makes and folds them), the engine (which commits them) and the audit. Bodies are canonical:
 encoded once by `encode`, hashed and stored as those bytes. Only integers (micro-dollars, microseconds UTC),
-strings, booleans, null, lists and objects; never a float. Every kind has a version `v`; old ones are upcast on reading.
-Defaults are left out of the bytes, so a default may never be changed.
+strings, booleans, null, lists and objects; never a float. Every kind has a version `v`, so far 1: what is added has a
+default, which is what older ledgers are read as. Defaults are left out of the bytes, so a default may never be changed.
 """
 
 from __future__ import annotations

@@ -131,8 +131,8 @@ def offer_holds_its_allow_list(life: Life, history: History, judge: Judge) -> No
     """The hash of the bytes that left us is the hash of exactly these fields, made anew from the ledger."""
     for seen, delivered in life.of(ev.OfferDelivered):
         found = life.opened(delivered.n)
-        if found is None or not delivered.sent:
-            continue  # an answer that came before its receipt: what was sent is not known here
+        if found is None or not delivered.sent or not found[1].head:
+            continue  # an answer that came before its receipt, or an offer of before they took the head along
         job_class, terms_out = history.job_class(life, delivered.n), history.document(found[1].terms)
         sent = hashlib.sha256(bytes_out(life.job, job_class, terms_out, found[1])).hexdigest()
         judge(sent == delivered.sent, life.job, seen.seq, f"offer {delivered.n} left us with other bytes than these")

@@ -31,12 +31,18 @@ def bytes_out(job: str, job_class: str, terms: bytes, opened: ev.OfferOpened) ->
 
 @of_ledger(39, "A holder's receipts have no gap.")
 def receipts_have_no_gap(history: History, judge: Judge) -> None:
-    """Ordinals of a provider's offers are dense, heads are earlier places of this chain, receipts echo both."""
+    """Ordinals of a provider's offers are dense, heads are earlier places of this chain, receipts echo both. Offers of
+    before there were any are numbered by their place, and not judged."""
     places = {genesis(history.export.ledger).hex(): 0, **{line.chain: line.seq for line in history.export.events}}
     unseen = [e.seq for e in history.export.events if e.kind == "OfferOpened" and e.body is None]
     last: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    proven = False
     for job, seen, opened in _opened(history):
         before, since = last[opened.provider]
+        proven = proven or bool(opened.head)
+        if not proven:
+            last[opened.provider] = (before + 1, seen.seq)
+            continue
         missing = sum(since < seq < seen.seq for seq in unseen)  # redacted: to whom they went is not known here
         dense = before < opened.ordinal <= before + 1 + missing
         words = f"offer {opened.n} is number {opened.ordinal} to {opened.provider}, after number {before}"
