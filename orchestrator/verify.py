@@ -84,8 +84,7 @@ class Verifier:
 
     def __init__(self) -> None:
         self.checked, self.unchecked = Counter[str](), Counter[str]()
-        self.findings: list[tuple[str, str, str]] = []
-        self.events: list[Event] = []
+        self.findings, self.events = list[tuple[str, str, str]](), list[Event]()
         self.head, self._proven = b"", False
         self.heads: dict[str, int] = {}  # chain → the number of its event; 0: the beginning
         self.documents, self.classes = dict[str, str](), dict[str, str]()  # digest → text; offer → class
