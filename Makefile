@@ -19,8 +19,8 @@ help:                  ## this list
 demo: .venv/.demo      ## one job's whole life across three mock clouds, in under 4 minutes
 	@$(BIN)/orchestrator demo
 
-test: .venv/.dev       ## everything that is quick
-	@$(BIN)/python -m pytest -q
+test: .venv/.dev       ## everything that is quick, on all cores
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: .venv/.dev       ## style, types and floors
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
