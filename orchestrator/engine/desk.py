@@ -53,6 +53,7 @@ class EngineDesk(ReadingDesk):
         self._engine, self._stores = engine, stores
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._last_id = (0, b"")
+        self._recording = asyncio.Lock()
 
     # ---- wishes ----
 
@@ -134,6 +135,10 @@ class EngineDesk(ReadingDesk):
 
     async def record(self, record: Record, reply: Reply = here) -> Record:
         """Put something on record; its id and time are ours. What stands there already is not said twice."""
+        async with self._recording:  # so that what is found there is durable, and not found twice by two at once
+            return await self._record(record, reply)
+
+    async def _record(self, record: Record, reply: Reply) -> Record:
         if (known := self._on_record(lambda found: same(found, record))) is not None:
             return known
         if record.job and (row := await self.job(record.job)).state in TERMINAL:

@@ -18,7 +18,7 @@ from orchestrator.testing.agents import Work
 from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
 from tests.stories.agreements import HOUR, SILENT, alone, freed, record, right, told
-from tests.stories.words import ran
+from tests.stories.words import kinds, ran
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -244,3 +244,11 @@ async def test_a_total_that_an_amendment_sets_counts_what_was_placed_before_it(a
             third, _ = await server.desk.submit(submission())
             await asyncio.sleep(10)
     assert told(world, second.job) == ["oracle"] and told(world, third.job) == ["zeus"]
+
+
+async def test_two_who_say_the_same_at_once_are_on_record_once(a_world) -> None:
+    world = a_world({"zeus": SILENT, "oracle": Script()}, right())
+    async with world.server() as server:
+        twice = [record(server, "consent", holder="zeus") for _ in range(2)]
+        first, second = await asyncio.gather(*twice)
+    assert first == second and kinds(world, "").count("Recorded") == 1
