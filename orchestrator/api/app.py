@@ -17,6 +17,7 @@ from starlette.responses import Response
 from orchestrator.api import capacity, inside, jobs, offers, operator, packages, problems, records, streams
 from orchestrator.api.access import AccessMiddleware, Caller
 from orchestrator.api.admission import Admission
+from orchestrator.api.bodies import BodyLimit
 from orchestrator.model.documents.views import ProblemView
 from orchestrator.ports.desk import Desk
 from orchestrator.runlog.results import StoreUnavailable
@@ -57,7 +58,7 @@ def create_app(desk: Desk, front: Front) -> FastAPI:
         description=ABOUT,
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(AccessMiddleware, find=front.find, hosts=tuple(front.hosts))],
+        middleware=[Middleware(AccessMiddleware, find=front.find, hosts=tuple(front.hosts)), Middleware(BodyLimit)],
         responses={status: {"model": ProblemView} for status in (401, 403, 404)},
     )
     problems.install(app)

@@ -114,10 +114,9 @@ def _of_validation(error: RequestValidationError) -> Denied:
 
 
 def _of_http(error: HTTPException) -> Denied:
-    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
-    return Denied(
-        error.status_code, kind, str(error.detail), remedy="see /openapi.json for the routes", headers=error.headers
-    )
+    kind = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}.get(error.status_code, "http-error")
+    remedy = "send less" if kind == "too-large" else "see /openapi.json for the routes"
+    return Denied(error.status_code, kind, str(error.detail), remedy=remedy, headers=error.headers)
 
 
 def install(app: FastAPI) -> None:

@@ -62,7 +62,7 @@ def _parsed(body: bytes) -> RecordDocument:
     except DocumentError as error:
         errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems]
         raise Denied(422, "invalid-record", "the record is refused; nothing was kept", errors=errors) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Denied(422, "invalid-record", f"not JSON: {error}", remedy="send a JSON object") from error
 
 

@@ -61,6 +61,11 @@ async def test_what_is_wrong_with_a_record_is_said(
     assert reply.status_code == 422 and said in json.dumps(reply.json()["errors"])
 
 
+async def test_a_record_that_nests_without_end_is_refused(owner: httpx.AsyncClient) -> None:
+    reply = await owner.post("/v1/records", content=b"[" * 60_000)
+    assert (reply.status_code, reply.json()["fault"]) == (422, "caller")
+
+
 async def test_a_token_of_some_projects_attests_only_about_these(anyone: httpx.AsyncClient, tmp_path: Path) -> None:
     file = tmp_path / "tokens.json"
     tokens = json.loads(file.read_text())

@@ -133,6 +133,25 @@ async def test_the_document_says_which_routes_want_a_token(app: FastAPI) -> None
             assert bool(operation.get("security")) == (path not in OPEN_PATHS), f"{verb} {path}"
 
 
+@pytest.mark.parametrize("route", [route for route in WHO if route.split()[0] in ("POST", "PUT")])
+async def test_of_a_body_without_end_no_more_is_read_than_a_document_has(tmp_path: Path, route: str) -> None:
+    find, read, (verb, path) = write_tokens(tmp_path / "tokens.json").find, 0, route.split()
+    front = Front(find=find, files=MemoryStore(), metrics=lambda: b"", package_limit=2**20)
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        while read < 2**24:
+            read += 2**16
+            yield b" " * 2**16
+
+    transport = httpx.ASGITransport(create_app(FakeDesk(), front))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        headers = {"Authorization": f"Bearer {token_of(WHO[route].split()[0])}"}
+        reply = await client.request(verb, filled(path), content=body(), headers=headers)
+    assert read <= 2**20 + 2**16, reply.text
+    assert not read or (reply.status_code, reply.json()["type"].rpartition(":")[2]) == (413, "too-large")
+
+
 async def test_a_body_is_not_read_before_its_sender_is_known(tmp_path: Path) -> None:
     find, kept = write_tokens(tmp_path / "tokens.json").find, MemoryStore()
     app = create_app(FakeDesk(), Front(find=find, files=kept, metrics=lambda: b""))
