@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -131,43 +131,46 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
     """
     contracts, operators = load_documents(settings)
     stores = {name: StoreAccess(ref, open_store(ref, create=True)) for name, ref in store_refs(settings, operators)}
-    ledger = await SqlLedger.open(ledger_place(settings), settings.lease * 1000)
     clock, runtime = SystemClock(), RayJobs()
-    serving: list[Serving] = []
-    tools = Tools(
-        runtime=runtime,
-        clock=clock,
-        ledger=ledger.ledger_id,
-        term=lambda: serving[0].term if serving else 0,
-    )
-    compiled = compile_contracts(contracts) if contracts else None
-    provider_set = compile_providers(operators)
-    with DocumentError.named(str(settings.providers or "the environment")):
-        made = make_providers(operators, tools, factories or {})
-    wiring = Wiring(
-        ledger=ledger,
-        clock=clock,
-        providers=made,
-        contracts=compiled,
-        contract_document=canonical_bytes(contracts) if contracts else b"",
-        provider_set=provider_set,
-        provider_document=canonical_bytes(operators),
-        stores=stores,
-        intake=intake(compiled, provider_set),
-        agreed=agreed(provider_set),
-        launch_spec=launch_spec,
-        io=threaded(),
-        blocks=load_owned(settings, operators),
-        by_hand=frozenset(n for n, p in operators.spec.providers.items() if p.answers == "by_hand"),
-        pace=pace or Pace(),
-        telemetry=PrometheusTelemetry(),
-    )
+    async with AsyncExitStack() as opened:  # what is refused leaves nothing open
+        ledger = await SqlLedger.open(ledger_place(settings), settings.lease * 1000)
+        opened.push_async_callback(ledger.close)
+        opened.push_async_callback(runtime.aclose)
+        serving: list[Serving] = []
+        tools = Tools(
+            runtime=runtime,
+            clock=clock,
+            ledger=ledger.ledger_id,
+            term=lambda: serving[0].term if serving else 0,
+        )
+        compiled = compile_contracts(contracts) if contracts else None
+        provider_set = compile_providers(operators)
+        with DocumentError.named(str(settings.providers or "the environment")):
+            made = make_providers(operators, tools, factories or {})
+        wiring = Wiring(
+            ledger=ledger,
+            clock=clock,
+            providers=made,
+            contracts=compiled,
+            contract_document=canonical_bytes(contracts) if contracts else b"",
+            provider_set=provider_set,
+            provider_document=canonical_bytes(operators),
+            stores=stores,
+            intake=intake(compiled, provider_set),
+            agreed=agreed(provider_set),
+            launch_spec=launch_spec,
+            io=threaded(),
+            blocks=load_owned(settings, operators),
+            by_hand=frozenset(n for n, p in operators.spec.providers.items() if p.answers == "by_hand"),
+            pace=pace or Pace(),
+            telemetry=PrometheusTelemetry(),
+        )
+        close = opened.pop_all().aclose
     watch = StoreWatch(wiring)
     serving.append(Serving(wiring, watch))
     files = next(iter(stores.values())).store
     told = tuple(notices(settings, contracts, operators))
-    closers = [runtime.aclose, ledger.close]
-    return App(settings, serving[0], files, told, watch, _closers=closers)
+    return App(settings, serving[0], files, told, watch, _closers=[close])
 
 
 def notices(settings: Settings, contracts: ContractSet | None, operators: ProviderSet) -> Iterator[str]:

@@ -148,6 +148,16 @@ async def test_a_body_that_only_drips_acknowledges_after_a_while(secret: str) ->
     assert asyncio.get_running_loop().time() - began == pytest.approx(READ_S)
 
 
+async def test_an_address_that_is_a_secret_is_read_where_it_lies(
+    receiver: Receiver, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    azure = ByHand(ScriptedProvider("azure"), Webhook("env:AZURE_HOOK", secret, lambda: NOW))
+    [reply] = await azure.place_offers([an_offer()])
+    assert isinstance(reply, Undelivered) and "AZURE_HOOK is empty" in reply.why
+    monkeypatch.setenv("AZURE_HOOK", receiver.url)
+    assert isinstance((await azure.place_offers([an_offer()]))[0], Receipt) and not await azure.check()
+
+
 async def test_a_secret_that_is_no_text_is_undelivered_with_a_remedy(receiver: Receiver, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"\xff\xfe")
     azure = provider(receiver, f"file:{tmp_path / 'secret'}")
@@ -252,12 +262,13 @@ def test_the_providers_file_says_who_answers_by_hand() -> None:
         ("answers: by_hand\n      webhook: {url: 'https://a.example/o', secret: open-text}", "secret"),
         ("answers: by_hand\n      connection: {queue: gpus}", "reserves nothing"),
         ("answers: by_hand\n      webhook: {url: 'ftp://a.example/o', secret: env:A}", "url"),
+        ("answers: by_hand\n      webhook: {url: 'https://me:hunter2@a.example/o', secret: env:A}", "holds a password"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_load(answers: str, words: str) -> None:
     with pytest.raises(DocumentError) as refused:
         load_providers(DOCUMENT.format(answers=answers))
-    assert words in str(refused.value)
+    assert words in str(refused.value) and "hunter2" not in str(refused.value)
 
 
 @pytest.mark.looptime

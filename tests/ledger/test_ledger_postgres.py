@@ -90,6 +90,23 @@ async def test_a_leader_frozen_inside_a_transaction_holds_nobody_up(postgres: Cl
     await old.close()
 
 
+async def test_a_read_that_hangs_ends_no_lead(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = postgres.new()
+    ledger = await leading(url, life_us=30_000_000)
+    await ledger.commit(Batch(records=[record(1)]))
+    await ledger.row("J1")
+    blocker = database(url).connect(writes=True).connect()
+    blocker.exec_driver_sql("LOCK TABLE jobs_live IN ACCESS EXCLUSIVE MODE")
+    monkeypatch.setattr("orchestrator.adapters.ledger.sql.ledger._READ_S", 0.5)
+    with pytest.raises(LedgerUnavailable, match="no answer"):
+        await ledger.row("J1")
+    await ledger.renew()
+    assert (await ledger.commit(Batch(records=[record(2)]))).first_seq == 2
+    blocker.close()
+    await ledger.row("J1")
+    await ledger.close()
+
+
 async def test_whoever_waits_for_a_database_that_never_answers_is_let_go(postgres: Cluster) -> None:
     url = postgres.new()
     ledger = await leading(url, life_us=100_000)

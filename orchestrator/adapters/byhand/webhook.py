@@ -25,6 +25,7 @@ from msgspec.json import decode
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from orchestrator.model.documents.offers import open_offer_view
+from orchestrator.model.documents.references import is_reference
 from orchestrator.model.offer import OfferOut
 from orchestrator.ports.provider import Misconfigured
 
@@ -58,7 +59,7 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
 
 
 class Webhook:
-    """One supplier's address and secret. `secret`: `env:NAME` or `file:/path`; `now`: seconds UTC."""
+    """One supplier's address and secret, `env:NAME` or `file:/path`; the address may be as well. `now`: seconds UTC."""
 
     def __init__(
         self, url: str, secret: str, now: Callable[[], int], transport: httpx.AsyncBaseTransport | None = None
@@ -93,16 +94,16 @@ class Webhook:
 
     async def _once(self, body: bytes, delivery: str) -> bytes:
         """One POST; what the receiver said in its acknowledgement."""
-        now = self._now()
+        now, (address, secret) = self._now(), self._whereto()
         headers = {
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
             "Orchestrator-Delivery": delivery,
             "Orchestrator-Timestamp": str(now),
-            "Orchestrator-Signature": signature(self._key(), now, body),
+            "Orchestrator-Signature": signature(secret, now, body),
         }
         try:
-            async with self._http.stream("POST", self._url, content=body, headers=headers) as reply:
+            async with self._http.stream("POST", address, content=body, headers=headers) as reply:
                 if reply.is_success:
                     return await _said(reply)
         except httpx.HTTPError as error:
@@ -110,17 +111,19 @@ class Webhook:
         kind = _Again if reply.status_code >= 500 or reply.status_code == 429 else Undeliverable
         raise kind(f"the webhook said {reply.status_code}; it acknowledges with 2xx")
 
-    def _key(self) -> str:
+    def _whereto(self) -> tuple[str, str]:
+        """Address and secret, read now: either may be changed while we run."""
         try:
-            return by_reference(self._secret)
+            address = by_reference(self._url) if is_reference(self._url) else self._url
+            return address, by_reference(self._secret)
         except Misconfigured as error:
             raise Undeliverable(str(error)) from error
 
     def lacking(self) -> list[str]:
         """What is missing, with its remedy."""
         try:
-            by_reference(self._secret)
-        except Misconfigured as error:
+            self._whereto()
+        except Undeliverable as error:
             return [str(error)]
         return []
 
@@ -147,9 +150,9 @@ def by_reference(reference: str) -> str:
     try:
         found = os.environ.get(name, "") if kind == "env" else Path(name).read_text("utf-8").strip()
     except OSError as error:
-        raise Misconfigured(f"the webhook's secret {reference} cannot be read: {error.strerror}; write it") from error
+        raise Misconfigured(f"the webhook's {reference} cannot be read: {error.strerror}; write it") from error
     except UnicodeDecodeError as error:
-        raise Misconfigured(f"the webhook's secret {reference} is not UTF-8 text; write it as text") from error
+        raise Misconfigured(f"the webhook's {reference} is not UTF-8 text; write it as text") from error
     if not found:
-        raise Misconfigured(f"the webhook's secret {reference} is empty; set it, and give the same to the supplier")
+        raise Misconfigured(f"the webhook's {reference} is empty; set it; the supplier holds the same")
     return found

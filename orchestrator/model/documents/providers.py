@@ -46,7 +46,7 @@ class PriceRowDocument(Document):
 class WebhookDocument(Document):
     """Where a provider that answers by hand is told of offers; each POST is signed."""
 
-    url: Annotated[Text, Field(pattern=r"^https?://")]
+    url: Annotated[Text, Field(pattern=r"^(https?://|env:[A-Za-z_][A-Za-z0-9_]*$|file:/)")]  # or where it lies
     secret: Annotated[Text, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]  # by reference
 
 
@@ -157,6 +157,8 @@ def _problems(document: ProviderSet) -> Iterator[Problem]:
         yield from literal_secrets(given, ("spec", "stores", name))
     for name, provider in spec.providers.items():
         yield from literal_secrets(provider.connection, ("spec", "providers", name, "connection"))
+        if provider.webhook is not None:
+            yield from literal_secrets(provider.webhook.url, ("spec", "providers", name, "webhook", "url"))
         if provider.webhook is not None and provider.answers != "by_hand":
             reason, remedy = "a webhook is of a provider that answers by hand", "Write `answers: by_hand` beside it"
             yield Problem(f"spec.providers.{name}.webhook", reason, remedy, "webhook")

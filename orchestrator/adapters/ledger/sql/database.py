@@ -43,8 +43,11 @@ class Database(Protocol):
         """Wishes of servers that do not lead, and how to stop listening; None where one server is alone."""
         ...
 
-    def sever(self) -> None:
-        """Cut every connection that may wait for an answer that never comes; later ones are made anew."""
+    def sever(self, engine: Engine | None = None) -> None:
+        """Cut every connection that may wait for an answer that never comes; later ones are made anew.
+
+        `engine`: only its own, so that whatever hangs there ends nothing else.
+        """
         ...
 
     def durability(self, engine: Engine) -> dict[str, str]:

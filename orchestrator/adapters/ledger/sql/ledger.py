@@ -122,7 +122,7 @@ class SqlLedger:
         await asyncio.get_running_loop().run_in_executor(self._renewer, self._do, act)
 
     async def _asked(self, act: Callable[[Connection], T]) -> T:
-        return await self._patiently(self._do, act)
+        return await self._patiently(self._do, act, self._renewing)
 
     def _do(self, act: Callable[[Connection], T]) -> T:
         """In a transaction of its own, beside the writer's."""
@@ -132,8 +132,8 @@ class SqlLedger:
         except exc.DBAPIError as broken:
             raise schema.unavailable("asking for the lead or at the inbox", broken) from broken
 
-    async def _patiently(self, work: Callable[[A], T], argument: A) -> T:
-        """On a reading thread; a database that never answers is let go of."""
+    async def _patiently(self, work: Callable[[A], T], argument: A, through: Engine) -> T:
+        """On a reading thread; where the database never answers, that engine's connections are let go of."""
         if self._closed:
             raise LedgerError("This server has closed its ledger; nothing was read. Open it again first.")
         there = asyncio.get_running_loop().run_in_executor(self._readers, work, argument)
@@ -143,7 +143,7 @@ class SqlLedger:
             async with asyncio.timeout(_READ_S):
                 return await there
         except TimeoutError as silent:
-            self._database.sever()
+            self._database.sever(through)
             raise LedgerUnavailable(f"The database gave no answer within {_READ_S:g} s. Try again.") from silent
 
     async def presence(self) -> int | None:
@@ -231,7 +231,7 @@ class SqlLedger:
         return self._writer.submit(batch)
 
     async def _read(self, question: Callable[[Connection], T]) -> T:
-        return await self._patiently(self._ask, question)
+        return await self._patiently(self._ask, question, self._reading)
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
         try:

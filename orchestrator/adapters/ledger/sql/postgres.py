@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Engine, create_engine, event, exc, inspect, make_url
 
@@ -44,7 +44,7 @@ class Postgres:
                 "A ledger on PostgreSQL needs its driver: pip install 'first-refusal[postgresql]'."
             ) from missing
         self._error = psycopg.Error
-        self._open: WeakSet[Any] = WeakSet()
+        self._open: WeakKeyDictionary[Any, Engine] = WeakKeyDictionary()
 
     def connect(self, *, writes: bool) -> Engine:
         """An engine; the writer has one connection, readers cannot write and each statement stands alone."""
@@ -93,9 +93,9 @@ class Postgres:
         bell.start()
         return SqlInbox(ask, bell, lambda: lead.term if isinstance(lead, Lease) else 0), bell.stop
 
-    def sever(self) -> None:
+    def sever(self, engine: Engine | None = None) -> None:
         """Shut the connections' sockets: whoever waits at one is told that it is gone."""
-        for connection in list(self._open):
+        for connection in [c for c, made_by in list(self._open.items()) if engine in (None, made_by)]:
             with suppress(OSError, self._error), socket.socket(fileno=os.dup(connection.fileno())) as shut:
                 shut.shutdown(socket.SHUT_RDWR)
 
@@ -113,7 +113,7 @@ class Postgres:
     def _settings(self, engine: Engine, settings: tuple[str, ...]) -> None:
         @event.listens_for(engine, "connect")
         def _set(connection: Any, _record: object) -> None:
-            self._open.add(connection)
+            self._open[connection] = engine
             before, connection.autocommit = connection.autocommit, True
             for setting in settings:
                 connection.execute(f"SET {setting}")

@@ -85,7 +85,7 @@ class Sqlite:
     def inbox(self, ask: Asking, lead: Lead) -> None:
         """There is no other server."""
 
-    def sever(self) -> None:
+    def sever(self, engine: Engine | None = None) -> None:
         """A file always answers."""
 
     def durability(self, engine: Engine) -> dict[str, str]:
