@@ -15,6 +15,18 @@ from tests.servers.pair import PEOPLE, Replica, Start, assert_whole, until
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(120)]
 CONSENT = {"what": "consent", "holder": "azure", "approver": "A. Counsel"}
+BLOCK = {
+    "provider": PEOPLE,
+    "accelerator": "H100",
+    "gpus": 8,
+    "region": "eu-1",
+    "from": "2026-01-01",
+    "to": "2026-12-31",
+}
+CAPACITY = {
+    "apiVersion": "orchestrator.dev/v1alpha1", "kind": "Capacity", "metadata": {"name": "owned"},
+    "spec": {"blocks": {"q1": BLOCK}},
+}  # fmt: skip
 
 
 def seen_alike(replicas: list[Replica], path: str, seq: str) -> Any:
@@ -24,7 +36,7 @@ def seen_alike(replicas: list[Replica], path: str, seq: str) -> Any:
     return one
 
 
-def test_a_contract_set_and_records(start: Start, tmp_path: Path) -> None:
+def test_a_contract_set_owned_capacity_and_records(start: Start, tmp_path: Path) -> None:
     both = leader, follower = [start(PEOPLE="1"), start(PEOPLE="1")]
     applied = follower.http.post("/v1/contracts", json=first_right(PEOPLE))
     assert (applied.status_code, applied.json()["contract"]) == (200, 2), applied.text
@@ -36,8 +48,12 @@ def test_a_contract_set_and_records(start: Start, tmp_path: Path) -> None:
     assert [r.http.post("/v1/records", json=CONSENT).json()["id"] for r in both] == [made.json()["id"]] * 2
     nowhere = {**CONSENT, "job": "01K9Z3M5W2T8Q4N6R7VXYBCD0E"}
     assert [r.http.post("/v1/records", json=nowhere).status_code for r in both] == [404, 404]
+    owned = follower.http.post("/v1/capacity", json=CAPACITY)
+    assert [block["name"] for block in owned.json()["items"]] == ["q1"], owned.text
+    assert seen_alike(both, "/v1/capacity", owned.headers["Orchestrator-Seq"]) == owned.json()
     leader.send(signal.SIGKILL)
     until(follower.leads, 15)
+    assert follower.http.get("/v1/capacity").json() == owned.json()
     assert follower.http.get("/v1/contracts").json()["contract"] == 2, "what was applied outlives who granted it"
     assert follower.http.get("/v1/records").json()["items"] == [made.json()]
     assert_whole(follower.place, tmp_path / "shared", {})
