@@ -19,11 +19,16 @@ _numbers = struct.Struct(">QQ")
 _length = struct.Struct(">H")
 
 
-@lru_cache(4096)
 def lp(text: str) -> bytes:
     """Length-prefixed UTF-8; `struct.error` above 65,535 bytes."""
     raw = text.encode()
     return _length.pack(len(raw)) + raw
+
+
+@lru_cache(4096)
+def _of_many(kind: str, project: str) -> bytes:
+    """What many events have in common; a job's own name comes a few times and never again."""
+    return lp(kind) + lp(project)
 
 
 def genesis(ledger_id: str) -> bytes:
@@ -42,4 +47,4 @@ def hash_body(salt: bytes, body: bytes) -> bytes:
 def link(before: bytes, seq: int, at: int, names: tuple[str, str, str], body_hash: bytes) -> bytes:
     """The chain after one event; `names` = (kind, project, job); `struct.error` for numbers outside u64."""
     kind, project, job = names
-    return sha256(b"".join((before, _numbers.pack(seq, at), lp(kind), lp(project), lp(job), body_hash))).digest()
+    return sha256(before + _numbers.pack(seq, at) + _of_many(kind, project) + lp(job) + body_hash).digest()

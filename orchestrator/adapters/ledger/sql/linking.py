@@ -1,7 +1,8 @@
 """What does a group of batches write? Salts, hashes and the chain for events; the last row of each job; sums.
 
 Called by `writer` for every transaction, before anything touches the database, so that a batch that cannot be
-written is refused alone.
+written is refused alone. Bytes become bytearrays in the rows: SQLite's driver takes one as it is, but looks for an
+adapter of every `bytes`, 0.6 µs each, and a placement writes thirty.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def _link(head: Head, records: Sequence[Record]) -> tuple[Rows, Rows, Head]:
         salt = salts[SALT_SIZE * n : SALT_SIZE * (n + 1)]
         hashed = hash_body(salt, body)
         chain = link(chain, seq, at, (record.kind, record.project, record.job), hashed)
-        events.append((seq, at, record.project, record.job, record.kind, hashed, chain))
-        bodies.append((seq, salt, body))
+        events.append((seq, at, record.project, record.job, record.kind, bytearray(hashed), bytearray(chain)))
+        bodies.append((seq, bytearray(salt), bytearray(body)))
     return events, bodies, Head(seq, at, chain)
 
 
@@ -76,7 +77,7 @@ def _project(group: Group, batch: Batch, last: dict[str, int]) -> None:
     """Rows, documents, sums: the last word on each wins, as if the batches had been written one by one."""
     for row in batch.rows:
         seq = last.get(row.job, group.head.seq)
-        group.jobs[row.job] = (row.job, row.project, row.state, row.live, seq, row.body)
+        group.jobs[row.job] = (row.job, row.project, row.state, row.live, seq, bytearray(row.body))
     group.specs.update(batch.specs)
     for name, amount in batch.counters.items():
         group.counters[name] = group.counters.get(name, 0) + amount

@@ -19,7 +19,7 @@ from sqlalchemy.sql.dml import Insert
 
 from orchestrator.adapters.ledger.sql import tables
 
-SIZES = (256, 32)
+SIZES = (256, 128, 64, 32)
 """Rows of one statement, and what is left over in one more: a small commit has one statement a table."""
 _ARRAYS = {int: "bigint", str: "text", bytes: "bytea", bool: "boolean"}
 """What PostgreSQL calls the parts of an array; a narrower column takes them in."""
@@ -66,9 +66,15 @@ def put(connection: Connection, statement: Insert, rows: Sequence[tuple[Any, ...
 @cache
 def _text(statement: Insert, rows: int) -> str:
     """The statement's text for so many rows."""
-    marks = f"({', '.join('?' * len(statement.table.c))})"
-    head, _, tail = str(statement.compile(dialect=sqlite.dialect())).partition(marks)
+    head, marks, tail = _parts(statement)
     return f"{head}{', '.join([marks] * rows)}{tail}"
+
+
+@cache
+def _parts(statement: Insert) -> tuple[str, str, str]:
+    """What comes before, for, and after the rows."""
+    marks = f"({', '.join('?' * len(statement.table.c))})"
+    return str(statement.compile(dialect=sqlite.dialect())).partition(marks)
 
 
 @cache
