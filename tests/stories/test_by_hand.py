@@ -169,6 +169,19 @@ async def test_the_dearest_yes_to_the_largest_job_fits_into_a_ledger() -> None:
         assert server.engine.failed is None
 
 
+@pytest.mark.parametrize(("workers", "counts"), [(3, True), (9, False)])
+async def test_people_say_how_many_of_an_elastic_job_they_take(workers: int, counts: bool) -> None:
+    told = world()
+    size = {"count": {"min": 2, "max": 8}, "gpus": 1, "accelerator": ["H100"]}
+    async with told.server() as server:
+        job, offer = await asked(server, workers=size)
+        outcome = await server.desk.answer("azure", yes(offer, workers=workers))
+        row = await until_over(server, job)
+    assert (outcome.what, outcome.reason) == (("accepted", "") if counts else ("declined", "counter"))
+    assert (row.attempts[0].provider, row.attempts[0].workers) == (("azure", 3) if counts else ("oracle", 8))
+    clean(told)
+
+
 async def test_what_is_open_is_open_after_a_restart_with_the_same_bytes() -> None:
     told = world()
     async with told.server() as server:
