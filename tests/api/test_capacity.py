@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from orchestrator.model.contract import DAY_US
 from orchestrator.model.documents.base import canonical_bytes
+from orchestrator.model.documents.capacity import load_capacity
 from orchestrator.model.documents.providers import load_providers
 from orchestrator.simulate.world import provider_document
 from orchestrator.testing.desk import FakeDesk
 from tests.api.conftest import token_of
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "contracts"
 BLOCK = {
     "provider": "azure", "accelerator": "H100", "gpus": 64, "region": "eu-1", "from": "2026-01-01", "to": "2026-03-31",
     "priceUsdPerGpuHour": 2.1, "contract": "msft-2025",
@@ -67,6 +71,13 @@ async def test_everything_wrong_is_said_and_nothing_changes(
     assert reply.status_code == 422
     assert [e["field"] for e in reply.json()["errors"]] == [path] and reason in reply.json()["errors"][0]["reason"]
     assert desk.force.blocks == ()
+
+
+def test_the_example_agrees_with_the_providers_beside_it() -> None:
+    operators = load_providers((EXAMPLES / "providers.yaml").read_bytes())
+    half, week = load_capacity((EXAMPLES / "capacity.yaml").read_bytes(), operators)
+    assert (half.ref, half.price, half.until_us - half.from_us) == ("coreweave/first-half", 2_100_000, 181 * DAY_US)
+    assert (week.ref, week.price, week.until_us - week.from_us) == ("azure/launch-week", None, 7 * DAY_US)
 
 
 @pytest.mark.parametrize("name", ["viewer", "submitter", "attester", "provider"])

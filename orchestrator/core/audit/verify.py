@@ -39,7 +39,7 @@ def verify(export: Export, documents: Documents, witnesses: World | None = None)
 def _declared(history: History) -> Iterator[Breach]:
     """Every offer that was made to another than the holder although a clause held, because somebody had overridden it:
     by what was on record, whatever the offer itself says of it."""
-    why = {record.id: record.why for record in history.records_before(history.export.events[-1].seq + 1)}
+    why = {record.id: record.why for record in history.records_before(len(history.export.events) + 1)}
     for life in history.lives.values() if why else ():
         for seen, opened in life.of(ev.OfferOpened):
             for free in _overridden(history, life, opened, seen):
