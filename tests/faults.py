@@ -58,6 +58,7 @@ FAULTS = (
     "contract amended mid-window",
     "cancel while a launch is unknown",
     "provider double-billing",
+    "spot machines taken back",
 )
 """Every fault of the protocol; several that it names together stand apart here."""
 
@@ -113,6 +114,7 @@ _WHOLE: dict[type, tuple[str, ...]] = {
     do.RequestLost: ("launch request lost",),
     do.Unreachable: ("provider's control plane down while its job runs on",),
     do.DataCut: ("data plane lost while the API is fine",),
+    do.Reclaims: ("spot machines taken back",),
     do.Freezes: ("agent frozen past its limit",),
     do.StopIgnored: ("terminate failing silently",),
     do.BilledTwice: ("provider double-billing",),

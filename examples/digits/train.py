@@ -153,7 +153,16 @@ def train(args: argparse.Namespace) -> Momentum:
         state.move([gradient for gradient, _ in parts], args.rate)
         tell(state, sum(loss for _, loss in parts) / len(parts), args)
         time.sleep(args.pause)
+    if state.step < args.steps and state.step % args.checkpoint_every:
+        save(state)  # asked to stop: what was done since the last checkpoint is not to be done again
     return state
+
+
+def save(state: Momentum, loss: float | None = None) -> None:
+    """Report the step with a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        state.save(Path(folder))
+        training.report(step=state.step, loss=loss, checkpoint=folder)
 
 
 def tell(state: Momentum, loss: float, args: argparse.Namespace) -> None:
@@ -161,9 +170,7 @@ def tell(state: Momentum, loss: float, args: argparse.Namespace) -> None:
     if state.step % args.checkpoint_every and state.step != args.steps:
         training.report(step=state.step, loss=loss)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        state.save(Path(folder))
-        training.report(step=state.step, loss=loss, checkpoint=folder)
+    save(state, loss)
     print(f"step {state.step}  loss {loss:.4f}  checkpoint", flush=True)
 
 
@@ -182,7 +189,7 @@ def main() -> int:
     ray.init(logging_level="warning")
     state = train(args)
     if state.step < args.steps:
-        return 0  # asked to stop; the last checkpoint stands
+        return 0  # asked to stop; its checkpoint stands
     share = accuracy(state.weights, args.seed)
     print(f"accuracy {share:.1%} on {HELD_OUT} held-out images after {state.step} steps", flush=True)
     if args.weights:

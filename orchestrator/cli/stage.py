@@ -190,9 +190,12 @@ class Stage:
         token = json.loads((home / "tokens.json").read_text())["tokens"][0]["token"]
         return Client(url, token, patience_s=patience_s)
 
-    def submit(self, client: Client, *arguments: str, environment: Mapping[str, str] | None = None) -> Job:
-        """The scenario's job on the digits example; `arguments` are added to its command."""
+    def submit(
+        self, client: Client, *arguments: str, environment: Mapping[str, str] | None = None, **spec: object
+    ) -> Job:
+        """The scenario's job on the digits example; `arguments` are added to its command, `spec` to its document."""
         document, _ = plain(scenario("job.yaml").read_text())
+        document["spec"] |= spec
         run = document["spec"]["run"]
         run["command"] += list(arguments)
         run["environment"] |= dict(environment or {})

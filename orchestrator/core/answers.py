@@ -31,7 +31,8 @@ def counter(answer: Answer, digest: str, terms: Terms | None) -> Reason | None:
         return Reason.PRICE
     if not _among(answer.region, terms.regions):
         return Reason.REGION
-    return None if _among(answer.accelerator, terms.accelerators) else Reason.SPEC
+    lawful = _among(answer.accelerator, terms.accelerators) and (terms.spot or not answer.spot)
+    return None if lawful else Reason.SPEC
 
 
 def _among(given: str | None, offered: tuple[str, ...]) -> bool:

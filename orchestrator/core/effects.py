@@ -51,7 +51,7 @@ def _of_attempt(row: JobRow, attempt: AttemptRow) -> list[Effect]:
         return [] if gone else [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
     if row.fence > attempt.epoch:
         return [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
-    if row.state is JobState.STOPPING or stops_when_unreachable(row, attempt):
+    if row.state is JobState.STOPPING or attempt.reclaim_at is not None or stops_when_unreachable(row, attempt):
         # At the run log first, so that user code has its grace; its machines end when the attempt has. Without a
         # limit nothing else would ever confirm that end, so the provider is asked at once.
         stop = Effect(Act.STOP, "", row.job, attempt.epoch)
@@ -62,6 +62,22 @@ def _of_attempt(row: JobRow, attempt: AttemptRow) -> list[Effect]:
     if fenced and (attempt.state is AttemptState.INTENDED or unsure):
         return [Effect(Act.LAUNCH, attempt.provider, row.job, attempt.epoch)]
     return []
+
+
+RECLAIM_SLACK_MS = 1000
+"""Of a notice's time: for the stop's way to its log, and for the release's."""
+
+
+def stop_of(row: JobRow, epoch: int, now: int) -> tuple[str, int]:
+    """Why this epoch is to stop, and the milliseconds that its user code has from reading so.
+
+    Before its machines are taken back, that is what is left until then, for whoever reads a whole check later.
+    """
+    attempt = row.attempts[-1]
+    if row.cancel_asked or attempt.epoch != epoch or attempt.reclaim_at is None:
+        return "cancel" if row.cancel_asked else "unreachable", row.grace_ms
+    left_ms = (attempt.reclaim_at - now) // 1000 - row.check_ms - RECLAIM_SLACK_MS
+    return "preempt", max(0, left_ms)
 
 
 def stops_when_unreachable(row: JobRow, attempt: AttemptRow) -> bool:

@@ -184,6 +184,7 @@ def _candidate(facts: ProviderFacts, regions: tuple[str, ...], shape: Shape, cei
         start_by_ms=shape.start_by_ms,
         regions=regions,
         residency=shape.residency,
+        spot=shape.spot,
     )
     accelerator = _accelerator(facts, shape) if shape.gpus else None
     return Candidate(

@@ -189,7 +189,7 @@ def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:
     provider = scene.offers.get(e.n, "")
     if e.accepted:
         price = f"{dollars(e.price)} per GPU-hour" if e.price is not None else ""
-        plain = f"{provider} accepted{_workers(e.workers)}"
+        plain = f"{provider} accepted{_workers(e.workers)}" + (" on spot machines" if e.spot else "")
         return _say(line, plain, _join(price, e.region), provider=provider, tone=Tone.GOOD)
     until = f"until {clock(e.until)}" if e.until else ""
     covers = f"whole {e.scope}" if e.scope else ""
@@ -244,6 +244,12 @@ def _unknown(scene: Scene, e: ev.WentUnknown, line: Line) -> Line:
 def _seen(scene: Scene, e: ev.SeenAgain, line: Line) -> Line:
     provider = scene.epochs.get(e.epoch, "")
     return _say(line, f"found again at {provider} by its {e.how}", provider=provider, tone=Tone.GOOD)
+
+
+def _reclaim(scene: Scene, e: ev.ReclaimNoticed, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    plain = f"{provider} gives notice that it takes its machines back: asked to save and stop"
+    return _say(line, plain, f"until {clock(e.until)}", provider=provider, tone=Tone.WARN)
 
 
 def _started(scene: Scene, e: ev.Started, line: Line) -> Line:
@@ -356,9 +362,9 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "Submitted": _submitted, "OfferOpened": _opened, "OfferDelivered": _delivered, "DeliveryFailed": _delivery_failed,
     "OfferAnswered": _answered, "LateAnswer": _late, "OfferLapsed": _lapsed, "OfferWithdrawn": _withdrawn,
     "RoundEnded": _round_ended, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown,
-    "SeenAgain": _seen, "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended,
-    "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept, "ControllerAbsent": _absent,
-    "Recorded": _recorded, "CapacityInForce": _capacity,
+    "SeenAgain": _seen, "ReclaimNoticed": _reclaim, "Started": _started, "Fencing": _fencing, "Fenced": _fenced,
+    "Ended": _ended, "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept,
+    "ControllerAbsent": _absent, "Recorded": _recorded, "CapacityInForce": _capacity,
     "HolderUnreachable": lambda s, e, line: _say(
         line, f"{e.holder} cannot be reached, while others can", provider=e.holder, tone=Tone.WARN
     ),

@@ -147,6 +147,15 @@ class CapacityReleased(Struct, frozen=True, gc=False):
     provider: str
 
 
+class ReclaimSeen(Struct, frozen=True, gc=False):
+    """A provider gives notice: it takes the machines of this attempt back at `until`."""
+
+    job: str
+    epoch: int
+    provider: str
+    until: int
+
+
 class StartSeen(Struct, frozen=True, kw_only=True, gc=False):
     """The run log holds this epoch's start."""
 
@@ -255,4 +264,5 @@ Fact: TypeAlias = (
     Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | OwnedWish | Due | Delivery | Polled
     | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen
     | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
+    | ReclaimSeen
 )  # fmt: skip

@@ -119,6 +119,18 @@ def on_done(turn: Turn, row: JobRow, fact: f.DoneSeen) -> None:
     ))  # fmt: skip
 
 
+def on_reclaim(turn: Turn, row: JobRow, fact: f.ReclaimSeen) -> None:
+    """Its machines are taken back: it is asked, at its run log, to save and stop before they are."""
+    attempt = active(row)
+    if attempt is None or (attempt.epoch, attempt.provider) != (fact.epoch, fact.provider):
+        return
+    if row.fence > attempt.epoch or row.state is JobState.STOPPING or attempt.reclaim_at is not None:
+        return
+    if attempt.state is AttemptState.INTENDED:
+        row = turn.emit(row.job, ev.LaunchConfirmed(attempt.epoch))
+    turn.emit(row.job, ev.ReclaimNoticed(attempt.epoch, fact.until))
+
+
 def on_release(turn: Turn, row: JobRow, fact: f.ReleaseSeen) -> None:
     """The attempt says that it is over and the job is not."""
     attempt = active(row)
@@ -132,13 +144,14 @@ def on_release(turn: Turn, row: JobRow, fact: f.ReleaseSeen) -> None:
         fails = "crash_loop"
     elif not stopping and row.started >= row.max_attempts:
         fails = "max_attempts"
-    lost = fact.why not in SAME_PLACE_WHYS
+    why = "reclaimed" if fact.why == "stopped" and attempt.reclaim_at is not None else fact.why
+    lost = why not in SAME_PLACE_WHYS
     row = turn.emit(row.job, ev.Ended(
-        epoch=fact.epoch, how="released", why=fact.why, ran_ms=fact.ran_ms, fails="" if stopping else fails,
+        epoch=fact.epoch, how="released", why=why, ran_ms=fact.ran_ms, fails="" if stopping else fails,
         avoid_scope=Scope.PROVIDER.value if lost else "", avoid_until=turn.now + LOSS_MEMORY if lost else 0,
     ))  # fmt: skip
     if row.state is JobState.RECOVERING:
-        fence(turn, row, fact.why)
+        fence(turn, row, why)
     finish_stop(turn, row)
 
 
@@ -217,8 +230,12 @@ def _failed_its_acceptance(row: JobRow, attempt: AttemptRow) -> bool:
 def on_stop_placed(turn: Turn, row: JobRow, fact: f.StopPlaced) -> None:
     """Behind the stop nothing starts any more; an attempt that never claimed is fenced at once, and so is gone."""
     attempt = active(row)
-    if row.state is JobState.STOPPING and fact.unclaimed and attempt is not None and attempt.epoch == fact.epoch:
+    if attempt is None or attempt.epoch != fact.epoch or not fact.unclaimed:
+        return
+    if row.state is JobState.STOPPING:
         fence(turn, row, "cancel")
+    elif attempt.reclaim_at is not None:
+        fence(turn, row, "reclaimed")
 
 
 # ---- wishes and timers -----------------------------------------------------------------------------------------------

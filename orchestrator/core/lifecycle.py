@@ -41,11 +41,12 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
         "Confirmed": (J.LAUNCHING,), "WentUnknown": (J.LAUNCHING,), "SeenAgain": (J.LAUNCHING,),
         "Started": (J.RUNNING,), "Fencing": (J.LAUNCHING, J.RECOVERING), "Fenced": (J.LAUNCHING,),
         "Ended": (J.QUEUED, J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
-        "Accessed": (J.LAUNCHING,),
+        "Accessed": (J.LAUNCHING,), "ReclaimNoticed": (J.LAUNCHING,),
     },
     J.RUNNING: {
         "WentUnknown": (J.RUNNING,), "SeenAgain": (J.RUNNING,), "Fencing": (J.RECOVERING,),
         "Ended": (J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,), "Accessed": (J.RUNNING,),
+        "ReclaimNoticed": (J.RUNNING,),
     },
     J.RECOVERING: {
         "Fencing": (J.RECOVERING,), "Fenced": (J.RECOVERING, J.QUEUED), "WentUnknown": (J.RECOVERING,),
@@ -88,6 +89,7 @@ ATTEMPT_MOVES: dict[str, tuple[tuple[AttemptState, ...], AttemptState | None]] =
     "Started": ((A.CONFIRMED, A.UNKNOWN), A.RUNNING),
     "Ended": ((A.INTENDED, A.CONFIRMED, A.UNKNOWN, A.RUNNING), A.ENDED),
     "Accessed": ((A.CONFIRMED, A.UNKNOWN, A.RUNNING), None),
+    "ReclaimNoticed": ((A.CONFIRMED, A.UNKNOWN, A.RUNNING), None),
 }
 """event kind → attempt states it is legal in, and where it leads."""
 
@@ -340,6 +342,10 @@ def _accessed(row: JobRow, at: int, e: ev.Accessed) -> JobRow:
     return replace(row, accesses=row.accesses + 1)
 
 
+def _reclaim_noticed(row: JobRow, at: int, e: ev.ReclaimNoticed) -> JobRow:
+    return _put(row, replace(_attempt(row, "ReclaimNoticed", e.epoch), reclaim_at=e.until))
+
+
 def _cancel_asked(row: JobRow, at: int, e: ev.CancelAsked) -> JobRow:
     return replace(row, state=J.STOPPING, cancel_asked=True, wait_until=None)
 
@@ -372,5 +378,5 @@ _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
     "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
     "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended, "CancelAsked": _cancel_asked,
     "Cancelled": _cancelled, "Failed": _failed, "Held": _held, "Resumed": _resumed,
-    "Reshaped": _reshaped, "Accessed": _accessed,
+    "Reshaped": _reshaped, "Accessed": _accessed, "ReclaimNoticed": _reclaim_noticed,
 }  # fmt: skip

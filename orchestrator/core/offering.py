@@ -243,6 +243,7 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     row = turn.emit(row.job, ev.OfferAnswered(
         n=n, accepted=True, terms=answer.terms_hash or "", price=answer.price, region=region, accelerator=accelerator,
         ttl=answer.ttl_us, provider_at=answer.provider_at, by=answer.by, workers=workers,
+        spot=answer.spot,
     ))  # fmt: skip
     if why := _no_longer_free(turn, row, rules, workers):
         turn.emit(row.job, ev.OfferWithdrawn(n, why))

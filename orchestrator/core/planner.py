@@ -193,5 +193,6 @@ _ON_JOB: dict[type, Callable[[Turn, JobRow, Any], None]] = {
     f.DoneSeen: failover.on_done, f.ReleaseSeen: failover.on_release, f.BeatSeen: failover.on_beat,
     f.BeatSilent: failover.on_silence, f.FencePlaced: failover.on_fence, f.StopPlaced: failover.on_stop_placed,
     f.VisitWish: _visit, f.AnswerWish: _told,
-    f.Unstarted: failover.on_unstarted, f.GoneSeen: failover.on_gone, f.Billed: _billed,
+    f.Unstarted: failover.on_unstarted, f.GoneSeen: failover.on_gone, f.ReclaimSeen: failover.on_reclaim,
+    f.Billed: _billed,
 }  # fmt: skip

@@ -189,6 +189,7 @@ def _looser(now: Terms, then: Terms) -> bool:
         or now.memory < then.memory
         or bool(set(now.regions) - set(then.regions))
         or now.residency != then.residency
+        or now.spot > then.spot
     )
 
 

@@ -35,6 +35,7 @@ REASONS: Mapping[str, str] = {
     "killed": "its processes were killed from outside",
     "limit": "it could not read its run log for too long and stopped itself",
     "stopped": "stopped as asked",
+    "reclaimed": "its machines were taken back, after a notice",
     "user_failure": "user code failed",
     "max_attempts": "every attempt it may have was used",
     "gate_revived": "the holder's refusal is no longer good",

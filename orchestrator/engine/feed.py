@@ -7,6 +7,7 @@ deadline really closes it. Silence of the provider is told once, when it has las
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -19,12 +20,13 @@ from orchestrator.core.facts import (
     Priced,
     ProviderDown,
     ProviderUp,
+    ReclaimSeen,
 )
 from orchestrator.core.windows import NEVER
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.stranger import calling
 from orchestrator.model.ids import is_launch_key, is_offer_id, parse_launch_key
-from orchestrator.model.offer import Charge, Observation, Sighting
+from orchestrator.model.offer import Charge, Notice, Observation, Sighting
 from orchestrator.ports.provider import Provider, ProviderError, Throttled
 
 RETRY_S = (0.2, 0.5, 1.0, 2.0)
@@ -105,6 +107,7 @@ class Feed:
         if observation.prices:
             facts.append(Priced(name, observation.prices))
         facts.extend(CapacityReleased(name) for notice in observation.notices if notice.kind == "capacity")
+        facts.extend(_reclaims(name, observation.notices))
         for charge in observation.charges:
             self.bills.setdefault(charge.key, {})[charge.id] = charge
         facts.extend(self._core.sighted(name, filter(self._ours, observation.sightings)))
@@ -143,6 +146,12 @@ class Feed:
         if not charges:
             return None
         return sum(c.microdollars for c in charges.values()), sum(c.gpu_seconds for c in charges.values())
+
+
+def _reclaims(provider: str, notices: Iterable[Notice]) -> Iterator[ReclaimSeen]:
+    for notice in notices:
+        if notice.kind == "reclaim" and notice.until is not None and is_launch_key(notice.key):
+            yield ReclaimSeen(*parse_launch_key(notice.key), provider, notice.until)
 
 
 def _bill(feed: Feed, key: str) -> Billed:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from orchestrator.core.effects import Act, Effect
+from orchestrator.core.effects import Act, Effect, stop_of
 from orchestrator.core.facts import BeatSeen, BeatSilent, Fact, FencePlaced, GoneSeen, StopPlaced, Unstarted
 from orchestrator.core.lifecycle import active
 from orchestrator.core.liveness import Pulse, after_failure, after_read
@@ -103,8 +103,8 @@ class Keeper:
         name = self._core.wiring.clock.entropy(8).hex()
         if effect.act is Act.FENCE:
             return Fence(epoch=effect.n, id=name, term=self._core.term)
-        reason = "cancel" if row.cancel_asked else "unreachable"
-        return Stop(epoch=effect.n, reason=reason, grace_ms=row.grace_ms, id=name, term=self._core.term)
+        reason, grace_ms = stop_of(row, effect.n, self._core.now)
+        return Stop(epoch=effect.n, reason=reason, grace_ms=grace_ms, id=name, term=self._core.term)
 
     @staticmethod
     def _below(row: JobRow, epoch: int) -> AttemptRow | None:

@@ -18,9 +18,10 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
-from orchestrator.mockcloud.cloud import Cloud, description
+from orchestrator.mockcloud.cloud import Cloud
 from orchestrator.mockcloud.config import CloudConfig
 from orchestrator.mockcloud.records import ClusterOrder, OfferIn, Refusal
+from orchestrator.mockcloud.views import description
 from orchestrator.rayhead.packages import missing
 
 LONGEST_WAIT = 30_000
@@ -108,6 +109,7 @@ class Face:
             "regions": self.cloud.stock.regions,
             "accelerators": {region: list(kinds) for region, kinds in self.cloud.stock.capacity.items()},
             "prices": list(self.cloud.stock.rows()),
+            "spotPrices": list(self.cloud.spot.rows()) if self.cloud.spot else [],
             "firm": config.firm,
             "idempotency": self.cloud.faults.tokens == "kept",
             "listLagMs": config.list_lag,
@@ -193,16 +195,19 @@ class Face:
 
     async def _refused(self, _request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
-        return self._words(error.situation, error.detail, error.retry_after)
+        return self._words(error.situation, error.detail, error.retry_after, error.hold_off)
 
     async def _malformed(self, _request: Request, error: Exception) -> Response:
         return JSONResponse({"error": {"code": "MalformedRequest", "message": str(error)}}, 400)
 
-    def _words(self, situation: str, detail: str, retry_after: int | None = None) -> Response:
+    def _words(
+        self, situation: str, detail: str, retry_after: int | None = None, hold_off: int | None = None
+    ) -> Response:
         words = self.cloud.profile.errors[situation]
         message = words.message.replace("{detail}", detail).replace("{accelerator}", detail).replace("{region}", detail)
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        return JSONResponse({"error": {"code": words.code, "message": message}}, words.status, headers)
+        more = {} if hold_off is None else {"holdOffMs": hold_off}
+        return JSONResponse({"error": {"code": words.code, "message": message, **more}}, words.status, headers)
 
 
 def _now() -> int:

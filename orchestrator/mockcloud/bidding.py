@@ -19,6 +19,7 @@ class Yes:
     accelerator: str
     price: int | None
     workers: int
+    spot: bool = False
 
 
 def bid(terms: Terms, stock: Stock, *, asked: int | None = None, need_capacity: bool = True) -> Yes:
@@ -43,9 +44,19 @@ def bid(terms: Terms, stock: Stock, *, asked: int | None = None, need_capacity: 
     lawful = [(r, kind, price) for r, kind, price in priced if ceiling is None or price is None or price <= ceiling]
     if not lawful:
         raise Refusal("price", f"asked {min(price or 0 for _, _, price in priced)}, ceiling {ceiling}")
+    refusals = []
     for region, kind, price in lawful:
         unbound = not need_capacity or not kind
-        workers = terms.workers if unbound else min(terms.workers, stock.free(region, kind) // terms.gpus_per_worker)
+        workers = terms.workers if unbound else min(terms.workers, stock.room(region, kind) // terms.gpus_per_worker)
         if workers in terms.sizes:
             return Yes(region, kind, price, workers)
-    raise Refusal("capacity", f"{terms.gpus_per_worker * terms.sizes[0]} GPUs")
+        refusals.append(missing(stock, region, kind, terms.gpus_per_worker * terms.sizes[0]))
+    raise next((no for no in refusals if no is not None), Refusal("capacity"))
+
+
+def missing(stock: Stock, region: str, kind: str, gpus: int) -> Refusal | None:
+    """Why so many GPUs are not to be had there now: a quota, then capacity; None: they are."""
+    quota = stock.over_quota(region, kind, gpus)
+    if quota is not None:
+        return Refusal("quota", kind, hold_off=quota.hold_off)
+    return None if stock.free(region, kind) >= gpus else Refusal("capacity", f"{gpus} GPUs")

@@ -11,11 +11,13 @@ import hashlib
 import heapq
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from orchestrator.mockcloud.bidding import Yes, bid
+from orchestrator.mockcloud.bidding import Yes, bid, missing
 from orchestrator.mockcloud.config import Bid, CloudConfig, Faults, Machines, Policy, Span
 from orchestrator.mockcloud.journal import Journal
 from orchestrator.mockcloud.profiles import profile
@@ -30,7 +32,8 @@ from orchestrator.mockcloud.records import (
     Refusal,
     Terms,
 )
-from orchestrator.mockcloud.stock import Stock
+from orchestrator.mockcloud.stock import SpotStock, Stock
+from orchestrator.mockcloud.views import view
 
 MS = 1000
 
@@ -69,6 +72,7 @@ class Cloud:
         self._timers: list[tuple[int, int, Callable[[int], None]]] = []
         self._random = random.Random(f"{config.cloud}/{config.seed}")
         self.stock = Stock(config, self._tell)
+        self.spot = SpotStock(config, self._tell) if config.spot else None
         self.stock.tell_prices()
 
     # ---- time ------------------------------------------------------------------------------------------------------
@@ -183,7 +187,14 @@ class Cloud:
             terms = Terms.model_validate_json(record.doc.terms)
         except ValidationError as error:
             raise Refusal("too_large", "the terms are not to be read") from error
-        return bid(terms, self.stock, asked=policy.price, need_capacity=policy.bid is not Bid.ACCEPT)
+        need = policy.bid is not Bid.ACCEPT
+        if terms.spot and self.spot is not None:
+            with suppress(Refusal):
+                return replace(bid(terms, self.spot, asked=policy.price, need_capacity=need), spot=True)
+        return bid(terms, self.stock, asked=policy.price, need_capacity=need)
+
+    def _pool(self, spot: bool) -> Stock:
+        return self.spot if spot and self.spot is not None else self.stock
 
     def _no(self, no: Refusal, policy: Policy) -> dict[str, Any]:
         words = self.profile.errors[no.situation]
@@ -193,16 +204,17 @@ class Cloud:
             "accepted": False,
             "code": words.code,
             "message": told.replace("{detail}", no.detail).strip(),
-            "holdOffMs": policy.hold_off,
+            "holdOffMs": no.hold_off if policy.hold_off is None else policy.hold_off,
         }
 
     def _yes(self, record: OfferRecord, yes: Yes, policy: Policy, now: int) -> dict[str, Any]:
         gpus = Terms.model_validate_json(record.doc.terms).gpus_per_worker * yes.workers
-        kept = min(gpus, max(0, self.stock.free(yes.region, yes.accelerator))) if policy.bid is Bid.ACCEPT else gpus
+        stock = self._pool(yes.spot)
+        kept = min(gpus, max(0, stock.free(yes.region, yes.accelerator))) if policy.bid is Bid.ACCEPT else gpus
         kept = gpus if kept == gpus else 0
         ttl = self.config.ttl * MS
-        record.earmark = Earmark(yes.region, yes.accelerator, kept, yes.price, now + ttl)
-        self.stock.take(yes.region, yes.accelerator, kept)
+        record.earmark = Earmark(yes.region, yes.accelerator, kept, yes.price, now + ttl, yes.spot)
+        stock.take(yes.region, yes.accelerator, kept)
         self._later(now + ttl, lambda _: self._release(record))
         return {
             "accepted": True,
@@ -212,12 +224,13 @@ class Cloud:
             "accelerator": yes.accelerator,
             "workers": yes.workers,
             "ttlMs": self.config.ttl,
+            "spot": yes.spot,
         }
 
     def _release(self, record: OfferRecord) -> None:
         mark, record.earmark = record.earmark, None
         if mark is not None and mark.gpus:
-            self.stock.take(mark.region, mark.accelerator, -mark.gpus)
+            self._pool(mark.spot).take(mark.region, mark.accelerator, -mark.gpus)
 
     # ---- clusters --------------------------------------------------------------------------------------------------
 
@@ -229,8 +242,9 @@ class Cloud:
                 raise Refusal("mismatch", order.key)
             return known[0]
         price = self._admit(order, now)
-        self.stock.take(order.region, order.accelerator, order.all_gpus)
         cluster = self._record(order, price, order.all_gpus, now)
+        cluster.spot = self._on_spot(order)
+        self._pool(cluster.spot).take(order.region, order.accelerator, order.all_gpus)
         self._later(now + self._draw(self.config.provisioning), lambda _: self._boot(cluster))
         self._later(now + order.delete_after_ms * MS, lambda then: self._expire(cluster, then))
         return cluster
@@ -256,9 +270,16 @@ class Cloud:
         accepted = bool(record and record.answer and record.answer["accepted"])
         if record is not None and mark is not None and now < mark.expires:
             self._release(record)
-        if order.all_gpus and self.stock.free(order.region, order.accelerator) < order.all_gpus:
-            raise Refusal("allocation" if accepted else "capacity", order.accelerator)
-        return mark.price if mark is not None else self.stock.price(order.region, order.accelerator)
+        stock = self._pool(self._on_spot(order))
+        no = missing(stock, order.region, order.accelerator, order.all_gpus) if order.all_gpus else None
+        if no is not None:
+            raise Refusal("allocation", order.accelerator) if accepted and no.situation == "capacity" else no
+        return mark.price if mark is not None else stock.price(order.region, order.accelerator)
+
+    def _on_spot(self, order: ClusterOrder) -> bool:
+        """Whether what was accepted are spot machines."""
+        record = self.offers.get(order.offer or "")
+        return bool(record and record.answer and record.answer.get("spot"))
 
     def _record(self, order: ClusterOrder, price: int | None, gpus: int, now: int) -> Cluster:
         self._count += 1
@@ -289,6 +310,8 @@ class Cloud:
         cluster.address, cluster.token, cluster.running_at = address, token, now
         self._enter(cluster, ClusterState.RUNNING, now)
         self._later(now + self.config.charge_every * MS, lambda then: self._bill_again(cluster, then))
+        if cluster.spot and self.config.spot is not None and self.config.spot.lasts is not None:
+            self._later(now + self._draw(self.config.spot.lasts), lambda then: self.reclaim(cluster, then))
         if self.config.machines is Machines.PAPER:
             self._later(now + self.config.paper_run * MS, lambda then: self._run_out(cluster, then))
 
@@ -316,6 +339,21 @@ class Cloud:
         self._enter(cluster, ClusterState.DELETING, now)
         self._later(now + self.config.termination * MS, lambda _: self.host.kill(cluster))
 
+    def reclaim(self, cluster: Cluster, now: int) -> None:
+        """Give notice to spot machines, once; when it has run out they are taken back, whatever still runs there."""
+        if self.config.spot is None or not cluster.spot or cluster.reclaimed:
+            return
+        cluster.reclaimed = True
+        notice, key = self.config.spot.notice, cluster.order.key
+        self.journal.write("reclaim_noticed", key=key, cluster=cluster.id, ms=notice)
+        self._tell("notice", kind="reclaim", key=key, inMs=notice, at=self.shown(now), detail="")
+        self._later(now + notice * MS, lambda _: self._take_back(cluster))
+
+    def _take_back(self, cluster: Cluster) -> None:
+        if cluster.state is not ClusterState.TERMINATED:
+            self.journal.write("reclaimed", key=cluster.order.key, cluster=cluster.id)
+            self.host.kill(cluster)
+
     def vanished(self, cluster: Cluster, why: str, now: int) -> None:
         """No process of it is left: capacity is free again, the bill is final."""
         if cluster.state is ClusterState.TERMINATED:
@@ -324,7 +362,7 @@ class Cloud:
         self.journal.write("ended", key=cluster.order.key, cluster=cluster.id, why=why)
         self._enter(cluster, ClusterState.TERMINATED, now)
         self._bill(cluster, now, final=True)
-        self.stock.take(cluster.order.region, cluster.order.accelerator, -cluster.gpus)
+        self._pool(cluster.spot).take(cluster.order.region, cluster.order.accelerator, -cluster.gpus)
         shown = (self.config.shown_terminated + self.config.list_lag) * MS
         self._later(now + shown, lambda _: self._forget(cluster))
 
@@ -356,30 +394,3 @@ class Cloud:
             state = cluster.state_at(then)
             if state is not None:
                 yield view(cluster, state)
-
-
-def view(cluster: Cluster, state: ClusterState) -> dict[str, Any]:
-    """A cluster as listings and the feed show it, in the given state."""
-    order, alive = cluster.order, state is not ClusterState.TERMINATED
-    return {
-        "id": cluster.id,
-        "key": order.key,
-        "state": state.value,
-        "region": order.region,
-        "accelerator": order.accelerator,
-        "gpus": cluster.gpus,
-        "machines": [f"{cluster.id}-{n}" for n in range(order.workers)] if alive else [],
-        "tags": order.tags,
-        "detail": cluster.detail,
-    }
-
-
-def description(cluster: Cluster) -> dict[str, Any]:
-    """A cluster as its own page shows it: user data too, address and token while it runs."""
-    running = cluster.state is ClusterState.RUNNING
-    return {
-        **view(cluster, cluster.state),
-        "userData": cluster.order.user_data,
-        "address": cluster.address if running else "",
-        "token": cluster.token if running else "",
-    }

@@ -136,6 +136,31 @@ class Faults(Document):
     """The cloud's clock is ahead by so much."""
 
 
+class Quota(Document):
+    """How many GPUs of one kind this account may use in one region at a time."""
+
+    gpus: int = Field(ge=0)
+    hold_off: int | None = None
+    """How long a refusal for want of it is good, as the cloud says it; None: it does not say."""
+
+
+Quotas = dict[str, dict[str, Quota]]
+"""Region to accelerator to quota; what is not named has none."""
+
+
+class Spot(Document):
+    """Machines that are cheaper and may be taken back after a notice."""
+
+    gpus: Capacity
+    """In all, apart from the other capacity."""
+    percent: int = Field(default=40, ge=1, le=100)
+    """Of the list price."""
+    notice: int = 120_000
+    """From the notice until they are gone: 120 s at AWS, 30 s at Google Cloud and Azure."""
+    lasts: Span | None = None
+    """How long they are there before the cloud wants them back; None: until the switchboard says so."""
+
+
 class Throttle(Document):
     """How many API requests a second are taken."""
 
@@ -183,6 +208,9 @@ class CloudConfig(Document):
     """GPUs; None: the cloud's own."""
     prices: dict[str, int] = {}
     """Accelerator to micro-dollars per GPU-hour, instead of the public list."""
+    quotas: Quotas = {}
+    spot: Spot | None = None
+    """None: it has none."""
     provisioning: Span = Span(low=500, high=2000)
     termination: int = 200
     ttl: int = 600_000

@@ -42,6 +42,7 @@ class Terms(Document):
     memory: int = 0
     ceiling_microusd: int | None = None
     regions: tuple[str, ...] = ()
+    spot: bool = False
 
     @property
     def gpus(self) -> int:
@@ -85,12 +86,16 @@ class ClusterOrder(Document):
 class Refusal(Exception):
     """The cloud says no: one of its situations, which its profile puts into its own words."""
 
-    def __init__(self, situation: str, detail: str = "", retry_after: int | None = None) -> None:
+    def __init__(
+        self, situation: str, detail: str = "", *, retry_after: int | None = None, hold_off: int | None = None
+    ) -> None:
         super().__init__(f"{situation}: {detail}" if detail else situation)
         self.situation = situation
         self.detail = detail
         self.retry_after = retry_after
         """Seconds."""
+        self.hold_off = hold_off
+        """How long the refusal is good, as the cloud says it, milliseconds; None: it does not say."""
 
 
 @dataclass(slots=True)
@@ -102,6 +107,7 @@ class Earmark:
     gpus: int
     price: int | None
     expires: int
+    spot: bool = False
 
 
 @dataclass(slots=True)
@@ -143,6 +149,9 @@ class Cluster:
     running_at: int | None = None
     ended_at: int | None = None
     detail: str = ""
+    spot: bool = False
+    reclaimed: bool = False
+    """The cloud has given notice that it takes it back."""
 
     @property
     def state(self) -> ClusterState:

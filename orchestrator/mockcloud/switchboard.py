@@ -1,7 +1,8 @@
 """How is the cloud broken and mended while it runs? The fault switchboard, on a port and under a token of its own.
 
-Called by proofs, demos and people. Routes: GET, PUT, DELETE /faults; POST /outage and /join; PUT /capacity;
-PUT /prices; PUT /policies; POST /clusters/{key}/kill, /freeze and /thaw; GET /clusters, /journal, /forwarder.
+Called by proofs, demos and people. Routes: GET, PUT, DELETE /faults; POST /outage and /join; PUT /capacity,
+/quotas, /prices and /policies; POST /clusters/{key}/kill, /reclaim, /freeze and /thaw; GET /clusters, /journal and
+/forwarder.
 PUT /faults replaces what is named and leaves the rest.
 """
 
@@ -17,11 +18,12 @@ from fastapi.exceptions import HTTPException
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.mockcloud.cloud import Cloud, description
-from orchestrator.mockcloud.config import Capacity, Faults, Network, Policy
+from orchestrator.mockcloud.cloud import Cloud
+from orchestrator.mockcloud.config import Capacity, Faults, Network, Policy, Quotas
 from orchestrator.mockcloud.hosts import HeadHost, PaperHost
 from orchestrator.mockcloud.network import Forwarder
 from orchestrator.mockcloud.records import Cluster, ClusterState
+from orchestrator.mockcloud.views import description
 
 
 class Outage(BaseModel):
@@ -63,10 +65,12 @@ class Switchboard:
         app.post("/outage")(self.outage)
         app.post("/join")(self.join)
         app.put("/capacity")(self.set_capacity)
+        app.put("/quotas")(self.set_quotas)
         app.put("/prices")(self.set_prices)
         app.put("/policies")(self.set_policies)
         app.get("/clusters")(self.clusters)
         app.post("/clusters/{key}/kill")(self.kill)
+        app.post("/clusters/{key}/reclaim")(self.reclaim)
         app.post("/clusters/{key}/freeze")(self.freeze)
         app.post("/clusters/{key}/thaw")(self.thaw)
         app.get("/journal")(self.journal)
@@ -125,6 +129,13 @@ class Switchboard:
                 self._cloud.stock.set_capacity(region, accelerator, gpus)
         return self._cloud.stock.capacity
 
+    async def set_quotas(self, change: Quotas) -> Quotas:
+        """Region to accelerator to quota; what is not named stays."""
+        for region, kinds in change.items():
+            for accelerator, quota in kinds.items():
+                self._cloud.stock.set_quota(region, accelerator, quota)
+        return self._cloud.stock.quotas
+
     async def set_prices(self, change: dict[str, int]) -> dict[str, int]:
         """Accelerator to micro-dollars per GPU-hour."""
         for accelerator, price in change.items():
@@ -143,6 +154,15 @@ class Switchboard:
     async def kill(self, key: str) -> dict[str, int]:
         """SIGKILL to everything under this key."""
         return {"killed": sum([await self._host.strike(one) for one in self._named(key)])}
+
+    async def reclaim(self, key: str) -> dict[str, int]:
+        """Notice to what runs on spot machines under this key: they are taken back when it has run out."""
+        spot = [one for one in self._named(key) if one.spot and not one.reclaimed]
+        if not spot:
+            raise HTTPException(409, f"nothing that runs under {key!r} is on spot machines without a notice")
+        for one in spot:
+            self._cloud.reclaim(one, time.time_ns() // 1000)
+        return {"noticed": len(spot)}
 
     async def freeze(self, key: str, what: Freeze) -> dict[str, list[int]]:
         """SIGSTOP."""

@@ -124,6 +124,8 @@ class OfferAnswered(Event, frozen=True, tag="OfferAnswered", kw_only=True):
     """Name of the token by which it was given by hand."""
     workers: int | None = None
     """Of an acceptance of elastic terms: how many workers of their range; None: the terms have one size."""
+    spot: bool = False
+    """Accepted with machines that may be taken back after a notice."""
 
 
 class LateAnswer(Event, frozen=True, tag="LateAnswer"):
@@ -200,6 +202,13 @@ class SeenAgain(Event, frozen=True, tag="SeenAgain"):
     epoch: int
     how: str
     """sighting | beat | log"""
+
+
+class ReclaimNoticed(Event, frozen=True, tag="ReclaimNoticed"):
+    """The provider says that it takes an attempt's machines back; the attempt is asked to save and stop before."""
+
+    epoch: int
+    until: int
 
 
 class Started(Event, frozen=True, tag="Started"):
@@ -312,8 +321,8 @@ AnyEvent: TypeAlias = (
     Led | ControllerAbsent | ContractInForce | ProvidersInForce | CapacityInForce | Swept | Recorded | HolderUnreachable
     | HolderReachable | Restored | LogsRead | Submitted | OfferOpened | OfferDelivered | DeliveryFailed
     | OfferAnswered | LateAnswer | OfferLapsed | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed
-    | WentUnknown | SeenAgain | Started | Fencing | Fenced | Ended | Charged | Accessed | CancelAsked | Cancelled
-    | Failed | Held | Resumed | Reshaped
+    | WentUnknown | SeenAgain | ReclaimNoticed | Started | Fencing | Fenced | Ended | Charged | Accessed
+    | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped
 )  # fmt: skip
 
 _TAGS: dict[type, str] = {k: str(k.__struct_config__.tag) for k in get_args(AnyEvent)}

@@ -142,6 +142,8 @@ class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False
     """Owned capacity that it takes; empty: none."""
     workers: int | None = None
     """Of an elastic job: as many as its provider accepted; None: the job has one size."""
+    reclaim_at: int | None = None
+    """When its provider takes the machines back, as it gave notice; None: it gave none."""
 
 
 class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):

@@ -137,6 +137,8 @@ class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """Of a decline by a holder: its waiver of more than this offer."""
     by: str = ""
     """Who gave it by hand: the name of their token."""
+    spot: bool = False
+    """An acceptance's machines may be taken back after a notice; only where the terms allow it."""
 
 
 class LaunchOrder(Struct, frozen=True, kw_only=True, gc=False):
@@ -235,11 +237,15 @@ class PriceRow(Struct, frozen=True, gc=False):
 
 
 class Notice(Struct, frozen=True, gc=False):
-    """Anything else worth telling; changes no state. `kind`: considering | maintenance | capacity (some came free)."""
+    """Anything else worth telling. `kind`: considering | maintenance | capacity (some came free), which change nothing,
+    or reclaim: the machines of `key` are taken back at `until`; what runs there is asked to save and stop."""
 
     kind: str
     offer: str = ""
     detail: str = ""
+    key: str = ""
+    until: int | None = None
+    """On our clock."""
 
 
 class Observation(Struct, frozen=True, gc=False):

@@ -79,6 +79,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     start_by_ms: int | None = None  # from the episode's begin; None: no limit
     residency: str | None = None
     ceiling_microusd: int | None = None  # the job's own; None: none
+    spot: bool = False  # machines that may be taken back after a notice are welcome too
     project: str = "default"
     priority: int = 0
     trigger: Trigger = Trigger.NEW
@@ -130,7 +131,7 @@ def select_labels(labels: Mapping[str, str], selected: Collection[str]) -> tuple
     return tuple(sorted((key, value) for key, value in labels.items() if key in selected))
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What an offer says, to one provider; an acceptance names its hash (R6)."""
 
     accelerators: tuple[str, ...]
@@ -144,6 +145,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     start_by_ms: int | None
     regions: tuple[str, ...]  # of this provider, where the law allows the job; sorted
     residency: str | None
+    spot: bool = False  # machines that may be taken back after a notice will do
 
     @property
     def gpus(self) -> int:
@@ -176,7 +178,7 @@ def largest(terms: Terms, fits: Callable[[Terms], bool]) -> Terms | None:
 
 
 def terms_bytes(terms: Terms) -> bytes:
-    """Canonical bytes: compact JSON, keys sorted, every field present (`minWorkers` in elastic terms only)."""
+    """Canonical bytes: compact JSON, keys sorted, every field present (`minWorkers`, `spot` only where they are set)."""
     return msgspec.json.encode(terms, order="sorted")
 
 

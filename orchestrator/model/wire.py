@@ -119,7 +119,7 @@ class Prune:
 class Stop:
     """Controller: epochs up to this one stop.
 
-    `reason`: cancel, unreachable, never_started (later preempt, move).
+    `reason`: cancel, unreachable, preempt (its machines are taken back), never_started (later move).
     """
 
     epoch: int

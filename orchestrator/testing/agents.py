@@ -38,6 +38,8 @@ class Work:
     exit: int = 0
     dies_after_s: float = 0.0
     """From SIGTERM to its end; SIGKILL comes after `grace` whatever this says."""
+    saves_when_stopped: bool = False
+    """It asks whether it is to stop, and saves its last step just in time; that takes `dies_after_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class SimulatedAgent:
         self._line = CutStore(self.site.store)
         self._log = JobLog(self._line, self.env.project, self.env.job)
         self._state, self._good_ms, self._beats = EMPTY, 0, 0
-        self._booted_ms = self.site.booted_ms()
+        self._booted_ms, self._step = self.site.booted_ms(), 0
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._run: Run | None = None
@@ -219,6 +221,9 @@ class SimulatedAgent:
     async def _wind_up(self, user: asyncio.Task[int | None], ending: _Ending) -> str:
         await asyncio.wait({user}, timeout=min(self.site.work(self.env).dies_after_s, ending.grace_s))
         user.cancel()
+        work = self.site.work(self.env)
+        if work.saves_when_stopped and ending.why == "stopped" and work.dies_after_s <= ending.grace_s:
+            self._save(self._step)
         self._end_run()
         if ending.why is not None:
             release = Release(
@@ -260,7 +265,7 @@ class SimulatedAgent:
     def _ending(self) -> _Ending | None:
         verdict, grace_s = self._look(), self.env.isolation.grace_ms / 1000
         if verdict is not None and verdict.stop is not None:
-            return _Ending("stopped", "stopped", min(grace_s, verdict.stop.grace_ms / 1000))
+            return _Ending("stopped", "stopped", verdict.stop.grace_ms / 1000)
         if verdict is not None:
             return _Ending(None, verdict.why.value, grace_s)
         limit, longest = self.env.isolation.limit_ms, self.env.max_runtime_left_ms
@@ -306,6 +311,7 @@ class SimulatedAgent:
         work = self.site.work(self.env)
         for step in range(1 + await self._resumed(), work.steps + 1):
             await self._sleep(work.step_s)
+            self._step = step
             self.site.witness.append(Witness(self.env.job, self.env.epoch, self.machine, step, _story_s()))
             if step % work.checkpoint_every == 0 and not self._save(step):
                 return None

@@ -224,6 +224,8 @@ class ScriptedProvider:
                 self._for(for_s, self.freeze)
             case do.Kills():
                 self.machines.kill()
+            case do.Reclaims(notice_s=notice_s):
+                self.machines.reclaim(notice_s)
             case do.Frees(gpus=gpus):
                 self.stage.grow(gpus)
 

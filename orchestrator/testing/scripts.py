@@ -25,6 +25,7 @@ class Accepts(Struct, frozen=True, kw_only=True):
     accelerator: str | None = None
     workers: int | None = None
     ttl_s: float | None = 600.0
+    spot: bool = False
 
 
 class Declines(Struct, frozen=True, kw_only=True):
@@ -159,6 +160,13 @@ class Freezes(Struct, frozen=True, kw_only=True):
     for_s: float
 
 
+class Reclaims(Struct, frozen=True, kw_only=True):
+    """Every machine is taken back `notice_s` after a notice that says so."""
+
+    when: When
+    notice_s: float = 30.0
+
+
 class Frees(Struct, frozen=True, kw_only=True):
     """`gpus` more become free, and a notice says so."""
 
@@ -174,7 +182,7 @@ class BilledTwice(Struct, frozen=True):
     """A final charge was sent once more (`Script.bills_twice`, `Script.bills_anew`)."""
 
 
-Scene: TypeAlias = Unreachable | DataCut | Kills | Freezes | Frees
+Scene: TypeAlias = Unreachable | DataCut | Kills | Freezes | Frees | Reclaims
 
 # ---- the whole part ------------------------------------------------------------------------------------------------
 

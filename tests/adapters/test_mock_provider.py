@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
@@ -151,6 +152,34 @@ async def test_charges_prices_and_notices_are_in_the_feed(open_site: OpenSite) -
     seen = await only(site)
     assert seen.prices[0].price == 10_000_000 and seen.charges[-1].key == order().key
     assert not (await only(site, seen.cursor)).prices
+
+
+async def test_a_quota_is_a_decline_for_capacity_of_the_accelerator_for_as_long_as_it_says(open_site: OpenSite) -> None:
+    quota = {"eu-1": {"H100": {"gpus": 4, "holdOff": 900_000}}}
+    site = await open_site(quotas=quota)
+    await site.provider.place_offers([an_offer()])
+    [no] = (await only(site)).answers
+    assert (no.accepted, no.reason, no.scope) == (False, Reason.CAPACITY, Scope.ACCELERATOR)
+    [rejected] = await site.provider.launch([order()])
+    assert isinstance(rejected, Rejected) and (rejected.reason, rejected.scope) == (no.reason, no.scope)
+    for until in (no.until, rejected.until):
+        assert until is not None and abs(until - time.time_ns() // 1000 - 900_000_000) < 30_000_000
+
+
+async def test_a_notice_of_spot_machines_names_their_key_and_their_end_on_our_clock(open_site: OpenSite) -> None:
+    """The cloud's own clock is an hour ahead."""
+    spot = {"gpus": {"eu-1": {"H100": 64}}, "percent": 40, "notice": 60_000}
+    site = await open_site("oracle", spot=spot, faults={"clockOffset": 3_600_000})
+    offer = an_offer(terms=some_terms(spot=True))
+    await site.provider.place_offers([offer])
+    seen = await only(site)
+    assert [(yes.accepted, yes.spot, yes.price) for yes in seen.answers] == [(True, True, 4_000_000)]
+    one = msgspec.structs.replace(order(), offer=offer.offer)
+    await site.provider.launch([one])
+    await site.switch("POST", f"/clusters/{one.key}/reclaim")
+    [notice] = [n for n in (await only(site, seen.cursor)).notices if n.kind == "reclaim"]
+    assert notice.key == one.key and notice.until is not None
+    assert abs(notice.until - time.time_ns() // 1000 - 60_000_000) < 5_000_000
 
 
 def test_jobs_reach_an_addressed_store_only_through_the_cloud() -> None:

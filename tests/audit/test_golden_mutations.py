@@ -100,6 +100,11 @@ async def every_kind(world: World) -> None:
         )  # fmt: skip
         await server.desk.own((block,), "me")
         await until_over(server, await submitted(server))  # in owned capacity
+        job = await submitted(server)
+        await asyncio.sleep(10)
+        for cloud in world.providers.values():
+            cloud.play(do.Reclaims(when=do.At(0), notice_s=30))
+        await until_over(server, job)  # taken back after a notice, and run again
         await asyncio.sleep(60)
         await submitted(server)  # and one is alive at the end
     await world.put_back(world.disk.backup())

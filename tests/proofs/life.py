@@ -91,11 +91,11 @@ class Life:
         return bool(max(ends) < min(starts))
 
 
-def begin(stage: Stage, *arguments: str, store: StoreRef | None = None, name: str = "witness") -> Life:
-    """Submit the scenario's job; `arguments` are added to its command."""
+def begin(stage: Stage, *arguments: str, store: StoreRef | None = None, name: str = "witness", **spec: object) -> Life:
+    """Submit the scenario's job; `arguments` are added to its command, `spec` to its document."""
     client = stage.client()
     witness = stage.folder / name
-    job = stage.submit(client, *arguments, environment={"WITNESS_DIR": str(witness)})
+    job = stage.submit(client, *arguments, environment={"WITNESS_DIR": str(witness)}, **spec)
     local = StoreRef(name="default", url=(stage.folder / "home" / "store").as_uri())
     return Life(stage, client, job, witness, store or local)
 

@@ -13,7 +13,14 @@ EVIDENCE = (ev.LateAnswer, ev.Charged)
 OFTEN_RUNNING = frozenset({"fenced", "released", "done"})
 """Ends of attempts that had claimed their epoch, so that a newcomer waits for them or is cleared."""
 _OfEpoch: TypeAlias = (
-    ev.LaunchConfirmed | ev.WentUnknown | ev.SeenAgain | ev.Started | ev.Ended | ev.Charged | ev.Accessed
+    ev.LaunchConfirmed
+    | ev.WentUnknown
+    | ev.SeenAgain
+    | ev.Started
+    | ev.Ended
+    | ev.Charged
+    | ev.Accessed
+    | ev.ReclaimNoticed
 )
 _OfOffer: TypeAlias = (
     ev.OfferDelivered | ev.DeliveryFailed | ev.OfferAnswered | ev.LateAnswer | ev.OfferLapsed | ev.OfferWithdrawn

@@ -138,7 +138,7 @@ def _better(now: Terms, then: Terms, price: int | None, gate: Gate) -> list[str]
         found.append("duration")
     harder = now.cpus >= then.cpus and now.memory >= then.memory and now.gpus_per_worker >= then.gpus_per_worker
     narrower = not then.accelerators or (now.accelerators and set(now.accelerators) <= set(then.accelerators))
-    if not harder or not narrower or now.residency != then.residency:
+    if not harder or not narrower or now.residency != then.residency or now.spot > then.spot:
         found.append("spec")
     return found
 

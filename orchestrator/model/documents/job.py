@@ -216,6 +216,7 @@ class JobSpec(Document):
     data: tuple[DataUse, ...] = ()
     from_: WarmStart | None = Field(default=None, alias="from")
     ceiling_usd_per_gpu_hour: Price | None = None
+    spot: Flag = False  # cheaper machines that may be taken back after a notice are welcome too
     start_by: ShortPeriod | None = None
     retries: Annotated[Integer, Field(ge=0, le=1_000)] = 0
     restart: Restart | None = None
@@ -317,6 +318,7 @@ def shape_of(
         start_by_ms=spec.start_by,
         residency=spec.residency,
         ceiling_microusd=spec.ceiling_usd_per_gpu_hour,
+        spot=spec.spot,
         project=job.metadata.project,
         priority=spec.priority,
         trigger=trigger,

@@ -16,6 +16,7 @@ from orchestrator.model.offer import (
     Charge,
     Confirmed,
     LaunchOrder,
+    Notice,
     OutcomeUnknown,
     Rejected,
     Sighting,
@@ -23,7 +24,7 @@ from orchestrator.model.offer import (
 )
 from orchestrator.testing import scripts as do
 from orchestrator.testing.pretend.offers import Offers
-from orchestrator.testing.pretend.stage import Stage
+from orchestrator.testing.pretend.stage import RECLAIM, Stage
 
 _HAPPENED = {
     SightingState.RUNNING: "started",
@@ -221,6 +222,13 @@ class Machines:
             if key in (None, launch.order.key):
                 self._stage.note("killed", launch.order.key)
                 self._gone(launch, "died")
+
+    def reclaim(self, notice_s: float) -> None:
+        """Every machine is taken back so many seconds from now; the feed says so at once."""
+        for launch in self._alive():
+            key = launch.order.key
+            self._stage.tell(Notice(RECLAIM, key=key, until=self._stage.until(notice_s)))
+            self._stage.later(notice_s, self.kill, key)
 
     def _gone(self, launch: Launch, why: str) -> None:
         if not launch.alive:

@@ -118,6 +118,7 @@ class Offers:
             workers=line.workers or put.terms.workers,
             ttl_us=None if line.ttl_s is None else round(line.ttl_s * 1_000_000),
             provider_at=now,
+            spot=line.spot,
         )
 
     def _mark(self, put: Put, ttl_s: float | None) -> None:

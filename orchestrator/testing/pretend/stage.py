@@ -22,6 +22,10 @@ RELEASED = "capacity"
 CONSIDERING = "considering"
 
 
+RECLAIM = "reclaim"
+"""The kind of notice that tells of machines to be taken back."""
+
+
 class Stock(Struct, frozen=True, kw_only=True):
     """What the supplier sells."""
 

@@ -7,6 +7,7 @@ repetition is the same call), reads credentials again when they are turned down,
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -146,7 +147,10 @@ class CloudClient:
             code, message = str(error["code"]), str(error["message"])
         except (ValueError, KeyError, TypeError):
             code, message = "", reply.text[:200]
-        return code, message, meaning(self._cloud or "", code, message, reply.status_code)
+            return code, message, meaning(self._cloud or "", code, message, reply.status_code)
+        means = meaning(self._cloud or "", code, message, reply.status_code)
+        said_ms = error.get("holdOffMs")
+        return code, message, means if said_ms is None else means._replace(hold_off_s=math.ceil(said_ms / 1000))
 
     def _document(self, reply: httpx.Response) -> dict[str, Any]:
         try:

@@ -171,7 +171,7 @@ class MockProvider:
         while True:
             params = {"wait": wait_ms} | ({"cursor": cursor} if cursor else {})
             page = await self._client.call("GET", "/v1/events", params=params, wait_s=wait_ms / 1000)
-            events += page["events"]
+            events += ({**event, "asOf": page["asOf"]} for event in page["events"])
             cursor, wait_ms = str(page["cursor"]), 0
             if not page["more"]:
                 return cursor, events
@@ -203,7 +203,7 @@ class MockProvider:
             answers=tuple(translate.answer(event, cloud, now) for event in of.get("answer", ())),
             sightings=(*translate.sightings(clusters.values(), as_of), *self._tending.take()),
             charges=tuple(translate.charge(event) for event in of.get("charge", ())),
-            notices=tuple(translate.notice(event) for event in of.get("notice", ())),
+            notices=tuple(translate.notice(event, now) for event in of.get("notice", ())),
             prices=tuple(translate.price(event) for event in of.get("price", ())),
         )
 

@@ -93,6 +93,7 @@ def answer(doc: Mapping[str, Any], cloud: str, now: int) -> Answer:
             workers=doc["workers"],
             ttl_us=doc["ttlMs"] * 1000,
             provider_at=doc["at"],
+            spot=doc["spot"],
         )
     means = meaning(cloud, doc["code"], doc["message"], 400)
     hold_off_us = means.hold_off_s * 1_000_000 if doc["holdOffMs"] is None else doc["holdOffMs"] * 1000
@@ -168,9 +169,10 @@ def charge(doc: Mapping[str, Any]) -> Charge:
     return Charge(doc["id"], doc["key"], doc["microdollars"], doc["gpuSeconds"], doc["final"])
 
 
-def notice(doc: Mapping[str, Any]) -> Notice:
-    """Anything else."""
-    return Notice(doc["kind"], doc.get("offer", ""), doc.get("detail", ""))
+def notice(doc: Mapping[str, Any], now: int) -> Notice:
+    """Anything else. What is to come some time after it is reckoned by how old the cloud's own clock makes it."""
+    until = now - (doc["asOf"] - doc["at"]) + doc["inMs"] * 1000 if "inMs" in doc else None
+    return Notice(doc["kind"], doc.get("offer", ""), doc.get("detail", ""), doc.get("key", ""), until)
 
 
 def price(doc: Mapping[str, Any]) -> PriceRow:
