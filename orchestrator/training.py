@@ -91,14 +91,21 @@ def stopping() -> float | None:
     """Seconds left once a stop is under way, else None.
 
     From the first call in the main thread on, SIGTERM no longer ends this process by itself: the script asked to know.
+    In a Ray driver that holds from the first call after `ray.init`, which sets a handler of its own.
     """
     attempt = _current()
     if attempt is None:
         return None
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    if threading.current_thread() is threading.main_thread() and _nobody_s(signal.getsignal(signal.SIGTERM)):
         signal.signal(signal.SIGTERM, lambda *_: None)
     left_ms = attempt.left_ms()
     return None if left_ms is None else left_ms / 1000
+
+
+def _nobody_s(handler: object) -> bool:
+    """Whether SIGTERM would just end this process: as by default, or as `ray.init` sets it up in a driver."""
+    name = f"{getattr(handler, '__module__', '')}.{getattr(handler, '__qualname__', '')}"
+    return handler is signal.SIG_DFL or name.startswith("ray._private.worker.init.")
 
 
 def worker_setup() -> None:

@@ -73,6 +73,25 @@ def test_user_code_that_asked_learns_how_long_it_has(world: World) -> None:
     assert b"left True" in read_chunks(world.log.store, out("default", JOB, 1))[0]
 
 
+DRIVER = """
+import types
+def init():
+    def sigterm_handler(signum, frame): sys.exit(signum)
+    signal.signal(signal.SIGTERM, sigterm_handler)
+sigterm = types.FunctionType(init.__code__, {**globals(), "__name__": "ray._private.worker"}, "init")
+sigterm()
+"""
+"""What `ray.init` does to SIGTERM in a driver."""
+
+
+def test_a_ray_driver_that_asked_is_not_ended_by_the_handler_of_ray(world: World) -> None:
+    agent = world.launch(f"{DRIVER}while training.stopping() is None: witness(1); time.sleep(0.02)\nprint('asked')")
+    world.running()
+    world.stop(1, grace_ms=2000)
+    assert agent.wait() == 75
+    assert b"asked" in read_chunks(world.log.store, out("default", JOB, 1))[0]
+
+
 def test_sigterm_to_the_agent_is_a_stop(world: World) -> None:
     agent = world.launch()
     world.running()
