@@ -178,7 +178,7 @@ def largest(terms: Terms, fits: Callable[[Terms], bool]) -> Terms | None:
 
 
 def terms_bytes(terms: Terms) -> bytes:
-    """Canonical bytes: compact JSON, keys sorted, every field present (`minWorkers`, `spot` only where they are set)."""
+    """Canonical bytes: compact JSON, keys sorted, every field present (`minWorkers`, `spot` only where set)."""
     return msgspec.json.encode(terms, order="sorted")
 
 
