@@ -15,7 +15,7 @@ from orchestrator.api.access import TokensFile
 from orchestrator.api.app import create_app
 from orchestrator.api.server import bind, serve, url_of
 from orchestrator.bootstrap import build
-from orchestrator.cli.serve import front, prepare, until_first
+from orchestrator.cli.serve import front, log_as, prepare, until_first
 from orchestrator.settings import Settings
 
 ADAPTER = "remote"
@@ -26,6 +26,7 @@ async def main(folder: Path, clouds: str) -> None:
     agreed, operators = world.write_documents(folder, ADAPTER, {"url": clouds})
     settings = Settings(home=folder, contracts=agreed, providers=operators)
     prepare(settings)
+    log_as(settings)  # to standard error: standard output is for the address
     stop = asyncio.Event()
     asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: stop.set())
     app = await build(settings, factories={ADAPTER: factory})
