@@ -165,6 +165,22 @@ async def test_a_wish_is_heard_taken_once_a_term_and_answered_with_the_commit(po
     await follower.close()
 
 
+async def test_fifty_wishes_at_once_are_all_answered_however_often_it_rings(postgres: Cluster) -> None:
+    """Their patience is time, not rings: each put and each answer of the others rings too."""
+    url = postgres.new()
+    leader, follower = await leading(url, life_us=30_000_000), await SqlLedger.open(url)
+    there, here = follower.inbox, leader.inbox
+    assert there is not None and here is not None
+    wishes = await asyncio.gather(*(there.put("cancel", b"%d" % n) for n in range(50)))
+    waiting = [asyncio.ensure_future(there.reply(wish, 60)) for wish in wishes]
+    for taken in await here.take():
+        await asyncio.sleep(0.02)
+        await leader.commit(Batch(records=(), folded=[Folded(taken.id, taken.body)]))
+    assert await asyncio.gather(*waiting) == [b"%d" % n for n in range(50)]
+    await leader.close()
+    await follower.close()
+
+
 async def test_it_is_durable_whatever_the_database_s_default_is(postgres: Cluster) -> None:
     url = postgres.new()
     name = name_of(url)

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import psycopg
 
@@ -18,24 +19,19 @@ PAUSE_S = 0.5
 
 
 class Bell(threading.Thread):
-    """Rings for every NOTIFY; `wait` on the loop that made it."""
+    """Rings for every NOTIFY, for those who wait for its payload; lives on the loop that made it."""
 
     def __init__(self, connect: Callable[[], Any], channel: str) -> None:
         """`connect` gives a connection of the driver; starts to listen with `start`."""
         super().__init__(name="ledger-bell", daemon=True)
         self._connect, self._channel = connect, channel
         self._loop = asyncio.get_running_loop()
-        self._rung = asyncio.Event()
+        self._rung: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self._over = threading.Event()
 
-    async def wait(self, patience_s: float) -> None:
-        """Until it rings, or for so long."""
-        rung = self._rung
-        try:
-            async with asyncio.timeout(patience_s):
-                await rung.wait()
-        except TimeoutError:
-            return
+    def next(self, payload: str) -> asyncio.Event:
+        """What is set when it rings with this payload from now on, once."""
+        return self._rung.setdefault(payload, asyncio.Event())
 
     def run(self) -> None:
         """Listen, again and again, until told to stop."""
@@ -44,8 +40,8 @@ class Bell(threading.Thread):
                 with self._connect() as connection:
                     connection.execute(f"LISTEN {self._channel}")
                     while not self._over.is_set():
-                        for _ in connection.notifies(timeout=PAUSE_S, stop_after=1):
-                            self._ring()
+                        for note in connection.notifies(timeout=PAUSE_S, stop_after=1):
+                            self._ring(note.payload)
             except psycopg.Error:
                 self._over.wait(PAUSE_S)
 
@@ -54,10 +50,10 @@ class Bell(threading.Thread):
         self._over.set()
         self.join(5 * PAUSE_S)
 
-    def _ring(self) -> None:
+    def _ring(self, payload: str) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
+            self._loop.call_soon_threadsafe(self._wake, payload)
 
-    def _wake(self) -> None:
-        rung, self._rung = self._rung, asyncio.Event()
-        rung.set()
+    def _wake(self, payload: str) -> None:
+        if (rung := self._rung.pop(payload, None)) is not None:
+            rung.set()

@@ -6,7 +6,9 @@ the commit that they are in.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, text
@@ -19,6 +21,7 @@ if TYPE_CHECKING:  # the driver is an extra
 T = TypeVar("T")
 CHANNEL = "orchestrator"
 _NOTIFY = f"NOTIFY {CHANNEL}"
+_TELL = f"SELECT pg_notify('{CHANNEL}', wish::text) FROM unnest(%b::bigint[]) AS f(wish)"
 _LOOK_S = 1.0
 """Between two looks when no bell rings."""
 _KEPT_US = 3_600_000_000
@@ -46,7 +49,14 @@ class Asking(Protocol):
 def fold(connection: Connection, replies: Sequence[tuple[int, bytes]]) -> None:
     """Answer wishes in the transaction that grants them."""
     connection.exec_driver_sql(_FOLD, ([wish for wish, _ in replies], [reply for _, reply in replies]))
-    connection.exec_driver_sql(_NOTIFY)
+    connection.exec_driver_sql(_TELL, ([wish for wish, _ in replies],))
+
+
+async def heard(rung: asyncio.Event, patience_s: float) -> None:
+    """Until it rings, or for so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            await rung.wait()
 
 
 class SqlInbox:
@@ -68,15 +78,19 @@ class SqlInbox:
         return await self._ask(there)
 
     async def reply(self, wish: int, patience_s: float) -> bytes | None:
-        """Look at each ring."""
+        """Look at each ring of its own."""
 
         def there(connection: Connection) -> Any:
             return connection.execute(_REPLY, {"id": wish}).scalar()
 
-        while (found := await self._ask(there)) is None and patience_s > 0:
-            await self._bell.wait(min(_LOOK_S, patience_s))
-            patience_s -= _LOOK_S
-        return None if found is None else bytes(found)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience_s
+        while True:
+            rung = self._bell.next(str(wish))  # before the look: a ring between the two is not lost
+            found, left = await self._ask(there), until - loop.time()
+            if found is not None or left <= 0:
+                return None if found is None else bytes(found)
+            await heard(rung, min(_LOOK_S, left))
 
     async def withdraw(self, wish: int) -> bool:
         """Delete what nobody has taken."""
@@ -100,4 +114,4 @@ class SqlInbox:
 
     async def wait(self, patience_s: float) -> None:
         """The bell."""
-        await self._bell.wait(patience_s)
+        await heard(self._bell.next(""), patience_s)

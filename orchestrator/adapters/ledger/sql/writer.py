@@ -22,7 +22,7 @@ from orchestrator.adapters.ledger.sql.lead import Lead
 from orchestrator.adapters.ledger.sql.linking import Group, Head, add
 from orchestrator.adapters.ledger.sql.schema import unavailable
 from orchestrator.core.chain import genesis
-from orchestrator.ports.ledger import Batch, LedgerError, LedgerUnavailable
+from orchestrator.ports.ledger import Batch, Deposed, LedgerError, LedgerUnavailable
 
 _MOST_EVENTS = 4096
 """Events of one transaction: beyond it waiting grows faster than the cost of an event falls."""
@@ -110,6 +110,8 @@ class Writer(threading.Thread):
 
     def _serve(self, group: Sequence[Request]) -> None:
         """One transaction; afterwards every request has its result or its error."""
+        stale, group = _apart(group)
+        _fail(stale, Deposed("It was decided under an earlier term: nothing of the batch was kept. Read the ledger."))
         if not group:
             return
         wanted = self.head
@@ -179,6 +181,13 @@ def read_head(connection: Connection, ledger_id: str) -> Head:
     """The end of the ledger as this connection sees it."""
     row = connection.exec_driver_sql("SELECT seq, at, chain FROM events ORDER BY seq DESC LIMIT 1").first()
     return Head(*row) if row else Head(0, 0, genesis(ledger_id))
+
+
+def _apart(group: Sequence[Request]) -> tuple[list[Request], list[Request]]:
+    """(Batches that wait before somebody takes the lead, the rest): what the new term reads, they did not know."""
+    last = max((at for at, request in enumerate(group) if request.batch is None), default=0)
+    stale = [request for request in group[:last] if request.batch is not None]
+    return stale, [request for request in group if request not in stale]
 
 
 def _fail(group: Sequence[Request], error: LedgerError) -> None:
