@@ -172,7 +172,7 @@ async def test_fifty_wishes_at_once_are_all_answered_however_often_it_rings(post
     there, here = follower.inbox, leader.inbox
     assert there is not None and here is not None
     wishes = await asyncio.gather(*(there.put("cancel", b"%d" % n) for n in range(50)))
-    waiting = [asyncio.ensure_future(there.reply(wish, 60)) for wish in wishes]
+    waiting = [asyncio.ensure_future(there.reply(wish, 30)) for wish in wishes]
     for taken in await here.take():
         await asyncio.sleep(0.02)
         await leader.commit(Batch(records=(), folded=[Folded(taken.id, taken.body)]))
