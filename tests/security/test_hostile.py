@@ -149,12 +149,13 @@ def test_headers_that_are_odd_get_nothing(server: Real, raw: bytes) -> None:
     at = urlsplit(server.url)
     asked = raw.replace(b"HOST", at.netloc.encode()).replace(b"TOKEN", server.token.encode())
     said = b""
-    hung_up = contextlib.suppress(ConnectionResetError, BrokenPipeError, TimeoutError)
+    hung_up = contextlib.suppress(ConnectionResetError, BrokenPipeError)  # and no TimeoutError: it has to hang up
     with socket.create_connection((at.hostname or "", at.port or 0), timeout=10) as line, hung_up:
         line.sendall(asked)
         while part := line.recv(65_536):
             said += part
-    assert b" 200 " not in said.split(b"\r\n")[0] and b"evil.example" not in said and b'"items"' not in said
+    assert not said or b" 4" in said.split(b"\r\n")[0], said[:200]
+    assert b"evil.example" not in said and b'"items"' not in said
 
 
 def test_an_idempotency_key_comes_back_in_no_header(owner: httpx.Client) -> None:
