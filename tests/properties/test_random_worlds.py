@@ -58,6 +58,7 @@ def scene(dice: random.Random) -> object:
     return dice.choice([
         do.Unreachable(when=when, for_s=away), do.DataCut(when=when, for_s=away), do.Kills(when=when),
         do.Freezes(when=when, for_s=away), do.Frees(when=when, gpus=8),
+        do.Reclaims(when=when, notice_s=dice.choice([1.0, 30.0, 120.0])),
     ])  # fmt: skip
 
 
@@ -88,7 +89,10 @@ def a_world(dice: random.Random) -> World:
         onOutage=dice.choice(["deemed_decline", "lapse_normally"]),
         onReplace=dice.choice(["reoffer", "inherit"]), tail=dice.choice(["1m", "24h"]),
     )  # fmt: skip
-    work = Work(steps=dice.choice([5, 40, 200]), dies_after_s=dice.choice([0.0, 0.0, 2.0, 60.0]), checkpoint_every=5)
+    work = Work(
+        steps=dice.choice([5, 40, 200]), dies_after_s=dice.choice([0.0, 0.0, 2.0, 60.0]), checkpoint_every=5,
+        saves_when_stopped=dice.random() < 0.5,
+    )  # fmt: skip
     return World(
         {name: part(dice) for name in NAMES}, dice.choice([None, contracts, contracts]), work,
         seed=dice.randrange(1 << 30), providers=providers, capabilities=Capabilities(
