@@ -81,8 +81,6 @@ def _due(turn: Turn, row: JobRow, fact: f.Due) -> None:
 def _resume(turn: Turn, row: JobRow, fact: f.ResumeWish) -> None:
     if row.state is JobState.HELD:
         turn.emit(row.job, ev.Resumed(fact.by))
-    else:
-        turn.refused.append((row.job, f"it is {row.state}, not held"))
 
 
 def _cancel(turn: Turn, row: JobRow, fact: f.CancelWish) -> None:

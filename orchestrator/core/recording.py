@@ -32,8 +32,7 @@ def on_record(turn: Turn, record: Record) -> None:
     """Write it down and look again at whom it concerns."""
     row = turn.book.jobs.get(record.job) if record.job else None
     if record.job and (row is None or "Reshaped" not in JOB_MOVES[row.state]):
-        turn.refused.append((record.job, "it is over or stopping: a record about it would change nothing"))
-        return
+        return  # it is over or stopping: a record about it would change nothing
     turn.emit_ledger(ev.Recorded(record))
     if row is not None:
         _reshape(turn, row, record)

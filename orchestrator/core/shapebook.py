@@ -47,7 +47,6 @@ class ShapeBook:
     shape: Shape
     queue: Queue = field(default_factory=list)
     """Jobs that may be decided now."""
-    offering: int = 0
     widths: dict[str, int] = field(default_factory=dict)
     """provider → jobs of this shape that may ask it in the open market at a time."""
     asking: dict[str, int] = field(default_factory=dict)

@@ -27,8 +27,6 @@ class Turn:
     """Jobs whose run log should be read."""
     documents: dict[str, bytes] = field(default_factory=dict)
     """Documents that its events cite, by digest: shapes of jobs that are decided otherwise from here on."""
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    """(job, why) of wishes that make no sense now."""
 
     def emit(self, job: str, event: ev.AnyEvent, project: str = "") -> JobRow:
         """Record an event of one job and fold it in; returns the row after it."""

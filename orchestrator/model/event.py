@@ -329,7 +329,6 @@ _TAGS: dict[type, str] = {k: str(k.__struct_config__.tag) for k in get_args(AnyE
 KINDS: tuple[str, ...] = tuple(_TAGS.values())
 """Names of all kinds, in the order above."""
 
-VERSION = 1
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
