@@ -15,7 +15,17 @@ from starlette.exceptions import HTTPException
 
 from orchestrator.model.documents.views import FieldError, ProblemView
 from orchestrator.ports.access import NotThere, NoWayIn
-from orchestrator.ports.desk import Busy, Conflict, DeskError, NoShell, NothingRuns, Refused, UnknownJob, UnknownOffer
+from orchestrator.ports.desk import (
+    Busy,
+    Conflict,
+    DeskError,
+    Mistaken,
+    NoShell,
+    NothingRuns,
+    Refused,
+    UnknownJob,
+    UnknownOffer,
+)
 from orchestrator.ports.ledger import LedgerError
 from orchestrator.ports.provider import ProviderError
 
@@ -73,6 +83,8 @@ def of_desk(error: DeskError) -> Denied:
             return Denied(503, "busy", str(error) or "too much at once", remedy=remedy, fault="server", headers=after)
         case Refused():
             return Denied(409, "refused", str(error), remedy="`orchestrator explain JOB` says why it stands there")
+        case Mistaken():
+            return Denied(422, "mistaken", str(error), remedy="nothing was kept")
         case NothingRuns():
             remedy = "wait until it runs; what it has printed so far: `orchestrator logs JOB`"
             return Denied(409, "not-running", str(error), remedy=remedy)

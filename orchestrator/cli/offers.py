@@ -21,7 +21,7 @@ from orchestrator.cli.exits import EXIT_CODES, Exit
 from orchestrator.cli.failing import say
 from orchestrator.cli.jobs import PATIENCE_S
 from orchestrator.cli.output import AsJson, JobArgument, dollars, print_json, table
-from orchestrator.model.documents.offers import OpenOfferView, Said
+from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import OfferView
 from orchestrator.model.offer import Reason
 from orchestrator.sdk import Client
@@ -128,7 +128,8 @@ def answer(
 ) -> None:
     """Answer an open offer, once and for good. A supplier's, by its own token.
 
-    Exit code 1: it came too late. The answer is kept as evidence, is told to be `closed`, and does nothing.
+    A price above the ceiling or a region that was not offered is refused, and nothing is kept: correct it. Exit code
+    1: the answer did not count. `closed`: the window was over, or another answer was given before; that one stands.
 
     Examples: `orchestrator offers answer 01K9Z3M5W2T8Q4N6R7VXYBCD0E-o1 accept --price 2.60`,
     `orchestrator offers answer 01K9Z3M5W2T8Q4N6R7VXYBCD0E-o1 decline --reason capacity`
@@ -147,10 +148,15 @@ def answer(
     if as_json:
         print_json(told)
     else:
-        why = f" ({told.reason})" if told.reason else ""
-        say(f"offer {offer}: {told.outcome}{why}")
-    if told.outcome == "closed":
+        say(f"offer {offer}: {told.outcome}{_became(told)}")
+    if told.outcome == "closed" or told.reason:
         raise typer.Exit(Exit.FAILED)
+
+
+def _became(told: OutcomeView) -> str:
+    if told.outcome == "closed":
+        return "; its window was over, or it was answered otherwise before, and what was said first stands"
+    return f" ({told.reason}): your yes was to other terms than were offered" if told.reason else ""
 
 
 def _keep(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

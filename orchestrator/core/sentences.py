@@ -88,7 +88,7 @@ def exclusion_sentence(exclusion: Exclusion) -> str:
     """Why a provider may not serve, and which clause says so."""
     need, have = exclusion.need, exclusion.have or "nothing"
     if exclusion.reason is Excluded.OVER_CEILING:
-        need, have = _dollars(need), _dollars(have)
+        need, have = dollars(need), dollars(have)
     said = {
         Excluded.CAPABILITY: f"has {have}, the job needs {need}",
         Excluded.REGION: f"has regions in {have}, the job must stay in {need or 'no jurisdiction at all'}",
@@ -125,7 +125,7 @@ def _where(candidate: Candidate | None, prices: Mapping[str, int]) -> str:
     if candidate is None:
         return ""
     price = prices.get(candidate.provider, candidate.list_price)
-    cost = "price unknown" if price is None else f"{_dollars(price)} per GPU-hour"
+    cost = "price unknown" if price is None else f"{dollars(price)} per GPU-hour"
     return f"in {_names(candidate.regions)}; {cost}"
 
 
@@ -133,7 +133,8 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _dollars(microdollars: int | str) -> str:
+def dollars(microdollars: int | str) -> str:
+    """`2600000` -> `2.60 USD`."""
     whole, rest = divmod(int(microdollars), 1_000_000)
     cents = f"{rest:06d}".rstrip("0").ljust(2, "0")
     return f"{whole}.{cents} USD"

@@ -26,6 +26,7 @@ from orchestrator.ports.desk import (
     Conflict,
     DeskError,
     Entered,
+    Mistaken,
     NoShell,
     NothingRuns,
     Outcome,
@@ -45,7 +46,7 @@ TAKEN_S = 5.0
 """How much longer where a leader has taken it."""
 NOBODY = "no server leads at the moment; nothing was kept, send it again"
 ERRORS: dict[str, type[DeskError]] = {
-    kind.__name__: kind for kind in (UnknownJob, UnknownOffer, Conflict, Refused, NothingRuns, NoShell, Busy)
+    kind.__name__: kind for kind in (UnknownJob, UnknownOffer, Conflict, Mistaken, Refused, NothingRuns, NoShell, Busy)
 }
 
 

@@ -2,7 +2,7 @@
 
 Implemented by `engine.Engine`; called by `api`. Wishes are durable when the call returns; reads are projections and
 change nothing. Errors: `Conflict` (same idempotency key, other body), `UnknownJob`, `Refused` (bad wish, says why),
-`Busy` (back-pressure: try again after `retry_after_s`).
+`Mistaken` (a slip of its author's), `Busy` (back-pressure: try again after `retry_after_s`).
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class Conflict(DeskError):
 
 class Refused(DeskError):
     """The wish makes no sense now; the message says whose fault and what to do."""
+
+
+class Mistaken(DeskError):
+    """What was said names something that is not there, or not agreed; nothing was kept. The message: field, fault, remedy."""
 
 
 class NothingRuns(DeskError):

@@ -14,7 +14,7 @@ from orchestrator.cli.audit import audit
 from orchestrator.model import event as ev
 from orchestrator.model.offer import Answer, OfferOut, Reason
 from orchestrator.model.placement import MOST_PRICE
-from orchestrator.ports.desk import Refused, UnknownOffer
+from orchestrator.ports.desk import Mistaken, Refused, UnknownOffer
 from orchestrator.simulate.world import Server, World, first_right, submission, until_over
 from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
@@ -139,25 +139,26 @@ async def test_a_yes_to_other_terms_is_a_counter_and_declines() -> None:
     clean(told)
 
 
-@pytest.mark.parametrize(("given", "reason"), [
+@pytest.mark.parametrize(("given", "field"), [
     ({"price": MOST_PRICE + 1}, "price"), ({"price": 10**4300}, "price"), ({"price": -1}, "price"),
-    ({"accelerator": "T4"}, "spec"), ({"region": "us-1"}, "region"), ({"accelerator": "x" * 10**6}, "spec"),
+    ({"accelerator": "T4"}, "accelerator"), ({"region": "us-1"}, "region"),
+    ({"accelerator": "x" * 10**6}, "accelerator"),
 ])  # fmt: skip
-async def test_a_yes_to_something_else_is_none(given: dict[str, Any], reason: str) -> None:
+async def test_a_yes_to_something_else_is_none(given: dict[str, Any], field: str) -> None:
     told = world()
     async with told.server() as server:
-        job, offer = await asked(server, **H100)
-        outcome = await server.desk.answer("azure", yes(offer, **given))
-        row = await until_over(server, job)
-    assert (outcome.what, outcome.reason, row.attempts[0].provider) == ("declined", reason, "oracle")
-    clean(told)
+        _, offer = await asked(server, **H100)
+        with pytest.raises(Mistaken, match=f"^{field}: it is n"):
+            await server.desk.answer("azure", yes(offer, **given))
+        assert [one.offer for one in await server.desk.open_offers("azure")] == [offer.offer]
 
 
 async def test_names_that_the_terms_leave_open_are_short_all_the_same() -> None:
     told = world()
     async with told.server() as server:
         _, offer = await asked(server)
-        assert (await server.desk.answer("azure", yes(offer, accelerator="x" * 65))).reason == "spec"
+        with pytest.raises(Mistaken, match=r"^accelerator"):
+            await server.desk.answer("azure", yes(offer, accelerator="x" * 65))
 
 
 async def test_the_dearest_yes_to_the_largest_job_fits_into_a_ledger() -> None:
@@ -169,17 +170,60 @@ async def test_the_dearest_yes_to_the_largest_job_fits_into_a_ledger() -> None:
         assert server.engine.failed is None
 
 
-@pytest.mark.parametrize(("workers", "counts"), [(3, True), (9, False)])
-async def test_people_say_how_many_of_an_elastic_job_they_take(workers: int, counts: bool) -> None:
+async def test_people_say_how_many_of_an_elastic_job_they_take() -> None:
     told = world()
     size = {"count": {"min": 2, "max": 8}, "gpus": 1, "accelerator": ["H100"]}
     async with told.server() as server:
         job, offer = await asked(server, workers=size)
-        outcome = await server.desk.answer("azure", yes(offer, workers=workers))
+        with pytest.raises(Mistaken, match="workers: this offer is for 2 to 8"):
+            await server.desk.answer("azure", yes(offer, workers=9))
+        assert (await server.desk.answer("azure", yes(offer, workers=3))).what == "accepted"
         row = await until_over(server, job)
-    assert (outcome.what, outcome.reason) == (("accepted", "") if counts else ("declined", "counter"))
-    assert (row.attempts[0].provider, row.attempts[0].workers) == (("azure", 3) if counts else ("oracle", 8))
+    assert (row.attempts[0].provider, row.attempts[0].workers) == ("azure", 3)
     clean(told)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"region": "mars"}, r"region: it is none of this offer's \(eu-1\)"),
+        ({"price": 9_000_000}, "ceiling, 3.00 USD"),
+    ],
+)
+async def test_a_slip_in_a_yes_is_no_answer_at_all(said: dict[str, Any], told: str) -> None:
+    made = world()
+    async with made.server() as server:
+        job, offer = await asked(server, ceilingUsdPerGpuHour="3.00")
+        with pytest.raises(Mistaken, match=told):
+            await server.desk.answer("azure", yes(offer, **said))
+        assert not any(isinstance(e, ev.OfferAnswered) for e in made.events(job))
+        assert (await server.desk.answer("azure", yes(offer, price=2_000_000, region="eu-1"))).what == "accepted"
+        assert (await until_over(server, job)).attempts[0].provider == "azure"
+    clean(made)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [({"price": 2_000_000}, {"price": 2_500_000}), ({"price": None}, {"price": 2_000_000})],
+)
+async def test_a_different_second_yes_is_not_told_as_taken(first: dict[str, Any], then: dict[str, Any]) -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        said = [await server.desk.answer("azure", yes(offer, **one)) for one in (first, first, then)]
+        await until_over(server, job)
+    assert [outcome.what for outcome in said] == ["accepted", "accepted", "closed"]
+    clean(told)
+
+
+async def test_another_reason_after_a_no_is_not_told_as_taken() -> None:
+    told = world()
+    async with told.server() as server:
+        job, offer = await asked(server)
+        other = msgspec.structs.replace(no(offer), reason=Reason.PRICE)
+        said = [await server.desk.answer("azure", one) for one in (no(offer), other)]
+        await until_over(server, job)
+    assert [outcome.what for outcome in said] == ["declined", "closed"]
 
 
 async def test_what_is_open_is_open_after_a_restart_with_the_same_bytes() -> None:
