@@ -14,7 +14,7 @@ class Exit(IntEnum):
     NOT_ENFORCED = 3  # correct, but this version does not enforce or honour a part of it yet
     REFUSED = 4  # a document or a wish was refused; the problems are listed
     NO_SERVER = 5  # no server is known, or it does not answer, or it is too busy
-    DENIED = 6  # the token is unknown or lacks a scope
+    DENIED = 6  # there is no token, or it is unknown or lacks a scope
     NO_SHELL = 7  # the job's cloud gives no way into what runs there
     INTERRUPTED = 130  # Ctrl-C; a job that was followed goes on
 

@@ -14,6 +14,7 @@ from orchestrator.model.documents import DocumentError
 from orchestrator.sdk import errors as sdk
 
 _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
+    (sdk.NoToken, Exit.DENIED),
     (sdk.NoServer, Exit.NO_SERVER),
     (sdk.Unreachable, Exit.NO_SERVER),
     (sdk.Busy, Exit.NO_SERVER),

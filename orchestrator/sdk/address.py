@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator.sdk.errors import NoServer
+from orchestrator.sdk.errors import NoServer, NoToken
 
 START = "start one with `orchestrator serve`, or set ORCHESTRATOR_URL and ORCHESTRATOR_TOKEN"
 
@@ -28,24 +28,29 @@ class Address:
 
 
 def find(url: str | None = None, token: str | None = None) -> Address:
-    """The server to talk to. Raises NoServer."""
+    """The server to talk to. Raises NoServer, NoToken."""
     url = url or os.environ.get("ORCHESTRATOR_URL") or None
     token = token or os.environ.get("ORCHESTRATOR_TOKEN") or None
     if url:
         _check_url(url)
     if token and not (token.isascii() and token.isprintable()):
-        raise NoServer("the token holds characters that no token has; copy it again from the server's tokens file")
+        raise NoToken("the token holds characters that no token has; copy it again from the server's tokens file")
     if url and token:
         return Address(url.rstrip("/"), token)
-    home = Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser()
+    home = home_folder()
     if url and not token:
         if url.rstrip("/") != _served(home):
-            raise NoServer(f"no token for {url}; set ORCHESTRATOR_TOKEN")
+            raise NoToken(f"no token for {url}; set ORCHESTRATOR_TOKEN")
         return Address(url.rstrip("/"), _own_token(home))
     served = _served(home)
     if served is None:
         raise NoServer(f"no server is running here ({home}/server.json is not there); {START}")
     return Address(served, token or _own_token(home))
+
+
+def home_folder() -> Path:
+    """Where a server on this machine keeps its ledger, tokens and address: ORCHESTRATOR_HOME."""
+    return Path(os.environ.get("ORCHESTRATOR_HOME") or "~/.orchestrator").expanduser()
 
 
 def project() -> str:
@@ -78,7 +83,9 @@ def _own_token(home: Path) -> str:
     file = home / "tokens.json"
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise NoServer(f"{file} may be read by others; `chmod 600 {file}` and change its tokens")
+            raise NoToken(f"{file} may be read by others; `chmod 600 {file}` and change its tokens")
         return str(json.loads(file.read_text())["tokens"][0]["token"])
+    except FileNotFoundError as error:
+        raise NoToken(f"the server here keeps its tokens elsewhere ({file} is not there); set ORCHESTRATOR_TOKEN") from error
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise NoServer(f"no token in {file}: {error}; set ORCHESTRATOR_TOKEN") from error
+        raise NoToken(f"no token in {file}: {error}; set ORCHESTRATOR_TOKEN") from error

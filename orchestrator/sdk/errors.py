@@ -1,7 +1,8 @@
 """What can go wrong between a client and its server? One tree; catch as much of it as you mean.
 
     OrchestratorError
-    ├── NoServer            no address or token found: nothing was sent
+    ├── NoServer            no address found: nothing was sent
+    │   └── NoToken         an address, and no token that may be used for it
     ├── Unreachable         the server did not answer, or not in time
     ├── PackageError        the code cannot be packed: too large, not there
     ├── JobFailed           `wait(check=True)`: the job ended other than succeeded
@@ -29,6 +30,10 @@ class OrchestratorError(Exception):
 
 class NoServer(OrchestratorError):
     """No server is known here. The caller's to mend: start one, or say where it is."""
+
+
+class NoToken(NoServer):
+    """A server is known, and no token for it. The caller's to mend: ORCHESTRATOR_TOKEN."""
 
 
 class Unreachable(OrchestratorError):

@@ -2,7 +2,7 @@
 
 Called by clients before they submit a directory. The zip is deterministic: the same files give the same bytes, hence
 the same digest, whatever their dates, order or owner. Ignore rules (.gitignore and .orchestratorignore, in every
-folder) are respected; .git, .env and key files never leave the machine, links are never followed out of the folder.
+folder) are respected; .git, .env, key files and the home of a server never leave the machine, links are never followed out of the folder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from pathspec import GitIgnoreSpec
 
+from orchestrator.sdk.address import home_folder
 from orchestrator.sdk.errors import PackageError
 
 LIMIT = 64 * 1024**2
@@ -30,6 +31,8 @@ _KEYS = ["*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "i
 _TOKENS = [".env", ".env.*", "!.env.example", ".netrc", ".pypirc", ".npmrc", "kubeconfig", "credentials.json"]
 _FOLDERS = [".aws/", ".ssh/", ".gnupg/", ".kube/", ".config/gcloud/", ".orchestrator/"]
 SECRET = GitIgnoreSpec.from_lines([*_KEYS, *_TOKENS, *_FOLDERS, "service-account*.json"])
+HOMES = (("ledger.db",), ("ledger.db.lock",), ("server.json", "tokens.json"))
+"""Files by which the home of a server is known, whatever the folder's name: it holds tokens, everybody's jobs, the store."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -49,6 +52,8 @@ def pack(folder: Path | str, limit: int = LIMIT) -> Packed:
     root = Path(folder).resolve()
     if not root.is_dir():
         raise PackageError(f"{folder} is not a folder; name the one that holds the code")
+    if _is_home(root):
+        raise PackageError(f"{folder} is a server's own folder, with its tokens; name the one that holds the code")
     notices: list[str] = []
     buffer, count = io.BytesIO(), 0
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -138,6 +143,9 @@ def _kept(
     if _ignored(name, end, rules):
         return False
     path = root / name
+    if end and _is_home(path):
+        notices.append(f"left out {shown}: it is a server's own folder, with its tokens")
+        return False
     if path.is_symlink() and not _leads_inside(path, root):
         notices.append(f"left out {shown}: it is a link to outside of the folder, or to nowhere")
         return False
@@ -145,6 +153,11 @@ def _kept(
         notices.append(f"left out {shown}: it is a link to a folder; name the folder itself")
         return False
     return bool(end) or path.is_file()
+
+
+def _is_home(folder: Path) -> bool:
+    known = any(all((folder / name).exists() for name in names) for names in HOMES)
+    return known or folder.resolve() == home_folder().resolve()
 
 
 def _leads_inside(link: Path, root: Path) -> bool:

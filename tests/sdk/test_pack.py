@@ -76,6 +76,19 @@ def test_secrets_stay_at_home_and_one_is_told(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("marks", [["ledger.db"], ["ledger.db.lock"], ["server.json"], []])
+def test_a_servers_home_is_never_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marks: list[str]) -> None:
+    files = {f"work/mine/{name}": "" for name in ["tokens.json", *marks]}
+    root = write(tmp_path, **{"train.py": "", "work/a.py": ""}, **files)
+    if not marks:  # by the variable alone
+        monkeypatch.setenv("ORCHESTRATOR_HOME", str(root / "work" / "mine"))
+    packed = pack(root)
+    assert names(packed) == ["train.py", "work/a.py"]
+    assert packed.notices == ("left out work/mine/: it is a server's own folder, with its tokens",)
+    with pytest.raises(PackageError, match="server's own folder"):
+        pack(root / "work" / "mine")
+
+
 def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
     write(tmp_path, **{"outside/secret": "s", "code/train.py": ""})
     (tmp_path / "code" / "out").symlink_to(tmp_path / "outside" / "secret")
