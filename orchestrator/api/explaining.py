@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from orchestrator.api.projections import job_view, moment
 from orchestrator.core.explain import Line, clock, timeline
@@ -13,10 +13,12 @@ from orchestrator.model.job import AttemptState, JobRow, JobState, OfferState
 from orchestrator.ports.ledger import StoredEvent
 
 
-def explain_view(row: JobRow, events: Iterable[StoredEvent]) -> ExplainView:
+def explain_view(row: JobRow, events: Iterable[StoredEvent], notices: Sequence[str] = ()) -> ExplainView:
     """The whole life of a job in sentences. Redacted events are left out."""
     told = [(event.at, kinds.decode(event.body)) for event in events if event.body is not None]
-    return ExplainView(job=job_view(row), why=standing(row), lines=[line_view(line) for line in timeline(told)])
+    return ExplainView(
+        job=job_view(row, notices=notices), why=standing(row), lines=[line_view(line) for line in timeline(told)]
+    )
 
 
 def line_view(line: Line) -> LineView:

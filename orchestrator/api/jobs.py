@@ -22,6 +22,8 @@ State = Literal[
     "queued", "offering", "launching", "running", "recovering", "stopping", "held", "succeeded", "failed", "cancelled"
 ]
 KEY = r"^[\x21-\x7e]{1,255}$"
+RESIDENCY = b'"residency":"'
+"""In the canonical bytes of a job that names one: only these may have to be told something at once."""
 BODY = {
     "required": True,
     "content": {
@@ -85,7 +87,7 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
         response.status_code = 201 if created else 200
         response.headers["Location"] = f"/v1/jobs/{row.job}"
         await tell_seq(desk, response)
-        return job_view(row)
+        return job_view(row, notices=await desk.notices(row) if RESIDENCY in admitted.document else ())
 
     @routes.post("/{job}/cancel", status_code=202)
     async def cancel(job: JobId, response: Response, caller: Caller = submitter) -> JobView:
@@ -120,7 +122,7 @@ def _reads(routes: APIRouter, desk: Desk) -> None:
     async def job(job: JobId, _: Caller = viewer) -> JobView:
         """Where a job stands, with what was submitted and what user code last reported."""
         row = await desk.job(job)
-        view = job_view(row, await desk.progress(job), await desk.document(row.spec))
+        view = job_view(row, await desk.progress(job), await desk.document(row.spec), await desk.notices(row))
         return view.model_copy(update={"ending": await desk.ending(job)})
 
     @routes.get("/{job}/offers", dependencies=after)
@@ -133,4 +135,4 @@ def _reads(routes: APIRouter, desk: Desk) -> None:
     async def explain(job: JobId, _: Caller = viewer) -> ExplainView:
         """What happened to the job, and why it stands where it stands, in sentences."""
         row = await desk.job(job)
-        return explain_view(row, await all_events(desk, job))
+        return explain_view(row, await all_events(desk, job), await desk.notices(row))

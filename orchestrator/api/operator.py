@@ -14,7 +14,7 @@ from orchestrator.api.amending import admit_contracts
 from orchestrator.api.problems import Denied
 from orchestrator.api.projections import provider_view
 from orchestrator.api.seeing import caught_up, tell_seq
-from orchestrator.model.documents.views import CheckView, InForceView, Page, ProblemView, ProviderView
+from orchestrator.model.documents.views import CheckView, InForceView, Page, ProblemView, ProviderView, StoreCheckView
 from orchestrator.ports.desk import Desk
 
 Metrics = Callable[[], bytes]
@@ -60,6 +60,12 @@ def _figures(routes: APIRouter, desk: Desk, metrics: Metrics) -> None:
         """Ask every provider what is missing for it to work, each with its remedy."""
         found = await desk.check_providers()
         return Page[CheckView](items=[CheckView(provider=name, missing=list(what)) for name, what in found.items()])
+
+    @routes.post("/v1/stores/check", tags=["operator"])
+    async def check_stores(_: Caller = needs(Scope.OPERATOR)) -> Page[StoreCheckView]:
+        """Read every checkpoint store now, and say what is missing for it to work."""
+        found = await desk.check_stores()
+        return Page[StoreCheckView](items=[StoreCheckView(store=n, missing=list(what)) for n, what in found.items()])
 
     @routes.get("/v1/contracts", tags=["operator"], dependencies=[caught_up(desk)])
     async def contracts(_: Caller = needs(Scope.VIEWER)) -> InForceView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.model import event as kinds
@@ -55,8 +55,10 @@ def attempt_view(row: AttemptRow) -> AttemptView:
     )
 
 
-def job_view(row: JobRow, progress: Progress | None = None, document: bytes | None = None) -> JobView:
-    """A job, with its document and latest report where the caller has them."""
+def job_view(
+    row: JobRow, progress: Progress | None = None, document: bytes | None = None, notices: Sequence[str] = ()
+) -> JobView:
+    """A job, with its document, latest report and notices where the caller has them."""
     return JobView(
         id=row.job,
         project=row.project,
@@ -76,6 +78,7 @@ def job_view(row: JobRow, progress: Progress | None = None, document: bytes | No
         attempts=[attempt_view(attempt) for attempt in row.attempts],
         progress=progress_view(progress) if progress else None,
         document=json.loads(document) if document else None,
+        notices=list(notices),
     )
 
 

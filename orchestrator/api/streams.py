@@ -43,6 +43,11 @@ def router(desk: Desk) -> APIRouter:
 
     exists = [Depends(known)]
 
+    async def readable(job: JobId, rank: OneRank = None, _: Caller = viewer) -> None:
+        row = await desk.job(job)
+        if rank is None:
+            await desk.readable(row)  # a store that is away is a problem, not an output of nothing
+
     @routes.get("/events", response_class=EventSourceResponse)
     async def events(
         after: After = 0, last: LastId = None, follow: Follow = False, caller: Caller = of_some(Scope.VIEWER)
@@ -60,7 +65,7 @@ def router(desk: Desk) -> APIRouter:
         async for event in desk.events(job, int(last or after), follow):
             yield sent(event)
 
-    @routes.get("/jobs/{job}/logs", response_class=StreamingResponse, dependencies=exists)
+    @routes.get("/jobs/{job}/logs", response_class=StreamingResponse, dependencies=[Depends(readable)])
     async def logs(
         job: JobId,
         follow: Follow = False,

@@ -32,7 +32,7 @@ Finding = tuple[str, bool, str]
 
 @app.callback()
 def everything(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Look at the server, its providers and this installation; exit 1 where something is wrong."""
+    """Look at the server, its providers, its stores and this installation; exit 1 where something is wrong."""
     if ctx.invoked_subcommand is not None:
         return
     findings = list(look())
@@ -65,6 +65,8 @@ def look() -> Iterator[Finding]:
             yield "server", True, f"answers, {'has jobs' if count else 'has no jobs yet'}"
             for view in client.check_providers():
                 yield f"provider {view.provider}", not view.missing, "; ".join(view.missing) or "nothing is missing"
+            for one in client.check_stores():
+                yield f"store {one.store}", not one.missing, "; ".join(one.missing) or "can be read"
     except OrchestratorError as error:
         yield "server", False, str(error)
 

@@ -17,6 +17,7 @@ from orchestrator.cli.output import AsJson, JobArgument, age, clean, dollars, li
 from orchestrator.model.documents.views import AttemptView, JobView
 from orchestrator.model.job import JobState
 from orchestrator.sdk import Client
+from orchestrator.sdk.client import WAITING_PATIENCE_S
 
 PATIENCE_S = 3.0
 """At a terminal nobody waits long for a server that is away."""
@@ -76,6 +77,7 @@ def job(
         print_json(found.view)
         return
     _show(found.view, explained.why)
+    _note(found.view.notices)
 
 
 def _show(view: JobView, why: str) -> None:
@@ -130,7 +132,8 @@ def logs(
     With `--rank` it is read where that process runs, while it runs; without, from beside the run log, where it outlives
     every machine. Ctrl-C stops following; the job goes on. Example: `orchestrator logs -f 01K9Z3M5W2T8Q4N6R7VXYBCD0E`
     """
-    with Client(patience_s=PATIENCE_S) as client:
+    waiting_s = WAITING_PATIENCE_S if follow else PATIENCE_S  # who follows outlives a server's restart
+    with Client(patience_s=PATIENCE_S, waiting_patience_s=waiting_s) as client:
         found = client.job(job)
         for chunk in found.output(follow=follow) if rank is None else found.output_of(rank, follow=follow):
             sys.stdout.buffer.write(chunk)
@@ -148,6 +151,13 @@ def explain(job: JobArgument, as_json: AsJson = False) -> None:
     for line in life(told.lines):
         console.print(line)
     console.print(Text.assemble(("now: ", "bold"), clean(told.why)))
+    _note(told.job.notices)
+
+
+def _note(notices: list[str]) -> None:
+    """What to know besides."""
+    for notice in notices:
+        lines().print(Text.assemble(("note: ", "yellow"), clean(notice)))
 
 
 def cancel(

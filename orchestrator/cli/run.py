@@ -188,6 +188,8 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
         raise typer.Exit(Exit.NOT_ENFORCED)
     with Client(patience_s=PATIENCE_S, notify=_notice) as client:
         made = client.submit(job, key=key)
+        for notice in made.view.notices:
+            _notice(notice)
         if detach:
             print_json(made.view) if as_json else typer.echo(made.id)
             return

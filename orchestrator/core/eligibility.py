@@ -221,10 +221,14 @@ def _jurisdictions(laws: Iterable[ResidencyLaw]) -> tuple[str, ...] | None:
 
 
 def _warnings(contracts: Contracts, shape: Shape, now_us: int) -> tuple[Warned, ...]:
-    if shape.residency is None:
-        return ()
-    named = any(shape.residency in (law.select.residency or ()) for law in contracts.laws if in_force(law, now_us))
-    return () if named else (Warned.UNKNOWN_RESIDENCY,)
+    unknown = shape.residency is not None and limits_nothing(contracts, shape.residency, now_us)
+    return (Warned.UNKNOWN_RESIDENCY,) if unknown else ()
+
+
+def limits_nothing(contracts: Contracts | None, residency: str, now_us: int) -> bool:
+    """Whether no clause in force names this residency tag."""
+    laws = contracts.laws if contracts is not None else ()
+    return not any(residency in (law.select.residency or ()) for law in laws if in_force(law, now_us))
 
 
 def _next_boundary(clauses: Iterable[Clause], now_us: int) -> int | None:

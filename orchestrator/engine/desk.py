@@ -49,8 +49,8 @@ class EngineDesk(ReadingDesk):
 
     def __init__(self, engine: Engine, stores: StoreWatch | None = None) -> None:
         """Over an engine that is started; `stores` knows when each was last read."""
-        super().__init__(engine.wiring)
-        self._engine, self._stores = engine, stores
+        super().__init__(engine.wiring, stores)
+        self._engine = engine
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._last_id = (0, b"")
         self._recording = asyncio.Lock()

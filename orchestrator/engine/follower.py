@@ -84,8 +84,7 @@ class FollowerDesk(ReadingDesk):
 
     def __init__(self, wiring: Wiring, stores: StoreWatch | None = None) -> None:
         """Reads at once; nothing is taken in where the ledger has no inbox."""
-        super().__init__(wiring)
-        self._stores = stores
+        super().__init__(wiring, stores)
 
     async def submit(self, wish: Submission) -> tuple[JobRow, bool]:
         """Hand a job over; (row, created)."""

@@ -13,7 +13,9 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from orchestrator.engine.noticing import notices
 from orchestrator.engine.orders import store_of
+from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.stranger import calling
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow, job_row, ledger_row
@@ -32,12 +34,15 @@ CHUNKS = 64
 """Chunks read at a time."""
 
 
+STORE_REMEDY = "put it back, or mend the way to it: jobs that cannot read their run log for their limit stop themselves"
+
+
 class ReadingDesk:
     """Reads of one server."""
 
-    def __init__(self, wiring: Wiring) -> None:
-        """Over a ledger that is open."""
-        self._wiring = wiring
+    def __init__(self, wiring: Wiring, stores: StoreWatch | None = None) -> None:
+        """Over a ledger that is open; `stores` knows when each was last read."""
+        self._wiring, self._stores = wiring, stores
         self._progress: dict[tuple[str, int], tuple[int, Progress]] = {}
 
     @property
@@ -91,6 +96,14 @@ class ReadingDesk:
                 return
             await self._committed()
 
+    async def notices(self, row: JobRow) -> Sequence[str]:
+        """What to know of a job besides where it stands."""
+        return await notices(self._wiring, self._stores, await self.in_force(), row)
+
+    async def readable(self, row: JobRow) -> None:
+        """Raises StoreUnavailable where the job's output cannot be read now."""
+        await self._wiring.io(read_chunks, store_of(self._wiring, row).store, paths.out(row.project, row.job, 1), 0, 1)
+
     async def logs(self, job: str, follow: bool) -> AsyncIterator[bytes]:
         """Output of user code over all attempts, in order."""
         epoch, last = 1, 0
@@ -99,7 +112,7 @@ class ReadingDesk:
             over = row.state in TERMINAL
             newest = row.attempts[-1].epoch if row.attempts else 0
             folder = paths.out(row.project, row.job, epoch)
-            data, last = await self._chunks(row, folder, last)
+            data, last = await self._chunks(row, folder, last, patient=follow)
             if data:
                 yield data
             elif epoch < newest:
@@ -126,12 +139,21 @@ class ReadingDesk:
             self._progress.pop((job, epoch), None)
         return replace(known, checkpoint_step=saved.step) if saved else known
 
-    async def _chunks(self, row: JobRow, folder: str, after: int) -> tuple[bytes, int]:
+    async def _chunks(self, row: JobRow, folder: str, after: int, *, patient: bool = True) -> tuple[bytes, int]:
+        """New chunks. A store that is away has none yet for who is patient; else StoreUnavailable."""
         store = store_of(self._wiring, row).store
         try:
             return await self._wiring.io(read_chunks, store, folder, after, CHUNKS)
         except StoreUnavailable:
+            if not patient:
+                raise
             return b"", after
+
+    async def check_stores(self) -> dict[str, Sequence[str]]:
+        """Per store what is missing, with remedies: each is read now."""
+        watch = self._stores or StoreWatch(self._wiring)
+        looks = {name: await watch.look(name, access) for name, access in self._wiring.stores.items()}
+        return {name: (f"{why}; {STORE_REMEDY}",) if why else () for name, why in looks.items()}
 
     async def check_providers(self) -> dict[str, Sequence[str]]:
         """Per provider what is missing, with remedies."""

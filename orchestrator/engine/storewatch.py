@@ -28,6 +28,8 @@ class StoreWatch:
         self._wiring = wiring
         now = wiring.clock.now_us()
         self._read_at = dict.fromkeys(wiring.stores, now)
+        self.away: dict[str, int] = {}
+        """Stores that could not be read at the last look: when each was last read, microseconds UTC."""
         self.limits: Mapping[str, float] = {name: us / SECOND for name, us in shortest_limits(wiring).items()}
         """By store, seconds: the shortest limit of the policies that save there; a store of none is left out."""
 
@@ -43,17 +45,21 @@ class StoreWatch:
     async def _watch(self, name: str, access: StoreAccess) -> None:
         pause = min(INTERVAL_MOST / SECOND, self.limits.get(name, float("inf")) / LOOKS)
         while True:
-            await self._look(name, access)
+            await self.look(name, access)
             await asyncio.sleep(pause)
 
-    async def _look(self, name: str, access: StoreAccess) -> None:
+    async def look(self, name: str, access: StoreAccess) -> str:
+        """Read it in vain; why that does not work, or nothing."""
         at = self._wiring.clock.now_us()
         try:
             await self._wiring.io(access.store.get, PROBE)
         except StoreUnavailable as error:
             log.warning("store out of reach", store=name, why=str(error))
-        else:
-            self._read_at[name] = at
+            self.away[name] = self._read_at[name]
+            return str(error)
+        self._read_at[name] = at
+        self.away.pop(name, None)
+        return ""
 
 
 def shortest_limits(wiring: Wiring) -> dict[str, int]:

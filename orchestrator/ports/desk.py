@@ -41,7 +41,7 @@ class Refused(DeskError):
 
 
 class Mistaken(DeskError):
-    """What was said names something that is not there, or not agreed; nothing was kept. The message: field, fault, remedy."""
+    """What was said names something that is not there, or not agreed; nothing was kept. It says which field."""
 
 
 class NothingRuns(DeskError):
@@ -195,6 +195,14 @@ class Desk(Protocol):
         """Events of one job (or all) after a sequence number; `follow` goes on until the job ended (or for ever)."""
         ...
 
+    async def notices(self, row: JobRow) -> Sequence[str]:
+        """Sentences on what to know of a job besides where it stands; empty for most."""
+        ...
+
+    async def readable(self, row: JobRow) -> None:
+        """Raises `runlog.results.StoreUnavailable` where the job's output cannot be read now."""
+        ...
+
     def logs(self, job: str, follow: bool) -> AsyncIterator[bytes]:
         """Output of user code over all attempts, in order, as shipped beside the run log."""
         ...
@@ -209,6 +217,10 @@ class Desk(Protocol):
 
     async def check_providers(self) -> dict[str, Sequence[str]]:
         """Per provider what is missing, with remedies."""
+        ...
+
+    async def check_stores(self) -> dict[str, Sequence[str]]:
+        """Per checkpoint store what is missing, with remedies; each is read now."""
         ...
 
     async def ready(self) -> str | None:

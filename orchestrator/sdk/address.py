@@ -86,6 +86,8 @@ def _own_token(home: Path) -> str:
             raise NoToken(f"{file} may be read by others; `chmod 600 {file}` and change its tokens")
         return str(json.loads(file.read_text())["tokens"][0]["token"])
     except FileNotFoundError as error:
-        raise NoToken(f"the server here keeps its tokens elsewhere ({file} is not there); set ORCHESTRATOR_TOKEN") from error
+        raise NoToken(
+            f"the server here keeps its tokens elsewhere ({file} is not there); set ORCHESTRATOR_TOKEN"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise NoToken(f"no token in {file}: {error}; set ORCHESTRATOR_TOKEN") from error

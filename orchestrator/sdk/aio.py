@@ -26,6 +26,7 @@ from orchestrator.model.documents.views import (
     OfferView,
     ProviderView,
     RecordView,
+    StoreCheckView,
 )
 from orchestrator.sdk import inside
 from orchestrator.sdk import operations as op
@@ -118,6 +119,10 @@ class AsyncClient:
     async def check_providers(self) -> list[CheckView]:
         """What each provider lacks."""
         return (await self._do(op.check_providers(self._patience()))).items
+
+    async def check_stores(self) -> list[StoreCheckView]:
+        """What each checkpoint store lacks; read now."""
+        return (await self._do(op.check_stores(self._patience()))).items
 
     async def in_force(self) -> InForceView:
         """Which contract set and provider set decide now."""

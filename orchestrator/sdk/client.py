@@ -30,6 +30,7 @@ from orchestrator.model.documents.views import (
     OfferView,
     ProviderView,
     RecordView,
+    StoreCheckView,
 )
 from orchestrator.sdk import operations as op
 from orchestrator.sdk.address import find
@@ -137,6 +138,10 @@ class Client:
     def check_providers(self) -> list[CheckView]:
         """What each provider lacks."""
         return self._do(op.check_providers(self._patience())).items
+
+    def check_stores(self) -> list[StoreCheckView]:
+        """What each checkpoint store lacks; read now."""
+        return self._do(op.check_stores(self._patience())).items
 
     def in_force(self) -> InForceView:
         """Which contract set and provider set decide now."""

@@ -30,11 +30,13 @@ from orchestrator.model.documents.views import (
     ProblemView,
     ProviderView,
     RecordView,
+    StoreCheckView,
     View,
 )
 from orchestrator.model.ids import is_job_id, is_offer_id
 from orchestrator.sdk.errors import (
     BY_STATUS,
+    Busy,
     Invalid,
     JobFailed,
     NotFound,
@@ -201,8 +203,11 @@ def upload(folder: Path, project: str, notify: Notify, patience: Patience) -> St
     for notice in packed.notices:
         notify(notice)
     path, params = f"/v1/packages/{packed.digest}", {"project": project}
-    there = yield from exchange(Call("HEAD", path, params, takes=(403, 404)), patience)
-    if there.status != 200:
+    try:
+        here = (yield from exchange(Call("HEAD", path, params, takes=(403, 404)), patience)).status == 200
+    except Busy:  # why, an answer to HEAD cannot say; the answer to the upload does
+        here = False
+    if not here:
         headers = {"Content-Type": "application/zip"}
         yield from exchange(Call("PUT", path, params, headers, packed.data), patience)
     return packed.digest
@@ -271,6 +276,11 @@ def providers(patience: Patience) -> Steps[Page[ProviderView]]:
 def check_providers(patience: Patience) -> Steps[Page[CheckView]]:
     """What each provider lacks."""
     return (yield from _ask(Page[CheckView], Call("POST", "/v1/providers/check"), patience))
+
+
+def check_stores(patience: Patience) -> Steps[Page[StoreCheckView]]:
+    """What each checkpoint store lacks."""
+    return (yield from _ask(Page[StoreCheckView], Call("POST", "/v1/stores/check"), patience))
 
 
 def in_force(patience: Patience) -> Steps[InForceView]:

@@ -2,7 +2,8 @@
 
 Called by clients before they submit a directory. The zip is deterministic: the same files give the same bytes, hence
 the same digest, whatever their dates, order or owner. Ignore rules (.gitignore and .orchestratorignore, in every
-folder) are respected; .git, .env, key files and the home of a server never leave the machine, links are never followed out of the folder.
+folder) are respected; .git, .env, key files and a server's home never leave the machine, links are never followed out
+of the folder.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _TOKENS = [".env", ".env.*", "!.env.example", ".netrc", ".pypirc", ".npmrc", "ku
 _FOLDERS = [".aws/", ".ssh/", ".gnupg/", ".kube/", ".config/gcloud/", ".orchestrator/"]
 SECRET = GitIgnoreSpec.from_lines([*_KEYS, *_TOKENS, *_FOLDERS, "service-account*.json"])
 HOMES = (("ledger.db",), ("ledger.db.lock",), ("server.json", "tokens.json"))
-"""Files by which the home of a server is known, whatever the folder's name: it holds tokens, everybody's jobs, the store."""
+"""Files by which a server's home is known, whatever its name: it holds tokens, everybody's jobs, the store."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 

@@ -38,6 +38,7 @@ from orchestrator.ports.desk import (
     Visit,
 )
 from orchestrator.ports.ledger import StoredEvent
+from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.testing.access import FakeAccess
 from orchestrator.testing.clock import STORY_BEGINS_US, FakeClock
 
@@ -71,6 +72,10 @@ class FakeDesk:
         self.inside: FakeAccess | None = FakeAccess()
         """How to get at what runs; None: the cloud gives no shell."""
         self.statuses: list[ProviderStatus] = [_status("azure"), _status("oracle")]
+        self.noticed: dict[str, Sequence[str]] = {}
+        """What to know of a job besides where it stands, by job."""
+        self.stores: dict[str, Sequence[str]] = {"main": ()}
+        """What each store lacks; output of any job is out of reach while one lacks something."""
         self.missing: dict[str, Sequence[str]] = {"azure": (), "oracle": ("no credentials; set ORACLE_KEY",)}
 
     # ---- what a test tells -------------------------------------------------------------------------------------------
@@ -274,6 +279,15 @@ class FakeDesk:
                 return
             await changed.wait()
 
+    async def notices(self, row: JobRow) -> Sequence[str]:
+        """See Desk."""
+        return self.noticed.get(row.job, ())
+
+    async def readable(self, row: JobRow) -> None:
+        """See Desk."""
+        if why := next((what for lacks in self.stores.values() for what in lacks), ""):
+            raise StoreUnavailable(why)
+
     async def logs(self, job: str, follow: bool) -> AsyncIterator[bytes]:
         """See Desk."""
         at = 0
@@ -297,6 +311,10 @@ class FakeDesk:
     async def check_providers(self) -> dict[str, Sequence[str]]:
         """See Desk."""
         return dict(self.missing)
+
+    async def check_stores(self) -> dict[str, Sequence[str]]:
+        """See Desk."""
+        return dict(self.stores)
 
     async def ready(self) -> str | None:
         """See Desk."""

@@ -211,6 +211,28 @@ def test_doctor_names_what_is_wrong(cli: Run, server: Served) -> None:
     assert ran.exit_code == 1 and "set ORACLE_KEY" in ran.stdout and server.url in ran.stdout
 
 
+def test_a_store_that_is_gone_is_told_by_doctor_and_by_logs(cli: Run, server: Served) -> None:
+    job = cli("run", "-d", "--", "true").stdout.strip()
+    assert cli("logs", job).exit_code == 0
+    server.tell(lambda desk: desk.stores.update(main=("the disk is gone; put it back",)))
+    told = cli("doctor")
+    assert "store main" in told.stdout and "the disk is gone; put it back" in told.stdout
+    logs = cli("logs", job)
+    assert logs.exit_code == 5 and "the disk is gone" in logs.output
+
+
+def test_what_there_is_to_know_of_a_job_is_said_when_it_is_submitted_and_looked_at(cli: Run, server: Served) -> None:
+    async def noticed(_: object) -> list[str]:
+        return ["spec.residency `mars`: it limits nothing"]
+
+    server.tell(lambda desk: setattr(desk, "notices", noticed))
+    made = cli("run", "-d", "--residency", "mars", "--", "true")
+    job = made.stdout.split()[0]
+    for said in (made, cli("job", job), cli("explain", job)):
+        assert "note: spec.residency `mars`: it limits nothing" in said.output
+    assert "note:" not in cli("run", "-d", "--", "true").output
+
+
 def test_doctor_races_writers_on_a_store(cli: Run, home: Path) -> None:
     (home / "store").mkdir()
     ran = cli("doctor", "store", "--rounds", "3", "--json")

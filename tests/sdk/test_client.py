@@ -101,6 +101,14 @@ def test_a_folder_is_packed_and_uploaded_once(client: Client, server: Served, tm
     assert len(server.store.objects) == 1
 
 
+def test_a_store_that_is_away_is_named_when_code_is_uploaded(server: Served, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text("print(1)")
+    server.store.faults.down = True
+    with Client(patience_s=0.2) as client, pytest.raises(Busy, match="the store is down"):
+        client.upload(tmp_path / "code")
+
+
 def test_a_lost_reply_makes_no_second_job(server: Served) -> None:
     class Loses(httpx.HTTPTransport):
         lost = 0

@@ -172,6 +172,9 @@ class JobView(View):
     attempts: list[AttemptView] = []
     progress: ProgressView | None = None
     document: dict[str, Any] | None = Field(default=None, description="what was submitted; with one job only")
+    notices: list[str] = Field(
+        default=[], description="what to know besides, e.g. a residency that limits nothing; with one job only"
+    )
 
 
 class EventView(View):
@@ -220,6 +223,13 @@ class CheckView(View):
     """What is missing for a provider to work, each with its remedy; empty when all is well."""
 
     provider: str
+    missing: list[str]
+
+
+class StoreCheckView(View):
+    """What is missing for a checkpoint store to work, each with its remedy; empty when all is well."""
+
+    store: str
     missing: list[str]
 
 

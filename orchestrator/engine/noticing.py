@@ -1,0 +1,49 @@
+"""What should somebody who looks at a job know that its row does not say? Sentences, for a desk's readers.
+
+Called by `ReadingDesk`. Looks only where something may be wrong: a residency that limits nothing, a run log that
+cannot be read. Decides nothing and writes nothing down.
+"""
+
+from __future__ import annotations
+
+from orchestrator.core.eligibility import limits_nothing
+from orchestrator.core.explain import clock
+from orchestrator.core.sentences import WARNED
+from orchestrator.engine.orders import store_of
+from orchestrator.engine.storewatch import StoreWatch
+from orchestrator.engine.wiring import Wiring
+from orchestrator.model.job import TERMINAL, JobRow, LedgerRow
+from orchestrator.model.placement import Warned, parse_shape
+
+
+async def notices(wiring: Wiring, stores: StoreWatch | None, own: LedgerRow, row: JobRow) -> list[str]:
+    """Of one job that is not over; `own`: what is in force."""
+    if row.state in TERMINAL:
+        return []
+    found = [await _residency(wiring, own, row)]
+    if stores is not None and row.attempts:
+        found.append(_unread(wiring, stores, row))
+    return [notice for notice in found if notice]
+
+
+async def _residency(wiring: Wiring, own: LedgerRow, row: JobRow) -> str:
+    document = await wiring.ledger.spec(row.shape)
+    tag = parse_shape(document).residency if document is not None else None
+    if tag is None:
+        return ""
+    agreed = await wiring.ledger.spec(own.contract_digest) if own.contract_digest else None
+    contracts = wiring.agreed(agreed or b"").contracts
+    if not limits_nothing(contracts, tag, wiring.clock.now_us()):
+        return ""
+    return f"spec.residency `{tag}`: {WARNED[Warned.UNKNOWN_RESIDENCY]}; the job may run anywhere"
+
+
+def _unread(wiring: Wiring, stores: StoreWatch, row: JobRow) -> str:
+    name = store_of(wiring, row).ref.name
+    read_at = stores.away.get(name)
+    if read_at is None:
+        return ""
+    said = f"its run log is out of reach: store `{name}` was last read at {clock(read_at)}"
+    if not row.limit_ms:
+        return said
+    return f"{said}; if the job cannot read it either, it stops itself by {clock(read_at + row.limit_ms * 1000)}"
