@@ -16,9 +16,15 @@ from orchestrator.ports.ledger import StoredEvent
 def explain_view(row: JobRow, events: Iterable[StoredEvent], notices: Sequence[str] = ()) -> ExplainView:
     """The whole life of a job in sentences. Redacted events are left out."""
     told = [(event.at, kinds.decode(event.body)) for event in events if event.body is not None]
-    return ExplainView(
-        job=job_view(row, notices=notices), why=standing(row), lines=[line_view(line) for line in timeline(told)]
-    )
+    lines = timeline(told)
+    stands = standing(row) + (_last_no(lines) if row.state is JobState.QUEUED and row.wait_until else "")
+    return ExplainView(job=job_view(row, notices=notices), why=stands, lines=[line_view(line) for line in lines])
+
+
+def _last_no(lines: Iterable[Line]) -> str:
+    """What the round has come to nothing for."""
+    noes = [line.text for line in lines if line.kind in ("OfferAnswered", "OfferLapsed", "Ended")]
+    return f"; last: {noes[-1]}" if noes else ""
 
 
 def line_view(line: Line) -> LineView:

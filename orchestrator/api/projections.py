@@ -17,7 +17,7 @@ from orchestrator.model.documents.views import (
     SkipView,
 )
 from orchestrator.model.ids import offer_id
-from orchestrator.model.job import TERMINAL, AttemptRow, AttemptState, JobRow
+from orchestrator.model.job import TERMINAL, AttemptRow, AttemptState, JobRow, JobState
 from orchestrator.ports.desk import Progress, ProviderStatus
 from orchestrator.ports.ledger import StoredEvent
 
@@ -55,6 +55,17 @@ def attempt_view(row: AttemptRow) -> AttemptView:
     )
 
 
+def _reason(row: JobRow) -> str:
+    """Why it is held or failed, or was refused last while it waits for its next round; over as asked has no reason."""
+    if row.state is JobState.CANCELLED:
+        return ""
+    if row.state is not JobState.QUEUED or row.wait_until is None:
+        return row.reason
+    noes = [(no.at, no.reason or no.how) for no in row.refusals]
+    noes += [(one.ended_at or 0, one.why or one.how) for one in row.attempts if one.state is AttemptState.ENDED]
+    return max(noes, default=(0, ""))[1]
+
+
 def job_view(
     row: JobRow, progress: Progress | None = None, document: bytes | None = None, notices: Sequence[str] = ()
 ) -> JobView:
@@ -65,7 +76,7 @@ def job_view(
         name=row.name,
         state=row.state.value,
         ended=row.state in TERMINAL,
-        reason=row.reason,
+        reason=_reason(row),
         exit=row.exit,
         submitted_at=moment(row.submitted_at),
         changed_at=moment(row.applied_at or row.submitted_at),

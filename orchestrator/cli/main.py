@@ -94,12 +94,22 @@ class LazyGroup(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(Exit.INTERRUPTED) from None
         except Exception as error:
+            _mind_the_dashes(error)
             from orchestrator.cli.failing import told
 
             code = told(error)
             if code is None:
                 raise
             raise typer.Exit(code) from None
+
+
+def _mind_the_dashes(error: Any) -> None:
+    """An option that `run` and `exec` do not know is most likely the user's own command's: say how it gets there."""
+    ctx = getattr(error, "ctx", None)
+    command = ctx.info_name if ctx is not None else ""
+    if command in ("run", "exec") and hasattr(error, "option_name"):
+        error.possibilities = None
+        error.message += f"; if it is your command's, put `--` before that: orchestrator {command} … -- COMMAND"
 
 
 app = typer.Typer(

@@ -108,13 +108,13 @@ def _label(command: list[str]) -> str | None:
 
 def _pairs(texts: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
-    if bad := [name for name, equals, _ in pairs if not equals or not name]:
+    if bad := [text for text, (name, equals, _) in zip(texts, pairs, strict=True) if not equals or not name]:
         raise typer.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--env")
     return {name: value for name, _, value in pairs}
 
 
 def submit(
-    file: Annotated[Path, typer.Option("--file", "-f", exists=True, dir_okay=False, help="The job; YAML 1.2 or JSON.")],
+    file: Annotated[Path, typer.Option("--file", "-f", help="The job; YAML 1.2 or JSON; `-`: standard input.")],
     follow: Annotated[bool, typer.Option("--follow", help="Follow its output to the end.")] = False,
     key: Key = None,
     as_json: AsJson = False,
@@ -173,8 +173,15 @@ def _uploaded(folder: Path, project: str) -> str:
 
 
 def _load(file: Path) -> TrainingJob:
-    with DocumentError.named(str(file)):
-        return load_job(file.read_bytes())
+    with DocumentError.named("standard input" if str(file) == "-" else str(file)):
+        return load_job(_read(file))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="--file") from error
 
 
 def _notice(text: str) -> None:

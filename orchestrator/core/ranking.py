@@ -62,7 +62,7 @@ def rank(rules: Rules, prices: Mapping[str, int], gates: tuple[Gate, ...]) -> Pl
     if rules.unsettled:
         held: Held | None = Held.CLASSIFICATION
     elif not rules.candidates:
-        held = Held.NO_LAWFUL_PROVIDER
+        held = _nobody(rules)
     elif head is not None and _exceeds(priced[head], rules.hold_above_microusd):
         held = Held.OVER_CEILING
     else:
@@ -75,6 +75,12 @@ def rank(rules: Rules, prices: Mapping[str, int], gates: tuple[Gate, ...]) -> Pl
         excluded=(*rules.excluded, *(_over_ceiling(name, priced[name], rules) for name in sorted(over))),
         may_know=() if held else (gates[0].holder,) if gates else market or refused,
     )
+
+
+def _nobody(rules: Rules) -> Held:
+    """Why nobody may be asked: where none has what the job needs, no law is the cause."""
+    incapable = rules.excluded and all(e.reason is Excluded.CAPABILITY for e in rules.excluded)
+    return Held.NO_CAPABLE_PROVIDER if incapable else Held.NO_LAWFUL_PROVIDER
 
 
 def _refused_beforehand(rules: Rules) -> set[str]:

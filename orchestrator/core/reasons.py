@@ -24,6 +24,7 @@ REASONS: Mapping[str, str] = {
     "no_reply": "no reply to the launch",
     "never_started": "user code never started",
     "no_lawful_provider": "no provider may lawfully run it; change contracts or providers, then resume",
+    "no_capable_provider": "no provider has the hardware that it asks for; change the job or the providers",
     "restore": "the ledger was put back from a backup",
     "run_log_ahead": "its run log holds what the ledger does not know; look at it, then resume",
     "classification": "its class is not settled; an attester must record it",

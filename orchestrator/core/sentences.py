@@ -25,6 +25,7 @@ _UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "m"), (1_000
 HELD = {
     Held.NO_LAWFUL_PROVIDER: "held: no provider may lawfully run this job; change the job, the law or the providers",
     Held.CLASSIFICATION: "held: its class is only claimed; an attester must record it (`orchestrator record class`)",
+    Held.NO_CAPABLE_PROVIDER: "held: no provider has the hardware that it asks for; change the job or the providers",
     Held.OVER_CEILING: "held: what could run this job costs more than its ceiling; raise it or wait for a price",
 }
 WARNED = {

@@ -298,7 +298,7 @@ class Failed(Event, frozen=True, tag="Failed"):
 
 
 class Held(Event, frozen=True, tag="Held"):
-    """The job waits for a person or a change: no_lawful_provider, over_ceiling, run_log_ahead, classification."""
+    """The job waits for a person or a change: one of `placement.Held`, run_log_ahead."""
 
     reason: str
     skipped: tuple[Skip, ...] = ()

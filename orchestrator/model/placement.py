@@ -41,6 +41,7 @@ class Held(StrEnum):
     """Why a job waits for a person or for a change of contracts, prices or providers."""
 
     NO_LAWFUL_PROVIDER = "no_lawful_provider"
+    NO_CAPABLE_PROVIDER = "no_capable_provider"
     OVER_CEILING = "over_ceiling"
     CLASSIFICATION = "classification"  # an attester must record its class first
 

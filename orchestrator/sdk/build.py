@@ -17,14 +17,14 @@ def command_job(
     project: str = "default",
     **spec: Any,
 ) -> TrainingJob:
-    """A job that runs `command` on the code in `folder` (None: no code is packed).
+    """A job that runs `command` on the code in `folder` (None, or a `package` in `run`: it is not packed).
 
     `spec` holds further fields as in a job file: `workers={"count": 2, "gpus": 4}`, `maxRuntime="12h"`, …; what is
     None or empty is left out. Raises DocumentError with every problem.
     """
     words = command if isinstance(command, str) else list(command)  # text is refused, not taken for its letters
     run = {"command": words, **spec.pop("run", {})}
-    if folder is not None:
+    if folder is not None and "package" not in run:
         run["package"] = {"dir": str(folder)}
     metadata = {"project": project} | ({"name": name} if name else {})
     given = {key: value for key, value in spec.items() if value not in (None, "", (), [], {})}

@@ -26,6 +26,7 @@ LIMIT = 64 * 1024**2
 MAX_FILES = 20_000
 """As many as a server takes; more are data, or somebody's home folder."""
 KEEP_OUT = "name data and outputs in .orchestratorignore, or keep them out of the folder"
+NO_CODE = "check its ignore rules, or send no code along: --no-package, or folder=None in Python"
 IGNORE_FILES = (".gitignore", ".orchestratorignore")
 SILENT = GitIgnoreSpec.from_lines([".git/", ".hg/", ".svn/", "__pycache__/", "*.py[cod]", ".venv/", ".DS_Store"])
 _KEYS = ["*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "id_rsa*", "id_ecdsa*", "id_ed25519*"]
@@ -65,7 +66,7 @@ def pack(folder: Path | str, limit: int = LIMIT) -> Packed:
             _add(archive, name, path)
             count += 1
     if not count:
-        raise PackageError(f"{folder} holds no file to pack; check its ignore rules")
+        raise PackageError(f"{folder} holds no file to pack; {NO_CODE}")
     data = buffer.getvalue()
     return Packed(data, hashlib.sha256(data).hexdigest(), count, tuple(notices))
 

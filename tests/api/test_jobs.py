@@ -220,6 +220,22 @@ async def test_explain_tells_the_life_in_sentences(owner: httpx.AsyncClient, des
     ]
 
 
+async def test_what_waits_for_its_next_round_says_what_the_last_one_came_to(
+    owner: httpx.AsyncClient, desk: FakeDesk
+) -> None:
+    job = (await submit(owner)).json()["id"]
+    opened = kinds.OfferOpened(
+        n=1, provider="azure", episode=1, round=1, contract=1, providers=1, terms="0" * 64, window=60_000_000
+    )
+    no = kinds.OfferAnswered(n=1, accepted=False, reason="spec", scope="provider", detail="this machine has 0 GPUs")
+    desk.tell(job, opened, kinds.OfferDelivered(n=1, ref="r", sent="0" * 64), no, kinds.RoundEnded(1, 10**15))
+    told = (await owner.get(f"/v1/jobs/{job}/explain")).json()
+    assert (told["job"]["state"], told["job"]["reason"]) == ("queued", "spec")
+    assert "waits for the next round" in told["why"] and "last: azure declined: " in told["why"]
+    assert "this machine has 0 GPUs" in told["why"]
+    assert (await owner.post(f"/v1/jobs/{job}/cancel")).json()["reason"] == ""
+
+
 async def test_events_stream_with_ids_and_go_on_where_they_were(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
     job = (await submit(owner)).json()["id"]
     desk.play(job)

@@ -162,6 +162,7 @@ async def test_whether_another_project_has_a_package_is_not_told_by_a_submission
 
 @pytest.mark.parametrize(("verb", "path"), [
     ("GET", "/metrics"), ("GET", "/v1/providers"), ("POST", "/v1/providers/check"), ("GET", "/v1/contracts"),
+    ("POST", "/v1/stores/check"),
 ])  # fmt: skip
 async def test_what_is_about_all_projects_wants_a_token_for_all(http: httpx.AsyncClient, verb: str, path: str) -> None:
     reply = await http.request(verb, path)

@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from orchestrator.cli.main import app
 from orchestrator.model import event as kinds
 from orchestrator.model.documents import load_job
 from tests.cli.conftest import Run
@@ -231,6 +233,35 @@ def test_what_there_is_to_know_of_a_job_is_said_when_it_is_submitted_and_looked_
     for said in (made, cli("job", job), cli("explain", job)):
         assert "note: spec.residency `mars`: it limits nothing" in said.output
     assert "note:" not in cli("run", "-d", "--", "true").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (
+            ["python", "p.py", "--pause", "3"],
+            2,
+            "--pause; if it is your command's, put `--` before that",
+        ),
+        (["-e", "=x", "--", "true"], 2, "'=x' is not NAME=VALUE"),
+        (["--dir", "empty", "--", "true"], 2, "--no-package, or folder=None"),
+    ],
+)
+def test_what_is_commonly_mistaken_is_told_with_its_remedy(
+    cli: Run, server: Served, arguments: list[str], code: int, told: str
+) -> None:
+    Path("empty").mkdir()
+    ran = cli("run", "-d", *arguments)
+    assert ran.exit_code == code and told in " ".join(ran.output.replace("│", " ").split())
+
+
+def test_a_job_is_read_from_standard_input(home: Path, server: Served) -> None:
+    job = "apiVersion: orchestrator.dev/v1alpha1\nkind: TrainingJob\nspec: {run: {command: [true-ish]}}\n"
+    ran = CliRunner().invoke(app, ["submit", "-f", "-"], input=job)
+    assert ran.exit_code == 0 and len(server.tell(lambda desk: desk._rows)) == 1
+    wrong = CliRunner().invoke(app, ["submit", "-f", "-"], input="kind: [")
+    assert wrong.exit_code == 4 and "standard input" in wrong.output
+    assert CliRunner().invoke(app, ["submit", "-f", "nowhere.yaml"]).exit_code == 2
 
 
 def test_doctor_races_writers_on_a_store(cli: Run, home: Path) -> None:

@@ -27,6 +27,7 @@ WHO = {
     "GET /metrics": "viewer",
     "GET /v1/providers": "viewer",
     "POST /v1/providers/check": "operator",
+    "POST /v1/stores/check": "operator",
     "GET /v1/contracts": "viewer",
     "POST /v1/contracts": "operator",
     "GET /v1/capacity": "viewer",

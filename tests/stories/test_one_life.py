@@ -115,7 +115,7 @@ async def test_a_job_that_nobody_may_serve_is_held_with_its_reasons(a_world) -> 
     world = a_world({"azure": Script()})
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(workers={"gpus": 1, "accelerator": ["TPU"]}))
-        assert (row.state, row.reason) == (JobState.HELD, "no_lawful_provider")
+        assert (row.state, row.reason) == (JobState.HELD, "no_capable_provider")
         assert [e.skipped[0].reason for e in world.events(row.job) if isinstance(e, ev.Held)] == ["capability"]
 
 

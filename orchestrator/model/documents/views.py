@@ -158,7 +158,7 @@ class JobView(View):
         description="queued, offering, launching, running, recovering, stopping, held, succeeded, failed or cancelled"
     )
     ended: bool
-    reason: str = Field(default="", description="why it is held or failed")
+    reason: str = Field(default="", description="why it is held, failed, or waits for its next round")
     exit: int | None = Field(default=None, description="exit code of user code, once it ended by itself")
     submitted_at: datetime
     changed_at: datetime
