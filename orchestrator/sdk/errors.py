@@ -14,7 +14,7 @@
         ├── NotFound        404
         ├── Conflict        409: other body under the same key, or a wish that makes no sense now
         ├── NoShell         501: the job's cloud gives no way into what runs there
-        └── Busy            503: back-pressure, not ready, store away; nothing was kept
+        └── Busy            503: back-pressure, not ready, ledger or store away; asking again is safe
 
 Raised by `sdk` only. Every message says whose fault it is and what to do next.
 """
@@ -93,7 +93,7 @@ class NoShell(Refused):
 
 
 class Busy(Refused):
-    """Not now; nothing was kept."""
+    """Not now. The problem says whether anything was kept; repeating it under the same key is safe."""
 
 
 BY_STATUS: dict[int, type[Refused]] = {

@@ -123,6 +123,23 @@ async def test_whoever_waits_for_a_database_that_never_answers_is_let_go(postgre
     await ledger.close()
 
 
+async def test_a_connection_that_was_lost_meanwhile_costs_nobody_an_answer(postgres: Cluster) -> None:
+    url = postgres.new()
+    ledger = await leading(url, life_us=30_000_000)
+    assert ledger.inbox is not None
+    wishes = [await ledger.inbox.put("cancel", b"{}")]
+    await ledger.resign()
+    wishes.append(await ledger.inbox.put("cancel", b"{}"))
+    await ledger.next_term()
+    name = name_of(url)
+    ours = f"FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+    assert postgres.ask(name, f"SELECT pg_terminate_backend(pid) {ours}"), "an operator's hand, or a firewall's"
+    wishes.append(await ledger.inbox.put("cancel", b"{}"))
+    await ledger.renew()
+    assert [wished.id for wished in await ledger.inbox.take()] == wishes
+    await ledger.close()
+
+
 async def test_a_number_that_somebody_else_has_taken_ends_the_whole_transaction(postgres: Cluster) -> None:
     url = postgres.new()
     ledger = await leading(url, life_us=30_000_000)

@@ -18,6 +18,7 @@ import httpx
 from orchestrator.adapters.ledger.sql import reading
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.cli.audit import audit
+from orchestrator.sdk import Client
 from orchestrator.simulate.world import job_document, provider_document
 
 ROOT = Path(__file__).parents[2]
@@ -45,10 +46,14 @@ class Replica:
     def up(self) -> Replica:
         """Once it listens."""
         until(lambda: (self.home / "server.json").exists() or self._died(), UP_S)
-        url = json.loads((self.home / "server.json").read_text())["url"]
-        token = json.loads((self.home / "tokens.json").read_text())["tokens"][0]["token"]
-        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        self.url = json.loads((self.home / "server.json").read_text())["url"]
+        self.token = json.loads((self.home / "tokens.json").read_text())["tokens"][0]["token"]
+        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
         return self
+
+    def client(self) -> Client:
+        """As people use it: it asks again by itself, in its usual patience."""
+        return Client(self.url, self.token)
 
     def _died(self) -> bool:
         assert self.process.poll() is None, (self.home / "log").read_text()[-3000:]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.model.documents import job_from
+from orchestrator.simulate.world import job_document
 from tests.ledger.postgres import Cluster
 from tests.servers.pair import Replica, Start, assert_whole, calls, until
 from tests.servers.proxy import proxied
@@ -76,11 +78,14 @@ def test_a_leader_frozen_between_commit_and_call_does_not_call_when_it_wakes(
     until(lambda: calls(tmp_path / "shared", "launch"), 20)
     leader.send(signal.SIGCONT)
     until(lambda: leader.said("this server does not lead"), 20)
+    with leader.client() as client:
+        accepted = {"frozen": job, "woken": client.submit(job_from(job_document())).id}
     time.sleep(2)
     assert {call["pid"] for call in calls(tmp_path / "shared", verb)} == {follower.process.pid}
-    assert [call["of"][0][0] for call in calls(tmp_path / "shared", "launch")] == [f"{job.lower()}-e1"]
+    launched = sorted(key for call in calls(tmp_path / "shared", "launch") for key, _ in call["of"])
+    assert launched == sorted(f"{taken.lower()}-e1" for taken in accepted.values())
     assert leader.submit("frozen").json()["id"] == job, "the woken one serves again, as a follower"
-    assert_whole(follower.place, tmp_path / "shared", {"frozen": job})
+    assert_whole(follower.place, tmp_path / "shared", accepted)
 
 
 @pytest.mark.fault("two controllers")

@@ -23,8 +23,11 @@ Place: TypeAlias = Path | str
 class Database(Protocol):
     """One place at which a ledger is kept."""
 
-    def connect(self, *, writes: bool) -> Engine:
-        """An engine; connections of one that does not write cannot write. `LedgerError` if there can be none."""
+    def connect(self, *, writes: bool, checked: bool = True) -> Engine:
+        """An engine; connections of one that does not write cannot write. `LedgerError` if there can be none.
+
+        `checked`: one that was lost while nobody used it is made anew unnoticed, for a round trip at each use.
+        """
         ...
 
     def moment(self) -> Engine:

@@ -53,7 +53,7 @@ class SqlLedger:
         self._database, self._let_go = kept, let_go
         self._lead = kept.lead(lease_us)
         self.lease_us = self._lead.life_us
-        self._writing: Engine = kept.connect(writes=True)
+        self._writing: Engine = kept.connect(writes=True, checked=False)
         schema.upgrade(self._writing)
         self.ledger_id = schema.identity(self._writing)
         self._reading: Engine = kept.connect(writes=False)

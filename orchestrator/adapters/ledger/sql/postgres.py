@@ -46,9 +46,9 @@ class Postgres:
         self._error = psycopg.Error
         self._open: WeakKeyDictionary[Any, Engine] = WeakKeyDictionary()
 
-    def connect(self, *, writes: bool) -> Engine:
+    def connect(self, *, writes: bool, checked: bool = True) -> Engine:
         """An engine; the writer has one connection, readers cannot write and each statement stands alone."""
-        engine = self._engine("READ COMMITTED" if writes else "AUTOCOMMIT", pool_pre_ping=not writes)
+        engine = self._engine("READ COMMITTED" if writes else "AUTOCOMMIT", pool_pre_ping=checked)
         self._settings(engine, _WRITER if writes else _READER)
         return engine
 
@@ -94,10 +94,13 @@ class Postgres:
         return SqlInbox(ask, bell, lambda: lead.term if isinstance(lead, Lease) else 0), bell.stop
 
     def sever(self, engine: Engine | None = None) -> None:
-        """Shut the connections' sockets: whoever waits at one is told that it is gone."""
-        for connection in [c for c, made_by in list(self._open.items()) if engine in (None, made_by)]:
+        """Shut the connections' sockets: whoever waits at one is told that it is gone, and nobody is given one."""
+        cut = [(c, made_by) for c, made_by in list(self._open.items()) if engine in (None, made_by)]
+        for connection, _ in cut:
             with suppress(OSError, self._error), socket.socket(fileno=os.dup(connection.fileno())) as shut:
                 shut.shutdown(socket.SHUT_RDWR)
+        for made_by in {made_by for _, made_by in cut}:
+            made_by.dispose()
 
     def durability(self, engine: Engine) -> dict[str, str]:
         """synchronous_commit and fsync."""

@@ -37,8 +37,8 @@ class Sqlite:
         """Touches nothing yet."""
         self.path = path
 
-    def connect(self, *, writes: bool) -> Engine:
-        """An engine on the file; readers cannot write, and wait for nobody."""
+    def connect(self, *, writes: bool, checked: bool = True) -> Engine:
+        """An engine on the file, which is never lost; readers cannot write, and wait for nobody."""
         engine = create_engine(f"sqlite+pysqlite:///{self.path}", connect_args=_DRIVER)
         begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
 
