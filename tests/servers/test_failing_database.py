@@ -19,7 +19,7 @@ from tests.servers.pair import Replica, assert_whole, calls, until
 from tests.servers.proxy import proxied
 
 COMMIT = b"COMMIT\0"  # not the one of READ COMMITTED
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from orchestrator.ports.desk import DeskError
 from orchestrator.simulate.world import first_right
 from tests.servers.pair import PEOPLE, Replica, Start, assert_whole, until
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(300)]
 CONSENT = {"what": "consent", "holder": "azure", "approver": "A. Counsel"}
 BLOCK = {
     "provider": PEOPLE,

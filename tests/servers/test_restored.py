@@ -19,7 +19,7 @@ from orchestrator.runlog.store import open_store
 from tests.ledger.postgres import Cluster
 from tests.servers.pair import ROOT, Replica, calls, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def orchestrator(place: Place, home: Path, *words: str) -> str:

@@ -18,7 +18,7 @@ from tests.ledger.postgres import Cluster
 from tests.servers.pair import Replica, Start, assert_whole, calls, until
 from tests.servers.proxy import proxied
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(300)]
 SOON_S = 10.0
 
 
