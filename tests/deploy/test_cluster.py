@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,10 +44,10 @@ def work(seconds: float) -> list[str]:
     return ["python", "-c", f"import os, time; print('begun by', os.getpid(), flush=True); {loop}"]
 
 
-def running(desk: Deployed, seconds: float) -> str:
+def running(desk: Deployed, seconds: float, **workers: Any) -> str:
     """A job of so many seconds, started."""
     with desk.client() as client:
-        spec = {"count": 1, "gpus": 1, "cpus": 1}
+        spec = {"count": 1, "gpus": 1, "cpus": 1, **workers}
         job = client.submit(command_job(work(seconds), folder=None, workers=spec))
         until(lambda: reached(job, "running"), lambda: f"{job.view}\n{desk.why()}", 240)
         return job.id
