@@ -11,7 +11,7 @@ import yaml
 
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.rights import rights
-from tests.deploy.helm import ROOT, Doc, objects
+from tests.deploy.helm import ROOT, Doc, objects, one
 from tests.deploy.test_rights import Grant, granted, needed
 
 pytestmark = pytest.mark.kubernetes  # for its kubectl; no cluster is asked
@@ -29,9 +29,23 @@ def wanted(overlay: Path) -> set[Grant]:
     return set().union(*map(needed, every))
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
-def test_it_grants_what_its_providers_need(overlay: Path) -> None:
+def rendered(overlay: Path) -> list[Doc]:
     done = subprocess.run(["kubectl", "kustomize", str(overlay)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert granted(objects(done.stdout)) == wanted(overlay)
+    return objects(done.stdout)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
+def test_it_grants_what_its_providers_need(overlay: Path) -> None:
+    assert granted(rendered(overlay)) == wanted(overlay)
     assert wanted(overlay), "it is about this cluster"
+
+
+def test_production_has_two_servers_on_a_postgresql() -> None:
+    found = rendered(ROOT / "deploy" / "overlays" / "production")
+    server = one(found, "Deployment", "orchestrator")["spec"]
+    assert server["replicas"] == 2
+    assert one(found, "PodDisruptionBudget")["spec"]["selector"] == server["selector"]
+    [url] = [e for e in server["template"]["spec"]["containers"][0]["env"] if e["name"] == "ORCHESTRATOR_DATABASE_URL"]
+    assert url["valueFrom"]["secretKeyRef"]["name"] == "orchestrator-database"
+    assert not [d for d in found if d["kind"] == "PersistentVolumeClaim"], "no volume holds them together"
