@@ -22,7 +22,7 @@ from orchestrator.core.audit.export import Export, NotAnExport, Source, assemble
 from orchestrator.core.audit.history import Unreadable
 from orchestrator.core.audit.mutate import Outcome, mutate
 from orchestrator.core.audit.redact import ButJobs, ForProvider
-from orchestrator.core.audit.registry import Report
+from orchestrator.core.audit.registry import Report, unenforced
 from orchestrator.core.audit.verify import verify
 from orchestrator.core.audit.world import World
 from orchestrator.model.contract import Contracts, Providers
@@ -177,6 +177,7 @@ def _print(report: Report) -> None:
         )
     if report.unjudged:
         typer.echo(f"not judged, for want of anything to judge: {', '.join(map(str, report.unjudged))}")
+    typer.echo(f"not judged, because this version does not enforce them: {', '.join(map(str, unenforced()))}")
     typer.echo(f"head {report.head}")
     overridden = f", {len(report.declared)} overridden" if report.declared else ""
     typer.echo(f"audit: {report.events} events, {report.violations} violations{overridden}")

@@ -134,6 +134,8 @@ class World:
         self.by_hand: frozenset[str] = frozenset()
         """Providers whose people answer; a story wraps them in `adapters.byhand.ByHand`."""
         self.on_commit: Callable[[Committed], None] | None = None
+        self.left_at: int | None = None
+        """When the last server let go of the ledger, microseconds UTC; None: one leads."""
 
     def agree(self, contracts: Mapping[str, Any] | None) -> None:
         """The contract set of the next server's life."""
@@ -179,7 +181,7 @@ class World:
     @asynccontextmanager
     async def server(self) -> AsyncIterator[Server]:
         """One life of the server; whatever happens inside, it lets go of the ledger at the end."""
-        wiring = self.wiring()
+        wiring, self.left_at = self.wiring(), None
         engine = Engine(wiring)
         try:
             await engine.start()
@@ -187,6 +189,7 @@ class World:
         finally:
             await engine.stop()
             await wiring.ledger.close()
+            self.left_at = self.clock.now_us()
 
     async def put_back(self, taken: MemoryDisk) -> None:
         """The next server's life begins from a backup (`MemoryDisk.backup`); everything else stays where it is."""

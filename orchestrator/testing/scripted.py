@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.model.offer import (
     Answer,
@@ -76,7 +76,7 @@ class ScriptedProvider:
         self._waiting = [scene for scene in self.script.scenes if isinstance(scene.when, do.AtStep)]
 
     @property
-    def journal(self) -> list[dict[str, object]]:
+    def journal(self) -> list[dict[str, Any]]:
         """What really happened here: {at, kind, key, …}."""
         return self.stage.journal
 
@@ -168,6 +168,8 @@ class ScriptedProvider:
             self._begin()
         self.calls[verb] = self.calls.get(verb, 0) + 1
         fault = self._fault(verb, self.calls[verb])
+        if fault is not None:
+            self.stage.note("turned_away", "", verb=verb)
         if self.before_call is not None:
             await self.before_call(verb)
         await asyncio.sleep(self._latency_s)
@@ -247,5 +249,4 @@ class ScriptedProvider:
 
     def freeze(self, frozen: bool = True) -> None:
         """Everything on the machines stands still, or goes on."""
-        self.stage.note("frozen" if frozen else "thawed", "")
         self.machines.freeze(frozen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,28 +15,33 @@ from orchestrator.core.audit.registry import Finding
 from orchestrator.core.audit.verify import verify
 from orchestrator.core.audit.world import Journalled, Witnessed, World
 from orchestrator.model.ids import launch_key
-from orchestrator.model.wire import Checkpoint, Claim, Entry, Fence, Start, encode
+from orchestrator.model.wire import Checkpoint, Claim, Done, Entry, Fence, Start, encode
 from tests.audit import told
 from tests.audit.told import export_of, place
 
 LEDGER = export_of(told.lost)
 JOB = LEDGER.events[place(LEDGER, "Submitted")].job
 END = LEDGER.events[-1].at
+MEANT, AGAIN = (LEDGER.events[place(LEDGER, "Intended", n)].at for n in (0, 1))
 FIRST, SECOND = launch_key(JOB, 1), launch_key(JOB, 2)
 STEP = Witnessed(job=JOB, epoch=1, rank=0, pid=11, step=1, boot_ns=1_000)
 RUNS = [STEP, replace(STEP, step=2, boot_ns=2_000), replace(STEP, epoch=2, pid=12, step=2, boot_ns=3_000)]
 JOURNALS = [
-    Journalled(at=1, kind="created", key=FIRST), Journalled(at=2, kind="ended", key=FIRST),
-    Journalled(at=3, kind="created", key=SECOND), Journalled(at=END + 1, kind="ended", key=SECOND),
+    Journalled(at=MEANT, kind="created", key=FIRST), Journalled(at=MEANT + 1, kind="ended", key=FIRST),
+    Journalled(at=AGAIN, kind="created", key=SECOND), Journalled(at=END + 1, kind="ended", key=SECOND),
 ]  # fmt: skip
 
 
 def entry_of(epoch: int, kind: str) -> Entry:
     made = {"id": f"{kind}{epoch}", "epoch": epoch}
     if kind == "claim":
-        return Claim(**made, provider="oracle", limit_ms=20_000, grace_ms=3_000, nonce=f"n{epoch}")
+        return Claim(
+            **made, provider={1: "coreweave"}.get(epoch, "oracle"), limit_ms=20_000, grace_ms=3_000, nonce=f"n{epoch}"
+        )
     if kind == "fence":
         return Fence(**made, term=1)
+    if kind == "done":
+        return Done(**made, exit=0, result=None, ran_ms=1, nonce=f"n{epoch}")
     if kind == "start":
         return Start(**made, waited=True, nonce=f"n{epoch}")
     return Checkpoint(**made, step=5, store="main", manifest="m", sha256="0" * 64, nonce=f"n{epoch}")
@@ -52,7 +58,7 @@ def findings(world: World) -> list[Finding]:
 def test_an_honest_world_is_judged_and_clean() -> None:
     report = verify(LEDGER, StoredDocuments(), HONEST)
     judged = {v.number: v.judged for v in report.verdicts if v.number in (10, 11, 16, 19)}
-    assert report.findings == () and judged == {10: 3, 11: 2, 16: 4, 19: 2}
+    assert report.findings == () and judged == {10: 3, 11: 2, 16: 6, 19: 2}
 
 
 def test_two_epochs_at_once() -> None:
@@ -75,6 +81,39 @@ def test_two_clusters_under_one_key() -> None:
 
 def test_an_entry_behind_the_fence() -> None:
     assert [f.sentence for f in findings(World((), (), {JOB: [*LOG, entry_of(1, "checkpoint")]}))] == [16]
+
+
+def test_a_claim_without_its_fence_or_a_fence_that_is_nowhere() -> None:
+    """One finding for the claim, one for the ledger that holds fence 2 for placed."""
+    unfenced = [e for e in LOG if not isinstance(e, Fence)]
+    assert [f.sentence for f in findings(World((), (), {JOB: unfenced}))] == [16, 16]
+
+
+def test_whatever_follows_done() -> None:
+    assert [f.sentence for f in findings(World((), (), {JOB: [*LOG, entry_of(2, "done"), entry_of(3, "fence")]}))] == [
+        18
+    ]
+
+
+def test_a_launch_that_nobody_meant() -> None:
+    made = Journalled(at=END, kind="created", key=launch_key(JOB, 3))
+    ended = Journalled(at=END, kind="ended", key=made.key)
+    assert [f.sentence for f in findings(World((), [made, ended]))] == [12]
+
+
+def test_a_claim_where_nobody_meant_it() -> None:
+    elsewhere = [dataclasses.replace(e, provider="azure") if isinstance(e, Claim) else e for e in LOG[3:]]
+    assert [f.sentence for f in findings(World((), (), {JOB: [*LOG[:3], *elsewhere]}))] == [12]
+
+
+@pytest.mark.parametrize("excuse", [
+    [Journalled(at=END, kind="unreachable", cloud="c"), Journalled(at=END + 50_000_000, kind="reachable", cloud="c")],
+    [Journalled(at=END + 50_000_000, kind="delete_asked", key=SECOND)],
+], ids=["out of reach", "asked and not done"])  # fmt: skip
+def test_what_could_not_be_ended_in_time_is_no_violation(excuse: list[Journalled]) -> None:
+    made = replace(JOURNALS[2], cloud="c")
+    ended = Journalled(at=END + 69_000_000, kind="ended", key=SECOND)
+    assert findings(World((), [*JOURNALS[:2], made, *excuse, ended])) == []
 
 
 @pytest.mark.parametrize("seconds", [69, None])

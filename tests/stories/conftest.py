@@ -12,6 +12,7 @@ from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, LedgerRow, row_bytes
+from orchestrator.simulate.witness import witnesses
 from orchestrator.simulate.world import World
 from orchestrator.testing.ledgers import MemoryLedger
 from tests import faults
@@ -32,7 +33,7 @@ def fold_all(world: World) -> tuple[dict[str, JobRow], LedgerRow]:
 
 def check(world: World) -> None:
     """What holds in every story: no sentence is violated, the fold is the live table, user code ran once at a time."""
-    report = audit(MemoryLedger(world.disk).snapshot())
+    report = audit(MemoryLedger(world.disk).snapshot(), witnesses(world))
     assert not report.findings, report.findings[:5]
     rows, own = fold_all(world)
     assert {job: row_bytes(row) for job, row in rows.items()} == {

@@ -157,6 +157,30 @@ def _needs(event: ev.AnyEvent) -> tuple[str, int] | None:
     return "Submitted", 0
 
 
+@of_job(12)
+def nobody_is_fenced_on_suspicion(life: Life, history: History, judge: Judge) -> None:
+    """Unreachable is not dead: a fence for it only where the job's policy says so, after its limit; one for silence
+    only where the policy allows it, and not sooner after the last sign of life than the limit."""
+    submitted = life.submitted
+    if submitted is None or submitted.limit_ms is None:
+        return
+    for seen, fencing in life.of(ev.Fencing):
+        alive = [s.at for s in life.seen if s.seq < seen.seq and _shows_life(s.event)]
+        lost = [s.at for s, e in life.of(ev.WentUnknown) if s.seq < seen.seq and e.why == "unreachable"]
+        if fencing.why == "unreachable":
+            holds = submitted.on_unreachable == "stop" and lost[-1:] <= [seen.at - submitted.limit_ms * 1000]
+        elif fencing.why == "beat_silent":
+            silent = (submitted.limit_ms - 2 * submitted.check_ms) * 1000  # it was silent before we had read its last
+            holds = submitted.on_unreachable != "confirmed_stop_only" and alive[-1:] <= [seen.at - silent]
+        else:
+            continue
+        judge(holds, life.job, seen.seq, f"fence {fencing.epoch} was meant on suspicion: {fencing.why}")
+
+
+def _shows_life(event: ev.AnyEvent) -> bool:
+    return isinstance(event, ev.Started) or (isinstance(event, ev.SeenAgain) and event.how == "beat")
+
+
 @of_job(15, "After cancel nothing is offered or launched.")
 def cancel_is_final(life: Life, history: History, judge: Judge) -> None:
     """From the request on no offer is opened, no yes is taken, no attempt is intended."""

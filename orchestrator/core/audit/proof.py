@@ -31,8 +31,8 @@ def bytes_out(job: str, job_class: str, terms: bytes, opened: ev.OfferOpened) ->
 
 @of_ledger(39, "A holder's receipts have no gap.")
 def receipts_have_no_gap(history: History, judge: Judge) -> None:
-    """Ordinals of a provider's offers are dense, heads are earlier places of this chain, receipts echo both. Offers of
-    before there were any are numbered by their place, and not judged."""
+    """Ordinals of a provider's offers are dense, the head of each is where the chain ended before its commit, receipts
+    echo both. Offers of before there were any are numbered by their place, and not judged."""
     places = {genesis(history.export.ledger).hex(): 0, **{line.chain: line.seq for line in history.export.events}}
     unseen = [e.seq for e in history.export.events if e.kind == "OfferOpened" and e.body is None]
     last: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
@@ -47,8 +47,10 @@ def receipts_have_no_gap(history: History, judge: Judge) -> None:
         dense = before < opened.ordinal <= before + 1 + missing
         words = f"offer {opened.n} is number {opened.ordinal} to {opened.provider}, after number {before}"
         judge(dense, job, seen.seq, words)
-        earlier = places.get(opened.head, seen.seq) < seen.seq
-        judge(earlier, job, seen.seq, f"offer {opened.n} took a head along that this ledger never had")
+        head = places.get(opened.head, seen.seq)
+        judge(head < seen.seq, job, seen.seq, f"offer {opened.n} took a head along that this ledger never had")
+        newest = all(line.at == seen.at for line in history.export.events[head : seen.seq - 1])
+        judge(newest, job, seen.seq, f"offer {opened.n} took an old head along, of event {head}")
         last[opened.provider] = (opened.ordinal, seen.seq)
     for life in history.lives.values():
         for seen, delivered in life.of(ev.OfferDelivered):

@@ -26,17 +26,41 @@ class Finding(Struct, frozen=True):
     words: str
 
 
-class Sentence(Struct, frozen=True):
-    """What must always hold, and the function that judges it."""
+class Part(Struct, frozen=True):
+    """A function that judges a sentence, or one side of it."""
 
-    number: int
-    words: str
     scope: str
     """job: given (life, history, judge); ledger: (history, judge); world: (history, world, judge)."""
     check: Check
 
 
+class Sentence(Struct, frozen=True):
+    """What must always hold, and the functions that judge it: from the ledger, from the world, or from both."""
+
+    number: int
+    words: str
+    parts: tuple[Part, ...]
+
+    def judged_with(self, world: bool) -> tuple[Part, ...]:
+        """What can be judged where there are witnesses of the world, or none."""
+        return tuple(part for part in self.parts if world or part.scope != "world")
+
+
 SENTENCES: dict[int, Sentence] = {}
+UNENFORCED = {
+    13: "Charges + holds ≤ budget at every prefix.",
+    24: "Precedence is kept.",
+    28: "A charge counts once, for one commit.",
+    33: "A matching offer cites a sealed firm quote valid beyond the deadline.",
+    34: "A hard share maximum is never exceeded.",
+    37: "A bridge ends in time.",
+}
+"""Sentences of clauses that this version does not enforce: nothing could break them, so nobody judges them."""
+
+
+def unenforced() -> dict[int, str]:
+    """Every sentence that nobody judges."""
+    return {number: words for number, words in UNENFORCED.items() if number not in SENTENCES}
 
 
 class Judge:
@@ -58,8 +82,8 @@ class Judge:
         return holds
 
 
-def of_job(number: int, words: str) -> Callable[[C], C]:
-    """Register a sentence that is judged job by job."""
+def of_job(number: int, words: str = "") -> Callable[[C], C]:
+    """Register a sentence that is judged job by job; without words, one more side of it."""
     return _register(number, words, "job")
 
 
@@ -68,16 +92,18 @@ def of_ledger(number: int, words: str) -> Callable[[C], C]:
     return _register(number, words, "ledger")
 
 
-def of_world(number: int, words: str) -> Callable[[C], C]:
-    """Register a sentence that needs journals of the world."""
+def of_world(number: int, words: str = "") -> Callable[[C], C]:
+    """Register a sentence that needs journals of the world; without words, the world's side of another."""
     return _register(number, words, "world")
 
 
 def _register(number: int, words: str, scope: str) -> Callable[[C], C]:
     def put(check: C) -> C:
-        if number in SENTENCES:
-            raise ValueError(f"sentence {number} is judged twice")
-        SENTENCES[number] = Sentence(number, words, scope, check)
+        known = SENTENCES.get(number)
+        if (known is None) is not bool(words):
+            raise ValueError(f"sentence {number} is registered twice, or never with its words")
+        parts = (*(known.parts if known else ()), Part(scope, check))
+        SENTENCES[number] = Sentence(number, known.words if known else words, parts)
         return check
 
     return put
@@ -134,6 +160,7 @@ class Report(Struct, frozen=True):
             "redacted": self.redacted,
             "violations": self.violations,
             "unjudged": list(self.unjudged),
+            "unenforced": list(unenforced()),
             "declared": [
                 {
                     "clause": b.clause,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from orchestrator.core.audit import attempts, classes, offers, owned, proof, releases, rights, whole, world
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.history import Documents, History, Life, Seen, Unreadable
-from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Report, Sentence, Verdict
+from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Part, Report, Verdict
 from orchestrator.core.audit.world import World
 from orchestrator.model import event as ev
 from orchestrator.model.placement import Freed
@@ -26,10 +26,12 @@ def verify(export: Export, documents: Documents, witnesses: World | None = None)
     findings: list[Finding] = []
     for number in sorted(SENTENCES):
         sentence = SENTENCES[number]
-        if sentence.scope == "world" and witnesses is None:
+        parts = sentence.judged_with(world=witnesses is not None)
+        if not parts:
             continue
         judge = Judge(number)
-        _run(sentence, history, witnesses, judge)
+        for part in parts:
+            _run(part, history, witnesses, judge)
         verdicts.append(Verdict(number, sentence.words, judge.judged, judge.violations))
         findings.extend(judge.findings)
     told = export.ledger, len(export.events), export.head, history.redacted
@@ -55,18 +57,18 @@ def _overridden(history: History, life: Life, opened: ev.OfferOpened, seen: Seen
     return [free for free in freed if free.how == "override" and free.holder != opened.provider]
 
 
-def _run(sentence: Sentence, history: History, witnesses: World | None, judge: Judge) -> None:
-    if sentence.scope == "ledger":
-        sentence.check(history, judge)
-    elif sentence.scope == "world":
-        sentence.check(history, witnesses, judge)
+def _run(part: Part, history: History, witnesses: World | None, judge: Judge) -> None:
+    if part.scope == "ledger":
+        part.check(history, judge)
+    elif part.scope == "world":
+        part.check(history, witnesses, judge)
     else:
         for life in history.lives.values():
-            _run_life(sentence, life, history, judge)
+            _run_life(part, life, history, judge)
 
 
-def _run_life(sentence: Sentence, life: Life, history: History, judge: Judge) -> None:
+def _run_life(part: Part, life: Life, history: History, judge: Judge) -> None:
     try:
-        sentence.check(life, history, judge)
+        part.check(life, history, judge)
     except Unreadable as missing:
         judge(False, life.job, 0, f"it cannot be judged: {missing}")

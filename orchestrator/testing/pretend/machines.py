@@ -185,6 +185,8 @@ class Machines:
             life.cut(self._cut)
             life.freeze(self._frozen)
             launch.lives.append(life)
+        if self._frozen:
+            self._stage.note("frozen", launch.order.key)
 
     # ---- the ground ------------------------------------------------------------------------------------------------
 
@@ -243,6 +245,7 @@ class Machines:
         """Everything that runs stands still, or goes on."""
         self._frozen = frozen
         for launch in self._alive():
+            self._stage.note("frozen" if frozen else "thawed", launch.order.key)
             for life in launch.lives:
                 life.freeze(frozen)
 
