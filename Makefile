@@ -11,7 +11,7 @@ else
   INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: demo test lint types crds heavy prove-cleanup prove-resume prove-zombie prove-absence kind-demo clean help
+.PHONY: demo test lint types crds heavy prove-cleanup prove-resume prove-zombie prove-absence prove-mutants kind-demo clean help
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -44,6 +44,9 @@ prove-zombie: .venv/.dev  ## a cut-off cloud comes back; nothing of it is writte
 
 prove-absence: .venv/.dev ## the server dies and stays away; the job does not notice
 	@$(BIN)/python -m pytest -q --heavy tests/proofs/test_absence.py -s
+
+prove-mutants: .venv/.dev ## each rule of ours broken, one at a time: which sentence of the audit notices
+	@$(BIN)/python -m pytest -q tests/mutants
 
 kind-demo: .venv/.demo ## two teams of a kind cluster, one contract; says what is missing (exit code 2)
 	@$(BIN)/python deploy/kind/demo.py

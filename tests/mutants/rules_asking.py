@@ -1,0 +1,206 @@
+"""Rules about who is asked and what an answer is worth, each broken: order, windows, refusals, clauses, proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from orchestrator.core import eligibility, lifecycle, offering, ranking, releases, windows
+from orchestrator.core.book import Book
+from orchestrator.core.rulebook import RuleBook
+from orchestrator.core.turn import Turn
+from orchestrator.engine import lanes
+from orchestrator.model import event as ev
+from orchestrator.model.job import JobState
+from orchestrator.model.offer import OfferOut, Reason
+from orchestrator.model.record import Record
+from tests.mutants import worlds as in_
+from tests.mutants.swap import Swap
+from tests.mutants.table import Mutant
+
+_emit = Turn.emit
+
+
+def said(kind: type, change: Callable[[Turn, Any], dict[str, Any]]) -> Swap:
+    """What is decided says something else in events of a kind."""
+
+    def emit(self: Turn, job: str, event: Any, project: str = "") -> Any:
+        return _emit(self, job, replace(event, **change(self, event)) if isinstance(event, kind) else event, project)
+
+    return Swap(_emit, emit)
+
+
+# ---- order and windows -----------------------------------------------------------------------------------------------
+
+_next_step, _open_gates, _deadline = offering.next_step, ranking.open_gates, windows.deadline
+_may_decide, _cancel_asked = Book.may_decide, lifecycle._cancel_asked
+
+
+def _market_first(row: Any, placement: Any, *more: Any) -> Any:
+    return _next_step(row, replace(placement, gates=()), *more)
+
+
+def _lapsed_for_all() -> Callable[..., Any]:
+    """A clause whose offer has once lapsed is no gate any more, for anybody."""
+    lapsed: set[str] = set()
+
+    def open_gates(rules: Any, refusals: Any, *more: Any) -> Any:
+        lapsed.update(no.clause for no in refusals if no.how == "lapsed")
+        return tuple(gate for gate in _open_gates(rules, refusals, *more) if gate.clause not in lapsed)
+
+    def ask(self: RuleBook, row: Any, rules: Any, now: int) -> Any:
+        return open_gates(rules, [self._refused(r) for r in row.refusals], now, row.episode)
+
+    return ask
+
+
+def _half(offer: Any, absences: Any) -> int:
+    return offer.delivered_at + offer.window // 2 if offer.delivered_at else windows.NEVER
+
+
+def _never_away(offer: Any, absences: Any) -> int:
+    return _deadline(offer, ())
+
+
+def _an_hour_more(offer: Any, absences: Any) -> int:
+    return _deadline(offer, absences) + 3600 * windows.SECOND
+
+
+def _two_at_once(self: Book, row: Any, now: int) -> bool:
+    waits = row.state is JobState.OFFERING and row.offer is not None and row.offer.n == 1
+    return waits or _may_decide(self, row, now)
+
+
+def _goes_on_waiting(row: Any, at: int, e: Any) -> Any:
+    return replace(row, cancel_asked=True)
+
+
+# ---- refusals and answers --------------------------------------------------------------------------------------------
+
+_covers, _counter, _withdrawn, _goes_on = ranking.covers, offering._counter, lifecycle._withdrawn, lifecycle._goes_on
+
+
+def _for_ever(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
+    return _covers(refusal, replace(gate, tail_us=1 << 60), now_us, episode)
+
+
+def _in_any_episode(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
+    return _covers(refusal, gate, now_us, refusal.episode)
+
+
+def _not_for(reason: Reason) -> Swap:
+    def taken(*args: Any) -> Reason | None:
+        found = _counter(*args)
+        return None if found is reason else found
+
+    return Swap(_counter, taken)
+
+
+def _as_a_no(row: Any, at: int, e: Any) -> Any:
+    after = _withdrawn(row, at, e)
+    return replace(after, refusals=lifecycle._refuse(after, row.offer, at, "declined"))
+
+
+def _our_fault_is_theirs(row: Any, at: int, e: Any, ran: bool) -> Any:
+    return _goes_on(row, at, replace(e, late=False), ran)
+
+
+# ---- clauses ---------------------------------------------------------------------------------------------------------
+
+_judge, _over = eligibility.judge, releases.over
+PROOF = Record(id="evidence-0", what="evidence", name="approved", by="nobody")
+
+
+def _by_one(clause: Any, known: Any) -> Any:
+    ends = tuple(replace(end, quorum=1) for end in clause.ends)
+    return _over(replace(clause, ends=ends), known)
+
+
+def _down(clause: Any, known: Any, barred: Any) -> Any:
+    away = clause.holder in known.down_us
+    return releases._freed(clause, "holder_outage", approver=clause.contract) if away else None
+
+
+class Chatty(OfferOut, frozen=True):
+    """Says whose job it is."""
+
+    project: str = ""
+
+
+_offer_sent = lanes.offer_sent
+
+
+def _tells_more(row: Any, shape: Any, terms: bytes) -> OfferOut:
+    out = _offer_sent(row, shape, terms)
+    return Chatty(**{name: getattr(out, name) for name in out.__struct_fields__}, project=row.project)
+
+
+def _old_head() -> Callable[[Turn, Any], dict[str, Any]]:
+    heads: list[str] = []
+
+    def first(turn: Turn, event: Any) -> dict[str, Any]:
+        heads.append(event.head)
+        return {"head": heads[0]}
+
+    return first
+
+
+# ---- the table of moves, a mask for many -----------------------------------------------------------------------------
+
+
+class _AnyMove(dict):  # type: ignore[type-arg]
+    """Every event may lead from every state to every other."""
+
+    def get(self, kind: str, otherwise: Any = None) -> Any:
+        return tuple(JobState)
+
+
+def _any_move(row: Any, job: str, project: str, at: int, event: Any) -> Any:
+    kept = dict(lifecycle.JOB_MOVES)
+    lifecycle.JOB_MOVES.update({state: _AnyMove(moves) for state, moves in kept.items()})
+    try:
+        return _fold_job(row, job, project, at, event)
+    finally:
+        lifecycle.JOB_MOVES.update(kept)
+
+
+_fold_job = lifecycle.fold_job
+NO_TABLE = Swap(_fold_job, _any_move)
+
+ASKING = (
+    Mutant("order: the market before the holder", (Swap(_next_step, _market_first),), [in_.REFUSED]),
+    Mutant("order: a lapse frees other jobs", (Swap(RuleBook.open_gates, _lapsed_for_all()),), [in_.TWICE_SILENT]),
+    Mutant("order: two open offers for a job", (Swap(_may_decide, _two_at_once),), [in_.SAYS_NOTHING],
+           (NO_TABLE,)),
+    Mutant("order: an offer after the cancellation", (Swap(_cancel_asked, _goes_on_waiting),), [in_.CANCELLED],
+           (NO_TABLE,)),
+    Mutant("window: silence before the deadline", (Swap(_deadline, _half),), [in_.SAYS_NOTHING]),
+    Mutant("window: our absence does not stop the clock", (Swap(_deadline, _never_away),), [in_.WE_ARE_AWAY]),
+    Mutant("window: a yes long after it is taken", (Swap(_deadline, _an_hour_more),), [in_.TOO_LATE]),
+    Mutant("refusal: good beyond its tail", (Swap(_covers, _for_ever),), [in_.SHORT_TAIL]),
+    Mutant("refusal: good in a later episode", (Swap(_covers, _in_any_episode),), [in_.TWO_EPISODES]),
+    Mutant("refusal: covers better terms", (Swap(ranking.better, lambda now, then: ()),), [in_.CEILING_RISES]),
+    Mutant("refusal: a withdrawn offer is one", (Swap(_withdrawn, _as_a_no),), [in_.RECLASSIFIED]),
+    Mutant("refusal: a launch that we sent too late is one", (Swap(_goes_on, _our_fault_is_theirs),),
+           [in_.LAUNCHED_LATE]),
+    Mutant("answer: a yes to other terms is taken", (_not_for(Reason.COUNTER),), [in_.ASKS_MORE]),
+    Mutant("answer: a yes above the ceiling is taken", (_not_for(Reason.PRICE),), [in_.TOO_DEAR]),
+    Mutant("law: the offer goes to whom the law forbids", (Swap(_judge, lambda facts, laws, shape:
+           _judge(facts, (), shape)),), [in_.UNLAWFUL]),
+    Mutant("exclusive: left at an outage that frees nothing", (Swap(releases._outage, _down),), [in_.HOLDER_AWAY]),
+    Mutant("exemption: its total is ignored", (Swap(RuleBook.without_room, lambda *args: frozenset()),),
+           [in_.EXEMPT]),
+    Mutant("exemption: its total is not looked at again when accepted", (Swap(offering._no_longer_free,
+           lambda turn, row, rules: ""),), [in_.EXEMPT_AT_ONCE]),
+    Mutant("exemption: without evidence", (Swap(releases._evidence, lambda records, name, ref: PROOF),),
+           [in_.NO_EVIDENCE]),
+    Mutant("contract: an open offer is used by the version of today", (said(ev.Intended, lambda turn, event:
+           {"contract": turn.book.ledger.contract}),), [in_.AMENDED]),
+    Mutant("contract: ended without its quorum", (Swap(_over, _by_one),), [in_.ONE_ATTESTER]),
+    Mutant("proof: an ordinal is used again", (said(ev.OfferOpened, lambda turn, event: {"ordinal": 1}),),
+           [in_.SHORT_TAIL]),
+    Mutant("proof: an offer takes an old head along", (said(ev.OfferOpened, _old_head()),), [in_.SHORT_TAIL]),
+    Mutant("proof: an offer tells more than it may", (Swap(_offer_sent, _tells_more),), [in_.REFUSED]),
+)  # fmt: skip
