@@ -59,6 +59,10 @@ class Points:
         """The next life begins."""
         self.dead = False
 
+    def die_in(self, points: int) -> None:
+        """Die so many points from now; 0: not any more."""
+        self._die_at = self.total + points if points else 0
+
 
 class AttemptsStore(MemoryStore):
     """The store as attempts use it: their appends are points of the server's life too."""
@@ -128,7 +132,7 @@ class WatchedStore:
 async def lived_through(make: Callable[[], World], wish: Submission, points: Points) -> tuple[World, JobRow]:
     """The story of one job, resumed after the crash (if there is one) until the job has ended."""
     world = make()
-    _watch(world, points)
+    watched(world, points)
     for _ in range(LIVES_MOST):
         points.revive()
         try:
@@ -141,7 +145,9 @@ async def lived_through(make: Callable[[], World], wish: Submission, points: Poi
     raise AssertionError(f"the server died {LIVES_MOST} times although one crash was ordered")
 
 
-def _watch(world: World, points: Points) -> None:
+def watched(world: World, points: Points) -> None:
+    """From here on the server of this world passes these points, and dies at the one that is ordered."""
+
     def committed(_: Committed) -> None:
         points.here("commit")
 

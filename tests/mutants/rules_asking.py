@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestrator.core import eligibility, lifecycle, offering, ranking, releases, windows
+from orchestrator.core import answers, eligibility, lifecycle, offering, ranking, releases, windows
 from orchestrator.core.book import Book
+from orchestrator.core.capacity import Taken
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.turn import Turn
 from orchestrator.engine import lanes
@@ -79,7 +80,7 @@ def _goes_on_waiting(row: Any, at: int, e: Any) -> Any:
 
 # ---- refusals and answers --------------------------------------------------------------------------------------------
 
-_covers, _counter, _withdrawn, _goes_on = ranking.covers, offering._counter, lifecycle._withdrawn, lifecycle._goes_on
+_covers, _counter, _withdrawn, _goes_on = ranking.covers, answers.counter, lifecycle._withdrawn, lifecycle._goes_on
 
 
 def _for_ever(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
@@ -109,7 +110,7 @@ def _our_fault_is_theirs(row: Any, at: int, e: Any, ran: bool) -> Any:
 
 # ---- clauses ---------------------------------------------------------------------------------------------------------
 
-_judge, _over = eligibility.judge, releases.over
+_judge, _over, _rank = eligibility.judge, releases.over, ranking.rank
 PROOF = Record(id="evidence-0", what="evidence", name="approved", by="nobody")
 
 
@@ -121,6 +122,15 @@ def _by_one(clause: Any, known: Any) -> Any:
 def _down(clause: Any, known: Any, barred: Any) -> Any:
     away = clause.holder in known.down_us
     return releases._freed(clause, "holder_outage", approver=clause.contract) if away else None
+
+
+def _whatever_it_claims(rules: Any, *more: Any) -> Any:
+    return _rank(replace(rules, unsettled=False), *more)
+
+
+def _by_anybody(clause: Any, known: Any) -> Any:
+    found = Record(id="override-0", what="override", clause=clause.ref, by="nobody", approver="nobody")
+    return releases._by(clause, "override", found)
 
 
 class Chatty(OfferOut, frozen=True):
@@ -193,12 +203,16 @@ ASKING = (
     Mutant("exemption: its total is ignored", (Swap(RuleBook.without_room, lambda *args: frozenset()),),
            [in_.EXEMPT]),
     Mutant("exemption: its total is not looked at again when accepted", (Swap(offering._no_longer_free,
-           lambda turn, row, rules: ""),), [in_.EXEMPT_AT_ONCE]),
+           lambda *args: ""),), [in_.EXEMPT_AT_ONCE]),
     Mutant("exemption: without evidence", (Swap(releases._evidence, lambda records, name, ref: PROOF),),
            [in_.NO_EVIDENCE]),
     Mutant("contract: an open offer is used by the version of today", (said(ev.Intended, lambda turn, event:
            {"contract": turn.book.ledger.contract}),), [in_.AMENDED]),
     Mutant("contract: ended without its quorum", (Swap(_over, _by_one),), [in_.ONE_ATTESTER]),
+    Mutant("override: without anybody's record", (Swap(releases._overridden, _by_anybody),), [in_.REFUSED,
+           in_.HOLDER_AWAY]),
+    Mutant("owned: a block is filled beyond its room", (Swap(Taken.of, lambda self, block: 0),), [in_.OWNED]),
+    Mutant("class: what is only claimed is taken as it is", (Swap(_rank, _whatever_it_claims),), [in_.CLAIMED]),
     Mutant("proof: an ordinal is used again", (said(ev.OfferOpened, lambda turn, event: {"ordinal": 1}),),
            [in_.SHORT_TAIL]),
     Mutant("proof: an offer takes an old head along", (said(ev.OfferOpened, _old_head()),), [in_.SHORT_TAIL]),

@@ -8,12 +8,14 @@ from typing import Any
 
 from msgspec.structs import replace as but
 
+from orchestrator.model.capacity import Block
 from orchestrator.model.offer import Capabilities, SightingState
 from orchestrator.model.record import Record
 from orchestrator.runlog.results import StoreUnavailable
-from orchestrator.simulate.world import World, agreement, first_right, provider_document, submission, until_over
+from orchestrator.simulate.world import POLICY, World, agreement, first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
+from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.scripts import Script
 from tests.mutants.table import Lived
 
@@ -277,6 +279,26 @@ async def AMENDED(world: World) -> None:
         row, _ = await server.desk.submit(submission())
         await asyncio.sleep(5)
         await server.desk.amend(world.document(first_right("azure", window="30m")), "ann")
+        await until_over(server, row.job, 1800)
+
+
+BLOCK = Block(
+    name="b", provider="yves", accelerator="H100", gpus=16, region="eu-1", price=2_000_000,
+    from_us=STORY_BEGINS_US, until_us=STORY_BEGINS_US + 86_400_000_000,
+)  # fmt: skip
+OWNED = world("three jobs, room for two in what is owned", {"oracle": YES, "yves": YES}, blocks=(BLOCK,),
+              work=LONG)(_three_jobs)  # fmt: skip
+API = {"id": "api", "type": "exclusive", "select": {"class": ["api"]}}
+DOUBTING = provider_document(["oracle", "zeus"])
+DOUBTING["spec"]["policies"]["default"] = {**POLICY, "classification": "held"}
+
+
+@world("its class is only claimed", {"oracle": YES, "zeus": SILENT}, agreement("zeus", API), providers=DOUBTING)
+async def CLAIMED(world: World) -> None:
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(60)
+        await server.desk.cancel(row.job, "ann")
         await until_over(server, row.job, 1800)
 
 
