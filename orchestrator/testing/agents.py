@@ -208,7 +208,10 @@ class SimulatedAgent:
         self.site.runs.append(self._run)
         user = self._user = asyncio.get_running_loop().create_task(self._steps())
         while True:
-            await asyncio.wait({user}, timeout=self._next_look_s())
+            if user.done():  # it stands still, refused by the log, until somebody ends it
+                await asyncio.sleep(self._next_look_s())
+            else:
+                await asyncio.wait({user}, timeout=self._next_look_s())
             await self._thawed.wait()
             code = user.result() if user.done() else None
             if code is not None:
