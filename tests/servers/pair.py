@@ -18,6 +18,9 @@ import httpx
 from orchestrator.adapters.ledger.sql import reading
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.cli.audit import audit
+from orchestrator.model.wire import StoreRef
+from orchestrator.runlog.log import JobLog
+from orchestrator.runlog.store import open_store
 from orchestrator.sdk import Client
 from orchestrator.simulate.world import job_document, provider_document
 
@@ -130,6 +133,12 @@ def until(holds: Callable[[], object], seconds: float) -> float:
         assert time.monotonic() - began < seconds, f"not within {seconds} s"
         time.sleep(0.05)
     return time.monotonic() - began
+
+
+def run_log(shared: Path, job: str) -> JobLog:
+    """The job's, at the store that both servers reach."""
+    store = StoreRef(name="main", url=(shared / "store").as_uri(), jurisdiction="EU")
+    return JobLog(open_store(store, create=True), "default", job)
 
 
 def calls(shared: Path, verb: str) -> list[dict[str, Any]]:

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.follower import ERRORS
+from orchestrator.model.wire import Checkpoint, Claim
+from orchestrator.model.wire import Start as Begun
 from orchestrator.ports.desk import DeskError
+from orchestrator.runlog.log import append_attempt
+from orchestrator.runlog.rules import EMPTY
 from orchestrator.simulate.world import first_right
-from tests.servers.pair import PEOPLE, Replica, Start, assert_whole, until
+from tests.servers.pair import PEOPLE, Replica, Start, assert_whole, run_log, until
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(300)]
 CONSENT = {"what": "consent", "holder": "azure", "approver": "A. Counsel"}
@@ -84,6 +88,19 @@ def test_answers_by_hand(start: Start, tmp_path: Path) -> None:
     assert (unknown.status_code, unknown.json()["title"]) == (404, "unknown offer")
     until(lambda: leader.http.get(f"/v1/jobs/{job}").json()["attempts"], 10)
     assert_whole(leader.place, tmp_path / "shared", {"one": job})
+
+
+def test_where_a_job_would_go_on_from(start: Start, tmp_path: Path) -> None:
+    both = leader, _ = [start(), start()]
+    job = leader.try_submit("one")
+    log, made = run_log(tmp_path / "shared", job), EMPTY
+    saved = Checkpoint(epoch=1, step=70, store="main", manifest="m", sha256="0" * 64, id="c" * 16, nonce="a" * 16)
+    claim = Claim(epoch=1, id="b" * 16, nonce="a" * 16, provider="cloud", limit_ms=900_000, grace_ms=30_000)
+    for entry in (claim, Begun(epoch=1, waited=False, id="d" * 16, nonce="a" * 16), saved):
+        made = append_attempt(log, made, 1, entry).state
+    until(lambda: leader.http.get(f"/v1/jobs/{job}").json()["attempts"], 10)
+    steps = [r.http.get(f"/v1/jobs/{job}").json()["progress"]["checkpointStep"] for r in both]
+    assert steps == [70, 70]
 
 
 def test_every_error_of_a_desk_has_its_name_on_the_way_back() -> None:

@@ -12,12 +12,11 @@ import pytest
 
 from orchestrator.adapters.ledger.sql import reading
 from orchestrator.adapters.ledger.sql.database import Place
-from orchestrator.model.wire import Claim, Fence, StoreRef
-from orchestrator.runlog.log import JobLog, append_attempt, append_controller
+from orchestrator.model.wire import Claim, Fence
+from orchestrator.runlog.log import append_attempt, append_controller
 from orchestrator.runlog.rules import EMPTY
-from orchestrator.runlog.store import open_store
 from tests.ledger.postgres import Cluster
-from tests.servers.pair import ROOT, Replica, calls, until
+from tests.servers.pair import ROOT, Replica, calls, run_log, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -34,11 +33,7 @@ def orchestrator(place: Place, home: Path, *words: str) -> str:
 
 def went_on(shared: Path, job: str) -> None:
     """What a server did for this job after the backup: a second epoch, at some cloud."""
-    log = JobLog(
-        open_store(StoreRef(name="main", url=(shared / "store").as_uri(), jurisdiction="EU"), create=True),
-        "default",
-        job,
-    )
+    log = run_log(shared, job)
     fenced = append_controller(log, EMPTY, Fence(epoch=2, id="a" * 16, term=7))
     claim: dict[str, Any] = {"provider": "cloud", "limit_ms": 900_000, "grace_ms": 30_000}
     append_attempt(log, fenced.state, 2, Claim(epoch=2, id="b" * 16, nonce="c" * 16, **claim))
