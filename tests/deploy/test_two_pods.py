@@ -33,6 +33,7 @@ from tests.ledger.postgres import cluster_at
 pytestmark = [pytest.mark.helm, pytest.mark.kubernetes, pytest.mark.pods, pytest.mark.postgresql, pytest.mark.heavy,
               pytest.mark.timeout(900)]  # fmt: skip
 HOST = os.environ.get("KUBERNETES_TEST_HOST", "")
+KEYS = "database"
 TOTAL, RATE = 600, 20.0
 SOON_S = 10.0
 LEADS = '"event": "this server leads"'
@@ -50,15 +51,13 @@ class TwoServers(Deployed):
 
     def prepare(self) -> None:
         super().prepare()
-        meta = {"name": "database", "namespace": self.namespace}
-        self.cluster.apply(
-            {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"url": self.database}}
-        )
+        meta, keys = {"name": KEYS, "namespace": self.namespace}, {"url": self.database, "paper": self.cloud.token}
+        self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": keys})
 
     def providers(self) -> Doc:
         found = super().providers()
         found["spec"]["providers"]["paper"] = {
-            "adapter": "mock", "connection": {"url": f"http://{HOST}:{self.cloud_port}", "token": self.cloud.token},
+            "adapter": "mock", "connection": {"url": f"http://{HOST}:{self.cloud_port}", "token": "env:PAPER"},
             "regions": {"eu-1": "EU"}, "operatorJurisdiction": "EU", "seal": 4, "accelerators": {"H100": 1},
             "prices": [{"accelerator": "H100", "usdPerGpuHour": 2, "source": "a test", "date": "2026-01-01"}],
         }  # fmt: skip
@@ -66,9 +65,10 @@ class TwoServers(Deployed):
         return found
 
     def values(self) -> Doc:
+        paper = {"name": "PAPER", "valueFrom": {"secretKeyRef": {"name": KEYS, "key": "paper"}}}
         ports = [443, 6443, self.port_of_store(), self.cloud_port, self.postgres.port]
         return {
-            **super().values(), "database": {"existingSecret": "database"},
+            **super().values(), "database": {"existingSecret": KEYS}, "extraEnv": [paper],
             "networkPolicy": {"egressPorts": ports},
         }  # fmt: skip
 
