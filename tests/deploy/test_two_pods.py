@@ -132,7 +132,7 @@ def desk(cluster: Cluster, store_ref: StoreRef, tmp_path: Path) -> Iterator[TwoS
 
 def test_the_leaders_pod_is_killed_under_load(desk: TwoServers) -> None:
     with (
-        pytest.raises(LedgerError, match="Check user and password"),
+        pytest.raises(LedgerError, match="password authentication failed"),
         reading(desk.database.replace("desk:", "desk:no")),
     ):
         pass
