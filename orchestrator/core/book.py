@@ -50,6 +50,8 @@ class Book:
         self.sleepers: list[tuple[int, ShapeKey]] = []
         self.held_shapes: set[ShapeKey] = set()
         self.early: set[str] = set()
+        self.unread: set[str] = set()
+        """Jobs whose run logs could not be read since the ledger was put back: nothing is decided for them."""
         self._due: dict[str, int] = {}
 
     # ---- what there is ----

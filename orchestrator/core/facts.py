@@ -260,9 +260,23 @@ class Billed(Struct, frozen=True, gc=False):
     gpu_seconds: int
 
 
+class LogEnd(Struct, frozen=True):
+    """Where a run log ends, as it was read since the ledger was put back from a backup."""
+
+    job: str
+    epoch: int
+    """The highest one that any entry names."""
+    fence: int
+    ran_ms: int = 0
+    """User-code time of the attempt that the ledger believes in."""
+    done: tuple[int, int] | None = None
+    """(exit, ran_ms) of a job that is complete."""
+
+
 Fact: TypeAlias = (
     Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | OwnedWish | Due | Delivery | Polled
     | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen
     | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
     | ReclaimSeen
+    | LogEnd
 )  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.core import facts as f
-from orchestrator.core import failover
+from orchestrator.core import failover, restoring
 from orchestrator.core.lifecycle import may_enter, open_offer
 from orchestrator.core.offering import on_answer, place
 from orchestrator.core.owning import on_owned
@@ -68,10 +68,19 @@ def _on_job_fact(turn: Turn, fact: f.Fact) -> None:
         case f.OwnedWish(blocks, by):
             on_owned(turn, blocks, by)
             return
+        case f.LogEnd():
+            restoring.found(turn, fact)
+            restoring.all_read(turn)
+            return
     job: str = fact.job  # type: ignore[union-attr]
-    row = turn.book.jobs.get(job)
+    row = _decided(turn, job)
     if row is not None:
         _ON_JOB[type(fact)](turn, row, fact)
+
+
+def _decided(turn: Turn, job: str) -> JobRow | None:
+    """The row of a job that we may decide about."""
+    return turn.book.jobs.get(job) if job not in turn.book.unread else None
 
 
 def _due(turn: Turn, row: JobRow, fact: f.Due) -> None:
@@ -105,14 +114,14 @@ def finish(turn: Turn) -> None:
 
 def _launched(turn: Turn, fact: f.Launched) -> None:
     job, epoch = parse_launch_key(fact.reply.key)
-    row = turn.book.jobs.get(job)
+    row = _decided(turn, job)
     if row is not None and row.attempts and row.attempts[-1].epoch == epoch:
         failover.on_launch_reply(turn, row, fact)
 
 
 def _sighted(turn: Turn, fact: f.Sighted) -> None:
     job, epoch = parse_launch_key(fact.sighting.key)
-    row = turn.book.jobs.get(job)
+    row = _decided(turn, job)
     if row is not None:
         failover.on_sighting(turn, row, epoch, fact)
 

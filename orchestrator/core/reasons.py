@@ -26,6 +26,7 @@ REASONS: Mapping[str, str] = {
     "no_lawful_provider": "no provider may lawfully run it; change contracts or providers, then resume",
     "no_capable_provider": "no provider has the hardware that it asks for; change the job or the providers",
     "restore": "the ledger was put back from a backup",
+    "run_log_unread": "its run log could not be read since the ledger was put back; it is asked for again by itself",
     "run_log_ahead": "its run log holds what the ledger does not know; look at it, then resume",
     "classification": "its class is not settled; an attester must record it",
     "start_by_passed": "its start-by moment passed",

@@ -1,4 +1,4 @@
-"""What follows for a job whose run log holds what a ledger that was put back does not know?
+"""What follows for a job whose run log holds what a ledger that was put back does not know, or cannot be read?
 
 Called by the engine in its first turn after a restore, before anything is done. Such a job is held until a person has
 looked at it: what is missing from the ledger (who was asked, where it ran, what it cost) is in no log, and should the
@@ -7,33 +7,54 @@ ledger be a copy whose original still leads, nothing was done. Its next attempt 
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from orchestrator.core import failover
-from orchestrator.core.facts import DoneSeen
+from orchestrator.core.facts import DoneSeen, LogEnd
 from orchestrator.core.lifecycle import active, last_epoch, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
-from orchestrator.model.job import JobRow, JobState
+from orchestrator.model.job import AttemptState, JobRow, JobState
 
-AHEAD = "run_log_ahead"
-
-
-class LogEnd(Struct, frozen=True):
-    """What a run log says of a job, as far as it matters here."""
-
-    epoch: int
-    """The highest one that any entry names."""
-    fence: int
-    ran_ms: int = 0
-    """User-code time of the attempt that the ledger believes in."""
-    done: tuple[int, int] | None = None
-    """(exit, ran_ms) of a job that is complete."""
+AHEAD, UNREAD = "run_log_ahead", "run_log_unread"
 
 
 def is_ahead(row: JobRow, log: LogEnd) -> bool:
     """Whether the log knows of an attempt, or a fence, that was meant after the ledger ends."""
     return log.epoch > max(last_epoch(row), row.fence, row.ahead)
+
+
+def set_aside(turn: Turn, row: JobRow) -> None:
+    """Nothing is decided for it until its log was read; what is seen of it meanwhile changes nothing."""
+    turn.book.unread.add(row.job)
+    offer, attempt = open_offer(row), active(row)
+    if offer is not None:
+        row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, UNREAD))
+    if row.state is JobState.QUEUED:
+        turn.emit(row.job, ev.Held(UNREAD))
+    elif attempt is not None and attempt.state in (AttemptState.CONFIRMED, AttemptState.RUNNING):
+        turn.emit(row.job, ev.WentUnknown(attempt.epoch, UNREAD))
+
+
+def found(turn: Turn, log: LogEnd) -> None:
+    """Its log was read: it is held if that is ahead, else it goes on from where it stands."""
+    row = turn.book.jobs[log.job]
+    turn.book.unread.discard(log.job)
+    turn.changed.add(log.job)
+    attempt = active(row)
+    if is_ahead(row, log):
+        hold(turn, row, log)
+    elif row.state is JobState.HELD and row.reason == UNREAD:
+        turn.emit(row.job, ev.Resumed("restore"))
+    elif attempt is not None and attempt.why == UNREAD:
+        turn.emit(row.job, ev.SeenAgain(attempt.epoch, "log"))
+    row = turn.book.jobs[log.job]
+    if row.ended_at is None:
+        failover.on_due(turn, row)  # its timers went by unheard
+
+
+def all_read(turn: Turn) -> None:
+    """Say so once no log is left to be read."""
+    if not turn.book.unread and turn.book.ledger.restored is not None:
+        turn.emit_ledger(ev.LogsRead())
 
 
 def hold(turn: Turn, row: JobRow, log: LogEnd) -> None:

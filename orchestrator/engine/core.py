@@ -102,7 +102,8 @@ class Core:
     def held_for_a_person(self, key: str) -> bool:
         """Whether this is a launch of a job that somebody must look at first: it may be healthy, and is left alone."""
         row = self.book.jobs.get(parse_launch_key(key)[0]) if is_launch_key(key) else None
-        return row is not None and row.state is JobState.HELD and row.reason in FOR_A_PERSON
+        held = row is not None and row.state is JobState.HELD and row.reason in FOR_A_PERSON
+        return held or (row is not None and row.job in self.book.unread)
 
     async def recall(self, job: str) -> bool:
         """Take a job that is over back into the book: its provider still has something to say, a bill.

@@ -17,6 +17,8 @@ from msgspec.structs import replace
 
 from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, Wish
 from orchestrator.core.lifecycle import active
+from orchestrator.core.reasons import why
+from orchestrator.core.restoring import UNREAD
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine
@@ -28,7 +30,7 @@ from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record, same
-from orchestrator.ports.desk import Conflict, Entered, Outcome, ProviderStatus, Refused, Submission, Visit
+from orchestrator.ports.desk import Busy, Conflict, Entered, Outcome, ProviderStatus, Refused, Submission, Visit
 from orchestrator.ports.inbox import Folded
 from orchestrator.ports.ledger import IdempotencyKey
 from orchestrator.ports.telemetry import Live
@@ -110,16 +112,22 @@ class EngineDesk(ReadingDesk):
 
     async def cancel(self, job: str, by: str, reply: Reply = here) -> JobRow:
         """Ask for the job's end; idempotent."""
-        await self.job(job)
+        await self._decided(job)
         await self._engine.wish(CancelWish(job, by), Carried(folded=reply(job)))
         return await self.job(job)
 
     async def resume(self, job: str, by: str, reply: Reply = here) -> JobRow:
         """Let a held job go on."""
-        row = await self.job(job)
+        row = await self._decided(job)
         if row.state is not JobState.HELD:
             raise Refused(f"job {job} is {row.state.value}, not held; only held jobs are resumed")
         await self._engine.wish(ResumeWish(job, by), Carried(folded=reply(job)))
+        return await self.job(job)
+
+    async def _decided(self, job: str) -> JobRow:
+        """Where a job stands that may be decided about; `Busy` until its run log was read after a restore."""
+        if job in self._engine.core.book.unread:
+            raise Busy(f"nothing is done for job {job}: {why(UNREAD)}")
         return await self.job(job)
 
     async def amend(self, document: bytes, by: str, reply: Reply = here) -> LedgerRow:
@@ -154,7 +162,9 @@ class EngineDesk(ReadingDesk):
 
     async def enter(self, visit: Visit, reply: Reply = here) -> Entered:
         """Write down who goes in where, then give the way."""
-        return await visiting.enter(self._engine, await self.job(visit.job), visit, Carried(folded=reply(visit.job)))
+        return await visiting.enter(
+            self._engine, await self._decided(visit.job), visit, Carried(folded=reply(visit.job))
+        )
 
     async def open_offers(self, provider: str) -> Sequence[OfferOut]:
         """What waits for the word of a provider that answers by hand."""

@@ -23,7 +23,7 @@ from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import ProviderLanes
 from orchestrator.engine.leading import Leading
 from orchestrator.engine.restart import first_turn, in_force, load_book, relabelled
-from orchestrator.engine.restored import after_restore, read_all
+from orchestrator.engine.restored import after_restore, read_all, read_on
 from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
@@ -85,7 +85,7 @@ class Engine:
         labels = await relabelled(wiring, book, self.agreed.contracts)
         first_turn(turn, wiring, self.agreed, term=core.term, presence=presence, labels=labels)
         if ends is not None:
-            after_restore(turn, ends)
+            after_restore(turn, *ends)
         finish(turn)
         await self._commit(turn)
         for row in list(book.jobs.values()):
@@ -95,6 +95,7 @@ class Engine:
 
     def _loops(self) -> list[Awaitable[None]]:
         loops: list[Awaitable[None]] = [self._turns(), self.keeper.run(), asyncio.shield(self.keeper.broken)]
+        loops.append(read_on(self.core))
         for name, lanes in self._lanes.items():
             loops += [*lanes.loops(), self._feeds[name].run(), self._sweepers[name].run()]
         return loops
@@ -226,6 +227,8 @@ class Engine:
             self.keeper.look(job)
 
     def _execute(self, row: JobRow) -> None:
+        if row.job in self.core.book.unread:
+            return
         for effect in effects_of(row):
             if effect not in self.core.pending:
                 self.core.pending.add(effect)

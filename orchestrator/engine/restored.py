@@ -1,7 +1,7 @@
 """What do the run logs know that a ledger which was put back does not? Each live job's is read before anything is done.
 
-Called by the engine at its start, while the ledger says that it was put back. A store that does not answer keeps this
-server from leading: nothing is offered, launched or stopped until all of them were read.
+Called by the engine at its start, while the ledger says that it was put back, and beside it until all were read. A log
+that cannot be read keeps its own job alone from everything: it is not offered, launched or stopped until then.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
+from orchestrator.core.facts import LogEnd
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import active
-from orchestrator.core.restoring import LogEnd, hold, is_ahead
+from orchestrator.core.restoring import all_read, found, is_ahead, set_aside
 from orchestrator.core.turn import Turn
 from orchestrator.engine.batching import ledger_live_row
-from orchestrator.engine.core import log
+from orchestrator.engine.core import Core, log
 from orchestrator.engine.logfacts import ran_ms
 from orchestrator.engine.orders import store_of
 from orchestrator.engine.wiring import Wiring
@@ -29,29 +30,25 @@ AT_ONCE = 16
 """Run logs that are read side by side."""
 
 
-class LogsUnread(Exception):
-    """A run log cannot be read, so this server may not lead yet; says which, and what to do."""
+async def read_all(wiring: Wiring, rows: Iterable[JobRow]) -> tuple[list[LogEnd], dict[str, str]]:
+    """Where the logs end that can be read; job → why of those that cannot. A store that is away is asked once."""
+    room, away = asyncio.Semaphore(AT_ONCE), dict[str, str]()
+    ends, lost = list[LogEnd](), dict[str, str]()
 
-
-async def read_all(wiring: Wiring, rows: Iterable[JobRow]) -> Mapping[str, LogEnd]:
-    """job → where its log ends. Raises `LogsUnread`."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(row: JobRow) -> LogEnd:
+    async def one(row: JobRow) -> None:
         async with room:
-            return await _read(wiring, row)
+            try:
+                if row.store in away:
+                    lost[row.job] = away[row.store]
+                else:
+                    ends.append(await _read(wiring, row))
+            except StoreUnavailable as error:
+                lost[row.job] = away[row.store] = str(error)
+            except WireError as error:
+                lost[row.job] = str(error)
 
-    jobs = list(rows)
-    found = await asyncio.gather(*map(one, jobs), return_exceptions=True)
-    lost = [(row, error) for row, error in zip(jobs, found, strict=True) if isinstance(error, BaseException)]
-    for row, error in lost:
-        if not isinstance(error, StoreUnavailable | WireError):
-            raise error
-        raise LogsUnread(
-            f"the ledger was put back from a backup, and nothing is done before every run log was read; {len(lost)} "
-            f"of {len(jobs)} cannot be, {row.job}'s because {error}"
-        ) from error
-    return {row.job: end for row, end in zip(jobs, found, strict=True) if isinstance(end, LogEnd)}
+    await asyncio.gather(*map(one, rows))
+    return sorted(ends, key=lambda end: end.job), lost
 
 
 async def _read(wiring: Wiring, row: JobRow) -> LogEnd:
@@ -60,16 +57,36 @@ async def _read(wiring: Wiring, row: JobRow) -> LogEnd:
     if attempt is not None:
         ran = ran_ms(state, attempt.epoch, await wiring.io(read_beat, there, attempt.epoch))
     done = (state.done.exit, state.done.ran_ms) if state.done is not None else None
-    return LogEnd(state.highest_epoch, state.fence, ran, done)
+    return LogEnd(row.job, state.highest_epoch, state.fence, ran, done)
 
 
-def after_restore(turn: Turn, ends: Mapping[str, LogEnd]) -> None:
-    """Hold every job whose log is ahead, and say that all were read."""
-    ahead = [row for job, end in ends.items() if is_ahead(row := turn.book.jobs[job], end)]
-    for row in ahead:
-        log.warning("the run log is ahead of the ledger", job=row.job, epoch=ends[row.job].epoch)
-        hold(turn, row, ends[row.job])
-    turn.emit_ledger(ev.LogsRead())
+def after_restore(turn: Turn, ends: Iterable[LogEnd], lost: Mapping[str, str]) -> None:
+    """Set aside what cannot be read, hold every job whose log is ahead, and say so if all were read."""
+    for job in sorted(lost):
+        log.warning("its run log cannot be read, so nothing is done for it", job=job, why=lost[job])
+        set_aside(turn, turn.book.jobs[job])
+    for end in ends:
+        _tell(turn.book.jobs[end.job], end)
+        found(turn, end)
+    all_read(turn)
+
+
+def _tell(row: JobRow, end: LogEnd) -> None:
+    if is_ahead(row, end):
+        log.warning("the run log is ahead of the ledger", job=row.job, epoch=end.epoch)
+
+
+async def read_on(core: Core) -> None:
+    """Ask for what could not be read, again and again, until all of it was."""
+    pause = core.wiring.pace.retry
+    while core.book.unread:
+        await asyncio.sleep(pause / 1e6)
+        pause = min(pause * 2, core.wiring.pace.retry_most)
+        ends, _ = await read_all(core.wiring, [core.book.jobs[job] for job in sorted(core.book.unread)])
+        for end in ends:
+            _tell(core.book.jobs[end.job], end)
+        if ends:
+            await core.told(ends)
 
 
 async def mark(ledger: Ledger, now: int) -> None:

@@ -15,7 +15,6 @@ from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.folding import Folding
 from orchestrator.engine.follower import FollowerDesk
-from orchestrator.engine.restored import LogsUnread
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
 from orchestrator.ports.ledger import LedgerError, LedgerLocked
@@ -52,12 +51,8 @@ class Serving:
 
     async def start(self) -> None:
         """Lead, or follow where another server leads. Raises what keeps this server from both."""
-        try:
+        with suppress(LedgerLocked):
             await self._lead()
-        except LedgerLocked:
-            pass
-        except LogsUnread as unread:
-            log.warning("this server does not lead", why=str(unread))
 
     async def run(self) -> None:
         """Until `stop`; raises what nobody foresaw. A ledger that fails is none of that."""
@@ -69,7 +64,7 @@ class Serving:
                 await self.engine.run()
             except LedgerLocked:
                 pass
-            except (LedgerError, LogsUnread, TimeoutError) as lost:
+            except (LedgerError, TimeoutError) as lost:
                 log.warning("this server does not lead", why=str(lost) or "the ledger does not answer")
             finally:
                 await self._follow()

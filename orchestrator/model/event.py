@@ -188,7 +188,7 @@ class LaunchConfirmed(Event, frozen=True, tag="Confirmed"):
 
 
 class WentUnknown(Event, frozen=True, tag="WentUnknown"):
-    """A state, never a failure; `why`: unreachable | no_reply | beat_silent | never_started | machines_gone."""
+    """A state, never a failure: unreachable, no_reply, beat_silent, never_started, machines_gone, run_log_unread."""
 
     epoch: int
     why: str
@@ -298,7 +298,7 @@ class Failed(Event, frozen=True, tag="Failed"):
 
 
 class Held(Event, frozen=True, tag="Held"):
-    """The job waits for a person or a change: one of `placement.Held`, run_log_ahead."""
+    """The job waits for a person or a change: one of `placement.Held`, run_log_ahead, run_log_unread."""
 
     reason: str
     skipped: tuple[Skip, ...] = ()

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.restored import LogsUnread
-from orchestrator.engine.serving import Serving
 from orchestrator.model.job import JobRow, JobState
 from orchestrator.ports.desk import Busy, Refused
 from orchestrator.runlog.results import StoreUnavailable
@@ -57,8 +55,8 @@ class Away:
         return getattr(self._store, name)
 
 
-async def held(server: Server | Serving, job: str) -> JobRow:
-    row = await (server.desk if isinstance(server, Server) else server).job(job)
+async def held(server: Server, job: str) -> JobRow:
+    row = await server.desk.job(job)
     assert (row.state, row.reason) == (JobState.HELD, "run_log_ahead")
     return row
 
@@ -125,21 +123,50 @@ async def test_a_job_whose_log_is_not_ahead_runs_on_undisturbed(a_world) -> None
 
 
 @pytest.mark.fault("ledger restored from an old backup", "checkpoint store down")
-async def test_nothing_is_done_while_a_store_does_not_answer(a_world) -> None:
+async def test_what_cannot_be_read_is_set_aside_alone_and_asked_for_again(a_world) -> None:
     world = a_world(two_clouds(), work=Work(steps=300))
     job, taken = await moved(world)
     await world.put_back(taken)
-    before = asked(world)
+    before, runs = asked(world), len(world.site.runs)
     away = world.store = Away(world.store)  # type: ignore[assignment]
-    with pytest.raises(LogsUnread, match="1 of 1 cannot be"):
-        async with world.server():
-            pass
-    assert asked(world) == before
-    away.here = True
     async with world.server() as server:
+        await asyncio.sleep(120)
+        assert asked(world) == before, "nothing is offered, launched or stopped for it"
+        assert [(a.state, a.why) for a in (await server.desk.job(job)).attempts] == [("unknown", "run_log_unread")]
+        with pytest.raises(Busy, match="asked for again by itself"):
+            await server.desk.cancel(job, "ann")
+        another, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+        assert (await server.desk.job(another.job)).attempts, "this server leads"
+        away.here = True
+        await asyncio.sleep(60)
         await held(server, job)
+        assert [r.to_s for r in world.site.runs[:runs] if r.epoch == 2] == [None], "what runs was left alone"
         await server.desk.cancel(job, "ann")
         assert (await until_over(server, job)).state is JobState.CANCELLED
+    assert kinds(world, job).count("WentUnknown") == 1 and [e.kind for e in world.disk.events].count("LogsRead") == 1
+
+
+async def test_what_is_not_ahead_goes_on_once_it_is_read(a_world) -> None:
+    """One runs and one waits; the server dies again before it could read their logs."""
+    world = a_world({"azure": Script(offers=(do.Accepts(), do.Silent()))}, work=Work(steps=100))
+    async with world.server() as server:
+        jobs = [(await server.desk.submit(submission()))[0].job for _ in range(2)]
+        await asyncio.sleep(6)
+        taken = world.disk.backup()
+    await world.put_back(taken)
+    away = world.store = Away(world.store)  # type: ignore[assignment]
+    for _ in range(2):
+        async with world.server() as server:
+            await asyncio.sleep(5)
+            rows = [await server.desk.job(job) for job in jobs]
+            assert [row.state for row in rows] == [JobState.RUNNING, JobState.HELD]
+            assert "LogsRead" not in {e.kind for e in world.disk.events}
+    away.here = True
+    async with world.server() as server:
+        over = [await until_over(server, job) for job in jobs]
+    assert [(row.state, attempts(row)) for row in over] == [(JobState.SUCCEEDED, [("azure", "done")])] * 2
+    assert [e.kind for e in world.disk.events].count("LogsRead") == 1
 
 
 async def test_a_change_of_contracts_lifts_it_not(a_world) -> None:
@@ -174,26 +201,3 @@ async def test_a_cancel_that_was_asked_before_the_backup_goes_on(a_world) -> Non
         assert (await server.desk.job(row.job)).fence == 3, "above the one in the log"
         over = await until_over(server, row.job)
     assert over.state is JobState.CANCELLED
-
-
-async def test_a_server_that_may_not_lead_yet_stays_up_and_leads_when_all_logs_were_read(a_world) -> None:
-    world = a_world(two_clouds(), work=Work(steps=300))
-    job, taken = await moved(world)
-    await world.put_back(taken)
-    away = world.store = Away(world.store)  # type: ignore[assignment]
-    serving = Serving(world.wiring())
-    await serving.start()
-    running = asyncio.ensure_future(serving.run())
-    await asyncio.sleep(5)
-    assert not serving.leads and "does not lead" in await serving.ready()
-    assert (await serving.job(job)).job == job, "reads are answered"
-    with pytest.raises(Busy):
-        await serving.cancel(job, "ann")
-    away.here = True
-    await asyncio.sleep(2)
-    assert serving.leads
-    await held(serving, job)
-    await serving.cancel(job, "ann")
-    await serving.stop()
-    await running
-    await serving.wiring.ledger.close()
