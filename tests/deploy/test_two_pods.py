@@ -56,6 +56,7 @@ class TwoServers(Deployed):
 
     def providers(self) -> Doc:
         found = super().providers()
+        found["spec"]["providers"]["here"]["connection"]["runtime"] = "job"  # in seconds, where a Ray head takes many
         found["spec"]["providers"]["paper"] = {
             "adapter": "mock", "connection": {"url": f"http://{HOST}:{self.cloud_port}", "token": "env:PAPER"},
             "regions": {"eu-1": "EU"}, "operatorJurisdiction": "EU", "seal": 4, "accelerators": {"H100": 1},
