@@ -277,6 +277,5 @@ Fact: TypeAlias = (
     Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | OwnedWish | Due | Delivery | Polled
     | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen
     | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
-    | ReclaimSeen
-    | LogEnd
+    | ReclaimSeen | LogEnd
 )  # fmt: skip
