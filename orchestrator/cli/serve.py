@@ -167,13 +167,13 @@ def announced(settings: Settings, url: str) -> Iterator[Any]:
 
 
 def log_as(settings: Settings) -> None:
-    """Log to stderr as the settings say; libraries only warn."""
+    """Log to stderr as the settings say; libraries only warn. No local variables in tracebacks: some hold secrets."""
     level = getattr(logging, settings.log_level.upper())
     tty = sys.stderr.isatty()
     shown: Any = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=tty)
+        else structlog.dev.ConsoleRenderer(colors=tty, exception_formatter=structlog.dev.plain_traceback)
     )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
