@@ -59,6 +59,10 @@ serve.__doc__ = f"""Take jobs in and see them through, until Ctrl-C or SIGTERM; 
 Without any file it offers this machine alone. Examples: `orchestrator serve`,
 `orchestrator serve --providers providers.yaml --contracts contracts.yaml`
 
+Jobs on this machine run as the server's user. Of its environment they inherit only what is commonly needed: PATH, HOME,
+LANG, LC_*, TZ, TMPDIR, proxies and certificates, CUDA_*, NVIDIA_*, NCCL_*, ROCm's, and the keys of their own store;
+never ORCHESTRATOR_*, and no other secret. What else a job needs stands in its `environment`.
+
 Settings come from the environment; options win over them.
 
 {SETTINGS}

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.adapters.providers.local import files
+from orchestrator.adapters.providers.local.inherited import inherited
 from orchestrator.model.offer import SightingState
+from orchestrator.model.wire import AttemptEnv
 from orchestrator.ports.runtime import Head
 from orchestrator.rayhead.plan import ROOT
 from orchestrator.rayhead.processes import end_all
@@ -135,10 +137,11 @@ class Launches:
         try:
             if (folder / files.GONE).exists():
                 return
+            store = AttemptEnv.from_json(files.read(folder / files.LAUNCH)["attempt"]).store
             with (folder / "keeper.log").open("ab") as output:
                 keeper = subprocess.Popen(
                     (sys.executable, "-m", "orchestrator.adapters.providers.local.keeper", folder, str(descriptor)),
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(_python_path())},
+                    env={**inherited(os.environ, store), "PYTHONPATH": os.pathsep.join(_python_path())},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
