@@ -57,6 +57,11 @@ def _found_gpus() -> int:
     return sum(1 for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
 
 
+def _found_memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def asked(terms: Terms) -> Size:
     """What these terms take, over all workers."""
     return Size(terms.cpus * terms.workers, terms.gpus)
@@ -65,8 +70,10 @@ def asked(terms: Terms) -> Size:
 class Room:
     """The machine's answers."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, memory: int | None = None) -> None:
         self.size = size
+        self.memory = _found_memory() if memory is None else memory
+        """Bytes that this machine has: more is refused; what is in use is the kernel's to share out."""
         self._answers: dict[str, Answer] = {}
         self._earmarks: dict[str, tuple[Size, int]] = {}
 
@@ -83,8 +90,11 @@ class Room:
         if not self.size.holds(size):
             has = f"this machine has {self.size.cpus} CPUs and {self.size.gpus} GPUs"
             return _no(offer, Reason.SPEC, f"{has}, asked for {size.cpus} and {size.gpus}", now_us)
+        if (memory := terms.memory * terms.fewest) > self.memory:
+            has = f"this machine has {self.memory >> 30} GiB of memory"
+            return _no(offer, Reason.SPEC, f"{has}, asked for {memory >> 30}", now_us)
         free = self.free(used, now_us)
-        fitting = largest(terms, lambda sized: free.holds(asked(sized)))
+        fitting = largest(terms, lambda s: free.holds(asked(s)) and s.memory * s.workers <= self.memory)
         if fitting is None:
             return _no(offer, Reason.CAPACITY, "this machine is busy", now_us)
         self._earmarks[offer.offer] = (asked(fitting), now_us + EARMARK_US)
