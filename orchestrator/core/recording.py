@@ -18,6 +18,7 @@ from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, open_offer
 from orchestrator.core.releases import minds_outage
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
+from orchestrator.model.contract import Contracts
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Covers
@@ -38,6 +39,17 @@ def on_record(turn: Turn, record: Record) -> None:
         _reshape(turn, row, record)
         return
     _wake(turn, record)
+
+
+def misnamed(record: Record, contracts: Contracts | None) -> str:
+    """What a record names that the contracts in force do not know, so that it would count for nothing; else empty."""
+    clauses = contracts.of_holders if contracts else ()
+    holders = sorted({clause.holder for clause in clauses})
+    refs = sorted({name for clause in clauses for name in (clause.ref, clause.ref.partition("/")[0])})
+    for field, said, known in (("holder", record.holder, holders), ("clause", record.clause, refs)):
+        if said and said not in known:
+            return f"{field}: the contracts in force know no {said!r}; they know {', '.join(known) or 'none'}"
+    return ""
 
 
 def _wake(turn: Turn, record: Record) -> None:

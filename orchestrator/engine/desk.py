@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, Wish
 from orchestrator.core.lifecycle import active
 from orchestrator.core.reasons import why
+from orchestrator.core.recording import misnamed
 from orchestrator.core.restoring import UNREAD
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
@@ -30,7 +31,17 @@ from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record, same
-from orchestrator.ports.desk import Busy, Conflict, Entered, Outcome, ProviderStatus, Refused, Submission, Visit
+from orchestrator.ports.desk import (
+    Busy,
+    Conflict,
+    Entered,
+    Mistaken,
+    Outcome,
+    ProviderStatus,
+    Refused,
+    Submission,
+    Visit,
+)
 from orchestrator.ports.inbox import Folded
 from orchestrator.ports.ledger import IdempotencyKey
 from orchestrator.ports.telemetry import Live
@@ -153,6 +164,8 @@ class EngineDesk(ReadingDesk):
             raise Refused(f"job {record.job} is {row.state.value}: a record about it would change nothing")
         if record.until is not None and record.until <= self._engine.core.now:
             raise Refused("it would count for nothing: its end is past")
+        if wrong := misnamed(record, self._engine.core.book.rulebook.contracts):
+            raise Mistaken(f"{wrong}; correct it, or apply the contract first")
         made = replace(record, id=f"{record.what}-{self._new_id(self._engine.core.now)}", at=0)
         await self._engine.wish(RecordWish(made), Carried(folded=reply(made.id)))
         return on_record(await self.in_force(), made.id, record.job)

@@ -18,7 +18,7 @@ import pytest
 from orchestrator.model.capacity import Block
 from orchestrator.model.job import TERMINAL
 from orchestrator.model.record import Record
-from orchestrator.ports.desk import Busy, Refused
+from orchestrator.ports.desk import Busy, Mistaken, Refused
 from orchestrator.simulate.world import POLICY, Server, World, agreement, provider_document, submission
 from orchestrator.testing.agents import Work
 from tests.properties.test_random_worlds import CHUNK, FIRST, NAMES, part
@@ -108,7 +108,7 @@ def operators(dice: random.Random) -> dict[str, Any]:
 async def some_days_work(world: World, server: Server, dice: random.Random, jobs: list[str]) -> None:
     for _ in range(dice.randint(2, 5)):
         deed = dice.random()
-        with suppress(Busy, Refused):
+        with suppress(Busy, Mistaken, Refused):
             if not jobs or deed < 0.45:
                 spec: dict[str, Any] = {"class": dice.choice(CLASSES), "maxRuntime": dice.choice(["30m", "1h"])}
                 if dice.random() < 0.4:

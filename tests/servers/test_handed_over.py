@@ -18,7 +18,7 @@ from orchestrator.simulate.world import first_right
 from tests.servers.pair import PEOPLE, Replica, Start, assert_whole, run_log, until
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(300)]
-CONSENT = {"what": "consent", "holder": "azure", "approver": "A. Counsel"}
+CONSENT = {"what": "consent", "holder": PEOPLE, "approver": "A. Counsel"}
 BLOCK = {
     "provider": PEOPLE,
     "accelerator": "H100",

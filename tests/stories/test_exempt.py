@@ -11,7 +11,7 @@ from orchestrator.cli.audit import audit
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import OfferOut
-from orchestrator.ports.desk import Refused
+from orchestrator.ports.desk import Mistaken, Refused
 from orchestrator.simulate.world import agreement, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -252,3 +252,12 @@ async def test_two_who_say_the_same_at_once_are_on_record_once(a_world) -> None:
         twice = [record(server, "consent", holder="zeus") for _ in range(2)]
         first, second = await asyncio.gather(*twice)
     assert first == second and kinds(world, "").count("Recorded") == 1
+
+
+@pytest.mark.parametrize("more", [{"holder": "azzure"}, {"holder": "zeus", "clause": "agrement/rofr"}])
+async def test_a_record_about_nobody_or_nothing_that_is_agreed_is_refused(a_world, more: dict[str, str]) -> None:
+    world = a_world({"zeus": SILENT, "oracle": Script()}, right())
+    async with world.server() as server:
+        with pytest.raises(Mistaken, match=r"zeus|agreement/rofr"):
+            await record(server, "consent", **more)
+    assert "Recorded" not in kinds(world, "")
