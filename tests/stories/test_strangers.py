@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator.adapters.byhand import ByHand, Webhook
 from orchestrator.model import event as ev
-from orchestrator.ports.provider import Provider
 from orchestrator.simulate.world import World, first_right, submission, until_over
+from orchestrator.testing.scripted import ScriptedProvider
 from orchestrator.testing.scripts import Script
 
 pytestmark = pytest.mark.looptime
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.looptime
 class Buggy:
     """A provider, one verb of which fails as no adapter should."""
 
-    def __init__(self, inner: Provider, verb: str) -> None:
+    def __init__(self, inner: ScriptedProvider, verb: str) -> None:
         self._inner, self._verb = inner, verb
         self.called = 0
 
@@ -32,6 +32,7 @@ class Buggy:
 
     async def _fails(self, *_: Any) -> Any:
         self.called += 1
+        self._inner.stage.note("turned_away", "", verb=self._verb)  # what its adapter loses, a cloud never did
         raise RecursionError("a stranger's bug")
 
 
