@@ -15,17 +15,18 @@ from orchestrator.ports.desk import Desk
 
 SEQ = "Orchestrator-Seq"
 """Header of a granted wish: a read with this `min_seq` sees it, whichever server answers."""
-_LOOK_S, _LOOKS = 0.1, 30
+_LOOK_S, _LOOKS = 0.1, 3
 
 
 async def seen(desk: Desk, min_seq: int) -> None:
-    """Returns once this server sees the ledger up to there. Raises Denied (503) if it does not within 3 s."""
+    """Returns once this server sees the ledger up to there. Raises Denied (412) if it does not in a moment: both
+    servers read one database, so what is not there by then is no number that a wish was answered with."""
     for _ in range(_LOOKS):
         if not min_seq or await desk.head() >= min_seq:
             return
         await asyncio.sleep(_LOOK_S)
-    what, remedy = f"this server does not see event {min_seq} yet", "ask again after Retry-After seconds"
-    raise Denied(503, "behind", what, remedy=remedy, fault="server", headers={"Retry-After": "1"})
+    what, remedy = f"the ledger holds no event {min_seq}", f"give the {SEQ} of an earlier reply, or none"
+    raise Denied(412, "no-such-event", what, remedy=remedy)
 
 
 def caught_up(desk: Desk) -> Any:

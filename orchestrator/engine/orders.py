@@ -58,7 +58,8 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 def text_of(attempt: AttemptEnv) -> str:
     """`AttemptEnv.to_json` to the letter, in a seventh of its time: agents, who have no library, cannot have it so."""
-    return f'{_encoder.encode(attempt)[:-1].decode()},"v":{VERSION}}}'
+    text, _, workers = _encoder.encode(attempt).decode().rpartition(',"workers":')  # by its name the last one
+    return f'{text},"v":{VERSION}}}' if workers == "null}" else f'{text},"v":{VERSION},"workers":{workers}'
 
 
 def _delete_after(row: JobRow, attempt: AttemptRow) -> int:

@@ -260,8 +260,9 @@ class AttemptEnv:
     nodes: int = 1  # machines of this attempt; the agent can see the end of processes on its own only
 
     def to_json(self) -> str:
-        """The text of ORCHESTRATOR_ATTEMPT."""
-        return _dump({"v": VERSION, **_plain(self)}).decode()
+        """The text of ORCHESTRATOR_ATTEMPT. A job of one size has no `workers`: agents of before do not know it."""
+        said = {"v": VERSION, **_plain(self)}
+        return _dump(said if self.workers is not None else {k: x for k, x in said.items() if k != "workers"}).decode()
 
     @classmethod
     def from_json(cls, text: str) -> AttemptEnv:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import textwrap
@@ -35,7 +36,7 @@ from orchestrator.runlog.store import open_store
 
 SLACK_MS = 1000  # for a machine on which everything else runs too
 FAST = Isolation(check_ms=50, limit_ms=1500, grace_ms=400)
-JOB = new_job_id(1_800_000_000_000_000, b"0123456789")
+JOB = new_job_id(1_800_000_000_000_000, secrets.token_bytes(10))  # agents end whoever has their key, here too
 LOOP = "for step in range(1, 100_000): witness(step); time.sleep(0.02)"
 
 PRELUDE = """

@@ -11,7 +11,7 @@ from orchestrator.model.event import KINDS
 from tests.audit import told
 from tests.audit.told import STORIES, export_of
 
-UNHEARD = {"Reshaped", "Charged", "Swept"}
+UNHEARD = {"ReclaimNoticed", "Reshaped", "Charged", "Swept"}
 """Kinds that none of the stories holds."""
 
 

@@ -17,6 +17,7 @@ attempts = st.builds(
     isolation=st.builds(Isolation, check_ms=st.integers(1, 9), limit_ms=st.none() | st.integers(9, 99)),
     command=st.lists(words, max_size=3).map(tuple), package=st.none() | words, environment=named,
     requirements=st.lists(words, max_size=2).map(tuple), max_runtime_left_ms=st.none() | numbers,
+    workers=st.none() | numbers,
 )  # fmt: skip
 
 
