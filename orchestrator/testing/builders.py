@@ -5,6 +5,7 @@ Each builder has one plausible value for every field, so that a test names only 
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import msgspec
@@ -22,6 +23,11 @@ SECOND = 1_000_000
 def job_id(number: int = 1) -> str:
     """The number-th job of a story."""
     return new_job_id(STORY_BEGINS_US, number.to_bytes(10, "big"))
+
+
+def fresh_job() -> str:
+    """A job that no other run on this machine has: real processes are found, and ended, by its launch key."""
+    return new_job_id(STORY_BEGINS_US, secrets.token_bytes(10))
 
 
 def a_shape(**changes: Any) -> Shape:

@@ -18,7 +18,7 @@ from orchestrator.ports.provider import Misconfigured
 from orchestrator.rayhead.processes import members
 from orchestrator.runlog.log import JobLog, read
 from orchestrator.runlog.store import open_store
-from orchestrator.testing.builders import an_offer, an_order, job_id, some_terms
+from orchestrator.testing.builders import an_offer, an_order, fresh_job, some_terms
 
 Make = Callable[..., LocalProvider]
 SMALL = some_terms(workers=1, gpus_per_worker=1, cpus=1, regions=("here",))
@@ -75,7 +75,7 @@ async def test_what_the_machine_has_not_is_declined_as_spec(local: Make) -> None
 async def test_a_job_runs_to_its_end_and_its_head_is_ended_by_a_stop(
     local: Make, attempt: Callable[..., AttemptEnv], folder: Path
 ) -> None:
-    p, env = local(), attempt(job_id(), command=("sh", "-c", "echo hello"))
+    p, env = local(), attempt(fresh_job(), command=("sh", "-c", "echo hello"))
     order = small_order(env)
     assert isinstance((await p.launch([order]))[0], Confirmed)
     await state(p, order.key, SightingState.ENDED)
@@ -91,7 +91,7 @@ async def test_a_job_runs_to_its_end_and_its_head_is_ended_by_a_stop(
 async def test_a_server_started_again_finds_the_job_where_it_was(
     local: Make, attempt: Callable[..., AttemptEnv], folder: Path
 ) -> None:
-    order = small_order(attempt(job_id()))
+    order = small_order(attempt(fresh_job()))
     before = local()
     await before.launch([order])
     await state(before, order.key, SightingState.RUNNING)
@@ -106,7 +106,7 @@ async def test_a_server_started_again_finds_the_job_where_it_was(
 async def test_a_launch_cut_off_before_its_keeper_started_is_made_good(
     local: Make, attempt: Callable[..., AttemptEnv], folder: Path
 ) -> None:
-    order, before = small_order(attempt(job_id())), local()
+    order, before = small_order(attempt(fresh_job())), local()
     (folder / "state" / order.key).mkdir(parents=True)
     files.write(folder / "state" / order.key / files.LAUNCH, before._document(order))
     after = local()
@@ -117,7 +117,7 @@ async def test_a_launch_cut_off_before_its_keeper_started_is_made_good(
 async def test_when_the_keeper_is_killed_nothing_of_the_launch_stays(
     local: Make, attempt: Callable[..., AttemptEnv], folder: Path
 ) -> None:
-    order, p = small_order(attempt(job_id())), local()
+    order, p = small_order(attempt(fresh_job())), local()
     await p.launch([order])
     await state(p, order.key, SightingState.RUNNING)
     keeper = p._launches._keepers[0]
@@ -131,7 +131,7 @@ async def test_when_the_keeper_is_killed_nothing_of_the_launch_stays(
 async def test_requirements_that_are_not_installed_reject_the_launch(
     local: Make, attempt: Callable[..., AttemptEnv]
 ) -> None:
-    order = small_order(attempt(job_id()), requirements=("msgspec", "no-such-package==1.0"))
+    order = small_order(attempt(fresh_job()), requirements=("msgspec", "no-such-package==1.0"))
     [reply] = await local().launch([order])
     assert reply == Rejected(order.key, Reason.SPEC, detail="not installed here: no-such-package==1.0")
 
@@ -153,7 +153,7 @@ def test_an_unknown_connection_field_is_refused(local: Make) -> None:
 async def test_the_state_of_a_launch_is_for_its_owner_alone(
     local: Make, attempt: Callable[..., AttemptEnv], folder: Path
 ) -> None:
-    order, p = small_order(attempt(job_id())), local()
+    order, p = small_order(attempt(fresh_job())), local()
     await p.launch([order])
     await state(p, order.key, SightingState.RUNNING)
     for name in ("launch.json", "head.json"):

@@ -14,7 +14,7 @@ from orchestrator.adapters.providers.local.provider import LocalProvider
 from orchestrator.model.offer import SightingState
 from orchestrator.model.wire import AttemptEnv
 from orchestrator.ports.access import Access, Command, NotThere
-from orchestrator.testing.builders import job_id
+from orchestrator.testing.builders import fresh_job
 from tests.local.conftest import until
 from tests.local.test_local import small_order, state
 
@@ -26,7 +26,7 @@ PYTHON = ("import http.server, os, time; print('here', flush=True); "
 @pytest.fixture
 async def running(local: Make, attempt: Callable[..., AttemptEnv]) -> AsyncIterator[tuple[LocalProvider, str]]:
     """A job of one process that prints and listens."""
-    p, order = local(), small_order(attempt(job_id(), command=("python", "-c", PYTHON)))
+    p, order = local(), small_order(attempt(fresh_job(), command=("python", "-c", PYTHON)))
     await p.launch([order])
     await state(p, order.key, SightingState.RUNNING)
     for _ in range(200):
