@@ -1,6 +1,6 @@
 """May we still act as the leader? What a lease is worth to its holder, by the holder's own clock alone.
 
-Called by the engine's `leading`. The database decides who holds the lease, by its own clock; a holder only has to be
+Called by the engine's `lead`. The database decides who holds the lease, by its own clock; a holder only has to be
 sure that it stops before the database gives the lease to another. So every moment counts from when a request was
 *sent*: the database granted the whole life later than that. Clocks are never compared, only their pace is trusted, and
 of that a tenth is not.
@@ -13,7 +13,7 @@ from msgspec import Struct
 from orchestrator.core.windows import NEVER
 
 
-class Tenure(Struct, frozen=True):
+class Lease(Struct, frozen=True):
     """What we know of our own lead. Microseconds, by our own clock."""
 
     term: int
@@ -23,26 +23,26 @@ class Tenure(Struct, frozen=True):
     """When the newest request was sent that the database has answered with yes."""
 
 
-def ends_at(tenure: Tenure) -> int:
+def ends_at(lease: Lease) -> int:
     """When we must have stopped, unless a renewal comes first."""
-    return NEVER if tenure.life is None else tenure.sent_at + tenure.life - tenure.life // 10
+    return NEVER if lease.life is None else lease.sent_at + lease.life - lease.life // 10
 
 
-def renew_at(tenure: Tenure) -> int:
+def renew_at(lease: Lease) -> int:
     """When to ask for the next renewal: four more may fail before it is too late."""
-    return NEVER if tenure.life is None else tenure.sent_at + tenure.life // 5
+    return NEVER if lease.life is None else lease.sent_at + lease.life // 5
 
 
-def needed(tenure: Tenure) -> int:
+def needed(lease: Lease) -> int:
     """What must be left of the lease when a call begins; one that lasts longer is cut when the lease ends."""
-    return 0 if tenure.life is None else tenure.life // 5
+    return 0 if lease.life is None else lease.life // 5
 
 
-def outlives(tenure: Tenure, now: int) -> bool:
+def outlives(lease: Lease, now: int) -> bool:
     """Whether a call may begin now."""
-    return now + needed(tenure) <= ends_at(tenure)
+    return now + needed(lease) <= ends_at(lease)
 
 
-def renewed(tenure: Tenure, sent_at: int) -> Tenure:
+def renewed(lease: Lease, sent_at: int) -> Lease:
     """The database has said yes to a renewal sent then."""
-    return tenure if sent_at < tenure.sent_at else Tenure(tenure.term, tenure.life, sent_at)
+    return lease if sent_at < lease.sent_at else Lease(lease.term, lease.life, sent_at)

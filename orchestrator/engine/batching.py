@@ -15,8 +15,8 @@ from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow, row_bytes
 from orchestrator.model.placement import terms_bytes
-from orchestrator.ports.inbox import Folded
-from orchestrator.ports.ledger import Batch, IdempotencyKey, LiveRow, Record
+from orchestrator.ports.inbox import Reply
+from orchestrator.ports.ledger import Batch, IdempotencyKey, LiveRow, NewEvent
 
 KNOWN_MOST = 200_000
 """Digests remembered; beyond it the memory starts anew and the ledger ignores what it has."""
@@ -28,8 +28,8 @@ class Carried(Struct, frozen=True):
     documents: Mapping[str, bytes] = {}
     """By digest."""
     key: IdempotencyKey | None = None
-    folded: Folded | None = None
-    """The answer to the wish of the inbox that the fact comes from."""
+    reply: Reply | None = None
+    """To the wish of the inbox that the fact comes from."""
 
 
 class Batcher:
@@ -41,29 +41,29 @@ class Batcher:
         self.documents: dict[str, bytes] = {}
         """Documents of wishes in the present turn, by digest."""
         self.keys: list[IdempotencyKey] = []
-        self.folded: list[Folded] = []
+        self.replies: list[Reply] = []
 
     @property
     def waiting(self) -> bool:
         """Whether there is something to commit although nothing happened."""
-        return bool(self.folded)
+        return bool(self.replies)
 
     def carry(self, carried: Carried) -> None:
         """The fact that carries this is in the present turn."""
         self.documents.update(carried.documents)
         if carried.key is not None:
             self.keys.append(carried.key)
-        if carried.folded is not None:
-            self.folded.append(carried.folded)
+        if carried.reply is not None:
+            self.replies.append(carried.reply)
 
     def batch(self, turn: Turn, presence: int | None) -> Batch:
         """Everything of the turn; forgets the wishes' documents and keys."""
         documents = self.documents | turn.documents
         specs = {d: body for d, body in documents.items() if d not in self._known}
         counters: dict[str, int] = {}
-        records = []
+        events = []
         for job, project, event, before, after in turn.events:
-            records.append(Record(turn.now, ev.kind_of(event), project, job, ev.encode(event)))
+            events.append(NewEvent(turn.now, ev.kind_of(event), project, job, ev.encode(event)))
             for name, amount in count(event, turn.now, before, after).items():
                 counters[name] = counters.get(name, 0) + amount
             if isinstance(event, ev.OfferOpened) and event.terms not in self._known:
@@ -71,7 +71,7 @@ class Batcher:
         rows = [live_row(turn.book.jobs[job]) for job in sorted(turn.changed) if job in turn.book.jobs]
         if any(job == "" for job, *_ in turn.events):
             rows.append(ledger_live_row(turn.book.ledger))
-        batch = Batch(records, rows, specs, counters, tuple(self.keys), presence, tuple(self.folded))
+        batch = Batch(events, rows, specs, counters, tuple(self.keys), presence, tuple(self.replies))
         self._remember(specs)
         return batch
 
@@ -79,7 +79,7 @@ class Batcher:
         if len(self._known) > KNOWN_MOST:
             self._known.clear()
         self._known.update(specs)
-        self.documents, self.keys, self.folded = {}, [], []
+        self.documents, self.keys, self.replies = {}, [], []
 
 
 def live_row(row: JobRow) -> LiveRow:

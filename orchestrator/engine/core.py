@@ -16,7 +16,7 @@ from orchestrator.core.effects import Effect, effects_of
 from orchestrator.core.facts import Fact, Sighted
 from orchestrator.core.lifecycle import FOR_A_PERSON, active
 from orchestrator.engine.batching import Carried
-from orchestrator.engine.leading import Leading
+from orchestrator.engine.lead import Lead
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.ids import is_launch_key, launch_key, parse_launch_key
 from orchestrator.model.job import JobRow, JobState, job_row
@@ -30,9 +30,9 @@ RECENT = 30_000_000
 class Core:
     """Shared state of one engine. Single-threaded: everything happens on the loop."""
 
-    def __init__(self, wiring: Wiring, book: Book, leading: Leading, last_at: int = 0) -> None:
+    def __init__(self, wiring: Wiring, book: Book, lead: Lead, last_at: int = 0) -> None:
         """Nothing runs yet; `last_at`: the ledger's last event, by the clock of whoever led then."""
-        self.wiring, self.book, self.leading = wiring, book, leading
+        self.wiring, self.book, self.lead = wiring, book, lead
         self._ahead = max(0, last_at - wiring.clock.now_us())
         """The ledger's time never runs back: if the last leader's clock was ahead of ours, we go on from there."""
         self.ledger_id = wiring.ledger.ledger_id
@@ -51,7 +51,7 @@ class Core:
     @property
     def term(self) -> int:
         """The number of our lead."""
-        return self.leading.term
+        return self.lead.term
 
     def sighted(self, provider: str, sightings: Iterable[Sighting]) -> list[Fact]:
         """What was seen at a provider, as facts."""

@@ -1,6 +1,6 @@
 """What may a front ask of the engine? Wishes that are durable when the call returns, and reads that change nothing.
 
-Implements `ports.desk.Desk` where this server leads; called by the API, the demo, benchmarks, and by `folding` for the
+Implements `ports.desk.Desk` where this server leads; called by the API, the demo, benchmarks, and by `granting` for the
 wishes of other servers.
 """
 
@@ -42,14 +42,14 @@ from orchestrator.ports.desk import (
     Submission,
     Visit,
 )
-from orchestrator.ports.inbox import Folded
+from orchestrator.ports.inbox import Reply
 from orchestrator.ports.ledger import IdempotencyKey
 from orchestrator.ports.telemetry import Live
 from orchestrator.runlog.rules import RunLog
 
 KEY_LIFE = 7 * 86_400_000_000
 """How long an idempotency key is remembered, microseconds."""
-Reply: TypeAlias = Callable[[str], Folded | None]
+Replying: TypeAlias = Callable[[str], Reply | None]
 """job or record → what is written to the inbox in the commit that grants a wish; None: the wish came in here."""
 
 
@@ -70,7 +70,7 @@ class EngineDesk(ReadingDesk):
 
     # ---- wishes ----
 
-    async def submit(self, wish: Submission, reply: Reply = here) -> tuple[JobRow, bool]:
+    async def submit(self, wish: Submission, reply: Replying = here) -> tuple[JobRow, bool]:
         """Take a job in; (row, created). The reply is durable with a job that is created, only."""
         self._engine.check_room()
         digest = hashlib.sha256(wish.document).hexdigest()
@@ -82,7 +82,7 @@ class EngineDesk(ReadingDesk):
                 return await self.job(known), False
             return await self._new(wish, digest, reply), True
 
-    async def _new(self, wish: Submission, digest: str, reply: Reply) -> JobRow:
+    async def _new(self, wish: Submission, digest: str, reply: Replying) -> JobRow:
         engine, now = self._engine, self._engine.core.now
         engine.check_room()
         incoming = engine.agreed.intake(wish.document)
@@ -121,18 +121,18 @@ class EngineDesk(ReadingDesk):
             raise Conflict(why, found.job)
         return found.job
 
-    async def cancel(self, job: str, by: str, reply: Reply = here) -> JobRow:
+    async def cancel(self, job: str, by: str, reply: Replying = here) -> JobRow:
         """Ask for the job's end; idempotent."""
         await self._decided(job)
-        await self._engine.wish(CancelWish(job, by), Carried(folded=reply(job)))
+        await self._engine.wish(CancelWish(job, by), Carried(reply=reply(job)))
         return await self.job(job)
 
-    async def resume(self, job: str, by: str, reply: Reply = here) -> JobRow:
+    async def resume(self, job: str, by: str, reply: Replying = here) -> JobRow:
         """Let a held job go on."""
         row = await self._decided(job)
         if row.state is not JobState.HELD:
             raise Refused(f"job {job} is {row.state.value}, not held; only held jobs are resumed")
-        await self._engine.wish(ResumeWish(job, by), Carried(folded=reply(job)))
+        await self._engine.wish(ResumeWish(job, by), Carried(reply=reply(job)))
         return await self.job(job)
 
     async def _decided(self, job: str) -> JobRow:
@@ -141,23 +141,23 @@ class EngineDesk(ReadingDesk):
             raise Busy(f"nothing is done for job {job}: {why(UNREAD)}")
         return await self.job(job)
 
-    async def amend(self, document: bytes, by: str, reply: Reply = here) -> LedgerRow:
+    async def amend(self, document: bytes, by: str, reply: Replying = here) -> LedgerRow:
         """Let a contract set take effect."""
         self._engine.check_room()
-        await self._engine.amend(self._engine.wiring.agreed(document), by, Carried(folded=reply("")))
+        await self._engine.amend(self._engine.wiring.agreed(document), by, Carried(reply=reply("")))
         return await self.in_force()
 
-    async def own(self, blocks: tuple[Block, ...], by: str, reply: Reply = here) -> LedgerRow:
+    async def own(self, blocks: tuple[Block, ...], by: str, reply: Replying = here) -> LedgerRow:
         """Let a set of owned capacity take effect."""
-        await self._engine.wish(OwnedWish(blocks, by), Carried(folded=reply("")))
+        await self._engine.wish(OwnedWish(blocks, by), Carried(reply=reply("")))
         return await self.in_force()
 
-    async def record(self, record: Record, reply: Reply = here) -> Record:
+    async def record(self, record: Record, reply: Replying = here) -> Record:
         """Put something on record; its id and time are ours. What stands there already is not said twice."""
         async with self._recording:  # so that what is found there is durable, and not found twice by two at once
             return await self._record(record, reply)
 
-    async def _record(self, record: Record, reply: Reply) -> Record:
+    async def _record(self, record: Record, reply: Replying) -> Record:
         if (known := self._on_record(lambda found: same(found, record))) is not None:
             return known
         if record.job and (row := await self.job(record.job)).state in TERMINAL:
@@ -167,16 +167,16 @@ class EngineDesk(ReadingDesk):
         if wrong := misnamed(record, self._engine.core.book.rulebook.contracts):
             raise Mistaken(f"{wrong}; correct it, or apply the contract first")
         made = replace(record, id=f"{record.what}-{self._new_id(self._engine.core.now)}", at=0)
-        await self._engine.wish(RecordWish(made), Carried(folded=reply(made.id)))
+        await self._engine.wish(RecordWish(made), Carried(reply=reply(made.id)))
         return on_record(await self.in_force(), made.id, record.job)
 
     def _on_record(self, which: Callable[[Record], bool]) -> Record | None:
         return next(filter(which, self._engine.core.book.ledger.records), None)
 
-    async def enter(self, visit: Visit, reply: Reply = here) -> Entered:
+    async def enter(self, visit: Visit, reply: Replying = here) -> Entered:
         """Write down who goes in where, then give the way."""
         return await visiting.enter(
-            self._engine, await self._decided(visit.job), visit, Carried(folded=reply(visit.job))
+            self._engine, await self._decided(visit.job), visit, Carried(reply=reply(visit.job))
         )
 
     async def open_offers(self, provider: str) -> Sequence[OfferOut]:

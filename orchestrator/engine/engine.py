@@ -21,7 +21,7 @@ from orchestrator.engine.core import Core, log
 from orchestrator.engine.feed import Feed
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import ProviderLanes
-from orchestrator.engine.leading import Leading
+from orchestrator.engine.lead import Lead
 from orchestrator.engine.restart import first_turn, in_force, load_book, relabelled
 from orchestrator.engine.restored import after_restore, read_all, read_on
 from orchestrator.engine.sweeper import Sweeper
@@ -67,16 +67,16 @@ class Engine:
 
     async def start(self) -> None:
         """Lead: read the ledger, say so, find what was left undone, go on."""
-        wiring, leading = self.wiring, Leading(self.wiring.ledger, self.wiring.clock)
-        await leading.take()  # before anything is read: nobody else writes from here on
-        if leading.can_end:
-            self._tasks.append(asyncio.ensure_future(self._guard(leading.run())))
+        wiring, lead = self.wiring, Lead(self.wiring.ledger, self.wiring.clock)
+        await lead.take()  # before anything is read: nobody else writes from here on
+        if lead.can_end:
+            self._tasks.append(asyncio.ensure_future(self._guard(lead.run())))
         presence = await wiring.ledger.presence()
         self.counters.update(await wiring.ledger.counters())
         self.agreed = await in_force(wiring)
         book = await load_book(wiring, self.agreed.contracts, self.counters)
         ends = await read_all(wiring, book.jobs.values()) if book.ledger.restored is not None else None
-        self.core = core = Core(wiring, book, leading, await wiring.ledger.last_at())
+        self.core = core = Core(wiring, book, lead, await wiring.ledger.last_at())
         self._lanes = {n: ProviderLanes(core, p) for n, p in wiring.providers.items()}
         self._feeds = {n: Feed(core, p) for n, p in wiring.providers.items()}
         self.keeper = Keeper(core, self._bill)
@@ -208,7 +208,7 @@ class Engine:
             self.counters[name] = self.counters.get(name, 0) + amount
         if due:
             self._presence = turn.now
-        self.wiring.telemetry.commit((self.core.now - began) / 1e6, len(batch.records))
+        self.wiring.telemetry.commit((self.core.now - began) / 1e6, len(batch.events))
         self._after(turn)
         async with self.committed:
             self.committed.notify_all()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -56,8 +55,8 @@ ERRORS: dict[str, type[DeskError]] = {
 }
 
 
-class Ask(msgspec.Struct, omit_defaults=True):
-    """The body of a wish in the inbox."""
+class WishBody(msgspec.Struct, omit_defaults=True):
+    """What a wish in the inbox says."""
 
     job: str = ""
     by: str = ""
@@ -72,7 +71,7 @@ class Ask(msgspec.Struct, omit_defaults=True):
 
 
 class Told(msgspec.Struct, omit_defaults=True):
-    """The answer to it; `error` names one of the desk's."""
+    """The reply to it; `error` names one of the desk's."""
 
     id: str = ""
     """Of the job or record that the wish made, or found; of the job that an error is about."""
@@ -106,33 +105,33 @@ class FollowerDesk(ReadingDesk):
     async def submit(self, wish: Submission) -> tuple[JobRow, bool]:
         """Hand a job over; (row, created)."""
         self._wiring.intake(wish.document)  # what is refused is refused here
-        told = await self._ask("submit", Ask(submission=wish))
+        told = await self._wish("submit", WishBody(submission=wish))
         return await self.job(told.id), told.created
 
     async def cancel(self, job: str, by: str) -> JobRow:
         """Hand over that somebody asks for the job's end."""
         await self.job(job)
-        await self._ask("cancel", Ask(job=job, by=by))
+        await self._wish("cancel", WishBody(job=job, by=by))
         return await self.job(job)
 
     async def resume(self, job: str, by: str) -> JobRow:
         """Hand over that a held job may go on."""
-        await self._ask("resume", Ask(job=job, by=by))
+        await self._wish("resume", WishBody(job=job, by=by))
         return await self.job(job)
 
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """Hand over that another contract set takes effect."""
-        await self._ask("amend", Ask(contracts=document, by=by))
+        await self._wish("amend", WishBody(contracts=document, by=by))
         return await self.in_force()
 
     async def own(self, blocks: tuple[Block, ...], by: str) -> LedgerRow:
         """Hand over that another set of owned capacity takes effect."""
-        await self._ask("own", Ask(blocks=blocks, by=by))
+        await self._wish("own", WishBody(blocks=blocks, by=by))
         return await self.in_force()
 
     async def record(self, record: Record) -> Record:
         """Hand over what goes on record."""
-        told = await self._ask("record", Ask(record=record))
+        told = await self._wish("record", WishBody(record=record))
         return on_record(await self.in_force(), told.id, record.job)
 
     async def open_offers(self, provider: str) -> Sequence[OfferOut]:
@@ -141,13 +140,13 @@ class FollowerDesk(ReadingDesk):
 
     async def answer(self, provider: str, said: Answer) -> Outcome:
         """Hand over what a provider's people say."""
-        told = await self._ask("answer", Ask(provider=provider, answer=said))
+        told = await self._wish("answer", WishBody(provider=provider, answer=said))
         assert told.outcome is not None, "an answer that was folded in has an outcome"
         return told.outcome
 
     async def enter(self, visit: Visit) -> Entered:
         """Have it written down who goes in where; the way in is our own."""
-        told = await self._ask("visit", Ask(visit=visit))
+        told = await self._wish("visit", WishBody(visit=visit))
         provider: object = self._wiring.providers.get(told.provider)
         if not isinstance(provider, Access):
             raise NoShell(f"this server knows no way into what runs at {told.provider}")
@@ -155,7 +154,7 @@ class FollowerDesk(ReadingDesk):
 
     async def providers(self) -> Sequence[ProviderStatus]:
         """As the leader sees them."""
-        return (await self._ask("providers", Ask())).providers
+        return (await self._wish("providers", WishBody())).providers
 
     async def ending(self, job: str) -> bool:
         """Only the leader knows."""
@@ -181,11 +180,11 @@ class FollowerDesk(ReadingDesk):
         """Prometheus' text format."""
         return self._wiring.telemetry.page({}, self.live()).body
 
-    async def _ask(self, kind: str, ask: Ask) -> Told:
+    async def _wish(self, kind: str, body: WishBody) -> Told:
         inbox = self._wiring.ledger.inbox
         if inbox is None:
             raise Busy(NOBODY)
-        wish = await inbox.put(kind, msgspec.json.encode(ask))
+        wish = await inbox.put(kind, msgspec.json.encode(body))
         reply = await inbox.reply(wish, PATIENCE_S)
         if reply is None and await inbox.withdraw(wish):
             raise Busy(NOBODY)
@@ -214,6 +213,6 @@ def encoded(told: Told) -> bytes:
     return msgspec.json.encode(told)
 
 
-def asked(body: bytes) -> Any:
+def wish_body(body: bytes) -> WishBody:
     """A wish as the leader reads it."""
-    return msgspec.json.decode(body, type=Ask)
+    return msgspec.json.decode(body, type=WishBody)

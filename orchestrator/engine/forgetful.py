@@ -13,7 +13,7 @@ from orchestrator.model.offer import Confirmed, LaunchOrder
 from orchestrator.ports.provider import Provider
 
 
-class Memory:
+class SentOrders:
     """What this process has sent to one provider, in its place."""
 
     def __init__(self, core: Core, provider: Provider) -> None:
@@ -35,7 +35,7 @@ class Memory:
         never = [order for order in orders if order not in asked]
         return never + absent, [Confirmed(order.key) for order in asked if order.key in there]
 
-    def sent(self, orders: list[LaunchOrder], at: int) -> None:
+    def note(self, orders: list[LaunchOrder], at: int) -> None:
         """These calls were made, whatever became of them; `at`: when the reply was given up or came."""
         self._sent.update((order.key, at) for order in orders)
 

@@ -81,7 +81,7 @@ class Keeper:
     async def _put_once(self, effect: Effect, row: JobRow) -> bool:
         entry = self._entries.setdefault(effect, self._entry(effect, row))
         async with self._locks[row.job], self._room:
-            await self._core.leading.check()
+            await self._core.lead.check()
             result = await self._io(append_controller, self._log(row), self._states.get(row.job, EMPTY), entry)
             self._states[row.job] = result.state
             below = self._below(row, effect.n)
@@ -304,7 +304,7 @@ class Keeper:
         entry = Clear(epoch=attempt.epoch, id=self._core.wiring.clock.entropy(8).hex(), term=self._core.term)
         try:
             async with self._locks[job], self._room:
-                await self._core.leading.check()
+                await self._core.lead.check()
                 result = await self._io(append_controller, self._log(row), self._states.get(job, EMPTY), entry)
                 self._states[job] = result.state
         except StoreUnavailable as error:

@@ -18,7 +18,7 @@ from orchestrator.core.facts import Delivery, Fact, Launched
 from orchestrator.core.lifecycle import open_offer
 from orchestrator.core.windows import undeliverable_at
 from orchestrator.engine.core import Core, log
-from orchestrator.engine.forgetful import Memory
+from orchestrator.engine.forgetful import SentOrders
 from orchestrator.engine.orders import order_for
 from orchestrator.engine.stranger import calling
 from orchestrator.model.contract import Trigger
@@ -91,7 +91,7 @@ class ProviderLanes:
             Act.LAUNCH: Lane(core, self._launch),
             Act.END: Lane(core, self._end),
         }
-        self._memory = Memory(core, provider)
+        self._sent = SentOrders(core, provider)
         self._withdrawn: set[str] = set()
         self._some = asyncio.Event()
         self.acknowledged: set[str] = set()
@@ -116,7 +116,7 @@ class ProviderLanes:
             return []
         outs = [offer_out(self._core, self._core.book.jobs[e.job]) for e in batch]
         sent = [hash_sent(out) for out in outs]
-        await self._core.leading.check()
+        await self._core.lead.check()
         try:
             with calling(self._provider):
                 answered = list(zip(await self._provider.place_offers(outs), sent, strict=True))
@@ -145,16 +145,16 @@ class ProviderLanes:
 
     async def _launched(self, orders: list[LaunchOrder]) -> Sequence[LaunchReply]:
         if self._core.book.providers[self._provider.name].capabilities.idempotency:
-            await self._core.leading.check()
+            await self._core.lead.check()
             with calling(self._provider):
                 return await self._provider.launch(orders)
-        new, there = await self._memory.sort(orders)
-        await self._core.leading.check()
+        new, there = await self._sent.sort(orders)
+        await self._core.lead.check()
         try:
             with calling(self._provider):
                 return [*there, *(await self._provider.launch(new) if new else ())]
         finally:
-            self._memory.sent(new, self._core.now)
+            self._sent.note(new, self._core.now)
 
     async def _orders(self, batch: list[Effect]) -> list[LaunchOrder]:
         """What is still wanted once the jobs' documents are read, all of them in one question."""
@@ -167,7 +167,7 @@ class ProviderLanes:
         keys = {launch_key(e.job, e.n): e for e in batch}
         if not keys:
             return []
-        await self._core.leading.check()
+        await self._core.lead.check()
         try:
             with calling(self._provider):
                 replies = await self._provider.stop(list(keys))
@@ -183,7 +183,7 @@ class ProviderLanes:
             await self._some.wait()
             self._some.clear()
             offers = sorted(self._withdrawn)
-            await self._core.leading.check()
+            await self._core.lead.check()
             try:
                 with calling(self._provider):
                     self._withdrawn.difference_update(await self._provider.withdraw(offers))

@@ -22,7 +22,7 @@ from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, LedgerRow, ledger_row
 from orchestrator.model.wire import WireError
-from orchestrator.ports.ledger import Batch, Ledger, Record
+from orchestrator.ports.ledger import Batch, Ledger, NewEvent
 from orchestrator.runlog.log import JobLog, read, read_beat
 from orchestrator.runlog.results import StoreUnavailable
 
@@ -95,4 +95,4 @@ async def mark(ledger: Ledger, now: int) -> None:
     stored, at, event = await ledger.row(""), max(now, await ledger.last_at()), ev.Restored()
     own = ledger_row(stored.body) if stored is not None else LedgerRow()
     rows = [ledger_live_row(fold_ledger(own, at, event))]
-    await ledger.commit(Batch(records=[Record(at, ev.kind_of(event), "", "", ev.encode(event))], rows=rows))
+    await ledger.commit(Batch(events=[NewEvent(at, ev.kind_of(event), "", "", ev.encode(event))], rows=rows))

@@ -13,8 +13,8 @@ from typing import Any
 from orchestrator.engine.core import log
 from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.folding import Folding
 from orchestrator.engine.follower import FollowerDesk
+from orchestrator.engine.granting import Granting
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
 from orchestrator.ports.ledger import LedgerError, LedgerLocked
@@ -32,7 +32,7 @@ class Serving:
         self.engine = Engine(wiring)
         self._following = FollowerDesk(wiring, stores)
         self._shown: EngineDesk | FollowerDesk = self._following
-        self._folding: asyncio.Task[None] | None = None
+        self._granting: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
 
     def __getattr__(self, verb: str) -> Any:
@@ -83,15 +83,15 @@ class Serving:
         self._shown = desk = EngineDesk(self.engine, self._stores)
         log.info("this server leads", term=self.term)
         if self.wiring.ledger.inbox is not None:
-            self._folding = asyncio.ensure_future(Folding(self.wiring.ledger, self.wiring.ledger.inbox, desk).run())
+            self._granting = asyncio.ensure_future(Granting(self.wiring.ledger, self.wiring.ledger.inbox, desk).run())
 
     async def _follow(self) -> None:
         """Lead no more, if we did; nothing of the jobs is touched."""
         if not self.leads:
             return
         self._shown = self._following
-        if self._folding is not None:
-            self._folding.cancel()
+        if self._granting is not None:
+            self._granting.cancel()
         await self.engine.stop()
         await self.wiring.ledger.resign()
 

@@ -70,7 +70,7 @@ class Sweeper:
         keys = {s.key for s in found} | unasked | (leaving & self._stopping)
         self._stopping = leaving
         if keys:
-            await core.leading.check()
+            await core.lead.check()
             with calling(self._provider):
                 replies = await self._provider.stop(sorted(keys))
             self._lanes.acknowledged |= {r.key for r in replies if r.acknowledged}

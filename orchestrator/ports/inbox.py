@@ -1,7 +1,7 @@
 """The inbox: how a server that does not lead hands a wish to the one that does, through the database of the ledger.
 
-Put and waited for by `engine.follower`; taken by `engine.folding`, which answers inside the commit that grants the wish
-(`Batch.folded`), so a wish is granted once, whoever leads when. Every method raises `LedgerUnavailable`.
+Put and waited for by `engine.follower`; taken by `engine.granting`, which replies in the commit that grants the wish
+(`Batch.replies`): a wish is granted once, whoever leads when. Every method raises `LedgerUnavailable`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 
 class Wished(Struct, frozen=True):
-    """One wish that waits for an answer."""
+    """One wish that waits for its reply."""
 
     id: int
     kind: str
@@ -24,11 +24,11 @@ class Wished(Struct, frozen=True):
     """In how many terms it was taken, this one included: what was taken often may be why they ended."""
 
 
-class Folded(Struct, frozen=True):
-    """The answer to one wish, durable with the batch that it is in."""
+class Reply(Struct, frozen=True):
+    """The reply to one wish, durable with the batch that it is in."""
 
-    id: int
-    reply: bytes
+    wish: int
+    body: bytes
 
 
 class Inbox(Protocol):
@@ -39,11 +39,11 @@ class Inbox(Protocol):
         ...
 
     async def reply(self, wish: int, patience_s: float) -> bytes | None:
-        """Wait for the answer and take it away; None if there is none in time."""
+        """Wait for it and take it away; None if there is none in time."""
         ...
 
     async def withdraw(self, wish: int) -> bool:
-        """Take a wish back; False if a leader has seen it, and may still grant it."""
+        """Take a wish back; False if a leader has taken it, and may still grant it."""
         ...
 
     async def take(self) -> Sequence[Wished]:

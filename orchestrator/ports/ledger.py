@@ -12,10 +12,10 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from orchestrator.ports.inbox import Folded, Inbox
+from orchestrator.ports.inbox import Inbox, Reply
 
 
-class Record(Struct, frozen=True, gc=False):
+class NewEvent(Struct, frozen=True, gc=False):
     """One event to append: canonical body bytes as encoded once by `model.event.encode`."""
 
     at: int
@@ -49,7 +49,7 @@ class IdempotencyKey(Struct, frozen=True):
 class Batch(Struct, frozen=True):
     """Everything of one turn. Rows carry the state after the last event of the batch."""
 
-    records: Sequence[Record]
+    events: Sequence[NewEvent]
     rows: Sequence[LiveRow] = ()
     specs: Mapping[str, bytes] = field(default_factory=dict)
     """digest → document bytes; already known digests are ignored."""
@@ -58,8 +58,8 @@ class Batch(Struct, frozen=True):
     keys: Sequence[IdempotencyKey] = ()
     presence: int | None = None
     """The presence row's new time, if the batch should touch it."""
-    folded: Sequence[Folded] = ()
-    """Wishes of the inbox that this batch answers."""
+    replies: Sequence[Reply] = ()
+    """To wishes of the inbox that this batch grants, or whose refusal it is."""
 
 
 class Committed(Struct, frozen=True):

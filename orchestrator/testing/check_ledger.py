@@ -13,7 +13,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from orchestrator.core.chain import genesis, hash_body, link
-from orchestrator.ports.ledger import Batch, IdempotencyKey, Ledger, LedgerError, LedgerLocked, LiveRow, Record
+from orchestrator.ports.ledger import Batch, IdempotencyKey, Ledger, LedgerError, LedgerLocked, LiveRow, NewEvent
 
 Opener: TypeAlias = Callable[[], Awaitable[Ledger]]
 Check: TypeAlias = Callable[[Opener], Awaitable[None]]
@@ -51,9 +51,9 @@ def demand(holds: bool, seen: str) -> None:
         raise AssertionError(seen)
 
 
-def record(at: int, job: str = "J1", body: bytes = b'{"kind":"Held","reason":"policy","v":1}') -> Record:
-    """A record whose content does not matter."""
-    return Record(at=at, kind="Held", project="default", job=job, body=body)
+def new_event(at: int, job: str = "J1", body: bytes = b'{"kind":"Held","reason":"policy","v":1}') -> NewEvent:
+    """An event whose content does not matter."""
+    return NewEvent(at=at, kind="Held", project="default", job=job, body=body)
 
 
 def row(job: str, state: str = "queued", live: bool = True, project: str = "default") -> LiveRow:
@@ -68,11 +68,11 @@ async def keeps_what_it_committed(opener: Opener) -> None:
     key = IdempotencyKey("default", "k", "digest", "J1", 99)
     done = await ledger.commit(
         Batch(
-            records=[record(1), record(2)], rows=[row("J1"), row("")], specs={"d": b"doc"}, counters={"c": 2},
+            events=[new_event(1), new_event(2)], rows=[row("J1"), row("")], specs={"d": b"doc"}, counters={"c": 2},
             keys=[key], presence=7,
         )
     )  # fmt: skip
-    await ledger.commit(Batch(records=[record(3)], counters={"c": 3}, specs={"d": b"other"}))
+    await ledger.commit(Batch(events=[new_event(3)], counters={"c": 3}, specs={"d": b"other"}))
     await ledger.close()
     again = await opener()
     demand(done.first_seq == 1, f"the first batch began at {done.first_seq}")
@@ -93,7 +93,7 @@ async def hangs_a_whole_chain(opener: Opener) -> None:
     """Sequence dense, body hashes salted, every link as published; the head is the last link."""
     ledger = await opener()
     for at in range(3):
-        done = await ledger.commit(Batch(records=[record(at), record(at)]))
+        done = await ledger.commit(Batch(events=[new_event(at), new_event(at)]))
     chain, salts = genesis(ledger.ledger_id), set()
     async for e in ledger.events():
         demand(e.body is not None and hash_body(e.salt, e.body) == e.body_hash, f"body hash of {e.seq} is wrong")
@@ -109,7 +109,7 @@ async def hangs_a_whole_chain(opener: Opener) -> None:
 async def serves_many_committers(opener: Opener) -> None:
     """Commits that wait together each get their own place, in the order of asking."""
     ledger = await opener()
-    batches = [Batch(records=[record(5, f"J{n:03}")] * 2, rows=[row(f"J{n:03}")]) for n in range(50)]
+    batches = [Batch(events=[new_event(5, f"J{n:03}")] * 2, rows=[row(f"J{n:03}")]) for n in range(50)]
     done = await asyncio.gather(*(ledger.commit(batch) for batch in batches))
     demand([d.first_seq for d in done] == list(range(1, 101, 2)), "places overlap or are out of order")
     stored = [e async for e in ledger.events()]
@@ -124,9 +124,9 @@ async def serves_many_committers(opener: Opener) -> None:
 async def refuses_time_that_runs_back(opener: Opener) -> None:
     """An event older than the last is refused whole, alone, and later batches go on."""
     ledger = await opener()
-    await ledger.commit(Batch(records=[record(10)]))
-    old = ledger.commit(Batch(records=[record(10), record(9)], rows=[row("J9")], counters={"c": 1}))
-    good = ledger.commit(Batch(records=[record(11)]))
+    await ledger.commit(Batch(events=[new_event(10)]))
+    old = ledger.commit(Batch(events=[new_event(10), new_event(9)], rows=[row("J9")], counters={"c": 1}))
+    good = ledger.commit(Batch(events=[new_event(11)]))
     first, second = await asyncio.gather(old, good, return_exceptions=True)
     demand(isinstance(first, LedgerError), f"the older event gave {first!r}")
     demand(not isinstance(second, BaseException) and second.first_seq == 2, f"the next batch gave {second!r}")
@@ -158,7 +158,7 @@ async def pages_rows(opener: Opener) -> None:
     """Newest first, by project and state, live or not; live rows leave out the archived."""
     ledger = await opener()
     rows = [row("J1", "succeeded", False), row("J2", "running"), row("J3", project="p"), row("J4", "running"), row("")]
-    await ledger.commit(Batch(records=[record(1)], rows=rows))
+    await ledger.commit(Batch(events=[new_event(1)], rows=rows))
 
     async def jobs(project: str | None, states: list[str] | None, limit: int, before: str | None) -> list[str]:
         return [found.job for found in await ledger.rows(project, states, limit, before)]
@@ -176,7 +176,7 @@ async def pages_rows(opener: Opener) -> None:
 async def reads_events_of_one_job(opener: Opener) -> None:
     """In order, from a sequence number on."""
     ledger = await opener()
-    await ledger.commit(Batch(records=[record(n, f"J{n % 3}") for n in range(9)]))
+    await ledger.commit(Batch(events=[new_event(n, f"J{n % 3}") for n in range(9)]))
     demand([e.seq async for e in ledger.events(job="J1")] == [2, 5, 8], "events of a job are wrong")
     demand([e.seq async for e in ledger.events(after=5, job="J1")] == [8], "`after` is wrong for a job")
     demand([e.seq async for e in ledger.events(after=7)] == [8, 9], "`after` is wrong")
@@ -189,7 +189,7 @@ async def touches_without_events(opener: Opener) -> None:
     ledger = await opener()
     demand(await ledger.presence() is None, "present before the first time")
     await ledger.touch(5)
-    done = await ledger.commit(Batch(records=[]))
+    done = await ledger.commit(Batch(events=[]))
     demand(await ledger.presence() == 5, "presence did not move")
     demand((done.first_seq, await ledger.head()) == (1, (0, done.head)), "an empty batch moved the head")
     await ledger.close()

@@ -116,7 +116,7 @@ class MemoryLedger:
     def _link(self, batch: Batch) -> list[StoredEvent]:
         seq, at, chain = self._end()
         linked: list[StoredEvent] = []
-        for r in batch.records:
+        for r in batch.events:
             if r.at < at:
                 raise LedgerError(f"The engine's batch cannot be written: {r.kind} at {r.at} µs is before {at} µs.")
             seq, at, salt = seq + 1, r.at, self._random.randbytes(SALT_SIZE)

@@ -14,7 +14,7 @@ async def written(path: Path, story: Export) -> Path:
     """The story at `path`."""
     kept = await SqlLedger.open(path)
     rows = [LiveRow(r.job, r.project, r.state, r.body.encode(), r.live) for r in story.rows]
-    await kept.commit(Batch(records=(), rows=rows, specs=story.specs, counters=story.counters))
+    await kept.commit(Batch(events=(), rows=rows, specs=story.specs, counters=story.counters))
     await kept.close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = ? WHERE name = 'ledger_id'", (story.ledger,))

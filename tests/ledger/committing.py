@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch
-from orchestrator.testing.check_ledger import record, row
+from orchestrator.testing.check_ledger import new_event, row
 from tests.ledger.postgres import WAIT_S, leading
 
 
@@ -21,7 +21,7 @@ async def main(place: Place) -> None:
 
     async def one(n: int) -> None:
         job = f"J{n:08}"
-        batch = Batch(records=[record(at, job)] * (1 + n % 3), rows=[row(job)], counters={"jobs": 1})
+        batch = Batch(events=[new_event(at, job)] * (1 + n % 3), rows=[row(job)], counters={"jobs": 1})
         done = await ledger.commit(batch)
         print(done.first_seq, job, done.head, flush=True)
 

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.adapters.ledger.sql.copying import backup, opened, restore
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch, IdempotencyKey, LedgerError, LedgerLocked
-from orchestrator.testing.check_ledger import record, row
+from orchestrator.testing.check_ledger import new_event, row
 from tests.ledger.postgres import Cluster, leading
 from tests.ledger.test_ledger_restart import seen
 
@@ -23,8 +23,10 @@ LIFE_US = 30_000_000
 async def filled(place: Place) -> None:
     ledger = await leading(place, LIFE_US)
     for n in range(1, 4):
-        await ledger.commit(Batch(records=[record(n)] * 700, rows=[row("J1"), row("")], counters={"c": n}, keys=[KEY]))
-    await ledger.commit(Batch(records=(), specs={"d": b"x"}, presence=7))
+        await ledger.commit(
+            Batch(events=[new_event(n)] * 700, rows=[row("J1"), row("")], counters={"c": n}, keys=[KEY])
+        )
+    await ledger.commit(Batch(events=(), specs={"d": b"x"}, presence=7))
     await ledger.close()
 
 
@@ -38,7 +40,7 @@ async def carried(here: Place, file: Path, there: Place) -> None:
     assert (before.ledger_id, await before.head()) == (after.ledger_id, await after.head())
     assert await after.find_key("default", "k") == KEY
     assert await after.spec("d") == b"x"
-    assert (await after.commit(Batch(records=[record(9)]))).first_seq == 2101
+    assert (await after.commit(Batch(events=[new_event(9)]))).first_seq == 2101
     assert await after.next_term() > 2, "terms go on from where they were"
     for ledger in (before, after):
         await ledger.close()
@@ -65,9 +67,9 @@ async def test_from_one_database_to_the_other_and_back(postgres: Cluster, tmp_pa
 
 async def test_it_is_one_moment_of_a_server_that_runs_on(new_place: Callable[[], Place], tmp_path: Path) -> None:
     ledger = await leading(place := new_place(), LIFE_US)
-    await ledger.commit(Batch(records=[record(1)], rows=[row("J1")]))
+    await ledger.commit(Batch(events=[new_event(1)], rows=[row("J1")]))
     assert backup(place, tmp_path / "kept") == 1
-    await ledger.commit(Batch(records=[record(2)], rows=[row("J1")]))
+    await ledger.commit(Batch(events=[new_event(2)], rows=[row("J1")]))
     await ledger.close()
     with opened(tmp_path / "kept"):
         pass

@@ -36,7 +36,7 @@ class Forgetful(MemoryLedger):
     """Acknowledges rows and forgets them."""
 
     async def commit(self, batch: Batch) -> Committed:
-        return await super().commit(Batch(batch.records, (), batch.specs, batch.counters, batch.keys, batch.presence))
+        return await super().commit(Batch(batch.events, (), batch.specs, batch.counters, batch.keys, batch.presence))
 
 
 async def test_a_forgetful_ledger_is_told_so() -> None:

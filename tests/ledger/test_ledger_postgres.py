@@ -16,10 +16,10 @@ from orchestrator.adapters.ledger.sql.database import database
 from orchestrator.adapters.ledger.sql.tables import metadata
 from orchestrator.bootstrap import ledger_place, notices, this_machine
 from orchestrator.model.documents import DocumentError
-from orchestrator.ports.inbox import Folded
+from orchestrator.ports.inbox import Reply
 from orchestrator.ports.ledger import Batch, Deposed, LedgerError, LedgerLocked, LedgerUnavailable
 from orchestrator.settings import Settings
-from orchestrator.testing.check_ledger import record, row
+from orchestrator.testing.check_ledger import new_event, row
 from tests.ledger.postgres import Cluster, leading, name_of
 
 pytestmark = pytest.mark.postgresql
@@ -28,35 +28,35 @@ pytestmark = pytest.mark.postgresql
 async def test_a_second_server_does_not_lead_but_may_read(postgres: Cluster) -> None:
     url = postgres.new()
     ledger, second = await leading(url, life_us=30_000_000), await SqlLedger.open(url)
-    await ledger.commit(Batch(records=[record(1)], rows=[row("J1")], counters={"c": 1}, specs={"d": b"x"}))
+    await ledger.commit(Batch(events=[new_event(1)], rows=[row("J1")], counters={"c": 1}, specs={"d": b"x"}))
     with pytest.raises(LedgerLocked, match="Another server leads"):
         await second.next_term()
     with pytest.raises(Deposed, match="does not lead"):
-        await second.commit(Batch(records=[record(2)]))
+        await second.commit(Batch(events=[new_event(2)]))
     assert await second.row("J1") == row("J1")
     with reading(url) as seen:
-        await ledger.commit(Batch(records=[record(2)]))
+        await ledger.commit(Batch(events=[new_event(2)]))
         assert [e.seq for e in seen.events()] == [1], "a snapshot is one moment"
         assert (list(seen.rows()), seen.counters(), seen.spec("d")) == ([row("J1")], {"c": 1}, b"x")
         assert seen.ledger_id == ledger.ledger_id == second.ledger_id
     await ledger.close()
     await second.next_term()
-    assert (await second.commit(Batch(records=[record(3)]))).first_seq == 3
+    assert (await second.commit(Batch(events=[new_event(3)]))).first_seq == 3
     await second.close()
 
 
 async def test_a_batch_of_a_deposed_leader_is_refused_whole(postgres: Cluster) -> None:
     url = postgres.new()
     old = await leading(url, life_us=100_000)
-    await old.commit(Batch(records=[record(1)]))
+    await old.commit(Batch(events=[new_event(1)]))
     new = await leading(url, life_us=30_000_000, wait_s=5)
-    for late in (Batch(records=[record(2)], rows=[row("J9")], counters={"c": 1}), Batch(records=[], presence=9)):
+    for late in (Batch(events=[new_event(2)], rows=[row("J9")], counters={"c": 1}), Batch(events=[], presence=9)):
         with pytest.raises(Deposed, match="does not lead any more"):
             await old.commit(late)
     with pytest.raises(Deposed, match="Another server leads"):
         await old.renew()
     await old.resign()
-    assert (await new.commit(Batch(records=[record(3)]))).first_seq == 2
+    assert (await new.commit(Batch(events=[new_event(3)]))).first_seq == 2
     assert (await new.row("J9"), await new.counters(), await new.presence()) == (None, {}, None)
     await old.close()
     await new.renew()
@@ -93,7 +93,7 @@ async def test_a_leader_frozen_inside_a_transaction_holds_nobody_up(postgres: Cl
 async def test_a_read_that_hangs_ends_no_lead(postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     url = postgres.new()
     ledger = await leading(url, life_us=30_000_000)
-    await ledger.commit(Batch(records=[record(1)]))
+    await ledger.commit(Batch(events=[new_event(1)]))
     await ledger.row("J1")
     blocker = database(url).connect(writes=True).connect()
     blocker.exec_driver_sql("LOCK TABLE jobs_live IN ACCESS EXCLUSIVE MODE")
@@ -101,7 +101,7 @@ async def test_a_read_that_hangs_ends_no_lead(postgres: Cluster, monkeypatch: py
     with pytest.raises(LedgerUnavailable, match="no answer"):
         await ledger.row("J1")
     await ledger.renew()
-    assert (await ledger.commit(Batch(records=[record(2)]))).first_seq == 2
+    assert (await ledger.commit(Batch(events=[new_event(2)]))).first_seq == 2
     blocker.close()
     await ledger.row("J1")
     await ledger.close()
@@ -112,14 +112,14 @@ async def test_whoever_waits_for_a_database_that_never_answers_is_let_go(postgre
     ledger = await leading(url, life_us=100_000)
     blocker = database(url).connect(writes=True).connect()
     blocker.exec_driver_sql("LOCK TABLE events")
-    stuck = asyncio.ensure_future(ledger.commit(Batch(records=[record(1)])))
+    stuck = asyncio.ensure_future(ledger.commit(Batch(events=[new_event(1)])))
     await asyncio.sleep(0.3)
     await ledger.resign()
     with pytest.raises(LedgerUnavailable, match="read back before anything else"):
         await stuck
     blocker.close()
     await ledger.next_term()
-    assert (await ledger.commit(Batch(records=[record(1)]))).first_seq == 1
+    assert (await ledger.commit(Batch(events=[new_event(1)]))).first_seq == 1
     await ledger.close()
 
 
@@ -143,17 +143,17 @@ async def test_a_connection_that_was_lost_meanwhile_costs_nobody_an_answer(postg
 async def test_a_number_that_somebody_else_has_taken_ends_the_whole_transaction(postgres: Cluster) -> None:
     url = postgres.new()
     ledger = await leading(url, life_us=30_000_000)
-    await ledger.commit(Batch(records=[record(1)]))
+    await ledger.commit(Batch(events=[new_event(1)]))
     name = name_of(url)
     postgres.ask(name, "INSERT INTO events SELECT 400, at, project, job, kind, body_hash, chain FROM events")
     with pytest.raises(LedgerUnavailable, match="duplicate key"):
-        await ledger.commit(Batch(records=[record(2)] * 600, rows=[row("J2")], counters={"c": 1}))
+        await ledger.commit(Batch(events=[new_event(2)] * 600, rows=[row("J2")], counters={"c": 1}))
     assert [event.seq async for event in ledger.events()] == [1, 400]
     assert (await ledger.row("J2"), await ledger.counters()) == (None, {})
     with pytest.raises(Deposed, match="no longer ends at"):
-        await ledger.commit(Batch(records=[record(2)]))
+        await ledger.commit(Batch(events=[new_event(2)]))
     await ledger.next_term()
-    assert (await ledger.commit(Batch(records=[record(2)] * 600))).first_seq == 401
+    assert (await ledger.commit(Batch(events=[new_event(2)] * 600))).first_seq == 401
     await ledger.close()
 
 
@@ -174,7 +174,7 @@ async def test_a_wish_is_heard_taken_once_a_term_and_answered_with_the_commit(po
     await leader.next_term()
     assert [(w.id, w.tries) for w in await here.take()] == [(wish, 2)], "taken again in another term, and counted"
     assert (await here.take(), await there.withdraw(wish)) == ([], False)
-    await leader.commit(Batch(records=[record(1)], folded=[Folded(wish, b"yes")]))
+    await leader.commit(Batch(events=[new_event(1)], replies=[Reply(wish, b"yes")]))
     assert await there.reply(wish, 5) == b"yes"
     late = await there.put("cancel", b"{}")
     assert (await there.reply(late, 0), await there.withdraw(late), await here.take()) == (None, True, [])
@@ -192,7 +192,7 @@ async def test_fifty_wishes_at_once_are_all_answered_however_often_it_rings(post
     waiting = [asyncio.ensure_future(there.reply(wish, 30)) for wish in wishes]
     for taken in await here.take():
         await asyncio.sleep(0.02)
-        await leader.commit(Batch(records=(), folded=[Folded(taken.id, taken.body)]))
+        await leader.commit(Batch(events=(), replies=[Reply(taken.id, taken.body)]))
     assert await asyncio.gather(*waiting) == [b"%d" % n for n in range(50)]
     await leader.close()
     await follower.close()

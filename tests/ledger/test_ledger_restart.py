@@ -13,16 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.adapters.ledger.sql.database import Place
-from orchestrator.ports.ledger import Batch, Ledger, LiveRow, Record
+from orchestrator.ports.ledger import Batch, Ledger, LiveRow, NewEvent
 from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
 from tests.ledger.postgres import Cluster, leading
 
 texts = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)  # PostgreSQL takes no NUL
 jobs = st.sampled_from(["", "J1", "J2", "J3"])
 rows = st.builds(LiveRow, job=jobs, project=texts, state=texts, body=st.binary(max_size=20), live=st.booleans())
+events = st.builds(NewEvent, at=st.just(5), kind=texts, project=texts, job=jobs, body=st.binary(max_size=9))
 batches = st.builds(
     Batch,
-    records=st.lists(st.builds(Record, at=st.just(5), kind=texts, project=texts, job=jobs, body=st.binary(max_size=9))),
+    events=st.lists(
+        st.builds(NewEvent, at=st.just(5), kind=texts, project=texts, job=jobs, body=st.binary(max_size=9))
+    ),
     rows=st.lists(rows, max_size=4),
     specs=st.dictionaries(texts, st.binary(max_size=9), max_size=2),
     counters=st.dictionaries(texts, st.integers(-(2**40), 2**40), max_size=3),

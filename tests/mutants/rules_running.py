@@ -11,7 +11,7 @@ from orchestrator.core import failover, lifecycle, restoring, sweep
 from orchestrator.core.turn import Turn
 from orchestrator.engine import orders
 from orchestrator.engine.keeper import Keeper
-from orchestrator.engine.leading import Leading
+from orchestrator.engine.lead import Lead
 from orchestrator.model.wire import Claim, Fence, Start
 from orchestrator.runlog import log, rules
 from orchestrator.testing.agents import SimulatedAgent
@@ -114,7 +114,7 @@ DONE_UNREAD = Swap(_may_append_controller, _done_or_not)
 # ---- the engine ------------------------------------------------------------------------------------------------------
 
 _provider_down, _after_listing = failover.on_provider_down, sweep.after_listing
-_order_for, _check, _missing = orders.order_for, Leading.check, Keeper._missing
+_order_for, _check, _missing = orders.order_for, Lead.check, Keeper._missing
 
 
 def _dead_to_us(turn: Turn, provider: str) -> None:
@@ -143,7 +143,7 @@ def _another_key() -> Any:
     return order_for
 
 
-async def _leads_for_ever(self: Leading) -> None:
+async def _leads_for_ever(self: Lead) -> None:
     return None
 
 

@@ -26,7 +26,7 @@ def freezing(ledger: Any, kind: str) -> None:
 
     async def and_freeze(batch: Batch) -> Committed:
         done: Committed = await commit(batch)
-        if any(record.kind == kind for record in batch.records):
+        if any(record.kind == kind for record in batch.events):
             ledger.commit = commit
             os.kill(os.getpid(), signal.SIGSTOP)
         return done

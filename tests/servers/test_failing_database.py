@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from orchestrator.ports.ledger import Batch, LedgerUnavailable
-from orchestrator.testing.check_ledger import record, row
+from orchestrator.testing.check_ledger import new_event, row
 from tests.ledger.postgres import Cluster, leading, name_of
 from tests.servers.pair import Replica, assert_whole, calls, until
 from tests.servers.proxy import proxied
@@ -38,15 +38,15 @@ async def test_a_commit_whose_answer_was_lost_is_found_and_one_that_was_not_made
         ledger = await leading(
             f"postgresql://postgres@127.0.0.1:{proxy.port}/{name_of(url)}?sslmode=disable", 30_000_000
         )
-        await ledger.commit(Batch(records=[record(1)]))
+        await ledger.commit(Batch(events=[new_event(1)]))
         proxy.lose_answer_to(COMMIT)
-        done = await ledger.commit(Batch(records=[record(2)], rows=[row("J2")], counters={"c": 1}))
+        done = await ledger.commit(Batch(events=[new_event(2)], rows=[row("J2")], counters={"c": 1}))
         assert (proxy.lost, done.first_seq, (await ledger.head())[1]) == (1, 2, done.head)
         proxy.lose(COMMIT)
         with pytest.raises(LedgerUnavailable, match="read back before anything else"):
-            await ledger.commit(Batch(records=[record(3)], rows=[row("J3")], counters={"c": 1}))
+            await ledger.commit(Batch(events=[new_event(3)], rows=[row("J3")], counters={"c": 1}))
         assert (proxy.lost, await ledger.row("J3"), await ledger.counters()) == (2, None, {"c": 1})
-        assert (await ledger.commit(Batch(records=[record(3)]))).first_seq == 3
+        assert (await ledger.commit(Batch(events=[new_event(3)]))).first_seq == 3
         await ledger.close()
 
 

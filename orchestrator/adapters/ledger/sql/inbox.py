@@ -1,6 +1,6 @@
 """Wishes on their way to the leader: a table beside the ledger (`ports.inbox`), on PostgreSQL alone.
 
-Made by `ledger`. A wish is taken once a term, by that term's leader alone; the answers of an ex-leader are refused with
+Made by `ledger`. A wish is taken once a term, by that term's leader alone; the replies of an ex-leader are refused with
 the commit that they are in.
 """
 
@@ -25,7 +25,7 @@ _TELL = f"SELECT pg_notify('{CHANNEL}', wish::text) FROM unnest(%b::bigint[]) AS
 _LOOK_S = 1.0
 """Between two looks when no bell rings."""
 _KEPT_US = 3_600_000_000
-"""How long an answer waits for somebody who does not ask any more."""
+"""How long a reply waits for somebody who does not ask any more."""
 _PUT = text("INSERT INTO inbox (kind, body, taken, tries, at) VALUES (:kind, :body, 0, 0, :at) RETURNING id")
 _REPLY = text("DELETE FROM inbox WHERE id = :id AND reply IS NOT NULL RETURNING reply")
 _WITHDRAW = text("DELETE FROM inbox WHERE id = :id AND taken = 0 AND reply IS NULL RETURNING id")
@@ -34,7 +34,9 @@ _TAKE = text(
     "AND taken < :term AND reply IS NULL RETURNING inbox.id, kind, body, tries"
 )
 _OLD = text("DELETE FROM inbox WHERE reply IS NOT NULL AND at < :at")
-_FOLD = "UPDATE inbox SET reply = f.reply FROM unnest(%b::bigint[], %b::bytea[]) AS f(id, reply) WHERE inbox.id = f.id"
+_REPLIES = (
+    "UPDATE inbox SET reply = f.reply FROM unnest(%b::bigint[], %b::bytea[]) AS f(id, reply) WHERE inbox.id = f.id"
+)
 _CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
@@ -46,9 +48,9 @@ class Asking(Protocol):
         ...
 
 
-def fold(connection: Connection, replies: Sequence[tuple[int, bytes]]) -> None:
-    """Answer wishes in the transaction that grants them."""
-    connection.exec_driver_sql(_FOLD, ([wish for wish, _ in replies], [reply for _, reply in replies]))
+def write_replies(connection: Connection, replies: Sequence[tuple[int, bytes]]) -> None:
+    """Reply to wishes in the transaction that grants them."""
+    connection.exec_driver_sql(_REPLIES, ([wish for wish, _ in replies], [reply for _, reply in replies]))
     connection.exec_driver_sql(_TELL, ([wish for wish, _ in replies],))
 
 
@@ -101,7 +103,7 @@ class SqlInbox:
         return await self._ask(there)
 
     async def take(self) -> Sequence[Wished]:
-        """Mark with our term; answers that nobody fetched for long go."""
+        """Mark with our term; replies that nobody fetched for long go."""
 
         def there(connection: Connection) -> list[Wished]:
             connection.execute(_OLD, {"at": connection.execute(_CLOCK).scalar_one() - _KEPT_US})

@@ -97,7 +97,7 @@ class SqlLedger:
 
     async def touch(self, at: int) -> None:
         """Move the presence row alone."""
-        await self._write(Batch(records=(), presence=at))
+        await self._write(Batch(events=(), presence=at))
 
     async def next_term(self) -> int:
         """Lead, under a term higher than any before."""

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct, field
 
 from orchestrator.core.chain import SALT_SIZE, hash_body, link
-from orchestrator.ports.ledger import Batch, Committed, LedgerError, Record
+from orchestrator.ports.ledger import Batch, Committed, LedgerError, NewEvent
 
 Rows: TypeAlias = list[tuple[Any, ...]]
 
@@ -39,36 +39,36 @@ class Group(Struct):
     counters: dict[str, int] = field(default_factory=dict)
     keys: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
     presence: int | None = None
-    folded: list[tuple[int, bytes]] = field(default_factory=list)
+    replies: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 def add(group: Group, batch: Batch) -> Committed | LedgerError:
     """Chain a batch onto the group; the error of a batch that cannot be written leaves the group as it was."""
     first = group.head.seq + 1
     try:
-        events, bodies, head = _link(group.head, batch.records)
+        events, bodies, head = _link(group.head, batch.events)
     except (ValueError, struct.error) as wrong:
         return LedgerError(f"The engine's batch cannot be written: {wrong}. Nothing of it was kept.")
     group.events += events
     group.bodies += bodies
     group.head = head
-    _project(group, batch, {record.job: first + at for at, record in enumerate(batch.records)})
+    _project(group, batch, {event.job: first + at for at, event in enumerate(batch.events)})
     return Committed(first_seq=first, head=head.chain.hex())
 
 
-def _link(head: Head, records: Sequence[Record]) -> tuple[Rows, Rows, Head]:
+def _link(head: Head, new: Sequence[NewEvent]) -> tuple[Rows, Rows, Head]:
     events: Rows = []
     bodies: Rows = []
     seq, at, chain = head.seq, head.at, head.chain
-    salts = os.urandom(SALT_SIZE * len(records))
-    for n, record in enumerate(records):
-        if record.at < at:
-            raise ValueError(f"{record.kind} at {record.at} µs comes before the ledger's last event at {at} µs")
-        seq, at, body = seq + 1, record.at, record.body
+    salts = os.urandom(SALT_SIZE * len(new))
+    for n, event in enumerate(new):
+        if event.at < at:
+            raise ValueError(f"{event.kind} at {event.at} µs comes before the ledger's last event at {at} µs")
+        seq, at, body = seq + 1, event.at, event.body
         salt = salts[SALT_SIZE * n : SALT_SIZE * (n + 1)]
         hashed = hash_body(salt, body)
-        chain = link(chain, seq, at, (record.kind, record.project, record.job), hashed)
-        events.append((seq, at, record.project, record.job, record.kind, bytearray(hashed), bytearray(chain)))
+        chain = link(chain, seq, at, (event.kind, event.project, event.job), hashed)
+        events.append((seq, at, event.project, event.job, event.kind, bytearray(hashed), bytearray(chain)))
         bodies.append((seq, bytearray(salt), bytearray(body)))
     return events, bodies, Head(seq, at, chain)
 
@@ -82,6 +82,6 @@ def _project(group: Group, batch: Batch, last: dict[str, int]) -> None:
     for name, amount in batch.counters.items():
         group.counters[name] = group.counters.get(name, 0) + amount
     group.keys.update(((k.project, k.key), (k.project, k.key, k.body_digest, k.job, k.expires)) for k in batch.keys)
-    group.folded.extend((f.id, f.reply) for f in batch.folded)
+    group.replies.extend((reply.wish, reply.body) for reply in batch.replies)
     if batch.presence is not None:
         group.presence = batch.presence

@@ -17,7 +17,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Engine, exc
 
 from orchestrator.adapters.ledger.sql import statements
-from orchestrator.adapters.ledger.sql.inbox import fold
+from orchestrator.adapters.ledger.sql.inbox import write_replies
 from orchestrator.adapters.ledger.sql.lead import Lead
 from orchestrator.adapters.ledger.sql.linking import Group, Head, add
 from orchestrator.adapters.ledger.sql.schema import unavailable
@@ -99,7 +99,7 @@ class Writer(threading.Thread):
         request = self._queue.get()
         while request is not None:
             group.append(request)
-            size += len(request.batch.records) if request.batch else 0
+            size += len(request.batch.events) if request.batch else 0
             if size >= _MOST_EVENTS:
                 return group, True
             try:
@@ -172,8 +172,8 @@ class Writer(threading.Thread):
         statements.put(connection, statements.KEYS, list(group.keys.values()))
         if group.presence is not None:
             statements.put(connection, statements.PRESENCE, [(1, group.presence)])
-        if group.folded:
-            fold(connection, group.folded)
+        if group.replies:
+            write_replies(connection, group.replies)
         return group.head
 
 

@@ -7,8 +7,8 @@ import asyncio
 import msgspec
 import pytest
 
-from orchestrator.engine.folding import POISON, TRIES_MOST, Folding
-from orchestrator.engine.follower import Ask, Told
+from orchestrator.engine.follower import Told, WishBody
+from orchestrator.engine.granting import POISON, TRIES_MOST, Granting
 from orchestrator.ports.inbox import Wished
 from orchestrator.ports.ledger import Batch
 from orchestrator.simulate.world import World, submission
@@ -21,7 +21,7 @@ class Table:
     """An inbox with one wish in it, and a ledger that keeps what is answered."""
 
     def __init__(self, tries: int) -> None:
-        self._wishes = [Wished(7, "submit", msgspec.json.encode(Ask(submission=submission())), tries)]
+        self._wishes = [Wished(7, "submit", msgspec.json.encode(WishBody(submission=submission())), tries)]
         self.told: list[Told] = []
 
     async def take(self) -> list[Wished]:
@@ -32,7 +32,7 @@ class Table:
         await asyncio.sleep(patience_s)
 
     async def commit(self, batch: Batch) -> None:
-        self.told += [msgspec.json.decode(folded.reply, type=Told) for folded in batch.folded]
+        self.told += [msgspec.json.decode(reply.body, type=Told) for reply in batch.replies]
 
 
 @pytest.mark.parametrize(("tries", "granted", "told"), [
@@ -43,7 +43,7 @@ async def test_a_wish_that_two_leaders_ended_with_is_refused_by_the_third(
 ) -> None:
     table, world = Table(tries), World({"azure": Script()})
     async with world.server() as server:
-        work = asyncio.ensure_future(Folding(table, table, server.desk).run())  # type: ignore[arg-type]
+        work = asyncio.ensure_future(Granting(table, table, server.desk).run())  # type: ignore[arg-type]
         await asyncio.sleep(1)
         work.cancel()
         assert (len(server.engine.core.book.jobs), table.told) == (granted, told)

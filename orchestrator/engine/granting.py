@@ -1,7 +1,7 @@
-"""How does the leader grant what other servers took in? Wish by wish, each answered in the commit that grants it.
+"""How does the leader grant what other servers took in? Wish by wish, the reply in the commit that grants it.
 
 Run by `serving` beside the engine. Should the leader die before that commit, the wish is still there for the next one;
-after it, it is answered. What is refused, or was granted before under its key, is answered by a commit of its own.
+after it, there is a reply. What is refused, or was granted before under its key, has a commit of its own.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import asyncio
 
 from orchestrator.engine.core import log
 from orchestrator.engine.desk import EngineDesk
-from orchestrator.engine.follower import Ask, Told, asked, encoded, error_of
+from orchestrator.engine.follower import Told, WishBody, encoded, error_of, wish_body
 from orchestrator.ports.desk import Busy, DeskError, Refused
-from orchestrator.ports.inbox import Folded, Inbox, Wished
+from orchestrator.ports.inbox import Inbox, Reply, Wished
 from orchestrator.ports.ledger import Batch, Ledger, LedgerError
 from orchestrator.ports.provider import Provider
 
@@ -24,7 +24,7 @@ TRIES_MOST = 2
 POISON = f"{TRIES_MOST} servers ended while they had this wish; it is refused, and nothing of it was kept"
 
 
-class Folding:
+class Granting:
     """The inbox of one lead."""
 
     def __init__(self, ledger: Ledger, inbox: Inbox, desk: EngineDesk) -> None:
@@ -57,52 +57,52 @@ class Folding:
             log.error("a wish of another server failed", exc_info=bug)
 
     async def _grant(self, wished: Wished) -> None:
-        """Until it is answered, or we lead no more."""
+        """Until it has a reply, or we lead no more."""
         while self._desk.goes_on:
             try:
-                await self._answered(wished)
+                await self._replied(wished)
                 return
             except (Busy, LedgerError) as later:
                 log.info("a wish waits", wish=wished.id, kind=wished.kind, why=str(later))
                 await asyncio.sleep(RETRY_S)
 
-    async def _answered(self, wished: Wished) -> None:
-        reply = Reply(wished.id)
+    async def _replied(self, wished: Wished) -> None:
+        grant = Grant(wished.id)
         try:
             if wished.tries > TRIES_MOST:
                 log.error("a wish may be why servers ended", wish=wished.id, kind=wished.kind, tries=wished.tries)
                 raise Refused(POISON)
-            told = await self._granted(wished.kind, asked(wished.body), reply)
+            told = await self._granted(wished.kind, wish_body(wished.body), grant)
         except Busy:
             raise
         except DeskError as refused:
             told = error_of(refused)
-        if not reply.given:
-            await self._ledger.commit(Batch(records=(), folded=(Folded(wished.id, encoded(told)),)))
+        if not grant.given:
+            await self._ledger.commit(Batch(events=(), replies=(Reply(wished.id, encoded(told)),)))
 
-    async def _granted(self, kind: str, ask: Ask, reply: Reply) -> Told:
-        """What came of it; `reply` knows whether it is written already, with what it answers."""
+    async def _granted(self, kind: str, body: WishBody, grant: Grant) -> Told:
+        """What came of it; `grant` knows whether it is written already, with what it says."""
         desk = self._desk
         match kind:
-            case "submit" if ask.submission is not None:
-                row, created = await desk.submit(ask.submission, reply)
+            case "submit" if body.submission is not None:
+                row, created = await desk.submit(body.submission, grant)
                 return Told(id=row.job, created=created)
             case "cancel":
-                return Told(id=(await desk.cancel(ask.job, ask.by, reply)).job)
+                return Told(id=(await desk.cancel(body.job, body.by, grant)).job)
             case "resume":
-                return Told(id=(await desk.resume(ask.job, ask.by, reply)).job)
+                return Told(id=(await desk.resume(body.job, body.by, grant)).job)
             case "amend":
-                await desk.amend(ask.contracts, ask.by, reply)
+                await desk.amend(body.contracts, body.by, grant)
                 return Told()
             case "own":
-                await desk.own(ask.blocks, ask.by, reply)
+                await desk.own(body.blocks, body.by, grant)
                 return Told()
-            case "record" if ask.record is not None:
-                return Told(id=(await desk.record(ask.record, reply)).id)
-            case "answer" if ask.answer is not None:  # the same again changes nothing, so it is answered afterwards
-                return Told(outcome=await desk.answer(ask.provider, ask.answer))
-            case "visit" if ask.visit is not None:
-                entered = await desk.enter(ask.visit)
+            case "record" if body.record is not None:
+                return Told(id=(await desk.record(body.record, grant)).id)
+            case "answer" if body.answer is not None:  # the same again changes nothing, so the reply comes after it
+                return Told(outcome=await desk.answer(body.provider, body.answer))
+            case "visit" if body.visit is not None:
+                entered = await desk.enter(body.visit)
                 provider: Provider = entered.access  # type: ignore[assignment]
                 return Told(provider=provider.name, key=entered.key)
             case "providers":
@@ -111,14 +111,14 @@ class Folding:
                 return Told(error="Refused", words=f"the server that leads knows no wish {kind!r}")
 
 
-class Reply:
-    """The answer to a wish that is granted, for the commit that grants it."""
+class Grant:
+    """One wish that is being granted: makes the reply for the commit that grants it."""
 
     def __init__(self, wish: int) -> None:
         """Not given yet."""
         self._wish, self.given = wish, False
 
-    def __call__(self, made: str) -> Folded:
+    def __call__(self, made: str) -> Reply:
         """The job or record that the wish makes, or is about."""
         self.given = True
-        return Folded(self._wish, encoded(Told(id=made, created=True)))
+        return Reply(self._wish, encoded(Told(id=made, created=True)))
