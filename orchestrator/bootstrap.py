@@ -66,6 +66,17 @@ class SystemClock:
         return os.urandom(size)
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Each verb of the desk (`ports.desk.Desk`) as of the moment at which it is asked."""
+
+    desk: Callable[[], Desk]
+
+    def __getattr__(self, verb: str) -> Any:
+        """Of the present desk."""
+        return getattr(self.desk(), verb)
+
+
 @dataclass(slots=True)
 class App:
     """A server without its HTTP front: start it, put a front before `desk`, stop it."""
@@ -82,8 +93,8 @@ class App:
 
     @property
     def desk(self) -> Desk:
-        """What a front asks, whether this server leads or follows."""
-        return cast(Desk, self.serving)
+        """What a front asks, whether this server leads or follows: it may do both while the front stands."""
+        return cast(Desk, Present(lambda: self.serving.desk))
 
     @property
     def engine(self) -> Engine:
@@ -119,8 +130,7 @@ class App:
 
     def metrics(self) -> bytes:
         """Prometheus' text format."""
-        page: bytes = self.serving.metrics()
-        return page
+        return self.serving.metrics()
 
 
 async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapping[str, Factory] | None = None) -> App:

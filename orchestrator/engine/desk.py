@@ -26,7 +26,7 @@ from orchestrator.engine.engine import Engine
 from orchestrator.engine.reading import LOOK_S, ReadingDesk, on_record
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.model.capacity import Block
-from orchestrator.model.ids import ENTROPY_BYTES, new_job_id
+from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.placement import Shape
@@ -50,7 +50,7 @@ from orchestrator.runlog.rules import RunLog
 KEY_LIFE = 7 * 86_400_000_000
 """How long an idempotency key is remembered, microseconds."""
 Replying: TypeAlias = Callable[[str], Reply | None]
-"""job or record → what is written to the inbox in the commit that grants a wish; None: the wish came in here."""
+"""job, record or launch → the reply for the inbox, in the commit that grants a wish; None: the wish came in here."""
 
 
 def here(_: str) -> None:
@@ -175,9 +175,11 @@ class EngineDesk(ReadingDesk):
 
     async def enter(self, visit: Visit, reply: Replying = here) -> Entered:
         """Write down who goes in where, then give the way."""
-        return await visiting.enter(
-            self._engine, await self._decided(visit.job), visit, Carried(reply=reply(visit.job))
-        )
+        providers = self._wiring.providers
+        wish = visiting.asked(providers, await self._decided(visit.job), visit)
+        key = launch_key(visit.job, wish.event.epoch)
+        await self._engine.wish(wish, Carried(reply=reply(key)))
+        return visiting.entered(providers, await self.job(visit.job), key)
 
     async def open_offers(self, provider: str) -> Sequence[OfferOut]:
         """What waits for the word of a provider that answers by hand."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from orchestrator.engine import byhand
+from orchestrator.engine import byhand, visiting
 from orchestrator.engine.orders import store_of
 from orchestrator.engine.reading import ReadingDesk, on_record
 from orchestrator.engine.storewatch import StoreWatch
@@ -22,7 +22,6 @@ from orchestrator.model.job import TERMINAL, JobRow, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record
 from orchestrator.model.wire import WireError
-from orchestrator.ports.access import Access
 from orchestrator.ports.desk import (
     Busy,
     Conflict,
@@ -74,10 +73,8 @@ class Told(msgspec.Struct, omit_defaults=True):
     """The reply to it; `error` names one of the desk's."""
 
     id: str = ""
-    """Of the job or record that the wish made, or found; of the job that an error is about."""
+    """Of the job or record that the wish made, or found; of the launch that is visited, or the job of an error."""
     created: bool = False
-    provider: str = ""
-    key: str = ""
     providers: tuple[ProviderStatus, ...] = ()
     outcome: Outcome | None = None
     error: str = ""
@@ -147,10 +144,7 @@ class FollowerDesk(ReadingDesk):
     async def enter(self, visit: Visit) -> Entered:
         """Have it written down who goes in where; the way in is our own."""
         told = await self._wish("visit", WishBody(visit=visit))
-        provider: object = self._wiring.providers.get(told.provider)
-        if not isinstance(provider, Access):
-            raise NoShell(f"this server knows no way into what runs at {told.provider}")
-        return Entered(provider, told.key)
+        return visiting.entered(self._wiring.providers, await self.job(visit.job), told.id)
 
     async def providers(self) -> Sequence[ProviderStatus]:
         """As the leader sees them."""

@@ -14,7 +14,6 @@ from orchestrator.engine.follower import Told, WishBody, encoded, error_of, wish
 from orchestrator.ports.desk import Busy, DeskError, Refused
 from orchestrator.ports.inbox import Inbox, Reply, Wished
 from orchestrator.ports.ledger import Batch, Ledger, LedgerError
-from orchestrator.ports.provider import Provider
 
 LOOK_S = 1.0
 """Between two looks when nobody rings."""
@@ -102,9 +101,7 @@ class Granting:
             case "answer" if body.answer is not None:  # the same again changes nothing, so the reply comes after it
                 return Told(outcome=await desk.answer(body.provider, body.answer))
             case "visit" if body.visit is not None:
-                entered = await desk.enter(body.visit)
-                provider: Provider = entered.access  # type: ignore[assignment]
-                return Told(provider=provider.name, key=entered.key)
+                return Told(id=(await desk.enter(body.visit, grant)).key)
             case "providers":
                 return Told(providers=tuple(await desk.providers()))
             case _:
@@ -119,6 +116,6 @@ class Grant:
         self._wish, self.given = wish, False
 
     def __call__(self, made: str) -> Reply:
-        """The job or record that the wish makes, or is about."""
+        """The job, record or launch that the wish makes, or is about."""
         self.given = True
         return Reply(self._wish, encoded(Told(id=made, created=True)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 
 from orchestrator.engine.core import log
 from orchestrator.engine.desk import EngineDesk
@@ -17,6 +16,7 @@ from orchestrator.engine.follower import FollowerDesk
 from orchestrator.engine.granting import Granting
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
+from orchestrator.ports.desk import Desk
 from orchestrator.ports.ledger import LedgerError, LedgerLocked
 
 AGAIN_S = 0.5
@@ -35,9 +35,14 @@ class Serving:
         self._granting: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
 
-    def __getattr__(self, verb: str) -> Any:
-        """A desk's verb (`ports.desk.Desk`), as whoever this server is now answers it."""
-        return getattr(self._shown, verb)
+    @property
+    def desk(self) -> Desk:
+        """What a front asks, as the server that this one is now answers it."""
+        return self._shown
+
+    def metrics(self) -> bytes:
+        """Prometheus' text format."""
+        return self._shown.metrics()
 
     @property
     def leads(self) -> bool:

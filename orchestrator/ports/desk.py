@@ -1,8 +1,9 @@
-"""The desk: what a front (HTTP API, demo, benchmark) may ask of the engine.
+"""The desk: what a front (HTTP API, demo, benchmark) may ask of a server, whether it leads or follows.
 
-Implemented by `engine.Engine`; called by `api`. Wishes are durable when the call returns; reads are projections and
-change nothing. Errors: `Conflict` (same idempotency key, other body), `UnknownJob`, `Refused` (bad wish, says why),
-`Mistaken` (a slip of its author's), `Busy` (back-pressure: try again after `retry_after_s`).
+Implemented by `engine.desk` (of one that leads) and `engine.follower`; called by `api`. Wishes are durable when the
+call returns; reads are projections and change nothing. Errors: `Conflict` (same idempotency key, other body),
+`UnknownJob`, `Refused` (bad wish, says why), `Mistaken` (a slip of its author's), `Busy` (back-pressure: try again
+after `retry_after_s`).
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Desk(Protocol):
-    """The engine as its fronts see it."""
+    """A server as its fronts see it."""
 
     async def submit(self, wish: Submission) -> tuple[JobRow, bool]:
         """Take a job in; (row, created). The same key and body again gives the same job and False."""

@@ -9,10 +9,12 @@ import pytest
 
 from orchestrator.engine.follower import Told, WishBody
 from orchestrator.engine.granting import POISON, TRIES_MOST, Granting
+from orchestrator.model.ids import launch_key
 from orchestrator.ports.inbox import Wished
-from orchestrator.ports.ledger import Batch
-from orchestrator.simulate.world import World, submission
+from orchestrator.ports.ledger import Batch, Committed
+from orchestrator.simulate.world import Server, World, submission
 from orchestrator.testing.scripts import Script
+from tests.stories.test_visiting import Open, running, visit
 
 pytestmark = pytest.mark.looptime
 
@@ -20,8 +22,8 @@ pytestmark = pytest.mark.looptime
 class Table:
     """An inbox with one wish in it, and a ledger that keeps what is answered."""
 
-    def __init__(self, tries: int) -> None:
-        self._wishes = [Wished(7, "submit", msgspec.json.encode(WishBody(submission=submission())), tries)]
+    def __init__(self, kind: str, body: WishBody, tries: int = 1) -> None:
+        self._wishes = [Wished(7, kind, msgspec.json.encode(body), tries)]
         self.told: list[Told] = []
 
     async def take(self) -> list[Wished]:
@@ -35,15 +37,39 @@ class Table:
         self.told += [msgspec.json.decode(reply.body, type=Told) for reply in batch.replies]
 
 
+async def grant(table: Table, server: Server) -> None:
+    work = asyncio.ensure_future(Granting(table, table, server.desk).run())  # type: ignore[arg-type]
+    await asyncio.sleep(1)
+    work.cancel()
+
+
 @pytest.mark.parametrize(("tries", "granted", "told"), [
     (TRIES_MOST, 1, []), (TRIES_MOST + 1, 0, [Told(error="Refused", words=POISON)]),
 ])  # fmt: skip
 async def test_a_wish_that_two_leaders_ended_with_is_refused_by_the_third(
     tries: int, granted: int, told: list[Told]
 ) -> None:
-    table, world = Table(tries), World({"azure": Script()})
+    table, world = Table("submit", WishBody(submission=submission()), tries), World({"azure": Script()})
     async with world.server() as server:
-        work = asyncio.ensure_future(Granting(table, table, server.desk).run())  # type: ignore[arg-type]
-        await asyncio.sleep(1)
-        work.cancel()
+        await grant(table, server)
         assert (len(server.engine.core.book.jobs), table.told) == (granted, told)
+
+
+async def test_a_visit_has_its_reply_in_the_commit_that_writes_it_down() -> None:
+    world = World({"azure": Script()})
+    world.providers["azure"] = Open("azure", world.providers["azure"])
+    async with world.server() as server:
+        row = await running(server)
+        table = Table("visit", WishBody(visit=visit(row)))
+        kept, commit = list[Batch](), server.engine.wiring.ledger.commit
+
+        async def watched(batch: Batch) -> Committed:
+            kept.append(batch)
+            return await commit(batch)
+
+        server.engine.wiring.ledger.commit = watched  # type: ignore[method-assign]
+        await grant(table, server)
+    [batch] = [batch for batch in kept if batch.replies]
+    assert [event.kind for event in batch.events] == ["Accessed"] and table.told == []
+    told = msgspec.json.decode(batch.replies[0].body, type=Told)
+    assert told == Told(id=launch_key(row.job, 1), created=True)
