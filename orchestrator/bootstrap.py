@@ -33,7 +33,7 @@ from orchestrator.engine.wiring import Pace, StoreAccess, Wiring, threaded
 from orchestrator.model.capacity import Block
 from orchestrator.model.documents.base import canonical_bytes
 from orchestrator.model.documents.capacity import load_capacity
-from orchestrator.model.documents.compile import compile_contracts, compile_providers, disagreements, unenforced
+from orchestrator.model.documents.compile import compile_contracts, compile_providers, refused
 from orchestrator.model.documents.contracts import ContractSet, load_contracts
 from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.documents.providers import ProviderDocument, ProviderSet, load_providers
@@ -171,7 +171,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
             launch_spec=launch_spec,
             io=threaded(),
             blocks=load_owned(settings, operators),
-            by_hand=frozenset(n for n, p in operators.spec.providers.items() if p.answers == "by_hand"),
+            by_hand=operators.by_hand,
             pace=pace or Pace(),
             telemetry=PrometheusTelemetry(),
         )
@@ -203,11 +203,7 @@ def load_documents(settings: Settings) -> tuple[ContractSet | None, ProviderSet]
         return None, operators
     with DocumentError.named(str(settings.contracts)):
         contracts = load_contracts(_read(settings.contracts))
-        problems = disagreements(contracts, operators)
-        for path, what in unenforced(contracts):
-            remedy = "Leave it out"
-            problems.append(Problem(path, f"{what} is not enforced by this version yet", remedy, "not_enforced"))
-        if problems:
+        if problems := refused(contracts, operators):
             raise DocumentError(problems)
     return contracts, operators
 
@@ -297,8 +293,8 @@ def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str,
             what = f"the adapter {document.adapter!r} makes no provider: it has no {', '.join(lacking)}"
             raise _adapter_problem(path, what, "Ask its maker; orchestrator.ports.provider says what is promised")
     _apart(made)
-    people = {name for name, document in operators.spec.providers.items() if document.answers == "by_hand"}
-    return {n: by_hand(p, operators.spec.providers[n], tools) if n in people else p for n, p in made.items()}
+    given, people = operators.spec.providers, operators.by_hand
+    return {name: by_hand(p, given[name], tools) if name in people else p for name, p in made.items()}
 
 
 def _apart(made: Mapping[str, Provider]) -> None:

@@ -10,13 +10,10 @@ import asyncio
 
 from orchestrator.api.problems import Denied
 from orchestrator.model.documents import (
-    ContractSet,
     DocumentError,
-    Problem,
     canonical_bytes,
-    disagreements,
     load_contracts,
-    unenforced,
+    refused,
 )
 from orchestrator.model.documents.base import load_canonical
 from orchestrator.model.documents.providers import ProviderSet
@@ -36,18 +33,11 @@ async def admit_contracts(desk: Desk, body: bytes) -> bytes:
     try:
         document = await asyncio.to_thread(load_contracts, body)  # YAML is slow to read
         operators = load_canonical(ProviderSet, stored) if stored is not None else None
-        _refuse_here(document, operators)
+        if problems := refused(document, operators):
+            raise DocumentError(problems)
         return canonical_bytes(document)
     except DocumentError as error:
         errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems[:100]]
         raise Denied(422, "invalid-contracts", "the contract set is refused; nothing changed", errors=errors) from error
     except (UnicodeError, RecursionError) as error:
         raise Denied(422, "invalid-contracts", f"it is no document: {error}", remedy="send YAML 1.2 or JSON") from error
-
-
-def _refuse_here(document: ContractSet, operators: ProviderSet | None) -> None:
-    problems = disagreements(document, operators) if operators is not None else []
-    for path, what in unenforced(document):
-        problems.append(Problem(path, f"{what} is not enforced by this version yet", "Leave it out", "not_enforced"))
-    if problems:
-        raise DocumentError(problems)

@@ -16,7 +16,7 @@ from orchestrator.model.documents import (
     TrainingJob,
     job_from,
     refuse_unhonoured,
-    unenforced,
+    refused,
 )
 from orchestrator.model.documents.contracts import contracts_from
 
@@ -70,13 +70,9 @@ def contracts_of(body: Object) -> ContractSet:
     file that it was applied from.
     """
     found = contracts_from(plain_set(body))
-    if missing := unenforced(found):
-        raise DocumentError([_not_enforced(path, what) for path, what in missing])
+    if problems := refused(found, None):
+        raise DocumentError(problems)
     return found
-
-
-def _not_enforced(path: str, what: str) -> Problem:
-    return Problem(path, f"{what} is not enforced by this version yet", "Leave it out", "not_enforced")
 
 
 def refusal(problems: Sequence[Problem]) -> str:

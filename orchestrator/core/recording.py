@@ -15,7 +15,7 @@ from orchestrator.core.clauses import may_select
 from orchestrator.core.facts import Amended
 from orchestrator.core.known import concerns, with_record, within
 from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, open_offer
-from orchestrator.core.releases import minds_outage
+from orchestrator.core.releases import minding
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts
@@ -132,7 +132,7 @@ def on_reachability(turn: Turn) -> None:
     """Write down which watched holders are out of reach. While nobody answers at all it is our own network."""
     book = turn.book
     contracts, known = book.rulebook.contracts, {holder for holder, _ in book.ledger.unreachable}
-    watched = contracts.watched if contracts else frozenset[str]()
+    watched = {clause.holder for clause in minding(contracts)}
     for holder in sorted(watched | known):
         state = book.providers.get(holder)
         up = state is None or state.up
@@ -146,8 +146,7 @@ def on_reachability(turn: Turn) -> None:
 
 
 def _look_again(turn: Turn, holder: str) -> None:
-    contracts = turn.book.rulebook.contracts
-    minding = [c for c in contracts.of_holders if c.holder == holder and minds_outage(c)] if contracts else []
+    selects = [clause.select for clause in minding(turn.book.rulebook.contracts) if clause.holder == holder]
     for shape in list(turn.book.shapes.values()):
-        if any(may_select(clause.select, shape.shape) for clause in minding):
+        if any(may_select(select, shape.shape) for select in selects):
             turn.book.reconsider(shape)

@@ -16,6 +16,7 @@ from orchestrator.model.contract import (
     JUDGED,
     Because,
     Clause,
+    Contracts,
     Exclusive,
     Exemption,
     FirstRight,
@@ -69,16 +70,21 @@ def outage_limit(clause: HolderClause) -> int:
     return clause.outage_after_us if isinstance(clause, Exclusive) else clause.undeliverable_after_us
 
 
-def minds_outage(clause: HolderClause) -> bool:
+def _minds_outage(clause: HolderClause) -> bool:
     """Whether an outage of its holder may free this clause."""
     listed = isinstance(clause, Exclusive) and Release.HOLDER_OUTAGE in clause.releases
     return listed or any(exempt.because is Because.HOLDER_OUTAGE for exempt in clause.exempt)
 
 
+def minding(contracts: Contracts | None) -> list[HolderClause]:
+    """Clauses that an outage of their holder may free."""
+    return [clause for clause in contracts.of_holders if _minds_outage(clause)] if contracts else []
+
+
 def outage_due(clause: HolderClause, known: Known, now_us: int) -> int | None:
     """When an outage that has begun will have lasted long enough; None: there is none, or it has."""
     down = known.down_us.get(clause.holder)
-    if down is None or not minds_outage(clause) or down >= outage_limit(clause):
+    if down is None or not _minds_outage(clause) or down >= outage_limit(clause):
         return None
     return now_us + outage_limit(clause) - down
 

@@ -233,16 +233,6 @@ class Contracts(msgspec.Struct, frozen=True):
         """The clauses that put a holder before others."""
         return (*self.exclusives, *self.first_rights)
 
-    @property
-    def watched(self) -> frozenset[str]:
-        """Holders whose outage frees something."""
-        return frozenset(
-            clause.holder
-            for clause in self.of_holders
-            if (isinstance(clause, Exclusive) and Release.HOLDER_OUTAGE in clause.releases)
-            or any(e.because is Because.HOLDER_OUTAGE for e in clause.exempt)
-        )
-
 
 class ProviderFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator states about one provider."""

@@ -312,7 +312,8 @@ class Resumed(Event, frozen=True, tag="Resumed"):
 
 
 class Reshaped(Event, frozen=True, tag="Reshaped"):
-    """From here on the job is decided as another shape: the contract set in force selects on other labels."""
+    """From here on the job is decided as another shape: the contract set in force selects on other labels, or a record
+    is about this job."""
 
     shape: str
 

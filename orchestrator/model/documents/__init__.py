@@ -9,6 +9,7 @@ from orchestrator.model.documents.compile import (
     compile_contracts,
     compile_providers,
     disagreements,
+    refused,
     stated_providers,
     unenforced,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "load_job",
     "load_providers",
     "refuse_unhonoured",
+    "refused",
     "shape_of",
     "stated_providers",
     "unenforced",

@@ -76,6 +76,14 @@ def unenforced(document: ContractSet) -> list[tuple[str, str]]:
     return [(part.path, part.what) for part in not_enforced(document)]
 
 
+def refused(document: ContractSet, operators: ProviderSet | None) -> list[Problem]:
+    """Why a server would not decide by this set: what is not enforced yet, and what its operator says otherwise."""
+    problems = disagreements(document, operators) if operators is not None else []
+    for path, what in unenforced(document):
+        problems.append(Problem(path, f"{what} is not enforced by this version yet", "Leave it out", "not_enforced"))
+    return problems
+
+
 def compile_providers(document: ProviderSet) -> Providers:
     """The operator's providers as decisions read them, in the order of the file."""
     spec = document.spec

@@ -135,6 +135,11 @@ class ProviderSet(Document):
     metadata: Metadata
     spec: ProviderSetSpec
 
+    @property
+    def by_hand(self) -> frozenset[str]:
+        """Providers whose people answer offers themselves."""
+        return frozenset(name for name, provider in self.spec.providers.items() if provider.answers == "by_hand")
+
 
 def load_providers(text: str | bytes) -> ProviderSet:
     """A provider set from YAML 1.2 or JSON; `DocumentError` with every problem."""

@@ -1,4 +1,4 @@
-"""The ledger on SQL: `SqlLedger` for the one server that leads, `reading` for everybody who only looks."""
+"""The ledger on SQL: `SqlLedger` for a server, `reading` for whoever looks at one from beside it."""
 
 from __future__ import annotations
 

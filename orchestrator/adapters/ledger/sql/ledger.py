@@ -46,7 +46,7 @@ _READERS = 4
 
 
 class SqlLedger:
-    """A ledger held by this server alone. Open with `SqlLedger.open`, end with `close`."""
+    """A ledger as one server sees it, whether that leads or follows. Open with `SqlLedger.open`, end with `close`."""
 
     def __init__(self, kept: Database, let_go: Callable[[], None], lease_us: int) -> None:
         """Use `open`; blocks while the schema is brought up to date."""
