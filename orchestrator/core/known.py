@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.model.placement import Shape
-from orchestrator.model.record import Record, What
+from orchestrator.model.record import Record, What, about
 
 
 class Known(Struct, frozen=True, kw_only=True):
@@ -55,6 +55,16 @@ def _surely(record: Record, shape: Shape) -> bool:
 def within(record: Record, shape: Shape) -> bool:
     """Whether a waiver reaches to jobs as large as these."""
     return record.gpus is None or shape.gpus <= record.gpus
+
+
+def reaches(wide: Record, narrow: Record) -> bool:
+    """Whether one waiver, whoever put it on record, says all that another says of any job and clause, and as long."""
+    classes = not wide.classes or (narrow.classes and set(narrow.classes) <= set(wide.classes))
+    size = wide.gpus is None or (narrow.gpus is not None and narrow.gpus <= wide.gpus)
+    time = wide.until is None or (narrow.until is not None and narrow.until <= wide.until)
+    jobs = wide.job in ("", narrow.job) and wide.project in ("", narrow.project) and not wide.cited
+    same = (wide.what, wide.holder) == (narrow.what, narrow.holder) and about(wide, narrow.clause)
+    return bool(same and jobs and classes and size and time)
 
 
 def with_record(shape: Shape, record: Record) -> Shape:

@@ -31,8 +31,8 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
         case ev.Swept(key=key):
             return replace(row, swept=(*row.swept, key)[-MAX_SWEPT:])
         case ev.Recorded(record=record):
-            kept = (r for r in row.records if r.until is None or at < r.until)
-            return replace(row, records=(*kept, replace(record, at=at)))
+            kept = {r.id: r for r in row.records if r.until is None or at < r.until}
+            return replace(row, records=tuple((kept | {record.id: replace(record, at=at)}).values()))
         case ev.Restored():
             return replace(row, restored=at)
         case ev.LogsRead() if row.restored is not None:

@@ -7,19 +7,19 @@ belongs to the shape); any other wakes the shapes that it concerns. Nothing here
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
 from orchestrator.core.clauses import may_select
 from orchestrator.core.facts import Amended
-from orchestrator.core.known import concerns, with_record, within
+from orchestrator.core.known import concerns, reaches, with_record, within
 from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, open_offer
 from orchestrator.core.releases import minding
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts
-from orchestrator.model.ids import offer_id
+from orchestrator.model.ids import is_offer_id, offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Covers
 from orchestrator.model.placement import Shape, shape_bytes
@@ -27,6 +27,10 @@ from orchestrator.model.record import Record, What, about
 
 Labels = tuple[tuple[str, str], ...]
 """The labels of a job that contracts select on, sorted."""
+MOST_WAIVERS = 32
+"""By declines of one holder, at one moment: the ledger's own row holds them all and is written with each of its events.
+A decline beyond them is one of its own offer alone."""
+_PREFIX = "waiver-"
 
 
 def on_record(turn: Turn, record: Record) -> None:
@@ -67,10 +71,13 @@ def on_covers(turn: Turn, row: JobRow, holder: str, covers: Covers) -> None:
     rights = [r for r in contracts.first_rights if r.holder == holder] if contracts else []
     if offer is None or not rights or covers.until <= turn.now:
         return
-    record = Record(
-        id=f"waiver-{offer_id(row.job, offer.n)}", what=What.WAIVER.value, holder=holder, clause=offer.clause,
+    said = Record(
+        id=_PREFIX + offer_id(row.job, offer.n), what=What.WAIVER.value, holder=holder, clause=offer.clause,
         classes=covers.classes, gpus=covers.gpus, until=covers.until, by=holder,
     )  # fmt: skip
+    record = to_record(said, turn.book.ledger.records, turn.now)
+    if record is None:
+        return
     turn.emit_ledger(ev.Recorded(record))
     for job in turn.book.offered(holder):
         asked = turn.book.jobs[job]
@@ -79,6 +86,19 @@ def on_covers(turn: Turn, row: JobRow, holder: str, covers: Covers) -> None:
             turn.emit(job, ev.OfferWithdrawn(open_.n, "waived"))
             turn.released.append((holder, offer_id(job, open_.n)))
     _wake(turn, record)
+
+
+def to_record(said: Record, records: Iterable[Record], now: int) -> Record | None:
+    """What goes on record of a waiver by decline: nothing where one that stands says as much, and a narrower one of the
+    holder's declines grows. However often and variously a supplier declines, few of its waivers stand."""
+    standing = [
+        r for r in records if r.what == What.WAIVER and r.holder == said.holder and (r.until is None or now < r.until)
+    ]
+    by_decline = [r for r in standing if is_offer_id(r.id.removeprefix(_PREFIX))]
+    narrower = next((r for r in by_decline if reaches(said, r)), None)
+    if any(reaches(r, said) for r in standing) or (narrower is None and len(by_decline) >= MOST_WAIVERS):
+        return None
+    return said if narrower is None else replace(said, id=narrower.id)
 
 
 def _reshape(turn: Turn, row: JobRow, record: Record) -> None:

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.core.eligibility import compile_rules
-from orchestrator.core.known import Known, in_records
+from orchestrator.core.known import Known, in_records, reaches
 from orchestrator.core.ranking import covers, order
+from orchestrator.core.recording import MOST_WAIVERS, to_record
 from orchestrator.model.placement import How, Refused, Rules
 from orchestrator.model.record import Record
 from tests.core.contract_worlds import HOUR, NOON, contract, shape, world
@@ -145,3 +146,46 @@ def test_a_refusal_covers_terms_within_the_tolerances_of_its_clause(
     )  # fmt: skip
     asked = replace(gate, terms=replace(gate.terms, **now), terms_hash="other")
     assert covers(past, asked, NOON, 1) is covered
+
+
+WAIVER = record("waiver", holder="zeus", clause="c/right", classes=("api",), gpus=8, until=100, by="zeus")
+
+
+@pytest.mark.parametrize(("more", "wider"), [
+    ({}, True), ({"until": 101}, True), ({"until": 99}, False), ({"until": None}, True), ({"gpus": 9}, True),
+    ({"gpus": 7}, False), ({"gpus": None}, True), ({"classes": ()}, True), ({"classes": ("api", "x")}, True),
+    ({"classes": ("x",)}, False), ({"clause": ""}, True), ({"clause": "c"}, True), ({"clause": "c/other"}, False),
+    ({"holder": "azure"}, False), ({"project": "p"}, False), ({"job": "J"}, False), ({"cited": True}, False),
+    ({"what": "consent"}, False),
+])  # fmt: skip
+def test_one_waiver_says_all_that_another_says(more: dict[str, object], wider: bool) -> None:
+    assert reaches(replace(WAIVER, **more), WAIVER) is wider
+
+
+JOB = "01K9Z3M5W2T8Q4N6R7VXYBCD0E"
+DECLINED = replace(WAIVER, id=f"waiver-{JOB}-o1")
+AGAIN = f"waiver-{JOB}-o2"
+
+
+@pytest.mark.parametrize(("standing", "said", "made"), [
+    ([], {}, AGAIN), ([DECLINED], {}, None), ([DECLINED], {"gpus": 4, "until": 50}, None),
+    ([DECLINED], {"until": 200}, DECLINED.id), ([DECLINED], {"gpus": 16, "classes": ()}, DECLINED.id),
+    ([DECLINED], {"gpus": 4, "until": 200}, AGAIN), ([replace(DECLINED, until=10)], {}, AGAIN),
+    ([WAIVER], {}, None), ([WAIVER], {"until": 200}, AGAIN), ([replace(DECLINED, holder="azure")], {}, AGAIN),
+], ids=["first", "same", "narrower", "longer", "wider", "across", "past", "attested", "attested longer", "other"],
+)  # fmt: skip
+def test_a_decline_that_covers_more_is_put_on_record_once(
+    standing: list[Record], said: dict[str, object], made: str | None
+) -> None:
+    found = to_record(replace(DECLINED, id=AGAIN, **said), standing, 10)
+    assert (found.id if found else None) == made
+    assert found is None or found == replace(DECLINED, id=found.id, **said)
+
+
+def test_declines_that_cover_ever_something_else_stay_few() -> None:
+    records: list[Record] = []
+    for n in range(1000):
+        said = replace(DECLINED, id=f"waiver-{JOB}-o{n + 1}", gpus=1000 - n, until=100 + n)
+        if (record := to_record(said, records, 10)) is not None:
+            records.append(record)
+    assert len(records) == MOST_WAIVERS

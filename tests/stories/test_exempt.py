@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.cli.audit import audit
 from orchestrator.model import event as ev
@@ -195,6 +196,26 @@ async def test_a_decline_that_covers_more_is_a_waiver_for_whoever_waits(a_world)
     assert told(world, fourth.job) == ["oracle"] and told(world, fifth.job) == ["zeus"]
     (record,) = [e.record for e in world.events() if isinstance(e, ev.Recorded)]
     assert (record.id, record.by, record.clause) == (f"waiver-{jobs[0]}-o1", "zeus", "agreement/rofr")
+
+
+async def test_declines_that_cover_the_same_again_make_one_record_that_lasts_longer(a_world) -> None:
+    """What it covers is smaller than what it is asked for, so it is asked again and says it again: for an hour from
+    then, and in the end for no longer than it said before."""
+    says = [do.Declines(after_s=1, covers=(("training",), 4, seconds)) for seconds in (HOUR, HOUR, 60)]
+    world = a_world({"oracle": Script(), "zeus": Script(offers=says)}, right())
+    async with world.server() as server:
+        for _ in says:
+            await until_over(server, (await server.desk.submit(submission()))[0].job)
+        records = (await server.desk.in_force()).records
+    first, second = [e.record for e in world.events("") if isinstance(e, ev.Recorded)]
+    assert (first.id, replace(first, until=second.until)) == (second.id, second) and second.until > first.until
+    assert [replace(known, at=0) for known in records] == [second]
+    async with world.server() as server:
+        await asyncio.sleep(1)
+        assert (await server.desk.in_force()).records == records
+    ledger = MemoryLedger(world.disk)
+    assert not audit(ledger.snapshot()).findings
+    await ledger.close()
 
 
 async def test_two_first_rights_are_passed_by_rank(a_world) -> None:

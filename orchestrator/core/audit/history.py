@@ -265,8 +265,9 @@ class History:
     # ---- what was known ----
 
     def records_before(self, seq: int) -> list[Record]:
-        """What was on record before an event, with the time at which it was put there."""
-        return [record for at, record in self._records[: self._count(self._records, seq)]]
+        """What was on record before an event, each as it was put there last, with the time of that."""
+        known = (record for _, record in self._records[: self._count(self._records, seq)])
+        return list({record.id: record for record in known}.values())
 
     @staticmethod
     def _count(told: Sequence[tuple[int, Any]], seq: int) -> int:
