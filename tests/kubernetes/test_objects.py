@@ -68,6 +68,11 @@ def user(main: Doc) -> Doc:
     return next(one for one in containers(main) if one["name"] == "ray")
 
 
+def variables_of(secret: Doc) -> dict[str, str]:
+    """What the user's container gets of it."""
+    return {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+
+
 @RUNTIMES
 @FORMS
 def test_a_launch_is_rendered_as_it_was_read_over(runtime: Runtime, form: str, connection: Doc) -> None:
@@ -116,17 +121,18 @@ def test_a_rayjob_that_does_not_start_ends() -> None:
 
 @RUNTIMES
 def test_no_credential_of_ours_is_in_a_pod(runtime: Runtime) -> None:
-    main = made(runtime, FULL)[0]
+    main, secret, *_ = made(runtime, FULL)
     assert {pod["spec"]["automountServiceAccountToken"] for pod in pods(main)} == {False}
-    assert user(main)["envFrom"] == [{"secretRef": {"name": "store"}}]
+    assert user(main)["envFrom"] == [{"secretRef": {"name": name}} for name in ("store", secret["metadata"]["name"])]
 
 
 @RUNTIMES
 def test_the_attempt_and_the_token_are_in_a_secret_alone(runtime: Runtime) -> None:
     main, secret, *_ = made(runtime)
-    told = AttemptEnv.from_json(base64.b64decode(secret["data"]["attempt"]).decode())
+    said = variables_of(secret)
+    told = AttemptEnv.from_json(said["ORCHESTRATOR_ATTEMPT"])
     assert told.job == an_order().job and told.nodes == 2
-    assert base64.b64decode(secret["data"]["auth_token"]) == b"a-token"
+    assert said["auth_token"] == said["RAY_AUTH_TOKEN"] == "a-token"
     assert "a-token" not in json.dumps(main) and "train.py" not in json.dumps(main)
 
 
@@ -149,10 +155,19 @@ def test_the_operators_template_is_merged_by_name(runtime: Runtime) -> None:
 
 
 def test_a_template_cannot_take_our_part_away() -> None:
-    mine = {"restartPolicy": "Always", "containers": [{"name": "ray", "env": [{"name": "PYTHONPATH", "value": "/x"}]}]}
-    main = made("kuberay", LEAST | {"podTemplate": {"spec": mine}})[0]
+    env = [{"name": "PYTHONPATH", "value": "/x"}, {"name": "HOME", "value": "/y"}]  # what is named wins over the Secret
+    mine = {"restartPolicy": "Always", "containers": [{"name": "ray", "env": env}]}
+    main, secret = made("kuberay", LEAST | {"podTemplate": {"spec": mine}})
     assert {pod["spec"]["restartPolicy"] for pod in pods(main)} == {"Never"}
-    assert {"name": "PYTHONPATH", "value": "/opt/orchestrator/site"} in user(main)["env"]
+    assert user(main)["env"] == [{"name": "HOME", "value": "/y"}]
+    assert variables_of(secret)["PYTHONPATH"] == "/opt/orchestrator/site"
+
+
+def test_a_template_adds_where_variables_come_from() -> None:
+    own = {"configMapRef": {"name": "tuning"}}
+    mine = {"containers": [{"name": "ray", "envFrom": [own]}]}
+    main, secret = made("kuberay", LEAST | {"podTemplate": {"spec": mine}})
+    assert user(main)["envFrom"] == [own, {"secretRef": {"name": secret["metadata"]["name"]}}]
 
 
 @RUNTIMES
@@ -161,7 +176,7 @@ def test_what_the_template_adds_keeps_to_the_profile_too(runtime: Runtime) -> No
         "containers": [{"name": "logs", "image": "i", "securityContext": {"readOnlyRootFilesystem": True}}],
         "initContainers": [{"name": "data", "image": "i", "securityContext": {"runAsUser": 7, "capabilities": BIND}}],
     }
-    asked = {"allowPrivilegeEscalation": False, "runAsNonRoot": True}
+    asked = {"allowPrivilegeEscalation": False}  # the rest is the pod's
     found = {one["name"]: one["securityContext"] for one in containers(made(runtime, with_pods(spec))[0])}
     assert all(context.items() >= asked.items() for context in found.values())
     assert all(context["capabilities"]["drop"] == ["ALL"] for context in found.values())

@@ -139,6 +139,15 @@ def test_a_room_answers_each_offer_once_and_keeps_what_it_promised() -> None:
     assert room.release(first.offer) and room.receipt(second, stock, 0).answer is no
 
 
+def test_a_launch_is_the_first_try_once_and_shortly_after_its_acceptance() -> None:
+    room, stock = Room(CONNECTION, "kuberay"), Stock([node(gpus=8), node("n2", gpus=8)], [])
+    soon, late = an_offer(n=1, terms=some_terms(memory=0)), an_offer(n=2, terms=some_terms(memory=0))
+    assert all(room.receipt(offer, stock, 0).answer.accepted for offer in (soon, late))  # type: ignore[union-attr]
+    assert [room.first(soon.offer, 1_000_000), room.first(soon.offer, 1_000_000)] == [True, False]
+    assert not room.first(late.offer, 6_000_000), "another server may lead by then"
+    assert not room.first("accepted-by-a-server-before-us", 0)
+
+
 def test_of_an_elastic_job_a_room_takes_what_fits_and_keeps_that_alone() -> None:
     room, stock = Room(CONNECTION, "kuberay"), Stock([node(gpus=8)], [])
     range_of = some_terms(min_workers=1, workers=9, gpus_per_worker=3, memory=0)

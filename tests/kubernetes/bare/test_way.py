@@ -13,7 +13,7 @@ from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvid
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.bootstrap import SystemClock
 from orchestrator.model.offer import Confirmed, SightingState
-from orchestrator.ports.provider import Throttled
+from orchestrator.ports.provider import Throttled, Unreachable
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
@@ -75,10 +75,39 @@ async def test_a_watch_that_is_too_old_begins_with_a_listing(session: Session, f
 
 
 async def test_turned_away_is_throttled_until_when_the_server_says(session: Session, front: Front) -> None:
-    front.once("GET", "/version", 429, **{"Retry-After": "3"})
+    front.once("GET", "/jobs?", 429, **{"Retry-After": "3"})
     with pytest.raises(Throttled) as turned:
-        await session.provider.observe(None, 0)
+        await session.provider.list_ours()
     assert turned.value.retry_after_us == 3_000_000
+
+
+async def test_who_has_just_replied_is_not_asked_whether_they_answer(session: Session, front: Front) -> None:
+    front.asked.clear()
+    for _ in range(3):
+        await session.provider.list_ours()
+    said = " ".join(front.asked)
+    assert "/version" not in said and said.count("/jobs?labelSelector=") == 3
+
+
+async def test_who_has_not_replied_is_asked_whether_they_answer(session: Session, front: Front) -> None:
+    await session.provider.observe(None, 0)  # nothing is asked in it, so that the next one must
+    front.leave(True)
+    with pytest.raises(Unreachable):
+        await session.provider.observe(None, 0)
+    front.leave(False)
+    await session.provider.observe(None, 0)
+
+
+async def test_a_record_is_looked_for_unless_the_offer_was_just_accepted(
+    session: Session, front: Front, kubelet: Kubelet
+) -> None:
+    order = session.order(*await session.accepted())
+    record = f"GET /api/v1/namespaces/{kubelet.namespace}/configmaps/{order.key}"
+    front.asked.clear()
+    first = await session.launch([order])
+    assert record not in front.asked
+    assert await session.launch([order]) == first
+    assert record in front.asked
 
 
 @pytest.mark.parametrize("part", ["/jobs", "/secrets", "/services"])

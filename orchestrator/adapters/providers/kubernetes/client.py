@@ -65,6 +65,8 @@ class Client:
         self._connecting = asyncio.Lock()
         self.calls = 0
         """Requests sent so far."""
+        self.replies = 0
+        """Requests that succeeded so far."""
 
     async def get(self, path: str, kind: type[T], **params: str | int) -> T:
         """Read something."""
@@ -182,6 +184,7 @@ class Client:
             api = await self._connected()
             response = await self._send(api, request, timeout)
             if response.status < 300:
+                self.replies += 1
                 return response
             said = await self._read(response, str(request))
             if response.status != 401 or not again:

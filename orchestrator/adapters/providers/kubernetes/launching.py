@@ -1,9 +1,10 @@
 """How does one launch come to be, and how is it ended? The calls in their order, each of which may be the last before
 a crash.
 
-Called by the provider. A launch reads whether its key has a record, then makes the main object, which takes the key,
-then what belongs to it. Done again, each step finds what the last time left. A stop puts down its record before it
-deletes anything, and nothing is ever deleted but what carries our label and a ledger id.
+Called by the provider. A launch reads whether its key has a record (unless its offer was accepted a moment ago, and it
+was never tried), then makes the main object, which takes the key, then what belongs to it. Done again, each step finds
+what the last time left. A stop puts down its record before it deletes anything, and nothing is ever deleted but what
+carries our label and a ledger id.
 """
 
 from __future__ import annotations
@@ -77,9 +78,13 @@ class Launching:
             return None
         return Confirmed(order.key, f"{RECORD.name}/{order.key}")
 
-    async def make(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
-        """Make what is not there yet. Raises as the client does, with some of it made perhaps."""
-        if await self._record(order.key) is not None or self._cluster.launch(order.key).made:
+    async def make(self, order: LaunchOrder, ledger: str, workload: str | None, *, first: bool) -> LaunchReply:
+        """Make what is not there yet. Raises as the client does, with some of it made perhaps.
+
+        `first`: nobody can have stopped it yet, so that no record is looked for.
+        """
+        recorded = not first and await self._record(order.key) is not None
+        if recorded or self._cluster.launch(order.key).made:
             reply = await self.known(order)
             if reply is not None:
                 return reply

@@ -15,12 +15,11 @@ from typing import Any, Literal, TypeAlias
 from orchestrator.adapters.providers.kubernetes import billing, indexed, kuberay
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.pods import (
-    ATTEMPT_KEY,
-    TOKEN_KEY,
     Need,
     merge,
     need_of_order,
     need_of_terms,
+    variables,
 )
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US
 from orchestrator.model.offer import LaunchOrder
@@ -75,7 +74,7 @@ def manifests(
         "kind": "Secret",
         "metadata": {"name": need.secret} | beside,
         "type": "Opaque",
-        "data": {ATTEMPT_KEY: _base64(_attempt(order)), TOKEN_KEY: _base64(token)},
+        "data": {name: _base64(value) for name, value in variables(_attempt(order), token).items()},
     }
     if runtime == "kuberay":
         return main, secret
@@ -135,7 +134,8 @@ def _mark_pods(main: Doc, labels: Doc, spec: Doc) -> None:
         group["template"] = merge(group["template"], {"metadata": {"labels": labels}, "spec": spec})
     if cluster:
         headless = {"clusterIP": "None", "publishNotReadyAddresses": True}  # as KubeRay's own would be
-        cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": dict(labels)}, "spec": headless}
+        ours = {name: value for name, value in labels.items() if name in (MANAGED_BY, LEDGER, KEY)}
+        cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": ours}, "spec": headless}
 
 
 def _pod_spec(order: LaunchOrder) -> Doc:

@@ -28,12 +28,22 @@ Doc = dict[str, Any]
 SITE = "/opt/orchestrator/site"
 """In the agent's image and in every pod: what user code and the agent import of ours."""
 SCRATCH = "/tmp"
-ATTEMPT_KEY, TOKEN_KEY = "attempt", "auth_token"
+ATTEMPT_KEY, TOKEN_KEY = ENV_ATTEMPT, "auth_token"
 """Keys of the attempt's Secret; the second is KubeRay's choice."""
 RAY_BYTES = 1 << 30
 """Memory that a Ray head with its dashboard and our agent take beside the user's: 0.5 GiB idle, and room."""
 STOP_WAIT_S = 600
 """How long Ray waits for the agent after SIGTERM: longer than any grace, which the agent itself keeps."""
+USUAL = {"HOME": SCRATCH, "USER": RAY_CONTAINER}
+"""Variables of the user's container that the operator's template may change."""
+FIXED = {
+    "PYTHONPATH": SITE,
+    "RAY_AUTH_MODE": "token",
+    "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+}
+"""Likewise, and nobody may."""
+_NOBODYS = {*FIXED, ENV_ATTEMPT, "RAY_AUTH_TOKEN"}
 _NAMED = {"volumeMounts": "mountPath", "topologySpreadConstraints": "topologyKey"}
 _BY_NAME = frozenset({"containers", "initContainers", "volumes", "env", "imagePullSecrets", "ports"})
 _FILLED_IN: Doc = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
@@ -86,6 +96,7 @@ def template(need: Need, connection: Connection, container: Doc, extra_bytes: in
     base: Doc = {"metadata": {}, "spec": _offered(need, connection, kind, extra_bytes)}
     merged: Doc = merge(merge(base, connection.pod_template), {"spec": _ours(need, connection, container)})
     context = container_context(connection.profile)
+    _tell(next(one for one in merged["spec"]["containers"] if one["name"] == RAY_CONTAINER), need, connection)
     for one in merged["spec"]["containers"] + merged["spec"]["initContainers"]:
         if context:  # the profile asks it of the template's containers too
             one["securityContext"] = merge(context, one.get("securityContext", {}))
@@ -130,7 +141,6 @@ def _offered(need: Need, connection: Connection, kind: Accelerator, extra_bytes:
         "name": RAY_CONTAINER,
         "image": connection.image,
         "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": "HOME", "value": SCRATCH}, {"name": "USER", "value": RAY_CONTAINER}],
         "resources": {"requests": requests} | ({"limits": limits} if limits else {}),
         "securityContext": context,
         "volumeMounts": [{"name": "scratch", "mountPath": SCRATCH}, {"name": "shm", "mountPath": "/dev/shm"}],
@@ -156,18 +166,8 @@ def _ours(need: Need, connection: Connection, container: Doc) -> Doc:
     site = {"name": "site", "mountPath": SITE}
     user: Doc = {
         "name": RAY_CONTAINER,
-        "env": [
-            _secret(ENV_ATTEMPT, need.secret, ATTEMPT_KEY),
-            {"name": "PYTHONPATH", "value": SITE},
-            {"name": "RAY_AUTH_MODE", "value": "token"},
-            _secret("RAY_AUTH_TOKEN", need.secret, TOKEN_KEY),
-            {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(STOP_WAIT_S)},
-            {"name": "RAY_TRAIN_ENABLE_PRINT_PATCH", "value": "0"},
-        ],
         "volumeMounts": [{**site, "readOnly": True}],
     }
-    if connection.store_secret:
-        user["envFrom"] = [{"secretRef": {"name": connection.store_secret}}]
     agent: Doc = {"name": AGENT_CONTAINER, "command": ["cp", "-r", f"{SITE}/.", "/site/"]}
     agent["volumeMounts"] = [{"name": "site", "mountPath": "/site"}]
     filled_in = _FILLED_IN if connection.queue else {}  # Kueue compares; else every byte is read and written often
@@ -184,5 +184,15 @@ def _ours(need: Need, connection: Connection, container: Doc) -> Doc:
     return spec
 
 
-def _secret(variable: str, name: str, key: str) -> Doc:
-    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+def variables(attempt: str, token: str) -> dict[str, str]:
+    """What the attempt's Secret holds: one reference in each pod brings all of it, where the API server would read and
+    write a list of variables many times in a launch's life."""
+    return {**USUAL, **FIXED, ATTEMPT_KEY: attempt, "RAY_AUTH_TOKEN": token, TOKEN_KEY: token}
+
+
+def _tell(user: Doc, need: Need, connection: Connection) -> None:
+    """Give the user's container its variables, the last of which win; the template's own by name win over all."""
+    names = [*filter(None, (connection.store_secret, need.secret))]
+    user["envFrom"] = [*user.get("envFrom", ()), *({"secretRef": {"name": name}} for name in names)]
+    if "env" in user:
+        user["env"] = [one for one in user["env"] if one["name"] not in _NOBODYS]

@@ -58,6 +58,8 @@ A = TypeVar("A")
 AT_ONCE = 16
 """Calls of one batch that are under way together."""
 LONGEST_WAIT_US = 30_000_000
+HEARD_US = 1_000_000
+"""For how long a reply says that the cluster answers: whoever calls again meanwhile does not ask once more."""
 TICK_S = 2.0
 """How often, while somebody waits for news, it is looked at what only time changes."""
 
@@ -84,6 +86,8 @@ class KubernetesProvider(KubernetesAccess):
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._room: Room | None = None
         self._away = self._restored = False
+        self._heard = 0, 0
+        """(replies, when) at the last call."""
         queued = bool(self._connection.queue)
         self._kueue = Reservations(self.cluster, self._scribe, tools, self._feed.tell) if queued else None
 
@@ -181,13 +185,14 @@ class KubernetesProvider(KubernetesAccess):
 
     async def _launch(self, order: LaunchOrder) -> LaunchReply:
         ledger = order.ledger or self._tools.ledger
+        first = self._kueue is None and self._rooms().first(order.offer, self._now())
         if not self.cluster.launch(order.key).made:
             means, why = await self._refused(order)
             if means is not None:
                 known = await self._launching.known(order)
                 return known or await self._launching.give_up(order, ledger, means, why)
         workload = workload_name(order.offer) if self._kueue else None
-        reply = await self._launching.make(order, ledger, workload)
+        reply = await self._launching.make(order, ledger, workload, first=first)
         if isinstance(reply, Confirmed) and self._kueue:
             if reply.ref != f"{RECORD.name}/{order.key}":
                 await self._kueue.start(order.offer)
@@ -215,7 +220,7 @@ class KubernetesProvider(KubernetesAccess):
         """The cluster answers now, and everything was read. Raises a `ProviderError` otherwise."""
         try:
             with self._in_our_words():
-                await self.client.alive()
+                await self._answers()
                 if self._away:
                     self._away = False
                     self.cluster.again()
@@ -227,6 +232,13 @@ class KubernetesProvider(KubernetesAccess):
             with self._in_our_words():
                 await self._restore()
             self._restored = True
+
+    async def _answers(self) -> None:
+        """The API server has replied since the last call, which was a moment ago, or does so now."""
+        (replies, at), now = self._heard, self._now()
+        if self._away or self.client.replies == replies or now - at > HEARD_US:
+            await self.client.alive()
+        self._heard = self.client.replies, now
 
     async def _restore(self) -> None:
         """What an earlier server knew and only the cluster still does."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import msgspec
@@ -33,6 +33,8 @@ from orchestrator.model.placement import Terms, largest, parse_terms
 
 EARMARK_US = 600_000_000
 """An accepted offer is launched in the engine's next turn; ten minutes outlast any restart of ours."""
+MOMENT_US = 5_000_000
+"""From an acceptance to the first try of its launch: too short for another server to lead, launch it, and stop it."""
 SIZES = 1_000
 """Sizes of launches of which it is remembered what their pods take: building their templates each time is dear."""
 _Size: TypeAlias = tuple[int, int, int, int, str, Runtime]
@@ -65,6 +67,8 @@ class Earmark:
     until: int
     key: str = ""
     """The launch that used it; empty: none yet."""
+    tried: bool = False
+    """That launch may be there, whatever the reply to it was."""
 
 
 class _Plan:
@@ -127,12 +131,20 @@ class Room:
         plan.drop(order.offer)
         return plan.places.short(asks)
 
+    def first(self, offer: str, now_us: int) -> bool:
+        """Whether it was accepted here a moment ago, and this is the first try of its launch; asked once for each."""
+        earmark = self._earmarks.get(offer)
+        if earmark is None or earmark.tried:
+            return False
+        self._earmarks[offer] = replace(earmark, tried=True)
+        return now_us - (earmark.until - EARMARK_US) < MOMENT_US
+
     def launched(self, order: LaunchOrder, now_us: int) -> None:
         """The room goes on being kept until the launch's pods have their nodes."""
         before = self._earmarks.pop(order.offer, None)
         asks = self._asked_by(order)
         self._used[order.key] = order.offer
-        self._earmarks[order.offer] = Earmark(asks, now_us + EARMARK_US, order.key)
+        self._earmarks[order.offer] = Earmark(asks, now_us + EARMARK_US, order.key, tried=True)
         if before is None or before.asks != asks or (self._plan is not None and not self._plan.keeps(order.offer)):
             self._plan = None
 

@@ -46,10 +46,10 @@ def pod_context(profile: Profile) -> dict[str, Any]:
 
 
 def container_context(profile: Profile) -> dict[str, Any]:
-    """A container's security context."""
+    """A container's security context: what the pod's cannot say."""
     if profile != "restricted":
         return {}
-    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True}
+    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def violations(spec: Spec, profile: Profile) -> list[str]:
