@@ -99,24 +99,29 @@ def on_kubernetes(
     definition: Annotated[
         Path | None, typer.Option(exists=True, help="KubeRay's own CustomResourceDefinition of RayJob, as a file.")
     ] = None,
+    running: Annotated[
+        bool, typer.Option("--running", help="Mark each RayJob Running too, before it is marked as ended.")
+    ] = False,
     folder: Folder = Path(),
     check: Check = False,
 ) -> None:
     """RayJobs through a real API server: offered, created, watched, ended, deleted. How many a second, and who pays?
 
     etcd and kube-apiserver of KUBEBUILDER_ASSETS are started on loopback, data on disk. The server is made by its
-    composition root with its own Kubernetes adapter; a process beside it plays KubeRay and the agents: it marks each
-    RayJob Running, puts the agent's entries into the run log, and after a second marks it Complete. No pods, no
-    scheduler, no garbage collector: their cost is a cluster's own. A job counts when it has succeeded; the clock stops
-    when its objects are deleted and its record is closed too. Then the ledger is audited.
+    composition root with its own Kubernetes adapter; a process beside it plays KubeRay and the agents: it puts the
+    agent's entries into the run log, and after a second marks the RayJob Complete. No pods, no scheduler, no garbage
+    collector: their cost is a cluster's own, and so is what KubeRay writes of a RayJob on the way, of which --running
+    adds one mark. A job counts when it has succeeded; the clock stops when its objects are deleted and its record is
+    closed too. Then the ledger is audited.
 
-    Then the floor is measured there: the same RayJobs bare, created, marked twice and deleted, and nothing else. A GOGC
-    of the environment is the API server's too, and is said: how often it collects is the platform's choice.
+    Then the floor is measured there: the same RayJobs bare, created, marked and deleted, and nothing else. A GOGC of
+    the environment is the API server's too, and is said: how often it collects is the platform's choice.
 
     Without --definition the API server takes RayJobs unchecked; with KubeRay's it checks each against its schema.
     """
     _prepare(folder, assets)
     words = [str(jobs), str(nodes), *(["--definition", str(definition.resolve())] if definition else [])]
+    words += ["--running"] if running else []
     seen = []
     for number in range(runs):
         seen.append(_apart(Clustered, folder, "one-cluster", *words))
@@ -166,10 +171,11 @@ def one_drain(home: Path, jobs: int, behind: int, audit: bool = False) -> None:
 
 
 @app.command("one-cluster", hidden=True)
-def one_cluster(home: Path, jobs: int, nodes: int, definition: Path | None = None) -> None:
+def one_cluster(home: Path, jobs: int, nodes: int, definition: Path | None = None, running: bool = False) -> None:
     """One run on a fresh API server."""
+    marks = ("Running", "Complete") if running else ("Complete",)
     try:
-        _give(asyncio.run(run_cluster(home, jobs, nodes, definition)))
+        _give(asyncio.run(run_cluster(home, jobs, nodes, definition, marks)))
     except Unfit as why:
         _say(str(why))
         raise typer.Exit(2) from why

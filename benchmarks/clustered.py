@@ -66,6 +66,8 @@ class Clustered(msgspec.Struct, frozen=True, kw_only=True):
     load: str
     definition: str
     """Which RayJob definition the API server checks objects against."""
+    marks: tuple[str, ...]
+    """What of its life the operator puts into a RayJob's status."""
     seconds: float
     """From the first submission until every job has succeeded and nothing of it is left to be watched."""
     per_second: float
@@ -127,26 +129,26 @@ def count_of(app: App, state: JobState) -> int:
     return sum(row.state is state for row in app.engine.core.book.jobs.values())
 
 
-async def cluster(folder: Path, jobs: int, nodes: int, definition: Path | None) -> Clustered:
+async def cluster(folder: Path, jobs: int, nodes: int, definition: Path | None, marks: tuple[str, ...]) -> Clustered:
     """Let `jobs` jobs live and end on a cluster of `nodes` nodes."""
     with plane(folder) as control, run_logs() as store:
         logs = file_system(store)
         furnish(control, nodes, definition)
         settings = documents(folder, control.kubeconfig, store)
         app = await build(settings, factories={"kubernetes": KubernetesProvider})
-        with operator(control.kubeconfig, store) as pid:
+        with operator(control.kubeconfig, store, marks) as pid:
             await app.start()
             try:
                 figures = await _measure(app, control, pid, jobs)
             finally:
                 await app.stop()
         connection = parse_connection(NAME, connection_of(control.kubeconfig))
-        bare = await floor(control, control.kubeconfig, connection, max(AT_ONCE // 10, jobs // FLOOR_PART))
+        bare = await floor(control, connection, max(AT_ONCE // 10, jobs // FLOOR_PART), marks)
     with reading(ledger_place(settings)) as snapshot:
         violations = audit(snapshot).violations
     said = str(definition.name) if definition else "a small one of the benchmark's own"
     return Clustered(
-        **figures, jobs=jobs, nodes=nodes, definition=said, violations=violations, floor=bare, logs=logs,
+        **figures, jobs=jobs, nodes=nodes, definition=said, marks=marks, violations=violations, floor=bare, logs=logs,
         collector=os.environ.get("GOGC", ""),
         file_system=file_system(folder), steadiness=_steadiness(ledger_place(settings)),
     )  # fmt: skip
@@ -300,9 +302,10 @@ def connection_of(kubeconfig: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def operator(kubeconfig: Path, store: Path) -> Iterator[int]:
+def operator(kubeconfig: Path, store: Path, marks: Sequence[str]) -> Iterator[int]:
     """The operator at work; gives its process id."""
-    line = [sys.executable, "-m", "benchmarks.operator", str(kubeconfig), NAMESPACE, store.resolve().as_uri()]
+    words = [str(kubeconfig), NAMESPACE, store.resolve().as_uri(), *marks]
+    line = [sys.executable, "-m", "benchmarks.operator", *words]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None, "both were asked for"
         try:

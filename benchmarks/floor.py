@@ -1,19 +1,19 @@
 """What would the same RayJobs cost that API server if nobody watched, offered, remembered or ran anything?
 
-Called by `clustered` after its run, on the same API server: each RayJob is created, marked twice and deleted, with the
-run's own document, client and kind of requests, and nothing else. No product over RayJobs can be cheaper there.
+Called by `clustered` after its run, on the same API server: each RayJob is created, marked and deleted, with the run's
+own marks, document, client and kind of requests, and nothing else. No product over RayJobs can be cheaper there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from benchmarks.operator import COMPLETE, RUNNING, marked
+from benchmarks.operator import MARKS, marked
 from benchmarks.plane import Plane
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.connection import Connection
@@ -36,14 +36,14 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of one RayJob as it is sent."""
 
 
-async def floor(control: Plane, kubeconfig: Path, connection: Connection, jobs: int) -> Floor:
+async def floor(control: Plane, connection: Connection, jobs: int, marks: Sequence[str]) -> Floor:
     """Let `jobs` bare RayJobs come and go."""
-    client = Client("floor", str(kubeconfig), None)
+    client = Client("floor", str(control.kubeconfig), None)
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(document: dict[str, Any]) -> None:
         async with gate:
-            await _live(client, connection.namespace, document)
+            await _live(client, connection.namespace, document, marks)
 
     documents = [_document(number, connection) for number in range(jobs + AT_ONCE)]
     try:
@@ -58,11 +58,11 @@ async def floor(control: Plane, kubeconfig: Path, connection: Connection, jobs: 
     return Floor(jobs=jobs, per_second=jobs / wall, cpu_ms=spent, document=size)
 
 
-async def _live(client: Client, namespace: str, document: dict[str, Any]) -> None:
+async def _live(client: Client, namespace: str, document: dict[str, Any], marks: Sequence[str]) -> None:
     made = await client.create(RAY_JOB.path(namespace), document, Thing)
     name = made.metadata.name
-    for status in (RUNNING, COMPLETE):
-        made = await client.replace(RAY_JOB.path(namespace, name, "status"), marked(made, status), Thing)
+    for mark in marks:
+        made = await client.replace(RAY_JOB.path(namespace, name, "status"), marked(made, MARKS[mark]), Thing)
     await client.delete(RAY_JOB.path(namespace, name), uid=made.metadata.uid)
 
 

@@ -1,16 +1,17 @@
 """KubeRay, the agents and the garbage collector, as little of them as lets a RayJob live and end.
 
-`python -m benchmarks.operator KUBECONFIG NAMESPACE STORE_URL`, started by `clustered` as a process of its own. It
-watches RayJobs; a new one is marked Running and its agent's first entries are put into the run log; after `LASTS_S`
-the last one is, and the RayJob is marked Complete; when one is deleted, so is the Secret that belonged to it. Real
-KubeRay makes a cluster with pods for each: that is its own cost, and no part of what is measured.
+`python -m benchmarks.operator KUBECONFIG NAMESPACE STORE_URL MARK...`, started by `clustered` as a process of its own.
+It watches RayJobs; of a new one its agent's first entries are put into the run log; after `LASTS_S` the last one is,
+and the RayJob is marked Complete; when one is deleted, so is the Secret that belonged to it. With the mark `Running` it
+says that too, as KubeRay does. Real KubeRay makes a cluster with pods for each: that is its own cost, and no part of
+what is measured.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.errors import Taken
 from orchestrator.adapters.providers.kubernetes.resources import RAY_JOB, SECRET, Meta, Thing
 from orchestrator.adapters.providers.kubernetes.watching import Mirror
-from orchestrator.model.wire import StoreRef
+from orchestrator.model.wire import AttemptEntry, StoreRef
 from orchestrator.runlog.log import JobLog
 from orchestrator.runlog.store import open_store
 
@@ -31,6 +32,7 @@ AGAIN_S = 0.01
 JOB = "orchestrator.dev/job"
 RUNNING = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
 COMPLETE = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+MARKS = {"Running": RUNNING, "Complete": COMPLETE}
 
 
 class Auth(Struct, rename="camel"):
@@ -68,8 +70,8 @@ def marked(job: RayJob | Thing, status: dict[str, str]) -> dict[str, Any]:
 class Operator:
     """The one of a namespace."""
 
-    def __init__(self, client: Client, namespace: str, store_url: str) -> None:
-        self._client, self._namespace = client, namespace
+    def __init__(self, client: Client, namespace: str, store_url: str, marks: Collection[str]) -> None:
+        self._client, self._namespace, self._marks = client, namespace, marks
         self._store = open_store(StoreRef(name="main", url=store_url))
         self._mirror = Mirror(client, RAY_JOB.path(namespace), RayJob, self._told)
         self._known: set[str] = set()
@@ -107,13 +109,15 @@ class Operator:
 
     async def _live(self, job: RayJob) -> None:
         log = JobLog(self._store, "default", job.metadata.label(JOB))
-        async with self._gate:
-            await asyncio.to_thread(lives.append, log, lives.beginning())
-            await self._mark(job, RUNNING)
+        await self._step(job, log, lives.beginning(), "Running")
         await asyncio.sleep(LASTS_S)
+        await self._step(job, log, lives.end(), "Complete")
+
+    async def _step(self, job: RayJob, log: JobLog, entries: list[AttemptEntry], mark: str) -> None:
         async with self._gate:
-            await asyncio.to_thread(lives.append, log, lives.end())
-            await self._mark(job, COMPLETE)
+            lives.append(log, entries)  # where it lies that takes less than a thread would
+            if mark in self._marks:
+                await self._mark(job, MARKS[mark])
 
     async def _mark(self, job: RayJob, status: dict[str, str]) -> None:
         """As KubeRay does, by an update of the status: it costs the API server less than a patch."""
@@ -133,11 +137,11 @@ class Operator:
             await self._client.delete(SECRET.path(self._namespace, secret))
 
 
-async def main(kubeconfig: str, namespace: str, store_url: str) -> None:
+async def main(kubeconfig: str, namespace: str, store_url: str, *marks: str) -> None:
     """Watch until standard input ends; one line of output says that it does."""
     stop = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     client = Client("operator", kubeconfig, None)
-    operator = Operator(client, namespace, store_url)
+    operator = Operator(client, namespace, store_url, marks)
     await operator.begin()
     print("watching", flush=True)
     await asyncio.wait({asyncio.ensure_future(stop), operator.failed}, return_when=asyncio.FIRST_COMPLETED)

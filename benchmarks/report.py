@@ -137,7 +137,8 @@ def clustered(runs: Sequence[Clustered]) -> tuple[str, list[Goal]]:
         "API server": f"kube-apiserver over etcd on {first.file_system}, synced; RayJob defined by {first.definition}"
         + (f"; GOGC={first.collector}" if first.collector else ""),
         "run logs": f"on {first.logs}: agents write them, and a real store is on other machines",
-        "cluster": f"{first.nodes:,} nodes with 8 GPUs as objects; KubeRay and agents played, no pods",
+        "cluster": f"{first.nodes:,} nodes with 8 GPUs as objects; KubeRay and agents played, no pods; "
+        f"RayJobs marked {' and '.join(first.marks)}",
         "jobs": f"{first.jobs:,} a run, submitted at once, behind a first right; each lives 1 s on its GPU",
     }
     split = ", ".join(f"{who} {ms:.2f} ms ({ms / sum(cpu.values()):.0%})" for who, ms in cpu.items())
@@ -164,11 +165,11 @@ def clustered(runs: Sequence[Clustered]) -> tuple[str, list[Goal]]:
 
 
 def _floor(runs: Sequence[Clustered]) -> str:
-    """A RayJob's create, two marks and delete, and nothing else."""
+    """A RayJob's create, marks and delete, and nothing else."""
     floors = [r.floor for r in runs]
     split = ", ".join(f"{who} {median(f.cpu_ms[who] for f in floors):.2f} ms" for who in floors[0].cpu_ms)
     rate = median(f.per_second for f in floors)
-    return f"{rate:.1f}/s: a bare create, two marks and a delete of {floors[0].document:,} bytes; CPU per job: {split}"
+    return f"{rate:.1f}/s: a bare create, the marks and a delete of {floors[0].document:,} bytes; CPU per job: {split}"
 
 
 def missed(goals: Sequence[Goal]) -> list[str]:
