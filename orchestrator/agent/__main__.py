@@ -37,13 +37,14 @@ def main() -> int:
         print(f"orchestrator agent: {error}", file=sys.stderr)
         return EXIT_SILENT
     work = Path(tempfile.mkdtemp(prefix=f"{launch_key(env.job, env.epoch)}-"))
+    life = Life(env, Outside(store, lambda: uuid.uuid4().hex, _wall_us, os.environ, work))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: life.terminate())
     try:
-        life = Life(env, Outside(store, lambda: uuid.uuid4().hex, _wall_us, os.environ, work))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: life.terminate())
         return life.run()
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if life.alone:  # otherwise it goes with the folder for temporary files that our keeper gave us
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _wall_us() -> int:

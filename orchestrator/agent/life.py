@@ -79,6 +79,8 @@ class Life:
         self._started_ms: int | None = None
         self._ended_ms: int | None = None
         self._beats, self._phase = 0, "claimed"
+        self.alone = True
+        """Nothing that it has started on this machine lives, or may be writing into its folder."""
 
     def terminate(self) -> None:
         """Somebody outside (the machine, the runtime) wants this process to end. Safe in a signal handler."""
@@ -156,11 +158,12 @@ class Life:
     # ---- user code
 
     def _run_command(self) -> int:
-        self._phase, self._started_ms = "running", boottime_ms()
+        self._phase, self._started_ms, self.alone = "running", boottime_ms(), False
         guarded = Guarded(self._task(), self._events.put)
         ended = attend(guarded, self._bounds(), self._good_ms)
         self._ended_ms, self._phase = boottime_ms(), "ending"
-        gone = guarded.kill(_TAKES_S) and self.env.nodes == 1
+        self.alone = guarded.kill(_TAKES_S)
+        gone = self.alone and self.env.nodes == 1
         if ended.order is not None and ended.order.why is None:
             raise NotMine("the job is over, or another attempt has it")
         if guarded.error is not None:

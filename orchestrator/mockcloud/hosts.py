@@ -138,9 +138,10 @@ class HeadHost:
                 await self._watch(cluster, head, process)
             return up
         finally:
-            await asyncio.to_thread(kill_all, cluster.id)
+            dead = await asyncio.to_thread(kill_all, cluster.id)
             await process.wait()
-            shutil.rmtree(head.folder, ignore_errors=True)
+            if dead:
+                shutil.rmtree(head.folder, ignore_errors=True)
 
     @asynccontextmanager
     async def _turn(self, cluster: Cluster) -> AsyncIterator[bool]:

@@ -1,7 +1,8 @@
 """How is a Ray head (or its small stand-in) started so that several live on one machine, and when is it ready?
 
 Called by who keeps heads. Every port is the head's own and on loopback, its token fresh, its folder short (socket
-paths end at 107 characters), nothing of an outer Ray is inherited. It starts nothing itself. Standard library only.
+paths end at 107 characters), nothing of an outer Ray is inherited. Temporary files of whatever runs there lie in that
+folder too: whoever keeps the head removes it, once nothing of it lives. It starts nothing. Standard library only.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ def _environment(wish: Wish, token: str, outer: Mapping[str, str], ports: list[i
     return own | {
         "PATH": os.pathsep.join([str(Path(wish.python).parent), own.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(path if str(ROOT) in path else [*path, str(ROOT)]),
+        "TMPDIR": str(wish.folder),  # an agent that is killed cannot clean up after itself
         "AUTOSCALER_METRIC_PORT": str(ports[4]),
         "DASHBOARD_METRIC_PORT": str(ports[5]),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else every port listens on all interfaces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from orchestrator.rayhead.processes import members
 from orchestrator.runlog.log import JobLog, read
 from orchestrator.runlog.store import open_store
 from orchestrator.testing.builders import an_offer, an_order, fresh_job, some_terms
+from tests.local.conftest import until
 
 Make = Callable[..., LocalProvider]
 SMALL = some_terms(workers=1, gpus_per_worker=1, cpus=1, regions=("here",))
@@ -126,6 +128,30 @@ async def test_when_the_keeper_is_killed_nothing_of_the_launch_stays(
     await state(p, order.key, SightingState.GONE)
     assert not marked(folder, order.key)
     assert not Path(files.read(folder / "state" / order.key / files.SCRATCH)).exists()
+
+
+async def test_what_a_killed_agent_leaves_goes_with_its_launch_and_not_before(
+    local: Make, attempt: Callable[..., AttemptEnv], folder: Path
+) -> None:
+    saved = 'touch "$ORCHESTRATOR_WORK_DIR/checkpoint"; exec sleep 600'
+    env, p = attempt(fresh_job(), command=("sh", "-c", saved)), local()
+    order = small_order(env)
+    await p.launch([order])
+    await state(p, order.key, SightingState.RUNNING)
+    scratch = Path(files.read(folder / "state" / order.key / files.SCRATCH))
+    await until(lambda: [*scratch.glob(f"{order.key}-*/checkpoint")])
+    [agent] = [pid for pid in marked(folder, order.key) if named(pid, "-m orchestrator.agent\0")]
+    os.kill(agent, signal.SIGKILL)
+    await state(p, order.key, SightingState.ENDED)
+    assert [*scratch.glob(f"{order.key}-*/checkpoint")]
+    await p.stop([order.key])
+    await state(p, order.key, SightingState.GONE)
+    assert not scratch.exists() and not [*Path(tempfile.gettempdir()).glob(f"{order.key}-*")]
+
+
+def named(pid: int, pattern: str) -> bool:
+    """Whether a process's command line holds this; arguments end with a NUL."""
+    return pattern.replace(" ", "\0") in Path(f"/proc/{pid}/cmdline").read_text()
 
 
 async def test_requirements_that_are_not_installed_reject_the_launch(

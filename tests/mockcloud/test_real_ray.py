@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from orchestrator.mockcloud.processes import members
 from orchestrator.model.offer import SightingState
 from orchestrator.model.wire import StoreRef
 from orchestrator.ports.runtime import Tools
-from orchestrator.testing.builders import an_attempt, an_order
+from orchestrator.testing.builders import an_attempt, an_order, fresh_job
 from tests.adapters.conftest import LEDGER, RealClock
 from tests.mockcloud.conftest import QUICK
 
@@ -64,8 +65,9 @@ async def test_a_real_head_runs_the_agent_and_dies_with_its_cloud(
     (tmp_path / "s").mkdir()
     tools = Tools(runtime=RayJobs(), clock=RealClock(), ledger=LEDGER)
     provider: MockProvider = factory("p", {"file": str(tmp_path / "connection.json")}, tools)
-    attempt = an_attempt(store=StoreRef(name="main", url=f"file://{tmp_path}/s"), command=("python", "-c", DRIVER))
-    order = msgspec.structs.replace(an_order(), region="eastus", ledger=LEDGER, attempt=attempt.to_json())
+    job = fresh_job()
+    attempt = an_attempt(job, store=StoreRef(name="main", url=f"file://{tmp_path}/s"), command=("python", "-c", DRIVER))
+    order = msgspec.structs.replace(an_order(job), region="eastus", ledger=LEDGER, attempt=attempt.to_json())
     cursor = None
 
     async def listens() -> bool:
@@ -91,4 +93,5 @@ async def test_a_real_head_runs_the_agent_and_dies_with_its_cloud(
         return not members(cluster)
 
     assert await wait_for(gone, tmp_path)
+    assert not [*Path(tempfile.gettempdir()).glob(f"{order.key}-*")]
     await provider.aclose()

@@ -20,7 +20,7 @@ LAUNCH = "launch.json"
 HEAD = "head.json"
 """Where the head listens, its token, since when; written by the keeper once it is ready."""
 SCRATCH = "scratch.json"
-"""Ray's folder below /tmp, to be removed with the head."""
+"""Name of the folder below /tmp of Ray, agents and all their temporary files, to be removed with the head."""
 SUBMITTED = "submitted"
 STOP = "stop"
 GONE = "gone.json"
@@ -67,7 +67,7 @@ def maybe(path: Path) -> Any:
 
 
 def forget_scratch(folder: Path) -> None:
-    """Remove Ray's folder of this launch, if there is one; nothing may live in it any more."""
+    """Remove the scratch folder of this launch, if there is one; nothing may live in it any more."""
     scratch = maybe(folder / SCRATCH)
     if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -49,8 +49,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _told)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server
     why = "could not be started"
-    end_all(files.marker(folder), os.getpid())  # what a keeper before us may have left
-    files.forget_scratch(folder)
+    _clear(folder)  # what a keeper before us may have left
     try:
         if (folder / files.HEAD).exists():
             raise Ending("its keeper died")
@@ -59,7 +58,7 @@ def main(arguments: list[str]) -> int:
     except Ending as ending:
         why = str(ending)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    end_all(files.marker(folder), os.getpid(), gently_s=GENTLY_S)
+    _clear(folder, gently_s=GENTLY_S)
     files.write(folder / files.GONE, {"at": time.time_ns() // 1000, "why": why})
     return 0
 
@@ -70,10 +69,7 @@ def _once(folder: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="ol-", dir="/tmp"))
     files.write(folder / files.SCRATCH, str(scratch))
     wish = Wish(folder=scratch, **launch["head"])
-    temporary = scratch / "tmp"  # an agent that is killed cannot clean up after itself
-    temporary.mkdir()
-    own = {files.MARKER: str(folder), "TMPDIR": str(temporary)}
-    made = plan(wish, {**os.environ, **launch["environment"], **own})
+    made = plan(wish, {**os.environ, **launch["environment"], files.MARKER: str(folder)})
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + launch["delete_after_ms"] / 1000
     try:
         alone = _one_at_a_time(folder, until) if wish.ray else nullcontext()
@@ -90,9 +86,15 @@ def _once(folder: Path) -> None:
             time.sleep(POLL_S)
         raise Ending("its head died")
     finally:
-        end_all(files.marker(folder), os.getpid())
+        _clear(folder)
         _ended()
-        files.forget_scratch(folder)
+
+
+def _clear(folder: Path, *, gently_s: float = 0.0) -> None:
+    """Return when nothing of the launch lives, however long that takes; then its scratch folder goes."""
+    while not end_all(files.marker(folder), os.getpid(), gently_s=gently_s):
+        continue
+    files.forget_scratch(folder)
 
 
 def _ready(folder: Path, made: Plan, pid: int, until: float) -> bool:
