@@ -256,30 +256,36 @@ class Book:
             self.shape_of(before).waiting.discard(after.job)
             self.early.discard(after.job)
         if after.state is JobState.HELD or (before is not None and before.state is JobState.HELD):
-            self._index_held(after)
+            self._index_held(before, after)
         self._arm(after.job, due_at(after))
 
     def _move(self, before: JobRow, after: JobRow) -> None:
         """Take a job out of its shape; what it waits for is noted at the new one."""
         old = self.shape_of(before)
-        for waiters in (old.waiting, old.held, self.early):
+        for waiters in (old.waiting, self.early):
             waiters.discard(after.job)
-        if not old.held:
-            self.held_shapes.discard(old.key)
+        self._let_go(old, before)
         offer = open_offer(before)
         if offer is not None:
             old.asking[offer.provider] -= 1
             asking = self.shape_of(after).asking
             asking[offer.provider] = asking.get(offer.provider, 0) + 1
 
-    def _index_held(self, row: JobRow) -> None:
-        shape = self.shape_of(row)
-        if row.state is JobState.HELD:
-            shape.held.add(row.job)
+    def _index_held(self, before: JobRow | None, after: JobRow) -> None:
+        shape = self.shape_of(after)
+        if before is not None:
+            self._let_go(shape, before)
+        if after.state is JobState.HELD:
+            shape.held.setdefault(after.reason, set()).add(after.job)
             self.held_shapes.add(shape.key)
             self.woken.add(shape.key)
-            return
-        shape.held.discard(row.job)
+
+    def _let_go(self, shape: ShapeBook, row: JobRow) -> None:
+        """Its shape holds the job no longer, for the reason for which it was held."""
+        if row.job in (jobs := shape.held.get(row.reason, set())):
+            jobs.discard(row.job)
+            if not jobs:
+                del shape.held[row.reason]
         if not shape.held:
             self.held_shapes.discard(shape.key)
 

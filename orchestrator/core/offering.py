@@ -79,6 +79,8 @@ def next_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book, n
     skipped = [ev.Skip(x.provider, x.reason.value) for x in placement.excluded]
     if placement.held is not None:
         return Hold(placement.held.value, tuple(skipped))
+    if row.asked and _nobody_ever(row, placement):
+        return Hold(Held.DECLINED_BY_ALL.value, tuple(skipped))
     for gate in placement.gates:
         if gate.holder in row.asked:
             return EndRound(now + backoff(row.round), tuple(skipped), quiet=False)
@@ -105,6 +107,17 @@ def _market_step(
         return Ask(provider, None, tuple(skipped))
     alike = all(s.reason != "loss" for s in skipped)
     return EndRound(soonest, tuple(skipped), quiet=alike and not row.asked, passed=bool(placement.refused))
+
+
+def _nobody_ever(row: JobRow, placement: Placement) -> bool:
+    """Whether whoever may run it has said in this round that it never can: a `spec` without an end.
+
+    One that names an end (nodes come and go) is asked again then, and nobody speaks for who was not asked.
+    """
+    last = {no.provider: no for no in row.refusals}
+    asked = [last.get(p) for p in (*placement.market, *placement.refused) if p in row.asked]
+    never = [no for no in asked if no is not None and no.reason == Reason.SPEC and no.until is None]
+    return 0 < len(never) == len(placement.market) + len(placement.refused)
 
 
 def _passed_over(row: JobRow, provider: str, shape: ShapeBook, book: Book, now: int) -> ev.Skip | None:
@@ -318,14 +331,13 @@ def _worth_waiting_for(row: JobRow, skipped: tuple[ev.Skip, ...]) -> set[str]:
 def _lift(turn: Turn, shape: ShapeBook) -> None:
     """Let held jobs go on whose reason is gone: prices have changed, or what contracts and law say."""
     book = turn.book
-    for job in sorted(shape.held):
-        row = book.jobs[job]
-        if row.reason not in LIFTED:
-            continue
-        _, placement = book.placement(row, turn.now)
-        if placement.held is not None and not _owned(book, shape, row, turn.now):  # all others too: decided alike
-            return
-        turn.emit(job, ev.Resumed("change"))
+    for reason in sorted(LIFTED & shape.held.keys()):
+        for job in sorted(shape.held[reason]):
+            row = book.jobs[job]
+            step = next_step(row, book.placement(row, turn.now)[1], shape, book, turn.now)
+            if isinstance(step, Hold) and not _owned(book, shape, row, turn.now):
+                break  # all others of this reason too: decided alike
+            turn.emit(job, ev.Resumed("change"))
 
 
 def _head(book: Book, shape: ShapeBook, queue: Queue, now: int) -> JobRow | None:

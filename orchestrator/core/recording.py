@@ -133,9 +133,8 @@ def on_amended(turn: Turn, amended: Amended) -> None:
     relabel(turn, amended.labels)
     for shape in list(book.shapes.values()):
         book.reconsider(shape)
-        for job in sorted(shape.held):
-            if book.jobs[job].reason not in FOR_A_PERSON:
-                turn.emit(job, ev.Resumed("change"))
+        for job in sorted(set().union(*(shape.held[why] for why in shape.held.keys() - FOR_A_PERSON))):
+            turn.emit(job, ev.Resumed("change"))
     on_reachability(turn)
 
 

@@ -57,8 +57,8 @@ class ShapeBook:
     """Jobs between two rounds."""
     aside: Queue = field(default_factory=list)
     """Jobs whose gates are passed while nobody may be asked: the first speaks for all of them."""
-    held: set[str] = field(default_factory=set)
-    """Jobs that wait for a person or a change."""
+    held: dict[str, set[str]] = field(default_factory=dict)
+    """reason → jobs that wait for a person or a change; no reason without a job."""
     ruled: dict[Variant, Ruled] = field(default_factory=dict)
     """What contracts and law say; nearly always the same for all of its jobs."""
     owned: dict[tuple[Block, frozenset[str]], Rules] = field(default_factory=dict)

@@ -42,6 +42,7 @@ class Held(StrEnum):
 
     NO_LAWFUL_PROVIDER = "no_lawful_provider"
     NO_CAPABLE_PROVIDER = "no_capable_provider"
+    DECLINED_BY_ALL = "declined_by_all"  # each has declined its spec for good: no placement says that, only answers
     OVER_CEILING = "over_ceiling"
     CLASSIFICATION = "classification"  # an attester must record its class first
 

@@ -11,7 +11,7 @@ from orchestrator.model.documents.base import canonical_bytes
 from orchestrator.model.documents.compile import compile_providers
 from orchestrator.model.documents.providers import load_providers
 from orchestrator.model.job import JobState
-from orchestrator.model.offer import Answer, Charge, Sighting, SightingState
+from orchestrator.model.offer import Answer, Charge, Reason, Sighting, SightingState
 from orchestrator.ports.ledger import LedgerUnavailable
 from orchestrator.simulate.world import World, first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
@@ -60,6 +60,46 @@ async def test_a_queue_behind_a_full_market_writes_only_what_somebody_answered(a
         rows = [await until_over(server, job, 9000) for job in made]
     assert all(row.state is JobState.SUCCEEDED for row in rows)
     assert sum(kinds(world, job).count("RoundEnded") for job in made) <= len(made) + len(full)
+
+
+NEVER = do.Declines(reason=Reason.SPEC, detail="this machine has 0 GPUs")
+
+
+async def test_a_job_that_all_decline_for_what_it_is_is_held_and_asked_again_only_when_resumed(a_world) -> None:
+    two = {"azure": Script(offers=[NEVER] * 2), "oracle": Script(offers=[NEVER])}
+    world = a_world(two, first_right("azure", tail="1s"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(4000)
+        row = server.engine.core.book.jobs[row.job]
+        assert (row.state, row.reason) == (JobState.HELD, "declined_by_all")
+        assert kinds(world, row.job).count("OfferOpened") == 2
+        await server.desk.resume(row.job, "somebody")
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("oracle", "done")]
+
+
+async def test_a_held_job_that_all_declined_is_asked_again_under_other_providers_and_not_at_each_start(a_world) -> None:
+    world = a_world({"azure": Script(offers=[NEVER] * 2), "oracle": Script()})
+    everybody = world.providers
+    without(world, "oracle")
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+    async with world.server():
+        await asyncio.sleep(5)
+    assert kinds(world, row.job)[-1] == "Held"
+    world.providers = everybody
+    without(world, "nobody")
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("oracle", "done")]
+
+
+@pytest.mark.parametrize("other", [do.Declines(), do.Declines(reason=Reason.SPEC, for_s=50)])
+async def test_while_one_may_yet_say_yes_the_job_is_not_held(a_world, other) -> None:
+    row = await ran(a_world({"azure": Script(offers=[NEVER] * 9), "oracle": Script(offers=[other])}))
+    assert attempts(row) == [("oracle", "done")]
 
 
 async def test_a_provider_that_is_back_wakes_whoever_passed_it_over(a_world) -> None:
