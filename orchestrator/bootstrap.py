@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -95,6 +95,11 @@ class App:
     def desk(self) -> Desk:
         """What a front asks, whether this server leads or follows: it may do both while the front stands."""
         return cast(Desk, Present(lambda: self.serving.desk))
+
+    @property
+    def providers(self) -> Sequence[str]:
+        """Their names, in the order of the file."""
+        return tuple(self.serving.wiring.providers)
 
     @property
     def engine(self) -> Engine:

@@ -63,7 +63,9 @@ class Caller:
 def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
     """sha256 of each token → its caller. Raises TokensError."""
     try:
-        rows = json.loads(text)["tokens"]
+        said = json.loads(text)
+        if not isinstance(said, dict) or not isinstance(rows := said.get("tokens"), list):
+            raise ValueError("there is no list under `tokens`")
         pairs = [(row["token"], _caller(row)) for row in rows]
         if odd := {key for row in rows for key in row} - {"name", "token", "scopes", "projects", "provider"}:
             raise ValueError(f"{min(odd)!r} is not known, and would limit nothing")
@@ -106,6 +108,15 @@ class TokensFile:
         self._seen: tuple[int, int, int] | None = None
         self._callers: dict[bytes, Caller] = {}
         self._refresh()
+
+    def strangers(self, providers: Collection[str]) -> list[str]:
+        """What is wrong with tokens that are bound to none of these providers: their bearers would see nothing."""
+        known = ", ".join(providers)
+        return [
+            f"the token {caller.name!r} is bound to {caller.provider!r}, which is none of the providers ({known})"
+            for caller in self._callers.values()
+            if caller.provider is not None and caller.provider not in providers
+        ]
 
     def find(self, token: str) -> Caller | None:
         """Whose token this is; None: nobody's."""

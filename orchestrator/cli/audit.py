@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orchestrator.adapters.ledger.sql import reading
+from orchestrator.adapters.ledger.sql import Snapshot, reading
 from orchestrator.bootstrap import ledger_place
 from orchestrator.cli.exits import EXIT_CODES, Exit
 from orchestrator.cli.witnesses import NoWitness, gather
@@ -25,16 +25,19 @@ from orchestrator.core.audit.redact import ButJobs, ForProvider
 from orchestrator.core.audit.registry import Report, unenforced
 from orchestrator.core.audit.verify import verify
 from orchestrator.core.audit.world import World
+from orchestrator.core.counters import offered
 from orchestrator.model.contract import Contracts, Providers
 from orchestrator.model.documents.base import load_canonical
 from orchestrator.model.documents.compile import compile_contracts, compile_providers
 from orchestrator.model.documents.contracts import ContractSet
 from orchestrator.model.documents.providers import ProviderSet
+from orchestrator.model.job import LedgerRow, ledger_row
 from orchestrator.ports.ledger import LedgerError
 from orchestrator.settings import load
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="Prove from the ledger that every promise was kept, or see which was not.\n\n" + EXIT_CODES,
 )
 ExportFile = Annotated[
@@ -95,6 +98,8 @@ def export_command(
     disclosed = ForProvider(provider) if provider is not None else ButJobs(redacted) if redacted else None
     try:
         with reading(ledger or ledger_place(load())) as snapshot:
+            if provider is not None:
+                _mind(provider, snapshot)
             if out is None:
                 _write(export(snapshot, disclosed))
             else:
@@ -104,6 +109,16 @@ def export_command(
         _refuse(str(wrong))
     except OSError as wrong:
         _refuse(f"{out or 'standard output'} cannot be written: {wrong.strerror}; the export is not whole")
+
+
+def _mind(provider: str, snapshot: Snapshot) -> None:
+    """Refuse a name under which nobody was ever offered anything, nor is now: all would be hidden, and seem right."""
+    own = next((ledger_row(row.body) for row in snapshot.rows() if row.job == ""), LedgerRow())
+    stated = snapshot.spec(own.providers_digest) if own.providers_digest else None
+    names = [p.name for p in StoredDocuments().providers(own.providers_digest, stated).providers] if stated else []
+    if provider not in names and not offered(snapshot.counters(), provider):
+        why = f"this ledger knows no {provider!r}; its providers are {', '.join(names) or 'none'}"
+        raise typer.BadParameter(why, param_hint="--for")
 
 
 @app.command("verify")

@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from rich.markup import escape
 
 from orchestrator.api.access import LOOPBACK, Scope, TokensFile
 from orchestrator.api.app import Front, create_app
-from orchestrator.api.server import bind, url_of
+from orchestrator.api.server import PortTaken, bind, url_of
 from orchestrator.api.server import serve as listen
 from orchestrator.cli.exits import EXIT_CODES
 from orchestrator.cli.failing import say
@@ -78,11 +79,11 @@ async def run(settings: Settings) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    with bind(settings.host, settings.port) as sock:
+    with _bound(settings) as sock:
         tokens = TokensFile(settings.tokens_file)
         app = await build(settings)
         unknown = [f"nothing reads {name}; is it misspelt?" for name in overlooked(os.environ)]
-        for notice in (*unknown, *app.notices):
+        for notice in (*unknown, *tokens.strangers(app.providers), *app.notices):
             say(f"[yellow]note:[/] {escape(notice)}")
         try:
             await app.start()
@@ -91,6 +92,22 @@ async def run(settings: Settings) -> None:
                 await until_first(listen(http, sock, stop, up), app.run(), stop)
         finally:
             await app.stop()
+
+
+def _bound(settings: Settings) -> socket.socket:
+    """A listening socket. Raises PortTaken, which knows our own server from other programs."""
+    try:
+        return bind(settings.host, settings.port)
+    except PortTaken as taken:
+        try:
+            up = json.loads(settings.address_file.read_text())
+            os.kill(up["pid"], 0)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise taken from None
+        if not up["url"].endswith(f":{settings.port}"):
+            raise
+        said = f"the server of {settings.folder} runs already, at {up['url']} (pid {up['pid']})"
+        raise PortTaken(f"{said}; use it, or end it first") from taken
 
 
 async def until_first(http: Any, engine: Any, stop: asyncio.Event) -> None:

@@ -100,6 +100,13 @@ def test_what_is_exported_for_one_provider_verifies_and_hides_the_others(ledger:
     assert both.exit_code == 2
 
 
+def test_an_export_for_a_provider_that_nobody_knows_is_refused_with_those_that_there_are(
+    ledger: Path, tmp_path: Path
+) -> None:
+    told_us = RUN.invoke(app, ["export", "--ledger", str(ledger), "--for", "azzure", "-o", str(tmp_path / "e")])
+    assert told_us.exit_code == 2 and "azure, coreweave" in told_us.output and not (tmp_path / "e").exists()
+
+
 def test_forgeries_are_listed(exported: Path) -> None:
     table = json.loads(RUN.invoke(app, ["mutate", str(exported), "--json"]).output)
     assert {"kind": "Intended", "forgery": "delete", "tried": 2, "detected": 2, "by": [12, 36]} in table

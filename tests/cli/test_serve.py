@@ -70,6 +70,22 @@ def test_what_it_writes_is_its_owners_alone(running: str, folder: Path) -> None:
     assert len(token["token"]) >= 43 and set(token["scopes"]) >= {"viewer", "submitter", "attester", "operator"}
 
 
+def test_a_token_of_a_provider_that_is_not_there_is_named_at_the_start(tmp_path: Path) -> None:
+    row = {"name": "sales", "token": "t" * 40, "scopes": ["provider"], "provider": "azzure"}
+    (tmp_path / "tokens.json").write_text(json.dumps({"tokens": [row]}))
+    (tmp_path / "tokens.json").chmod(0o600)
+    process = start(tmp_path)
+    try:
+        wait_up(tmp_path, process)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert "note: the token 'sales' is bound to 'azzure', which is none of the providers (local)" in " ".join(
+        said.split()
+    )
+
+
 def test_it_listens_on_loopback_and_wants_the_token(running: str) -> None:
     assert running.startswith("http://127.0.0.1:")
     assert httpx.get(f"{running}/readyz").text == "ready\n"
@@ -112,6 +128,12 @@ def test_a_second_server_on_the_same_ledger_is_refused(running: str, folder: Pat
 def test_a_port_that_is_taken_is_named(running: str, cli: Run, home: Path) -> None:
     ran = cli("serve", "--port", running.rpartition(":")[2])
     assert ran.exit_code == 1 and "ORCHESTRATOR_PORT" in ran.stderr
+
+
+def test_the_port_of_the_homes_own_server_is_known(running: str, folder: Path) -> None:
+    second = start(folder, "--port", running.rpartition(":")[2])
+    said = second.communicate(timeout=UP_S)[1]
+    assert second.returncode == 1 and f"runs already, at {running} (pid " in said
 
 
 def test_settings_that_make_no_sense_are_named(cli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
