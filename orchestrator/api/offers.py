@@ -6,16 +6,21 @@ So these routes neither tell nor take the ledger's sequence number (`seeing`): i
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Request
 
 from orchestrator.api.access import Scope, allowed, bearer
 from orchestrator.api.problems import Denied
+from orchestrator.api.projections import moment
+from orchestrator.core.lifecycle import open_offer
+from orchestrator.core.windows import deadline
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said, open_offer_view
 from orchestrator.model.documents.views import Page, ProblemView
+from orchestrator.model.ids import parse_offer_id
 from orchestrator.model.offer import Answer
-from orchestrator.ports.desk import Desk
+from orchestrator.ports.desk import Desk, UnknownJob
 
 
 class Supplier(NamedTuple):
@@ -43,7 +48,8 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", responses={409: {"model": ProblemView, "description": "the provider does not answer by hand"}})
     async def offers(whose: Supplier = Depends(supplier)) -> Page[OpenOfferView]:
         """What waits for your word, oldest first: each offer as it left us."""
-        return Page[OpenOfferView](items=[open_offer_view(one) for one in await desk.open_offers(whose.provider)])
+        found = await desk.open_offers(whose.provider)
+        return Page[OpenOfferView](items=[open_offer_view(one, await _due(desk, one.offer)) for one in found])
 
     @routes.post("/{offer}/answer", responses={409: {"model": ProblemView}})
     async def answer(
@@ -56,6 +62,18 @@ def router(desk: Desk) -> APIRouter:
         return OutcomeView(offer=found.offer, outcome=found.what, reason=found.reason)
 
     return routes
+
+
+async def _due(desk: Desk, offer: str) -> datetime | None:
+    """When the window of an open offer ends, as it stands now; None: it has not begun, or is over."""
+    job, n = parse_offer_id(offer)
+    try:
+        open_ = open_offer(await desk.job(job))
+    except UnknownJob:
+        return None
+    if open_ is None or open_.n != n or open_.delivered_at is None:
+        return None
+    return moment(deadline(open_, (await desk.in_force()).absences))
 
 
 def _answer(said: Said, offer: str, by: str) -> Answer:

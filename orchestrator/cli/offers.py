@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,7 +78,10 @@ def _offer(view: OfferView) -> tuple[str, ...]:
 
 @app.command("list")
 def list_open(receipts: Receipts = None, as_json: AsJson = False) -> None:
-    """List what waits for your word: a supplier's, by its own token. Oldest first; `--json` has every field.
+    """List what waits for your word, and until when: a supplier's, by its own token. Oldest first.
+
+    `--json` has every field, the terms taken apart (compact and with sorted keys their sha256 is `termsHash`), and
+    `leftMs`, what is left until `due` by this machine's clock.
 
     With `--receipts FILE` what you are shown is kept, once each: `orchestrator-verify --receipts FILE` proves by it,
     later, that nothing was rewritten. The window runs from the first acknowledgement; silence refuses this offer only.
@@ -86,11 +89,14 @@ def list_open(receipts: Receipts = None, as_json: AsJson = False) -> None:
     with Client(patience_s=PATIENCE_S) as client:
         found = client.open_offers()
     if receipts is not None:
-        _keep(receipts, [{"line": "offer", **one.model_dump(mode="json", by_alias=True)} for one in found])
+        as_it_left_us = (one.model_dump(mode="json", by_alias=True, exclude={"due"}) for one in found)
+        _keep(receipts, [{"line": "offer", **one} for one in as_it_left_us])
     if as_json:
-        print_json(found)
+        plain = [one.model_dump(mode="json", by_alias=True) for one in found]
+        more = [{"terms": json.loads(one.terms), "leftMs": _left_ms(one)} for one in found]
+        typer.echo(json.dumps([a | b for a, b in zip(plain, more, strict=True)], indent=2, ensure_ascii=False))
         return
-    headings = ("offer", "#", "right", "class", "asked for", "at most/h", "regions", "window")
+    headings = ("offer", "#", "right", "class", "asked for", "at most/h", "regions", "answer by")
     table(headings, map(_open, found), "nothing is open for you")
 
 
@@ -99,7 +105,6 @@ def _open(view: OpenOfferView) -> tuple[str, ...]:
     least = f"{terms['minWorkers']} to " if "minWorkers" in terms else ""
     size = f"{least}{terms['workers']} x {terms['gpusPerWorker']} {' or '.join(terms['accelerators']) or 'GPU'}"
     asked = f"{size} for {timedelta(milliseconds=terms['maxRuntimeMs'])}"
-    window = str(timedelta(microseconds=view.window_us))
     regions = ", ".join(terms["regions"]) or "any"
     right = view.clause or "market"
     return (
@@ -110,8 +115,22 @@ def _open(view: OpenOfferView) -> tuple[str, ...]:
         asked,
         dollars(terms["ceilingMicrousd"]),
         regions,
-        window,
+        _due(view),
     )
+
+
+def _left_ms(view: OpenOfferView) -> int | None:
+    """Milliseconds until its window ends, by this machine's clock; None: it has not begun."""
+    if view.due is None:
+        return None
+    return max(0, (view.due - datetime.now(UTC)) // timedelta(milliseconds=1))
+
+
+def _due(view: OpenOfferView) -> str:
+    left = _left_ms(view)
+    if view.due is None or left is None:
+        return f"{timedelta(microseconds=view.window_us)} from when you have it"
+    return f"{view.due:%Y-%m-%d %H:%M:%S}Z, in {timedelta(seconds=left // 1000)}"
 
 
 @app.command()

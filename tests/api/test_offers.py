@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from orchestrator.api.access import TokensError, parse_tokens
+from orchestrator.api.projections import moment
+from orchestrator.model import event as kinds
+from orchestrator.model.job import LedgerRow
 from orchestrator.model.offer import OfferOut
 from orchestrator.testing.builders import an_offer, job_id
 from orchestrator.testing.desk import FakeDesk
-from tests.api.conftest import token_of
+from tests.api.conftest import LEAST, YAML, token_of
 
 
 @pytest.fixture
@@ -32,8 +36,22 @@ async def test_what_is_open_is_the_allow_list_of_the_tokens_own_provider(
     assert seen == {
         "offer": offer.offer, "clause": "agreement/rofr", "contractVersion": 0, "version": 1, "workload": "training",
         "trigger": "new", "terms": offer.terms.decode(), "termsHash": offer.terms_hash, "windowUs": 60_000_000,
-        "ledgerHead": offer.ledger_head, "ordinal": 1,
+        "ledgerHead": offer.ledger_head, "ordinal": 1, "due": None,
     }  # fmt: skip
+
+
+async def test_an_offer_that_was_delivered_says_until_when_an_answer_counts(
+    anyone: httpx.AsyncClient, owner: httpx.AsyncClient, desk: FakeDesk
+) -> None:
+    job = (await owner.post("/v1/jobs", content=LEAST, headers=YAML)).json()["id"]
+    desk.laid_out = {"azure": [an_offer(job)]}
+    opened = kinds.OfferOpened(
+        n=1, provider="azure", episode=1, round=1, contract=1, providers=1, terms="0" * 64, window=60_000_000
+    )
+    at = desk.tell(job, opened, kinds.OfferDelivered(n=1, ref="r", sent="0" * 64)).offer.delivered_at
+    desk.force = LedgerRow(absences=((at + 1, at + 5_000_001),))
+    [seen] = (await anyone.get("/v1/offers", headers=of("provider"))).json()["items"]
+    assert datetime.fromisoformat(seen["due"]) == moment(at + 65_000_000)
 
 
 async def test_an_answer_is_taken_with_its_authors_name(
@@ -93,6 +111,11 @@ def test_a_suppliers_token_is_good_for_nothing_else(row: dict[str, Any]) -> None
     text = str({"tokens": [{"name": "a", "token": "x" * 40, "provider": "azure", **row}]}).replace("'", '"')
     with pytest.raises(TokensError, match="a provider's"):
         parse_tokens(text, "file")
+
+
+def test_a_tokens_file_that_is_a_bare_list_is_told_what_is_missing() -> None:
+    with pytest.raises(TokensError, match="there is no list under `tokens`"):
+        parse_tokens("[]", "file")
 
 
 @pytest.mark.parametrize("said", [

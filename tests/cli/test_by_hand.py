@@ -74,7 +74,9 @@ def test_declined_by_hand_exported_and_verified(
     kept = str(tmp_path / "receipts.jsonl")
     monkeypatch.setenv("ORCHESTRATOR_TOKEN", SALES)
     [offer] = eventually(lambda: json.loads(cli("offers", "list", "--receipts", kept, "--json").stdout))
-    assert offer["offer"] == f"{job.id}-o1"
+    assert offer["offer"] == f"{job.id}-o1" and offer["terms"]["workers"] == 1
+    assert offer["due"] and 0 < offer["leftMs"] <= offer["windowUs"] / 1000
+    assert "Z, in 0:" in cli("offers", "list").stdout
     said = ("offers", "answer", offer["offer"])
     assert cli(*said, "decline", "--reason", "capacity", "--detail", "later", "--receipts", kept).exit_code == 0
     assert (cli(*said, "decline", "--reason", "capacity").exit_code, cli(*said, "accept").exit_code) == (0, 1)

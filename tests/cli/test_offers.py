@@ -25,7 +25,12 @@ def offer(server: Served, monkeypatch: pytest.MonkeyPatch) -> OfferOut:
 
 def test_what_is_open_is_listed_for_people_and_for_programs(cli: Run, offer: OfferOut) -> None:
     row = cli("offers", "list").stdout.splitlines()[1]
-    assert offer.offer in row and "2 x 4 H100 for 1:00:00" in row and "$2.80" in row and "0:01:00" in row
+    assert (
+        offer.offer in row
+        and "2 x 4 H100 for 1:00:00" in row
+        and "$2.80" in row
+        and "0:01:00 from when you have it" in row
+    )
     [plain] = json.loads(cli("offers", "list", "--json").stdout)
     assert (plain["termsHash"], plain["ledgerHead"], plain["ordinal"]) == (offer.terms_hash, offer.ledger_head, 1)
 

@@ -1,7 +1,7 @@
 """What does a supplier see of an offer, and what does it say? The values of `/v1/offers` and of webhooks.
 
 Made by `api`, the webhook and the command line. An open offer is its allow-list (`model.offer.OfferOut`), field by
-field and nothing else: not whose job it is, not who else was asked, not how far its window has run.
+field, and until when an answer counts; nothing else: not whose job it is, not who else was asked.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ class OpenOfferView(View):
     window_us: int = Field(description="time to answer, from our receipt of your first acknowledgement")
     ledger_head: str = Field(description="hash of our ledger's head: keep it, see `orchestrator-verify`")
     ordinal: int = Field(description="your how-many-th offer, from 1, without a gap")
+    due: datetime | None = Field(
+        default=None, description="until when an answer counts; while we are away it moves on; null: not delivered yet"
+    )
 
 
-def open_offer_view(offer: OfferOut) -> OpenOfferView:
-    """The allow-list as JSON values."""
+def open_offer_view(offer: OfferOut, due: datetime | None = None) -> OpenOfferView:
+    """The allow-list as JSON values, and when its window ends."""
     return OpenOfferView(
         offer=offer.offer, clause=offer.clause, contract_version=offer.contract_version, version=offer.version,
         workload=offer.workload, trigger=offer.trigger, terms=offer.terms.decode(), terms_hash=offer.terms_hash,
-        window_us=offer.window_us, ledger_head=offer.ledger_head, ordinal=offer.ordinal,
+        window_us=offer.window_us, ledger_head=offer.ledger_head, ordinal=offer.ordinal, due=due,
     )  # fmt: skip
 
 
