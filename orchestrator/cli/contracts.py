@@ -36,12 +36,13 @@ from orchestrator.model.documents import (
     unhonoured,
     warnings,
 )
-from orchestrator.model.documents.cases import load_cases, load_facts, moment
+from orchestrator.model.documents.cases import load_cases, load_facts, moment, strangers, strangers_in_facts
 from orchestrator.model.documents.contracts import contracts_from
 from orchestrator.model.placement import Placement, Rules
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="Check, explain and test contract documents before they take effect.\n\n"
     "A contract set says which supplier must be asked first for which work, at what price, and where work "
     "may run. Test one like code: write cases (a moment, a job, facts, the expected order) beside it and run "
@@ -110,6 +111,8 @@ def explain(
         _refuse(job, error.problems, as_json)
     try:
         known = load_facts(facts.read_bytes()) if facts else Facts()
+        if wrong := strangers_in_facts(known, [p.name for p in offered.providers]):
+            raise DocumentError(wrong)
     except DocumentError as error:
         _refuse(facts or file, error.problems, as_json)
     missing = [*unenforced(document), *unhonoured(wanted)]
@@ -190,6 +193,9 @@ def _test_file(file: Path, as_json: bool) -> _Report:
     except DocumentError as error:
         return file, [_refused_as_expected(case, error, file, as_json) for case in cases], []
     contracts, providers = compile_contracts(document), stated_providers(document)
+    names = [p.name for p in providers.providers]
+    if wrong := [p for at, case in enumerate(cases) for p in strangers(case, names, f"cases[{at}]") if names]:
+        _refuse(file, wrong, as_json)
     warned = sorted({notice.code for notice in warnings(document)})
     outcomes = [
         _load_failure(case, None) if case.refused_at_load else run_case(contracts, providers, case, warned)
@@ -245,7 +251,8 @@ def _moment(at: str) -> int:
     try:
         return int(moment(at))
     except ValueError as error:
-        raise typer.BadParameter(f"{at!r} is no moment with a zone, as in 2025-06-01T12:00:00Z") from error
+        said = f"{at!r} is no moment with a zone, as in 2025-06-01T12:00:00Z"
+        raise typer.BadParameter(said, param_hint="--at") from error
 
 
 def _report(file: Path, outcomes: Sequence[Outcome], missing: Sequence[tuple[str, str]]) -> dict[str, Any]:

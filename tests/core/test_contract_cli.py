@@ -91,8 +91,42 @@ def test_explain_uses_the_operators_prices(tmp_path: Path) -> None:
     assert told["warnings"] == ["unknown_residency"]
 
 
+@pytest.mark.parametrize(
+    ("facts", "path"),
+    [
+        ("{prices: {azzure: 1}}", "prices"),
+        ("{downFor: {azzure: 1h}}", "downFor"),
+        ("{consents: [azzure]}", "consents"),
+        ("{refusals: [{provider: azzure, ago: 1m}]}", "refusals"),
+    ],
+)
+def test_explain_refuses_facts_about_providers_that_nobody_knows(tmp_path: Path, facts: str, path: str) -> None:
+    code, said = explain(tmp_path, "european.yaml", facts=facts)
+    assert code == 4 and f"{path}: azzure is no known provider. Name one of " in said
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ("facts: {prices: {azzure: 1}}, expect: {}", "facts.prices"),
+        ("expect: {market: [coreweave, azzure]}", "expect.market"),
+        ("expect: {gates: [{holder: azzure}]}", "expect.gates"),
+        ("expect: {only: azzure}", "expect.only"),
+        ("expect: {excluded: {azzure: seal}}", "expect.excluded"),
+    ],
+)
+def test_cases_about_providers_that_nobody_knows_are_refused(tmp_path: Path, more: str, path: str) -> None:
+    file = tmp_path / "one.cases.yaml"
+    file.write_text(
+        f"contracts: {EXAMPLES / 'first-right.yaml'}\ncases: [{{case: one, at: 2026-06-01T12:00:00Z, {more}}}]\n"
+    )
+    code, said = run("test", file)
+    assert code == 4 and f"cases[0].{path}: azzure is no known provider" in said
+
+
 def test_explain_refuses_bad_moments_and_unhonoured_jobs(tmp_path: Path) -> None:
-    assert explain(tmp_path, "european.yaml", "--at", "yesterday")[0] == 2
+    code, said = explain(tmp_path, "european.yaml", "--at", "yesterday")
+    assert code == 2 and "Invalid value for --at" in said
     code, said = explain(tmp_path, "european.yaml", job=JOB.replace("residency", "divisible: true, residency"))
     assert code == 3 and "spec.divisible, splitting a job" in said
 

@@ -7,6 +7,7 @@ path relative to itself, and cases; a facts file is the `facts` of a case.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from orchestrator.model.case import Case, Facts, PastRefusal
 from orchestrator.model.contract import Classification, Trigger
 from orchestrator.model.documents.base import Document, load_data, load_text
 from orchestrator.model.documents.compiling import moment_us
+from orchestrator.model.documents.errors import Problem
 from orchestrator.model.documents.job import Elastic, count_kind
 from orchestrator.model.documents.text import plain
 from orchestrator.model.documents.units import Duration, Flag, Integer, Number, Percent, Price, Text, Word, refuse
@@ -183,6 +185,33 @@ def load_cases(text: str | bytes) -> tuple[Any, list[Case]]:
 def load_facts(text: str | bytes) -> Facts:
     """A facts file; `DocumentError` with every problem."""
     return load_text(FactsDocument, text).facts()
+
+
+def strangers_in_facts(facts: Facts, known: Collection[str], at: str = "") -> list[Problem]:
+    """Names in facts that no provider has: they would decide nothing, unnoticed."""
+    named = [(f"{at}prices", facts.prices), (f"{at}downFor", facts.down_us), (f"{at}consents", sorted(facts.consents))]
+    refused = [(f"{at}refusals", [no.provider for no in facts.refusals])]
+    return _strangers([*named, *refused], known)
+
+
+def strangers(case: Case, known: Collection[str], at: str) -> list[Problem]:
+    """The same of a whole case, whose expectations name providers too."""
+    lists = ("market", "regions", "excluded", "mayKnow")
+    named = [(f"{at}.expect.{key}", case.expect.get(key) or ()) for key in lists]
+    gates = [gate["holder"] for gate in case.expect.get("gates") or () if gate.get("holder")]
+    only = [name] if (name := case.expect.get("only")) else []
+    named += [(f"{at}.expect.gates", gates), (f"{at}.expect.only", only)]
+    return strangers_in_facts(case.facts, known, f"{at}.facts.") + _strangers(named, known)
+
+
+def _strangers(named: Iterable[tuple[str, Iterable[str]]], known: Collection[str]) -> list[Problem]:
+    remedy = f"Name one of {', '.join(known)}"
+    return [
+        Problem(path, f"{name} is no known provider", remedy, "unknown_provider")
+        for path, names in named
+        for name in names
+        if name not in known
+    ]
 
 
 def _case(case: CaseDocument) -> Case:
