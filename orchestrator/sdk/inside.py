@@ -191,6 +191,8 @@ class Forward:
                 await _carry(line, reader, writer)
         except (Refused, Unreachable, ConnectionError) as error:
             self.wrong = [*self.wrong[-9:], error]
+        except asyncio.CancelledError:
+            pass  # hung up by us; asyncio prints a trace of a handler that ends so
         finally:
             writer.close()
             with suppress(OSError):

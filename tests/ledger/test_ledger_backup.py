@@ -94,7 +94,7 @@ async def test_not_under_a_server_that_runs(tmp_path: Path) -> None:
     await filled(tmp_path / "here.db")
     backup(tmp_path / "here.db", tmp_path / "kept")
     running = await leading(tmp_path / "there.db")
-    with opened(tmp_path / "kept") as copied, pytest.raises(LedgerLocked):
+    with opened(tmp_path / "kept") as copied, pytest.raises(LedgerLocked, match="Stop it first"):
         restore(copied, tmp_path / "there.db")
     await running.close()
 
@@ -114,14 +114,22 @@ async def test_a_damaged_backup_is_refused(tmp_path: Path, damage: str) -> None:
     with closing(sqlite3.connect(tmp_path / "kept")) as connection:
         connection.execute(damage)
         connection.commit()
-    with pytest.raises(LedgerError, match="chain breaks at event"), opened(tmp_path / "kept"):
+    with pytest.raises(LedgerError, match="kept: The ledger's chain breaks at event"), opened(tmp_path / "kept"):
         pass
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
 def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "kept").write_bytes(content)
-    with pytest.raises(LedgerError), opened(tmp_path / "kept"):
+    with pytest.raises(LedgerError, match="kept(:| is damaged, or) no|kept: This is no"), opened(tmp_path / "kept"):
+        pass
+
+
+async def test_half_a_backup_is_named_as_damaged(tmp_path: Path) -> None:
+    await filled(tmp_path / "here.db")
+    backup(tmp_path / "here.db", tmp_path / "kept")
+    (tmp_path / "half").write_bytes((tmp_path / "kept").read_bytes()[:3000])
+    with pytest.raises(LedgerError, match=r"half is damaged, or no backup: .*Take another"), opened(tmp_path / "half"):
         pass
 
 

@@ -19,7 +19,7 @@ from orchestrator.adapters.ledger.sql import schema, statements
 from orchestrator.adapters.ledger.sql.database import Place, database
 from orchestrator.adapters.ledger.sql.tables import bodies, counters, events, jobs_live, keys, meta, presence, specs
 from orchestrator.core.chain import genesis, hash_body, link
-from orchestrator.ports.ledger import LedgerError
+from orchestrator.ports.ledger import LedgerError, LedgerLocked, LedgerUnavailable
 
 TABLES = (events, bodies, specs, jobs_live, counters, keys, presence, meta)
 """What a ledger is. Who leads, and wishes on their way, are of one database's life."""
@@ -56,17 +56,27 @@ def opened(file: Path) -> Iterator[Path]:
             shutil.copyfile(file, copied)
         except OSError as lost:
             raise LedgerError(f"The backup cannot be read: {lost}. Name a file that `backup` wrote.") from lost
-        with _file(copied) as engine:
-            schema.upgrade(engine)
-            with engine.begin() as connection:
-                _whole(connection)
+        try:
+            with _file(copied) as engine:
+                schema.upgrade(engine)
+                with engine.begin() as connection:
+                    _whole(connection)
+        except LedgerUnavailable as broken:
+            cause = getattr(broken.__cause__, "orig", broken)
+            said = f"{file} is damaged, or no backup: {cause}. Take another; nothing was done."
+            raise LedgerError(said) from broken
+        except LedgerError as wrong:
+            raise LedgerError(f"{file}: {wrong}") from wrong
         yield copied
 
 
 def restore(copied: Path, place: Place) -> None:
     """Put what `opened` gave where no ledger is; `LedgerError` where one is, `LedgerLocked` while a server has it."""
     kept = database(place)
-    let_go = kept.hold()
+    try:
+        let_go = kept.hold()
+    except LedgerLocked as busy:
+        raise LedgerLocked("A server keeps this ledger. Stop it first; nothing was done.") from busy
     try:
         target = kept.connect(writes=True)
         try:
