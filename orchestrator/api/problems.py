@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from orchestrator.model.documents import words
 from orchestrator.model.documents.views import FieldError, ProblemView
 from orchestrator.ports.access import NotThere, NoWayIn
 from orchestrator.ports.desk import (
@@ -119,7 +120,11 @@ def of_provider(error: ProviderError) -> Denied:
 
 def _of_validation(error: RequestValidationError) -> Denied:
     errors = [
-        FieldError(field=".".join(str(part) for part in item["loc"]), reason=item["msg"], remedy="see /openapi.json")
+        FieldError(
+            field=".".join(str(part) for part in item["loc"]),
+            reason=words.reason(item["type"], item["msg"], item.get("ctx") or {}),
+            remedy="see /openapi.json",
+        )
         for item in error.errors()
     ]
     return Denied(422, "invalid-request", "the request has parameters that make no sense", errors=errors)

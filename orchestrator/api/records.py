@@ -21,7 +21,7 @@ from orchestrator.ports.desk import Desk
 MOST = 64 * 1024
 """Bytes of a record."""
 SAID: dict[int | str, dict[str, Any]] = {
-    409: {"model": ProblemView, "description": "it would count for nothing: the job is over, or it has expired"},
+    409: {"model": ProblemView, "description": "it would count for nothing: the job is over"},
     422: {"model": ProblemView, "description": "everything that is wrong with it"},
 }
 BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
@@ -69,7 +69,7 @@ def _parsed(body: bytes) -> RecordDocument:
 async def _may_attest(desk: Desk, caller: Caller, document: RecordDocument) -> None:
     """A token that is good for some projects records what is about these, and nothing that is about more."""
     if document.job is not None:
-        await may_meet(desk, caller, document.job.upper())
+        await may_meet(desk, caller, document.job)
     elif document.project is not None:
         may_use(caller, document.project)
     elif caller.projects is not None:

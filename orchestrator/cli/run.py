@@ -10,6 +10,8 @@ import json
 import re
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,11 +26,11 @@ from orchestrator.cli.jobs import PATIENCE_S, outcome
 from orchestrator.cli.output import AsJson, clean, print_json
 from orchestrator.core.explain import Scene, tell
 from orchestrator.model import event as kinds
-from orchestrator.model.documents import DocumentError, TrainingJob, load_job, unhonoured
+from orchestrator.model.documents import DocumentError, Problem, TrainingJob, load_job, unhonoured
 from orchestrator.model.documents.text import plain
 from orchestrator.sdk import Client, Job, command_job
 from orchestrator.sdk.address import project as own_project
-from orchestrator.sdk.errors import OrchestratorError
+from orchestrator.sdk.errors import OrchestratorError, PackageError
 
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the job's id and return; do not follow it.")]
 Key = Annotated[
@@ -129,7 +131,19 @@ def submit(
         there = package.model_copy(update={"dir": str(file.parent / package.dir)})
         code = job.spec.run.model_copy(update={"package": there})
         job = job.model_copy(update={"spec": job.spec.model_copy(update={"run": code})})
-    _submit(job, key, not follow, as_json)
+    with _of_its_folder(file):
+        _submit(job, key, not follow, as_json)
+
+
+@contextmanager
+def _of_its_folder(file: Path) -> Iterator[None]:
+    """What is wrong with the folder of code is wrong with the document that names it."""
+    try:
+        yield
+    except PackageError as error:
+        reason, _, remedy = str(error).partition("; ")
+        problem = Problem("spec.run.package.dir", reason, remedy or "Name the folder that holds the code", "package")
+        raise DocumentError([problem], str(file)) from error
 
 
 def pack(
@@ -194,7 +208,7 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
             say(f"[red]error:[/] {path}: {what} is not honoured by this version yet; leave the field out")
         raise typer.Exit(Exit.NOT_ENFORCED)
     with Client(patience_s=PATIENCE_S, notify=_notice) as client:
-        made = client.submit(job, key=key)
+        made = _made(client, job, key)
         for notice in made.view.notices:
             _notice(notice)
         if detach:
@@ -212,6 +226,14 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
     if outcome(view) is not Exit.OK:
         say(f"job {made.id} {view.state}; `orchestrator explain {made.id}` tells its life")
     raise typer.Exit(outcome(view))
+
+
+def _made(client: Client, job: TrainingJob, key: str | None) -> Job:
+    try:
+        return client.submit(job, key=key)
+    except KeyboardInterrupt:
+        say("\ninterrupted before the server said that it has the job; `orchestrator jobs` shows whether it does")
+        raise
 
 
 def _follow(job: Job) -> Any:

@@ -163,7 +163,7 @@ class EngineDesk(ReadingDesk):
         if record.job and (row := await self.job(record.job)).state in TERMINAL:
             raise Refused(f"job {record.job} is {row.state.value}: a record about it would change nothing")
         if record.until is not None and record.until <= self._engine.core.now:
-            raise Refused("it would count for nothing: its end is past")
+            raise Mistaken("until: it is past, so the record would count for nothing; name a later moment")
         if wrong := misnamed(record, self._engine.core.book.rulebook.contracts):
             raise Mistaken(f"{wrong}; correct it, or apply the contract first")
         made = replace(record, id=f"{record.what}-{self._new_id(self._engine.core.now)}", at=0)

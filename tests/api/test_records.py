@@ -61,6 +61,11 @@ async def test_what_is_wrong_with_a_record_is_said(
     assert reply.status_code == 422 and said in json.dumps(reply.json()["errors"])
 
 
+async def test_a_job_that_is_none_is_told_by_its_field(owner: httpx.AsyncClient) -> None:
+    reply = await owner.post("/v1/records", json={**CONSENT, "job": "01XX"})
+    assert [error["field"] for error in reply.json()["errors"]] == ["job"]
+
+
 async def test_a_record_that_nests_without_end_is_refused(owner: httpx.AsyncClient) -> None:
     reply = await owner.post("/v1/records", content=b"[" * 60_000)
     assert (reply.status_code, reply.json()["fault"]) == (422, "caller")

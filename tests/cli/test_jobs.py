@@ -116,6 +116,13 @@ def test_pack_prints_a_job_that_can_be_submitted(cli: Run, server: Served, tmp_p
     assert packed.spec.run.package.digest.startswith("sha256:") and packed.spec.max_runtime == 43_200_000
 
 
+def test_a_folder_that_is_not_there_is_a_fault_of_the_document(cli: Run, server: Served, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(FILE.replace("dir: .", "dir: nowhere"))
+    ran = cli("submit", "-f", str(tmp_path / "job.yaml"))
+    assert ran.exit_code == 4 and "job.yaml is refused" in ran.stderr
+    assert "spec.run.package.dir: " in ran.stderr and "nowhere is not a folder. Name the one that" in ran.stderr
+
+
 def test_a_secret_left_out_is_told(cli: Run, server: Served, tmp_path: Path) -> None:
     (tmp_path / "code" / ".env").write_text("KEY=1")
     assert "left out .env" in cli("run", "-d", "--", "python", "train.py").stderr

@@ -62,6 +62,13 @@ async def test_evidence_to_be_cited_counts_for_whoever_cites_it_and_for_nobody_e
     assert [told(world, row.job) for row in (cites, silent, stolen)] == [["oracle"], ["zeus"], ["zeus"]]
 
 
+async def test_a_record_whose_end_is_past_is_a_slip_that_names_its_field(a_world) -> None:
+    world = a_world({"oracle": Script(), "zeus": SILENT}, right(BUILD))
+    async with world.server() as server:
+        with pytest.raises(Mistaken, match="until: it is past"):
+            await record(server, "evidence", name="approved", until=1)
+
+
 def limited(per: str, most: int = 32) -> dict[str, Any]:
     return SMALL | {"maxGpuHoursPerWindow": [most, "7d"], "per": per}
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from orchestrator.model.documents import words
 from orchestrator.model.documents.errors import DocumentError, Problem, path_of
 from orchestrator.model.documents.text import MAX_PARTS, plain
 
@@ -26,21 +27,6 @@ API_VERSION = "orchestrator.dev/v1alpha1"
 ApiVersion = Literal["orchestrator.dev/v1alpha1"]
 SUGGESTIONS = 20  # looking for a near word takes 0.5 ms; a hostile body may hold thousands of unknown keys
 _KEYS: set[str] = set()  # every key of every document, for "did you mean"
-
-_REMEDIES = {
-    "missing": "Add it",
-    "string_type": "Write text; put numbers, true and false in quotes",
-    "int_type": "Write a whole number",
-    "bool_type": "Write true or false",
-    "tuple_type": "Write a list, as in [a, b]",
-    "list_type": "Write a list, as in [a, b]",
-    "dict_type": "Write keys and values",
-    "model_type": "Write keys and values",
-    "literal_error": "Write one of those",
-    "enum": "Write one of those",
-    "union_tag_invalid": "Write one of those",
-    "union_tag_not_found": "Add it",
-}
 
 
 class Document(BaseModel):
@@ -159,22 +145,11 @@ def _problem(item: ErrorDetails, data: Any, suggest: bool) -> Problem:
     kind, context = item["type"], item.get("ctx") or {}
     steps = _steps(item["loc"], data, kind)
     last = steps[-1] if steps else ""
-    remedy = str(context.get("remedy") or _REMEDIES.get(kind) or "Write a value that fits")
-    remedy = _name_rule(str(context["pattern"])) if kind == "string_pattern_mismatch" else remedy
-    reason = item["msg"]
+    reason, remedy = words.reason(kind, item["msg"], context), words.remedy(kind, context)
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(last)[:64], sorted(_KEYS), 1, 0.85) if suggest else []
-        reason = "the field is not known"
         remedy = f"Did you mean {near[0]}?" if near and near[0] != last else "Remove it; it does not belong here"
     return Problem(path_of(steps), reason.rstrip("."), remedy.rstrip("."), kind)
-
-
-def _name_rule(pattern: str) -> str:
-    """The pattern of a name in words; other patterns are short enough to be read."""
-    if "{0,61}" not in pattern:
-        return "Write what the pattern allows"
-    letters = "letters" if "A-Z" in pattern else "lower-case letters"
-    return f"Use {letters}, digits and dashes{', dots' if '.' in pattern else ''}, 63 at most, no space"
 
 
 def _only_emptied(item: ErrorDetails, every: Sequence[ErrorDetails]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from orchestrator.model.documents.base import Document, load_data
 from orchestrator.model.documents.cases import Moment
@@ -16,6 +16,14 @@ from orchestrator.model.documents.units import Flag, Integer, Text, Word, refuse
 from orchestrator.model.ids import is_job_id
 from orchestrator.model.record import Record, What
 
+
+def _job_id(said: str) -> str:
+    if not is_job_id(said.upper()):
+        raise refuse("job_id", f"{said} is no job id", "`orchestrator jobs` lists them")
+    return said.upper()
+
+
+JobId = Annotated[Word, AfterValidator(_job_id)]
 Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
 _SUBJECT = {"project", "job", "job_class", "until", "clause"}
 _COMMON = {"what", "document", "approver", "why"}
@@ -38,7 +46,7 @@ class RecordDocument(Document):
     holder: Word | None = None
     clause: Word | None = None
     project: Word | None = None
-    job: Word | None = None
+    job: JobId | None = None
     job_class: tuple[Word, ...] = Field(default=(), alias="class")
     cited: Flag = False
     gpus: Annotated[Integer, Field(gt=0)] | None = None
@@ -55,8 +63,6 @@ class RecordDocument(Document):
             raise refuse("incomplete", f"a record of kind {self.what.value} lacks {_names(missing)}", "Add it")
         if extra := sorted(given - needed - allowed - _COMMON):
             raise refuse("no_use", f"a record of kind {self.what.value} has no use for {_names(extra)}", "Leave it out")
-        if self.job is not None and not is_job_id(self.job.upper()):
-            raise refuse("job_id", f"{self.job} is no job id", "`orchestrator jobs` lists them")
         return self
 
     def record(self, by: str) -> Record:
@@ -68,7 +74,7 @@ class RecordDocument(Document):
             holder=self.holder or "",
             clause=self.clause or "",
             project=self.project or "",
-            job=(self.job or "").upper(),
+            job=self.job or "",
             classes=self.job_class,
             cited=self.cited,
             gpus=self.gpus,
