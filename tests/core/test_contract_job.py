@@ -157,5 +157,5 @@ def test_another_kind_of_document_is_said_so_alone() -> None:
 
 
 def test_names_are_told_their_own_rule() -> None:
-    with pytest.raises(DocumentError, match="it is no name. Use lower-case letters, digits, dashes, dots and underscores, 63 at most"):
+    with pytest.raises(DocumentError, match="lower-case letters, digits, dashes, dots and underscores, 63 at most"):
         job_from({**LEAST, "metadata": {"name": "Digits"}})

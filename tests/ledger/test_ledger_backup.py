@@ -121,7 +121,7 @@ async def test_a_damaged_backup_is_refused(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
 def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "kept").write_bytes(content)
-    with pytest.raises(LedgerError, match="kept(:| is damaged, or) no|kept: This is no"), opened(tmp_path / "kept"):
+    with pytest.raises(LedgerError, match=r"kept is damaged, or no|kept: This is no"), opened(tmp_path / "kept"):
         pass
 
 
