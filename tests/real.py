@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from orchestrator.api.access import TokensFile
 from orchestrator.api.app import create_app
-from orchestrator.api.server import bind, serve, url_of
 from orchestrator.bootstrap import App, Factory, build
 from orchestrator.cli.serve import front, prepare
 from orchestrator.settings import Settings, load
+from tests.elsewhere import UP_S, Elsewhere, listening
 
-UP_S = 20.0
 ONE_PROVIDER = """
 apiVersion: orchestrator.dev/v1alpha1
 kind: ProviderSet
@@ -47,61 +46,44 @@ def one_provider(home: Path, adapter: str, connection: Mapping[str, object]) -> 
     return home / "providers.yaml"
 
 
+@dataclass
 class Real:
     """The running server."""
 
-    def __init__(self, settings: Settings, factories: Mapping[str, Factory]) -> None:
-        self._settings, self._factories = settings, factories
-        self._up, self._thread = threading.Event(), threading.Thread(target=lambda: asyncio.run(self._main()))
-        self._loop: asyncio.AbstractEventLoop
-        self._stop: asyncio.Event
-        self.app: App
-        self.url = ""
+    settings: Settings
+    app: App
+    url: str = ""
 
     @property
     def token(self) -> str:
         """One of every scope."""
-        return str(json.loads(self._settings.tokens_file.read_text())["tokens"][0]["token"])
+        return str(json.loads(self.settings.tokens_file.read_text())["tokens"][0]["token"])
 
     def client(self) -> httpx.Client:
         """Everything may be asked with it."""
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=UP_S)
 
-    async def _main(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        prepare(self._settings)
-        self.app = await build(self._settings, factories=self._factories)
-        await self.app.start()
-        leading = asyncio.create_task(self.app.run())
-        try:
-            with bind("127.0.0.1", 0) as sock:
-                self.url = url_of(sock)
-                http = create_app(
-                    self.app.desk, front(self._settings, TokensFile(self._settings.tokens_file), self.app)
-                )
-                await serve(http, sock, self._stop, self._up.set)
-        finally:
-            leading.cancel()
-            await self.app.stop()
 
-    def start(self) -> None:
-        """Returns once it listens."""
-        self._thread.start()
-        if not self._up.wait(UP_S):
-            raise TimeoutError(f"the server of the test was not up after {UP_S} s")
-
-    def end(self) -> None:
-        """Let go of everything."""
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(UP_S)
+@asynccontextmanager
+async def _built(settings: Settings, factories: Mapping[str, Factory]) -> AsyncIterator[Real]:
+    prepare(settings)
+    app = await build(settings, factories=factories)
+    await app.start()
+    leading = asyncio.create_task(app.run())
+    try:
+        http = create_app(app.desk, front(settings, TokensFile(settings.tokens_file), app))
+        async with listening(http, settings.folder) as url:
+            yield Real(settings, app, url)
+    finally:
+        leading.cancel()
+        await app.stop()
 
 
 @contextmanager
-def real(home: Path, providers: Path, factories: Mapping[str, Factory] | None = None) -> Iterator[Real]:
+def real(
+    home: Path, providers: Path, factories: Mapping[str, Factory] | None = None, **settings: object
+) -> Iterator[Real]:
     """A server in `home` over the providers of this file. `factories`: adapters that are not installed."""
-    server = Real(load(home=home, providers=providers), factories or {})
-    server.start()
-    try:
+    given = load(home=home, providers=providers, **settings)
+    with Elsewhere(lambda: _built(given, factories or {})) as server:
         yield server
-    finally:
-        server.end()
