@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,36 +20,37 @@ UP_S = 20.0
 
 
 class Elsewhere(Generic[T]):
-    """In `with`: what `make` opens is `found`, and `tell` does something with it on its loop."""
-
-    found: T
+    """In `with`: what `make` opens; meanwhile `tell` does something with it on its loop."""
 
     def __init__(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._make = make
         self._loop: asyncio.AbstractEventLoop
         self._over: asyncio.Event
-        self._up, self._thread = threading.Event(), threading.Thread(target=lambda: asyncio.run(self._main()))
+        self._found: Future[T] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
     def tell(self, act: Callable[[T], Any]) -> Any:
-        """What `act` gives, awaited there if it is to be."""
+        """What `act` gives."""
 
         async def there() -> Any:
-            told = act(self.found)
-            return await told if asyncio.iscoroutine(told) else told
+            return act(self._found.result())
 
         return asyncio.run_coroutine_threadsafe(there(), self._loop).result(UP_S)
 
     async def _main(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        async with self._make() as self.found:
-            self._up.set()
-            await self._over.wait()
+        try:
+            async with self._make() as found:
+                self._found.set_result(found)
+                await self._over.wait()
+        except Exception as error:
+            if self._found.done():
+                raise
+            self._found.set_exception(error)
 
     def __enter__(self) -> T:
         self._thread.start()
-        if not self._up.wait(UP_S):
-            raise TimeoutError(f"what the test needs was not up after {UP_S} s")
-        return self.found
+        return self._found.result(UP_S)
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._over.set)

@@ -13,30 +13,15 @@ from orchestrator.runlog import doctor
 from orchestrator.runlog.results import Exists, Stored, StoreUnavailable, Unknown
 from orchestrator.runlog.store import Store, Timeouts, open_store
 from orchestrator.testing.stores import MemoryStore
+from tests.buckets import a_bucket
 
 QUICK = Timeouts(connect_ms=300, request_ms=2000, bulk_ms=10_000)
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[StoreRef]:
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    boto3.client(
-        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
-    ).create_bucket(Bucket="runs")
-    os.environ["TEST_STORE_SECRET"] = "s"
-    yield StoreRef(
-        name="s3",
-        url="s3://runs/deep",
-        options={"endpoint": url, "region": "us-east-1", "allow_http": "true", "access_key_id": "k"},
-        secrets={"secret_access_key": "env:TEST_STORE_SECRET"},
-    )
-    server.stop()
+    with a_bucket() as made:
+        yield made
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3), "memory"])
