@@ -91,7 +91,7 @@ def on_provider_down(turn: Turn, provider: str) -> None:
         attempt = active(row)
         if attempt is not None and attempt.state in (AttemptState.CONFIRMED, AttemptState.RUNNING):
             row = turn.emit(job, ev.WentUnknown(attempt.epoch, "unreachable"))
-        turn.changed.add(job)
+        turn.touch(job)
 
 
 def on_start(turn: Turn, row: JobRow, fact: f.StartSeen) -> None:

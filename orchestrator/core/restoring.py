@@ -38,7 +38,7 @@ def found(turn: Turn, log: LogEnd) -> None:
     """Its log was read: it is held if that is ahead, else it goes on from where it stands."""
     row = turn.book.jobs[log.job]
     turn.book.unread.discard(log.job)
-    turn.changed.add(log.job)
+    turn.touch(log.job)
     attempt = active(row)
     if is_ahead(row, log):
         hold(turn, row, log)

@@ -30,8 +30,9 @@ def open_offers(engine: Engine, provider: str) -> list[OfferOut]:
     """Every offer that waits for this provider's word, oldest first, as it left us."""
     _by_hand(engine.wiring, provider)
     core = engine.core
-    rows = [core.book.jobs[job] for job in core.book.providers[provider].asked]
-    return sorted((offer_out(core, row) for row in rows), key=lambda offer: offer.ordinal)
+    rows = map(engine.durable, core.book.providers[provider].asked)
+    durable = [row for row in rows if row is not None and open_offer(row) is not None]
+    return sorted((offer_out(core, row) for row in durable), key=lambda offer: offer.ordinal)
 
 
 async def open_in_ledger(wiring: Wiring, provider: str) -> list[OfferOut]:

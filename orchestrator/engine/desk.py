@@ -171,7 +171,7 @@ class EngineDesk(ReadingDesk):
         return on_record(await self.in_force(), made.id, record.job)
 
     def _on_record(self, which: Callable[[Record], bool]) -> Record | None:
-        return next(filter(which, self._engine.core.book.ledger.records), None)
+        return next(filter(which, self._engine.durable_ledger.records), None)
 
     async def enter(self, visit: Visit, reply: Replying = here) -> Entered:
         """Write down who goes in where, then give the way."""
@@ -207,12 +207,12 @@ class EngineDesk(ReadingDesk):
 
     async def job(self, job: str) -> JobRow:
         """Where the job stands, live or over."""
-        row = self._engine.core.book.jobs.get(job)
+        row = self._engine.durable(job)
         return row if row is not None else await super().job(job)
 
     async def in_force(self) -> LedgerRow:
         """The ledger's own row."""
-        return self._engine.core.book.ledger
+        return self._engine.durable_ledger
 
     async def ending(self, job: str) -> bool:
         """Whether machines of a job that is over may still be there."""

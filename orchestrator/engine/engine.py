@@ -28,7 +28,7 @@ from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.ids import launch_key
-from orchestrator.model.job import TERMINAL, JobRow, JobState
+from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.ports.desk import Busy
 
 TURN_MOST = 2000
@@ -58,6 +58,8 @@ class Engine:
         """The ledger's counters, as of the last commit."""
         self._over: deque[str] = deque()
         self._presence = 0
+        self._writing: Turn | None = None
+        """The turn whose commit is under way, or failed."""
         self._stopping = asyncio.Event()
         self.failed: BaseException | None = None
         self.committed = asyncio.Condition()
@@ -122,6 +124,15 @@ class Engine:
                 task.cancel()
         if hasattr(self, "keeper"):
             await self.keeper.close()
+
+    def durable(self, job: str) -> JobRow | None:
+        """Where a live job stands by the ledger: the book is ahead of it while a commit is under way."""
+        return self._writing.before(job) if self._writing is not None else self.core.book.jobs.get(job)
+
+    @property
+    def durable_ledger(self) -> LedgerRow:
+        """The ledger's own row, likewise."""
+        return self._writing.ledger_before if self._writing is not None else self.core.book.ledger
 
     @property
     def durable_at(self) -> int:
@@ -203,7 +214,9 @@ class Engine:
             return
         batch = self._batcher.batch(turn, turn.now if due else None)
         began = self.core.now
+        self._writing = turn
         self.core.book.head = (await self.wiring.ledger.commit(batch)).head
+        self._writing = None  # where the commit failed, what it would have made is never shown
         for name, amount in batch.counters.items():
             self.counters[name] = self.counters.get(name, 0) + amount
         if due:
