@@ -22,8 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMAT = "orchestrator.dev/audit/v1"
-CLOSING_POLL = 60_000_000  # microseconds that a poll sent at the deadline may be on its way: its yes counts
+FORMAT, CLOSING_POLL = "orchestrator.dev/audit/v1", 60_000_000  # µs that a closing poll may be on its way
 # fmt: off
 CHECKS = {
     "lines": "every line is as it was written, and none is missing",
@@ -55,7 +54,7 @@ SAME = {"ordinal": ("ordinal", 0), "ledgerHead": ("head", ""), "contractVersion"
         "clause": ("clause", ""), "termsHash": ("terms", ""), "windowUs": ("window", 0), "version": ("version", 1),
         "trigger": ("trigger", "new")}  # fields of a receipt → of the offer in the ledger, and what it is if not said
 ENDS: dict[str, tuple[str, str, Any]] = {
-    "accepted": ("OfferAnswered", "accepted", True), "accept_failed": ("OfferAnswered", "accepted", True),
+    **dict.fromkeys(("accepted", "accept_failed", "split"), ("OfferAnswered", "accepted", True)),
     "lapsed": ("OfferLapsed", "how", "silence"), "undeliverable": ("OfferLapsed", "how", "undeliverable"),
     "declined": ("OfferAnswered", "accepted", False),
 }  # by what a gate was passed → the event that says so; by anything else: not checked here
@@ -85,17 +84,17 @@ class Verifier:
     def __init__(self) -> None:
         self.checked, self.unchecked = Counter[str](), Counter[str]()
         self.findings, self.events = list[tuple[str, str, str]](), list[Event]()
-        self.head, self._proven = b"", False
-        self.heads: dict[str, int] = {}  # chain → the number of its event; 0: the beginning
+        self.head, self._proven, self.heads = b"", False, dict[str, int]()  # chain → number of its event; 0: beginning
         self.documents, self.classes = dict[str, str](), dict[str, str]()  # digest → text; offer → class
         self.hidden, self._open, self._last = (Counter[str]() for _ in range(3))  # by job; by job; by provider
         self._kinds: dict[tuple[str, str], list[Event]] = defaultdict(list)
 
-    def judge(self, check: str, holds: object, where: str, words: str) -> None:
+    def judge(self, check: str, holds: object, where: str, words: str) -> bool:
         """Count one thing; `words` say what is wrong where it does not hold."""
         self.checked[check] += 1
         if not holds:
             self.findings.append((check, where, words))
+        return bool(holds)
 
     def of(self, job: str, kind: str, before: int = 1 << 64, **named: Any) -> Iterator[tuple[Event, Body]]:
         """A job's readable events of one kind, earlier than event `before`, in which these fields have these values."""
@@ -163,10 +162,10 @@ class Verifier:
         for e in self.events:
             if e.kind == "OfferWithdrawn":
                 self._open[e.job] = 0
-            if e.kind not in JUDGED or e.body is None:
+            elif e.kind in JUDGED and e.body is not None:
+                self.attempt("order", e.where, getattr(self, "_" + e.kind.lower()), e, e.body)
+            else:
                 self.unchecked["order"] += e.kind in JUDGED
-                continue
-            self.attempt("order", e.where, getattr(self, "_" + e.kind.lower()), e, e.body)
 
     def attempt(self, check: str, where: str, judged: Callable[..., None], *given: Any) -> None:
         """Judge what may lack something: whoever wrote this file may be no friend of whoever reads it."""
@@ -218,8 +217,8 @@ class Verifier:
         return next(reversed(told), None) or self.classes.get(offer)
 
     def _offeranswered(self, e: Event, a: Body) -> None:
-        o = self._close(e, a["n"], any(self.of(e.job, "OfferDelivered", e.seq, n=a["n"])))
-        if o is None or not a["accepted"]:
+        told = [s.at for s, _ in self.of(e.job, "OfferDelivered", e.seq, n=a["n"])]
+        if (o := self._close(e, a["n"], bool(told))) is None or not a["accepted"]:
             return
         self.judge("terms", a.get("terms") == o["terms"], e.where, "the yes names other terms than were offered")
         terms, took = json.loads(self.documents.get(o["terms"], "{}")), a.get("workers") or 0
@@ -227,15 +226,16 @@ class Verifier:
         ceiling, price, least = terms.get("ceilingMicrousd"), a.get("price") or 0, terms.get("minWorkers", took)
         fits = (ceiling is None or price <= ceiling) and least <= took <= terms.get("workers", took)
         self.judge("terms", fits, e.where, f"{price} µ$ over a ceiling of {ceiling} µ$, or {took} workers out of range")
-        since = next((s.at for s, _ in self.of(e.job, "OfferDelivered", e.seq, n=a["n"])), e.at)
-        said = min(e.at, a.get("provider_at") or e.at)
-        late = said - since - self.absent(e.seq, since, e.at) - o["window"] - CLOSING_POLL
-        again = any(self.of(e.job, "DeliveryFailed", n=a["n"]))  # a closing poll that failed is repeated
-        self.judge("windows", late <= 0 or again, e.where, f"the yes came {late} µs too late")
+        for _, s in self.of(e.job, "Split", n=a["n"]):
+            parts = terms.get("divisible") and s["workers"] == took == terms["workers"] - s["left"]
+            self.judge("order", parts, e.where, f"{s['workers']} and {s['left']} workers are not the parts of this yes")
+        since, most = min(told, default=e.at), o["window"] + CLOSING_POLL  # a closing poll that failed is repeated
+        present = min(e.at, a.get("provider_at") or e.at) - since - self.absent(e.seq, since, e.at)
+        in_time = present <= most or any(self.of(e.job, "DeliveryFailed", n=a["n"]))
+        self.judge("windows", in_time, e.where, f"the yes came {present - most} µs too late")
 
     def _offerlapsed(self, e: Event, lapse: Body) -> None:
-        o = self._close(e, lapse["n"])
-        if o is None:
+        if (o := self._close(e, lapse["n"])) is None:
             return
         silent = lapse["how"] == "silence"
         begun = [s.at for s, _ in self.of(e.job, "OfferDelivered" if silent else "DeliveryFailed", e.seq, n=lapse["n"])]
@@ -255,13 +255,16 @@ class Verifier:
         return next((b for _, b in self.of(e.job, "OfferOpened", e.seq, n=n)), None)
 
     def _intended(self, e: Event, i: Body) -> None:
+        told = [r for _, b in self.of(e.job, "Submitted") for r in (b.get("rest") or {}).get("refused", ())]
+        noes = {(r["provider"], r["n"]): (r["how"], r["job"]) for r in told if any(self.of(r["job"], "Split", e.seq))}
         for clause, holder, by, n in ((None, i["provider"], "accepted", i["offer"]), *i.get("gates", ())):
-            if by not in ENDS or self.hidden[e.job]:
+            how, job = noes[holder, n] if by == "whole" and not self.hidden.total() else (by, e.job)
+            if how not in ENDS or self.hidden[e.job]:
                 self.unchecked["order"] += 1
                 continue
-            kind, name, value = ENDS[by]
-            asked = any(self.of(e.job, "OfferOpened", e.seq, n=n, provider=holder))
-            ended = any(self.of(e.job, kind, e.seq, **{"n": n, name: value}))
+            kind, name, value = ENDS[how]
+            asked = any(self.of(job, "OfferOpened", e.seq, n=n, provider=holder))
+            ended = any(self.of(job, kind, e.seq, **{"n": n, name: value}))
             words = f"epoch {i['epoch']}{' passes ' + clause if clause else ''}: {holder} never {by} offer {n}"
             self.judge("order", asked and ended, e.where, words)
 
@@ -278,8 +281,7 @@ class Verifier:
         for n, raw in enumerate(data.splitlines(), 1):
             line = _object(raw, FIELDS) or {"line": ""}
             known = line["line"] in ("offer", "answer", "withdrawn")
-            self.judge("receipts", known, f"receipts line {n}", "it is no receipt")
-            if known:
+            if self.judge("receipts", known, f"receipts line {n}", "it is no receipt"):
                 (offers if line["line"] == "offer" else ends).setdefault(line["offer"], line)
         self.classes = {offer: line["workload"] for offer, line in offers.items()}
         return offers, ends
@@ -307,28 +309,26 @@ class Verifier:
                 self.judge("receipts", numbers[n] == 1, f"ordinal {n}", words)
 
     def _receipt(self, offer: str, r: Body, found: tuple[Event, Body] | None, end: Body) -> None:
-        where, job = f"receipt {r['ordinal']} (offer {offer})", offer.rpartition("-o")[0]
-        self.judge("receipts", r["ledgerHead"] in self.heads, where, "its head is not of this chain: it was rewritten")
-        self.judge("receipts", _sha(r["terms"]) == r["termsHash"], where, "its terms have another hash")
-        if found is None:
-            self.judge("receipts", False, where, "it was left out, or is hidden from whom it was made to")
+        at, job = f"receipt {r['ordinal']} (offer {offer})", offer.rpartition("-o")[0]
+        self.judge("receipts", r["ledgerHead"] in self.heads, at, "its head is not of this chain: it was rewritten")
+        self.judge("receipts", _sha(r["terms"]) == r["termsHash"], at, "its terms have another hash")
+        if not self.judge("receipts", found, at, "it was left out, or is hidden from whom it was made to") or not found:
             return
         e, o = found
         other = [name for name, (ours, usual) in SAME.items() if (r.get(name) or usual) != (o.get(ours) or usual)]
-        self.judge("receipts", not other, where, f"the ledger has another {', '.join(other)} at {e.where}")
+        self.judge("receipts", not other, at, f"the ledger has another {', '.join(other)} at {e.where}")
         made = _sent(offer, r["workload"], r["terms"], o)
         for d, b in self.of(job, "OfferDelivered", n=o["n"]):
-            self.judge("receipts", b["sent"] in ("", made), where, f"other bytes left by the word of {d.where}")
+            self.judge("receipts", b["sent"] in ("", made), at, f"other bytes left by the word of {d.where}")
         said = [b for kind in ("OfferAnswered", "LateAnswer") for _, b in self.of(job, kind, n=o["n"])]
-        ended = any(self.of(job, "OfferLapsed", n=o["n"])) or said
         ends = [(x.body or {}).get("n") for kind in CLOSING for x in self._kinds[job, kind] if x.seq > e.seq]
-        self.judge("receipts", None not in ends or o["n"] in ends, where, "its end is hidden from whom it was made to")
-        if end.get("line") == "answer" and ended:
+        self.judge("receipts", None not in ends or o["n"] in ends, at, "its end is hidden from whom it was made to")
+        if end.get("line") == "answer" and (said or any(self.of(job, "OfferLapsed", n=o["n"]))):
             inside = end.get("at", 0) - r["at"] < r["windowUs"]
             words = "it was answered inside its window by the provider's clock, and the ledger holds no answer"
-            self.judge("receipts", said or not inside, where, words)
+            self.judge("receipts", said or not inside, at, words)
             lies = [b for b in said if b["accepted"] != end.get("accepted") and b.get("reason") not in NO_YES]
-            self.judge("receipts", not lies, where, "one side holds a yes, and the other a no")
+            self.judge("receipts", not lies, at, "one side holds a yes, and the other a no")
 
 
 def _sha(data: bytes | str) -> str:
@@ -392,8 +392,8 @@ def _told(v: Verifier) -> str:
         state = f"{wrong[check]} findings" if wrong[check] else "ok" if v.checked[check] else "not checked"
         left = f" · {v.unchecked[check]} not checked: redacted or not known here" if v.unchecked[check] else ""
         lines.append(f"{check:<9} checked {v.checked[check]:>7}  {state:<12} {words}{left}")
-    lines += [*map(": ".join, v.findings), f"head {v.head.hex()}"]
-    return "\n".join([*lines, f"{len(v.events)} events, {len(v.findings)} findings"])
+    counted = f"{len(v.events)} events, {len(v.findings)} findings"
+    return "\n".join([*lines, *map(": ".join, v.findings), f"head {v.head.hex()}", counted])
 
 
 if __name__ == "__main__":

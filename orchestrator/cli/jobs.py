@@ -85,6 +85,8 @@ def _show(view: JobView, why: str) -> None:
     console.print(Text.assemble((view.id, "bold"), f"  {clean(view.name)}  ", state(view.state)))
     console.print(Text(clean(why)))
     console.print(Text(clean(_asked(view)), style="dim"))
+    if view.workers is not None:
+        console.print(Text(_part(view), style="dim"))
     if view.progress is not None:
         parts = (
             ("step", view.progress.step),
@@ -107,8 +109,17 @@ def _asked(view: JobView) -> str:
     return f"{_count(view)} worker(s){gpus}: {command}"
 
 
+def _part(view: JobView) -> str:
+    """Of a part of a divisible job: which one it is, what was left when it was taken, of what it is what was left."""
+    last = view.first_piece + (view.workers or 0) - 1
+    came = f", left of offer {view.rest_of}" if view.rest_of else ""
+    return f"pieces {view.first_piece} to {last}{came}" + (f"; the rest is {view.rest}" if view.rest else "")
+
+
 def _count(view: JobView) -> str:
-    """How many workers it asks for; of an elastic job the range."""
+    """How many workers it asks for; of an elastic job the range, of a part of a divisible one its own."""
+    if view.workers is not None:
+        return str(view.workers)
     count = (view.document or {}).get("spec", {}).get("workers", {}).get("count", 1)
     return f"{count['min']} to {count['max']}" if isinstance(count, dict) else str(count)
 

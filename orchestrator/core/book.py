@@ -9,8 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping
 
-from msgspec.structs import replace
-
 from orchestrator.core.capacity import Taken
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import active, fold_job, open_offer
@@ -63,9 +61,7 @@ class Book:
         key = (row.shape, trigger)
         found = self.shapes.get(key)
         if found is None:
-            if trigger is not shape.trigger:
-                shape = replace(shape, trigger=trigger)
-            found = self.shapes[key] = ShapeBook(key, shape)
+            found = self.shapes[key] = ShapeBook(key, shape if trigger is shape.trigger else shape.triggered(trigger))
         return found
 
     def placement(self, row: JobRow, now: int) -> tuple[Rules, Placement]:

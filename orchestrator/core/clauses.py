@@ -1,11 +1,14 @@
 """Is this clause about this job, and is it in force?
 
 Called by eligibility and `contracts test`. Pure. A key that a select does not give is any. Where a job's class is not
-settled (R20), or its size, because it is elastic, what binds it is whatever could be about it, and what frees it only
-what is about it for sure.
+settled (R20), or its size, because it is elastic or divisible, what binds it is whatever could be about it, and what
+frees it only what is about it for sure: for a part of a divisible job the size of the whole counts too (R17).
 """
 
 from __future__ import annotations
+
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from orchestrator.model.contract import Clause, FirstRight, Range, Select, Trigger
 from orchestrator.model.placement import Shape
@@ -15,18 +18,19 @@ def selects(select: Select, shape: Shape) -> bool:
     """Whether every key that the select gives holds for the shape, for sure: whatever size it will have."""
     if shape.unsettled and select.classes is not None:
         return False
-    return all(may_select(select, shape.sized(workers)) for workers in {shape.fewest, shape.workers})
+    sizes = {shape.fewest, shape.workers, shape.whole}
+    return all(may_select(select, replace(shape, workers=n, min_workers=UNSET, pieces=UNSET)) for n in sizes)
 
 
 def may_select(select: Select, shape: Shape) -> bool:
     """Whether every key that the select gives holds for the shape, or could: in some size that it may have."""
-    least = shape.gpus_per_worker * shape.fewest
+    least, most = shape.gpus_per_worker * shape.fewest, shape.gpus_per_worker * shape.whole
     return (
         (bool(shape.unsettled) or _among(select.classes, shape.job_class))
         and _among(select.triggers, shape.trigger)
         and _among(select.residency, shape.residency)
-        and _meets(select.gpus, least, shape.gpus)
-        and _meets(select.gpu_ms, least * shape.max_runtime_ms, shape.gpu_ms)
+        and _meets(select.gpus, least, most)
+        and _meets(select.gpu_ms, least * shape.max_runtime_ms, most * shape.max_runtime_ms)
         and _labelled(select.labels, dict(shape.labels))
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from orchestrator.core.clauses import applies, in_force, minds_class
@@ -60,19 +61,21 @@ def compile_rules(
     alone = [clause for clause in holding if isinstance(clause, Exclusive)]
     only = alone[0] if alone else None
     elsewhere = [name for name in verdicts if only is not None and name not in barred and name != only.holder]
+    able = verdicts.keys() - barred.keys() - set(elsewhere)
+    rights = [clause for clause in holding if isinstance(clause, FirstRight) and clause.holder in able]
+    asked = replace(shape, min_workers=_fewest(shape, rights))
     candidates = {
-        facts.name: _candidate(facts, verdict, shape, ceiling)
+        facts.name: _candidate(facts, verdict, asked, ceiling)
         for facts in providers.providers
-        if not isinstance(verdict := verdicts[facts.name], Exclusion) and facts.name not in elsewhere
+        if not isinstance(verdict := verdicts[facts.name], Exclusion) and facts.name in able
     }
     minding = [clause for clause in (*laws, *ceilings, *holding) if minds_class(clause)] if shape.unsettled else []
-    rights = [clause for clause in holding if isinstance(clause, FirstRight)]
     return Rules(
         shape=shape,
         contracts=contracts.digest if contracts else None,
         providers=providers.digest,
         candidates=tuple(candidates.values()),
-        gates=tuple(_gate(right, candidates[right.holder]) for right in rights if right.holder in candidates),
+        gates=tuple(_gate(right, candidates[right.holder]) for right in rights),
         excluded=(*barred.values(), *(_set_apart(name, only) for name in elsewhere)),
         not_applicable=tuple(_not_applicable(weighed)),
         jurisdictions=_jurisdictions(laws),
@@ -135,6 +138,16 @@ def effective_ceiling(shape: Shape, ceilings: Iterable[PriceCeiling]) -> int | N
     return _lowest((*own, *(clause.ceiling_microusd for clause in ceilings)))
 
 
+def _fewest(shape: Shape, rights: Iterable[FirstRight]) -> int | UnsetType:
+    """The least that anybody may take: of a divisible job what the strictest first right over it lets its holder take,
+    or others would get a smaller part than one who refused (R8). Unset: all."""
+    least = max((right.least_gpus for right in rights), default=0) if shape.divisible else 0
+    if not least:
+        return shape.min_workers
+    fewest = max(-(-least // shape.gpus_per_worker), shape.fewest) if shape.gpus_per_worker else shape.workers
+    return fewest if fewest < shape.workers else UNSET
+
+
 def judge(facts: ProviderFacts, laws: Iterable[ResidencyLaw], shape: Shape) -> Verdict:
     """The regions in which the provider may serve the shape (sorted), or the first law that excludes it:
     capability, then region, then operator, then seal."""
@@ -177,6 +190,7 @@ def _candidate(facts: ProviderFacts, regions: tuple[str, ...], shape: Shape, cei
         gpus_per_worker=shape.gpus_per_worker,
         workers=shape.workers,
         min_workers=shape.min_workers,
+        divisible=shape.divisible,
         cpus=shape.cpus,
         memory=shape.memory,
         ceiling_microusd=ceiling,

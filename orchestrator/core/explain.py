@@ -198,8 +198,18 @@ def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:
 
 
 def _workers(accepted: int | None) -> str:
-    """Of an elastic job, how large it will be."""
-    return "" if accepted is None else f" with {accepted} worker{'s' if accepted > 1 else ''}"
+    """Of an elastic or divisible job, how large it will be."""
+    return "" if accepted is None else f" with {_so_many(accepted)}"
+
+
+def _so_many(workers: int) -> str:
+    return f"{workers} worker{'s' if workers > 1 else ''}"
+
+
+def _split(scene: Scene, e: ev.Split, line: Line) -> Line:
+    provider = scene.offers.get(e.n, "")
+    plain = f"split: {provider} took {_so_many(e.workers)}, the other {e.left} are a job of their own"
+    return _say(line, plain, e.rest, provider=provider)
 
 
 def _late(scene: Scene, e: ev.LateAnswer, line: Line) -> Line:
@@ -318,6 +328,8 @@ def _accessed(scene: Scene, e: ev.Accessed, line: Line) -> Line:
 
 
 def _submitted(scene: Scene, e: ev.Submitted, line: Line) -> Line:
+    if e.rest is not None:
+        return _say(line, "what was left of a job that was split", _join(e.name, f"offer {e.rest.offer}"))
     return _say(line, "submitted", _join(e.name, f"by {e.by}" if e.by else ""))
 
 
@@ -361,9 +373,9 @@ def _absent(scene: Scene, e: ev.ControllerAbsent, line: Line) -> Line:
 _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "Submitted": _submitted, "OfferOpened": _opened, "OfferDelivered": _delivered, "DeliveryFailed": _delivery_failed,
     "OfferAnswered": _answered, "LateAnswer": _late, "OfferLapsed": _lapsed, "OfferWithdrawn": _withdrawn,
-    "RoundEnded": _round_ended, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown,
-    "SeenAgain": _seen, "ReclaimNoticed": _reclaim, "Started": _started, "Fencing": _fencing, "Fenced": _fenced,
-    "Ended": _ended, "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept,
+    "RoundEnded": _round_ended, "Split": _split, "Intended": _intended, "Confirmed": _confirmed,
+    "WentUnknown": _unknown, "SeenAgain": _seen, "ReclaimNoticed": _reclaim, "Started": _started, "Fencing": _fencing,
+    "Fenced": _fenced, "Ended": _ended, "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept,
     "ControllerAbsent": _absent, "Recorded": _recorded, "CapacityInForce": _capacity,
     "HolderUnreachable": lambda s, e, line: _say(
         line, f"{e.holder} cannot be reached, while others can", provider=e.holder, tone=Tone.WARN

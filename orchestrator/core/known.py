@@ -54,7 +54,7 @@ def _surely(record: Record, shape: Shape) -> bool:
 
 def within(record: Record, shape: Shape) -> bool:
     """Whether a waiver reaches to jobs as large as these."""
-    return record.gpus is None or shape.gpus <= record.gpus
+    return record.gpus is None or shape.gpus_per_worker * shape.whole <= record.gpus
 
 
 def reaches(wide: Record, narrow: Record) -> bool:

@@ -34,7 +34,7 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
     },
     J.OFFERING: {
         "OfferDelivered": (J.OFFERING,), "DeliveryFailed": (J.OFFERING,), "OfferAnswered": (J.OFFERING, J.QUEUED),
-        "OfferLapsed": (J.QUEUED,), "OfferWithdrawn": (J.QUEUED,), "Intended": (J.LAUNCHING,),
+        "OfferLapsed": (J.QUEUED,), "OfferWithdrawn": (J.QUEUED,), "Split": (J.OFFERING,), "Intended": (J.LAUNCHING,),
         "CancelAsked": (J.STOPPING,),
     },
     J.LAUNCHING: {
@@ -78,6 +78,7 @@ OFFER_MOVES: dict[str, tuple[tuple[OfferState, ...], OfferState | None]] = {
     "OfferAnswered": ((F.DELIVERED,), None),
     "OfferLapsed": ((F.OPENED, F.DELIVERED), F.LAPSED),
     "OfferWithdrawn": ((F.OPENED, F.DELIVERED, F.ACCEPTED), F.WITHDRAWN),
+    "Split": ((F.ACCEPTED,), None),
     "Intended": ((F.ACCEPTED,), None),
 }
 """event kind → offer states it is legal in, and where it leads (None: the fold says)."""
@@ -158,8 +159,18 @@ def _submitted(job: str, project: str, at: int, e: ev.Submitted) -> JobRow:
         job=job, project=project, name=e.name, spec=e.spec, shape=e.shape, limit_ms=e.limit_ms, grace_ms=e.grace_ms,
         max_runtime_ms=e.max_runtime_ms, start_by_ms=e.start_by_ms, check_ms=e.check_ms, max_attempts=e.max_attempts,
         on_unreachable=e.on_unreachable,
-        store=e.store, submitted_at=at, episode_at=at, applied_at=at,
+        store=e.store, submitted_at=at, applied_at=at, **_from(e.rest, at),
     )  # fmt: skip
+
+
+def _from(rest: ev.Rest | None, at: int) -> dict[str, Any]:
+    """What is left of a split job begins where that stood: whom it asked in its round, what they said, since when."""
+    if rest is None:
+        return {"episode_at": at}
+    return {
+        "rest_of": rest.offer, "part": rest.workers, "piece": rest.piece, "episode_at": rest.since, "asked": rest.asked,
+        "refusals": rest.refused,
+    }  # fmt: skip
 
 
 def _evidence(row: JobRow, at: int, e: Any) -> JobRow:
@@ -206,11 +217,11 @@ def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:
     row = replace(row, answered=(*row.answered, e.n)[-MAX_LATE:])
     if e.accepted:
         return replace(row, offer=replace(offer, state=F.ACCEPTED, answered_at=at, ttl=e.ttl))
-    refusals = _refuse(row, offer, at, "declined", scope=e.scope, until=e.until, reason=e.reason)
+    refusals = refuse(row, offer, at, "declined", scope=e.scope, until=e.until, reason=e.reason)
     return replace(row, state=J.QUEUED, offer=replace(offer, state=F.DECLINED, answered_at=at), refusals=refusals)
 
 
-def _refuse(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> tuple[RefusalRow, ...]:
+def refuse(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> tuple[RefusalRow, ...]:
     """The job's refusals with this one, which replaces an earlier one of the same provider under the same clause.
 
     That it does not fit into what is owned, behind no gate, says nothing of what its provider sells.
@@ -228,7 +239,7 @@ def _refuse(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> tup
 def _lapsed(row: JobRow, at: int, e: ev.OfferLapsed) -> JobRow:
     offer = _offer(row, "OfferLapsed", e.n)
     how = "lapsed" if e.how == "silence" else e.how
-    refusals = _refuse(row, offer, at, how)
+    refusals = refuse(row, offer, at, how)
     return replace(row, state=J.QUEUED, offer=replace(offer, state=F.LAPSED), refusals=refusals)
 
 
@@ -241,6 +252,13 @@ def _round_ended(row: JobRow, at: int, e: ev.RoundEnded) -> JobRow:
     if e.round != row.round:
         raise IllegalMove(f"{row.job}: round {e.round} ends in round {row.round}")
     return replace(row, round=row.round + 1, asked=(), wait_until=e.until)
+
+
+def _split(row: JobRow, at: int, e: ev.Split) -> JobRow:
+    _offer(row, "Split", e.n)
+    if row.rest:
+        raise IllegalMove(f"{row.job}: split twice, and what is left of it is {row.rest}")
+    return replace(row, shape=e.shape, part=e.workers, rest=e.rest)
 
 
 def _intended(row: JobRow, at: int, e: ev.Intended) -> JobRow:
@@ -328,7 +346,7 @@ def _goes_on(row: JobRow, at: int, e: ev.Ended, ran: bool) -> JobRow:
     A launch that they failed is a refusal by deed; where we were late it is our fault, and the next round asks them.
     """
     if row.offer is not None and (e.refused or (e.how == "rejected" and not e.late)):
-        row = replace(row, refusals=_refuse(row, row.offer, at, "accept_failed"))
+        row = replace(row, refusals=refuse(row, row.offer, at, "accept_failed"))
     if row.state is J.STOPPING:
         return row
     if ran:
@@ -375,7 +393,7 @@ def _reshaped(row: JobRow, at: int, e: ev.Reshaped) -> JobRow:
 _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
     "OfferOpened": _opened, "OfferDelivered": _delivered, "DeliveryFailed": _delivery_failed,
     "OfferAnswered": _answered, "OfferLapsed": _lapsed, "OfferWithdrawn": _withdrawn, "RoundEnded": _round_ended,
-    "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
+    "Split": _split, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
     "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended, "CancelAsked": _cancel_asked,
     "Cancelled": _cancelled, "Failed": _failed, "Held": _held, "Resumed": _resumed,
     "Reshaped": _reshaped, "Accessed": _accessed, "ReclaimNoticed": _reclaim_noticed,

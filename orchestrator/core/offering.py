@@ -16,6 +16,7 @@ from orchestrator.core.owning import Owned, gone, owned_place, rules_of_offer
 from orchestrator.core.passing import passed_gates
 from orchestrator.core.recording import on_covers
 from orchestrator.core.shapebook import GATED_WIDTH, ProviderBook, Queue, ShapeBook, urgency
+from orchestrator.core.splitting import split
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
 from orchestrator.model import event as ev
@@ -264,8 +265,9 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
         return
     if not offer.inside:
         _grow(turn.book, row, offer.provider)
+    row = split(turn, row, workers)
     epoch = next_epoch(row)
-    gates = passed_gates(row, rules, turn.now, offer.contract == turn.book.ledger.contract)
+    gates = passed_gates(row, rules, turn.book.terms, turn.now, offer.contract == turn.book.ledger.contract)
     turn.emit(row.job, ev.Intended(
         epoch=epoch, offer=n, provider=offer.provider, region=region, accelerator=accelerator, price=answer.price,
         hold=narrowed(offer.hold, terms, workers, answer.price),

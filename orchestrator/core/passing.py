@@ -5,14 +5,20 @@ Called by offering. Pure; whether they were all passed is decided there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.core.ranking import covers
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, RefusalRow
-from orchestrator.model.placement import How, Refused, Rules
+from orchestrator.model.placement import How, Refused, Rules, Terms
 
 
-def passed_gates(row: JobRow, rules: Rules, now: int, same_version: bool) -> tuple[ev.Gate, ...]:
+def passed_gates(
+    row: JobRow, rules: Rules, terms: Mapping[str, Terms], now: int, same_version: bool
+) -> tuple[ev.Gate, ...]:
     """Every first right over this job, and by what it was passed for the offer that was just accepted.
+
+    `terms`: what was refused, by hash.
 
     Of an offer of an earlier contract version only its own: what the rules of today say was not asked then.
     """
@@ -26,15 +32,14 @@ def passed_gates(row: JobRow, rules: Rules, now: int, same_version: bool) -> tup
             found.append(ev.Gate(gate.clause, gate.holder, "accepted", offer.n))
             continue
         for refusal in reversed(row.refusals):
-            if refusal.provider == gate.holder and covers(_as_refused(refusal, rules), gate, now, row.episode):
-                found.append(ev.Gate(gate.clause, gate.holder, refusal.how, refusal.n))
+            if refusal.provider == gate.holder and covers(_as_refused(refusal, terms), gate, now, row.episode):
+                found.append(ev.Gate(gate.clause, gate.holder, "whole" if refusal.job else refusal.how, refusal.n))
                 break
     return tuple(found)
 
 
-def _as_refused(row: RefusalRow, rules: Rules) -> Refused:
-    terms = next((g.terms for g in rules.gates if g.terms_hash == row.terms), None)
+def _as_refused(row: RefusalRow, terms: Mapping[str, Terms]) -> Refused:
     return Refused(
         provider=row.provider, clause=row.clause, at_us=row.at, how=How(row.how), episode=row.episode,
-        terms_hash=row.terms, terms=terms,
+        terms_hash=row.terms, terms=terms.get(row.terms),
     )  # fmt: skip

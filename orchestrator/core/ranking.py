@@ -142,7 +142,7 @@ def yielded(
 
 
 def _declines(no: Refused, holder: Candidate, now_us: int, episode: int) -> bool:
-    if no.provider != holder.provider or no.how is not How.DECLINED or no.episode != episode:
+    if no.provider != holder.provider or no.how not in (How.DECLINED, How.SPLIT) or no.episode != episode:
         return False
     if not 0 <= now_us - no.at_us <= SPOKEN_NO_US:
         return False

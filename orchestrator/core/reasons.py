@@ -51,6 +51,7 @@ REASONS: Mapping[str, str] = {
     # why a clause does not hold
     "ended": "an event has ended it",
     "waived": "its holder has waived such work",
+    "split": "it took a part of the whole",
     "override": "overridden, which is a declared breach",
     "consent": "its holder consented",
     "holder_declined": "its holder declined this job",

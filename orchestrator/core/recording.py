@@ -6,7 +6,6 @@ belongs to the shape); any other wakes the shapes that it concerns. Nothing here
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
@@ -22,7 +21,7 @@ from orchestrator.model.contract import Contracts
 from orchestrator.model.ids import is_offer_id, offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Covers
-from orchestrator.model.placement import Shape, shape_bytes
+from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record, What, about
 
 Labels = tuple[tuple[str, str], ...]
@@ -140,11 +139,7 @@ def on_amended(turn: Turn, amended: Amended) -> None:
 
 def reshape(turn: Turn, row: JobRow, shape: Shape) -> None:
     """The job is decided as this shape from here on."""
-    body = shape_bytes(shape)
-    digest = hashlib.sha256(body).hexdigest()
-    turn.documents[digest] = body
-    turn.book.known_shapes[digest] = shape
-    turn.book.reconsider(turn.book.shape_of(turn.emit(row.job, ev.Reshaped(digest))))
+    turn.book.reconsider(turn.book.shape_of(turn.emit(row.job, ev.Reshaped(turn.cite(shape)))))
 
 
 def on_reachability(turn: Turn) -> None:

@@ -5,11 +5,13 @@ Made by the engine, filled by the planner, committed by the engine. Effects foll
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from orchestrator.core.book import Book
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, LedgerRow
+from orchestrator.model.placement import Shape, Terms, shape_bytes, terms_bytes
 
 
 @dataclass(slots=True)
@@ -27,7 +29,8 @@ class Turn:
     look: set[str] = field(default_factory=set)
     """Jobs whose run log should be read."""
     documents: dict[str, bytes] = field(default_factory=dict)
-    """Documents that its events cite, by digest: shapes of jobs that are decided otherwise from here on."""
+    """Documents that its events cite, by digest: shapes of jobs that are decided otherwise from here on, and terms that
+    were refused without being offered."""
     ledger_before: LedgerRow = field(init=False)
     """The ledger's own row as the turn began."""
 
@@ -55,3 +58,20 @@ class Turn:
         """Record an event of the whole ledger and fold it in."""
         self.book.apply_ledger(self.now, event)
         self.events.append(("", "", event, None, None))
+
+    def cite(self, shape: Shape) -> str:
+        """The digest of a shape, which an event of this turn is to cite."""
+        digest = self._keep(shape_bytes(shape))
+        self.book.known_shapes[digest] = shape
+        return digest
+
+    def cite_terms(self, terms: Terms) -> str:
+        """The hash of terms, which an event of this turn is to cite."""
+        digest = self._keep(terms_bytes(terms))
+        self.book.terms[digest] = terms
+        return digest
+
+    def _keep(self, body: bytes) -> str:
+        digest = hashlib.sha256(body).hexdigest()
+        self.documents[digest] = body
+        return digest

@@ -6,6 +6,7 @@ Called by the launch lane just before the call, also when the call is repeated: 
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET
 
 from orchestrator.core.lifecycle import active
 from orchestrator.core.windows import START_ALLOWANCE, take_over_wait
@@ -14,6 +15,7 @@ from orchestrator.engine.wiring import LaunchSpec, StoreAccess, Wiring
 from orchestrator.model.ids import launch_key
 from orchestrator.model.job import AttemptRow, JobRow
 from orchestrator.model.offer import LaunchOrder
+from orchestrator.model.placement import Shape
 from orchestrator.model.wire import VERSION, AttemptEnv, Isolation
 
 FOREVER_MS = 30 * 86_400_000
@@ -43,14 +45,23 @@ def order_for(core: Core, row: JobRow, document: bytes) -> LaunchOrder:
 
 
 def _attempt(core: Core, row: JobRow, attempt: AttemptRow, spec: LaunchSpec) -> AttemptEnv:
+    shape = core.book.shape_of(row).shape
     return AttemptEnv(
         job=row.job, project=row.project, epoch=attempt.epoch, provider=attempt.provider, region=attempt.region,
         store=store_of(core.wiring, row).ref,
         isolation=Isolation(check_ms=row.check_ms, limit_ms=row.limit_ms, grace_ms=row.grace_ms),
-        command=spec.command, package=spec.package, environment=spec.environment, requirements=spec.requirements,
+        command=spec.command, package=spec.package, requirements=spec.requirements,
+        environment={**spec.environment, **_pieces(row, shape)},
         max_runtime_left_ms=max(row.max_runtime_ms - row.ran_ms, 1), retries_left=spec.retries,
-        workers=attempt.workers,
+        workers=attempt.workers if shape.pieces is UNSET else attempt.workers or shape.workers,
     )  # fmt: skip
+
+
+def _pieces(row: JobRow, shape: Shape) -> dict[str, str]:
+    """Of a divisible job: which pieces of the whole its workers are, from this one on."""
+    if shape.pieces is UNSET:
+        return {}
+    return {"ORCHESTRATOR_PIECE": str(row.piece), "ORCHESTRATOR_PIECES": str(shape.pieces)}
 
 
 _encoder = msgspec.json.Encoder(order="sorted")

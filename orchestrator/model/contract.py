@@ -176,6 +176,7 @@ class FirstRight(Clause, frozen=True, kw_only=True):
     waiver: Waiver | None = None
     price_up_ppm: int = 0  # by how much dearer terms are still covered by a refusal (R8)
     start_later_ms: int = 0  # by how much later
+    least_gpus: int = 0  # the smallest part of a divisible job that it may take (R7); 0: any
 
 
 class PriceCeiling(Clause, frozen=True, kw_only=True):

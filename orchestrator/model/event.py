@@ -25,6 +25,7 @@ from orchestrator.model.ledgerevent import Recorded as Recorded
 from orchestrator.model.ledgerevent import Restored as Restored
 from orchestrator.model.ledgerevent import Swept as Swept
 from orchestrator.model.passed import Gate as Gate
+from orchestrator.model.passed import Rest as Rest
 from orchestrator.model.passed import Skip as Skip
 from orchestrator.model.placement import Freed
 
@@ -50,6 +51,8 @@ class Submitted(Event, frozen=True, tag="Submitted"):
     """wait | stop | confirmed_stop_only"""
     store: str = ""
     """Name of the store that holds its run log, checkpoints, logs and package; "" = the only one."""
+    rest: Rest | None = None
+    """Of what is left of a split job: where it comes from; None: somebody submitted it."""
 
 
 class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
@@ -123,7 +126,7 @@ class OfferAnswered(Event, frozen=True, tag="OfferAnswered", kw_only=True):
     by: str = ""
     """Name of the token by which it was given by hand."""
     workers: int | None = None
-    """Of an acceptance of elastic terms: how many workers of their range; None: the terms have one size."""
+    """Of an acceptance of elastic or divisible terms: how many workers; None: the terms have one size."""
     spot: bool = False
     """Accepted with machines that may be taken back after a notice."""
 
@@ -164,6 +167,20 @@ class RoundEnded(Event, frozen=True, tag="RoundEnded"):
     skipped: tuple[Skip, ...] = ()
 
 
+class Split(Event, frozen=True, tag="Split"):
+    """A part of a divisible job was accepted: that is the job from here on, and what is left is another one (R7)."""
+
+    n: int
+    """The accepted offer."""
+    workers: int
+    left: int
+    """Workers of the other one."""
+    rest: str
+    """Its job id."""
+    shape: str
+    """What this job is decided as from here on."""
+
+
 class Intended(Event, frozen=True, tag="Intended", kw_only=True):
     """An attempt is about to be launched: written before the call, named by `<job>-e<epoch>`."""
 
@@ -178,7 +195,7 @@ class Intended(Event, frozen=True, tag="Intended", kw_only=True):
     episode: int
     gates: tuple[Gate, ...] = ()
     workers: int | None = None
-    """Of an elastic job: as many as were accepted; None: the job has one size."""
+    """Of an elastic or divisible job: as many as were accepted; None: the job has one size."""
 
 
 class LaunchConfirmed(Event, frozen=True, tag="Confirmed"):
@@ -321,7 +338,7 @@ class Reshaped(Event, frozen=True, tag="Reshaped"):
 AnyEvent: TypeAlias = (
     Led | ControllerAbsent | ContractInForce | ProvidersInForce | CapacityInForce | Swept | Recorded | HolderUnreachable
     | HolderReachable | Restored | LogsRead | Submitted | OfferOpened | OfferDelivered | DeliveryFailed
-    | OfferAnswered | LateAnswer | OfferLapsed | OfferWithdrawn | RoundEnded | Intended | LaunchConfirmed
+    | OfferAnswered | LateAnswer | OfferLapsed | OfferWithdrawn | RoundEnded | Split | Intended | LaunchConfirmed
     | WentUnknown | SeenAgain | ReclaimNoticed | Started | Fencing | Fenced | Ended | Charged | Accessed
     | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped
 )  # fmt: skip

@@ -6,6 +6,7 @@ randomness: both are parameters. Standard library only.
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -27,6 +28,11 @@ def new_job_id(now_us: int, entropy: bytes) -> str:
         raise ValueError(f"time {now_us} us does not fit into a job id")
     number = millis << 80 | int.from_bytes(entropy, "big")
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def rest_id(offer: str, now_us: int) -> str:
+    """The id of what an acceptance of a part leaves: drawn from the offer, so that who decides again says the same."""
+    return new_job_id(now_us, hashlib.sha256(offer.encode()).digest()[:ENTROPY_BYTES])
 
 
 def is_job_id(text: str) -> bool:

@@ -98,12 +98,14 @@ class RefusalRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False
     clause: str = ""
     terms: str
     how: str
-    """declined | lapsed | undeliverable | accept_failed"""
+    """declined | lapsed | undeliverable | accept_failed | split"""
     at: int
     episode: int
     scope: str = ""
     until: int | None = None
     reason: str = ""
+    job: str = ""
+    """Whose offer it was a no to, of what is left of a split job; empty: this job's own."""
 
 
 class AvoidRow(Struct, frozen=True, array_like=True, gc=False):
@@ -197,6 +199,14 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     cancel_asked: bool = False
     accesses: int = 0
     """How often somebody was let in at its attempts."""
+    rest_of: str = ""
+    """Offer of another job of which a part was accepted: this job is what that left."""
+    rest: str = ""
+    """The job that is what was left of this one, once a part of it was accepted."""
+    part: int = 0
+    """Of a part of a divisible job, how many workers that is; 0: it is whole, and as its document says."""
+    piece: int = 0
+    """The first of its pieces, among those of the whole divisible job."""
     ended_at: int | None = None
     applied_at: int = 0
     """Time of the last event folded in."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from orchestrator.model.job import RefusalRow
+
 
 class Skip(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):
     """A provider that was passed over in a decision, and why."""
@@ -14,9 +16,34 @@ class Skip(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):
 
 
 class Gate(Struct, frozen=True, array_like=True, gc=False):
-    """A first right that was passed, and by what: declined | lapsed | undeliverable | accept_failed | accepted."""
+    """A first right that was passed, and by what: declined | lapsed | undeliverable | accept_failed | accepted.
+
+    Of what is left of a split job also `whole`: by a no to the whole, or to this when the other part was taken; it is
+    one of those in `Rest.refused`, whose offer it names.
+    """
 
     clause: str
     holder: str
     by: str
     offer: int
+
+
+class Rest(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """Where a job comes from that is what an acceptance of a part has left of another (R7)."""
+
+    offer: str
+    """`<job>-o<n>`: the offer of which a part was accepted."""
+    workers: int
+    piece: int
+    """The first of its pieces, among those of the whole."""
+    since: int
+    """When the other's episode began: to start by counts from there."""
+    asked: tuple[str, ...] = ()
+    """Who was asked for the whole in that round."""
+    refused: tuple[RefusalRow, ...] = ()
+    """Who refused the whole, and who refused this by taking the other part."""
+
+    @property
+    def job(self) -> str:
+        """The job that was split."""
+        return self.offer.rpartition("-o")[0]

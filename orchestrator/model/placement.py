@@ -65,6 +65,7 @@ class How(StrEnum):
     UNDELIVERABLE = "undeliverable"
     ACCEPT_FAILED = "accept_failed"
     WAIVED = "waived"
+    SPLIT = "split"  # it took a part of a divisible job, and no more
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +75,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     accelerators: tuple[str, ...]  # any of, in the job's order; empty: no preference
     gpus_per_worker: int
     workers: int  # the most of them
-    min_workers: int | UnsetType = UNSET  # of an elastic job the least that will do; unset: all or nothing
+    min_workers: int | UnsetType = UNSET  # the least that may be taken, of an elastic or divisible job; unset: all
+    pieces: int | UnsetType = UNSET  # of a part of a divisible job, how many workers the whole had; unset: it is none
     cpus: int  # per worker
     memory: int  # bytes per worker; 0: not asked
     max_runtime_ms: int
@@ -105,9 +107,30 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         """The least number of workers that will do."""
         return self.workers if self.min_workers is UNSET else self.min_workers
 
+    @property
+    def whole(self) -> int:
+        """The most workers that it has, or that what it is a part of had."""
+        return self.workers if self.pieces is UNSET else self.pieces
+
+    @property
+    def divisible(self) -> bool:
+        """Whether somebody may take a part, so that the rest becomes a job of its own."""
+        return self.pieces is not UNSET and self.min_workers is not UNSET
+
     def sized(self, workers: int | None) -> Shape:
-        """With as many workers as an elastic job was accepted with; None: it has the one size that it has."""
+        """With as many workers as were accepted of a range; None: it has the one size that it has."""
         return self if workers is None else msgspec.structs.replace(self, workers=workers, min_workers=UNSET)
+
+    def left_by(self, taken: int) -> Shape:
+        """What is left of a divisible job when so many of its workers are taken."""
+        return msgspec.structs.replace(self, workers=self.workers - taken, min_workers=_least(self, taken))
+
+    def triggered(self, trigger: Trigger) -> Shape:
+        """The same, placed for another reason. A job that has run is not divided any more."""
+        if trigger is self.trigger:
+            return self
+        whole = UNSET if self.divisible and trigger is Trigger.REPLACE else self.min_workers
+        return msgspec.structs.replace(self, trigger=trigger, min_workers=whole)
 
     def labelled(self, document: bytes, selected: Collection[str]) -> Shape:
         """This shape with the labels of a job's document that are `selected`: as another contract set sees the job."""
@@ -140,6 +163,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     gpus_per_worker: int
     workers: int  # the most of them
     min_workers: int | UnsetType = UNSET  # the least: an acceptance names how many; unset: all or nothing
+    divisible: bool = False  # what an acceptance leaves is placed elsewhere; False: it is dropped
     cpus: int
     memory: int
     ceiling_microusd: int | None  # the effective ceiling: min(job's, clauses'); None: none
@@ -166,7 +190,20 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 
     def sized(self, workers: int | None) -> Terms:
         """With as many workers as were accepted; None: all."""
-        return self if workers is None else msgspec.structs.replace(self, workers=workers, min_workers=UNSET)
+        if workers is None:
+            return self
+        return msgspec.structs.replace(self, workers=workers, min_workers=UNSET, divisible=False)
+
+    def left_by(self, taken: int) -> Terms:
+        """The same for what an acceptance of so many workers has left."""
+        least = _least(self, taken)
+        workers, more = self.workers - taken, least is not UNSET
+        return msgspec.structs.replace(self, workers=workers, min_workers=least, divisible=more)
+
+
+def _least(of: Shape | Terms, taken: int) -> int | UnsetType:
+    """The least that may be taken of what is left; unset: all of it."""
+    return of.fewest if of.fewest < of.workers - taken else UNSET
 
 
 def largest(terms: Terms, fits: Callable[[Terms], bool]) -> Terms | None:
@@ -180,7 +217,7 @@ def largest(terms: Terms, fits: Callable[[Terms], bool]) -> Terms | None:
 
 
 def terms_bytes(terms: Terms) -> bytes:
-    """Canonical bytes: compact JSON, keys sorted, every field present (`minWorkers`, `spot` only where set)."""
+    """Canonical bytes: compact JSON, keys sorted; `minWorkers`, `divisible`, `spot` only where set."""
     return msgspec.json.encode(terms, order="sorted")
 
 

@@ -76,8 +76,8 @@ async def test_everything_wrong_is_said_at_once_and_nothing_remains(owner: httpx
 
 
 async def test_a_field_that_is_not_honoured_yet_is_refused(owner: httpx.AsyncClient) -> None:
-    reply = await submit(owner, LEAST.replace("spec: {", "spec: {retries: 2, divisible: true, "))
-    assert errors(reply).keys() == {"spec.retries", "spec.divisible"}
+    reply = await submit(owner, LEAST.replace("spec: {", "spec: {retries: 2, data: [{name: d, at: /d}], "))
+    assert errors(reply).keys() == {"spec.retries", "spec.data"}
 
 
 async def test_impossible_sizes_are_refused(owner: httpx.AsyncClient) -> None:

@@ -18,7 +18,7 @@ from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 42)}
+LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 43)}
 
 
 def violated(export: Export) -> set[int]:
@@ -124,12 +124,38 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
         block="yves/b", trigger="owned", terms=terms_of(export_of(told.owned), 0)), "Intended", 2, provider="yves")),
     (41, "its class was never recorded", lambda: without(export_of(told.classified), "Recorded")),
     (41, "a class that nobody doubted", lambda: doubted(export_of(told.priced))),
+    (1, "what is left was never refused", lambda: edited(export_of(told.divided), "Submitted", 1, rest=None)),
+    (1, "what is left is placed after the tail", lambda: at_other_time(
+        export_of(told.divided), "OfferOpened", 24 * 3600 + 1, 1)),
+    (5, "a part larger than the whole", lambda: edited(export_of(told.divided), "OfferAnswered", workers=9)),
+    (42, "more is left than there was", lambda: edited(export_of(told.divided), "Split", left=6)),
+    (42, "the whole is left", lambda: edited(export_of(told.divided), "Submitted", 1, shape=shape_of(0))),
+    (42, "another part than was taken", lambda: edited(export_of(told.divided), "OfferAnswered", workers=4)),
+    (42, "nobody took a part", lambda: edited(export_of(told.divided), "OfferAnswered", accepted=False)),
+    (42, "nothing was split", lambda: without(export_of(told.divided), "Split")),
+    (42, "nothing is left", lambda: without(export_of(told.divided), "Submitted", 1)),
+    (42, "split, and whole all the same", lambda: edited(export_of(told.divided), "Split", shape=shape_of(0))),
+    (42, "pieces of another part", lambda: edited(export_of(told.divided), "Submitted", 1, rest=rest_of(piece=0))),
+    (42, "left of another offer", lambda: edited(export_of(told.divided), "Submitted", 1, rest=rest_of(offer="x-o1"))),
+    (42, "of another document", lambda: edited(export_of(told.divided), "Submitted", 1, max_attempts=99)),
     (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
     (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
     (39, "a head that never was", lambda: edited(export_of(told.lost), "OfferOpened", 1, head="0" * 64)),
     (39, "another receipt", lambda: edited(export_of(told.lost), "OfferDelivered", echo=[2, "0" * 64])),
     (38, "late to an open offer", lambda: swapped(export_of(told.silence), "LateAnswer", "OfferLapsed")),
 ]  # fmt: skip
+
+
+def shape_of(nth: int) -> str:
+    """Of the nth job of the divided one."""
+    export = export_of(told.divided)
+    return str(json.loads(export.events[place(export, "Submitted", nth)].body or "")["shape"])
+
+
+def rest_of(**changes: object) -> dict[str, object]:
+    """Where the first that was left comes from, told otherwise."""
+    export = export_of(told.divided)
+    return {**json.loads(export.events[place(export, "Submitted", 1)].body or "")["rest"], **changes}
 
 
 def doubted(export: Export) -> Export:

@@ -46,6 +46,9 @@ RIGHT = {
 }  # fmt: skip
 
 
+FOUR = {"count": 4, "gpus": 8, "accelerator": ["H100"]}
+
+
 def nobody_evaluates(offer: OfferOut, _: int) -> do.Say:
     return do.Declines(for_s=300) if offer.workload == "evaluation" else do.Accepts()
 
@@ -108,8 +111,11 @@ async def every_kind(world: World) -> None:
         await asyncio.sleep(60)
         await submitted(server)  # and one is alive at the end
     await world.put_back(world.disk.backup())
-    async with world.server():  # restored, and the logs read
+    async with world.server() as server:  # restored, and the logs read
         await asyncio.sleep(1)
+        azure.stage.gpus = 24
+        await submitted(server, divisible=True, workers=FOUR)
+        await asyncio.sleep(3)  # split, and both parts are alive at the end
 
 
 async def submitted(server: Server, **spec: object) -> str:

@@ -185,6 +185,10 @@ FORGED: list[tuple[str, str, Callable[[], Export]]] = [
     ("order", "used without a yes", lambda: edited(export_of(told.lost), "OfferAnswered", 1, accepted=False)),
     ("order", "a gate that was never passed", lambda: edited(
         export_of(told.lost), "Intended", gates=[["agreement/rofr", "azure", "lapsed", 1]])),
+    ("order", "the part was never taken", lambda: edited(export_of(told.divided), "OfferAnswered", accepted=False)),
+    ("order", "what is left of nothing", lambda: without(export_of(told.divided), "Split")),
+    ("order", "more is left than there was", lambda: edited(export_of(told.divided), "Split", left=6)),
+    ("order", "taken is another part", lambda: edited(export_of(told.divided), "Split", workers=2)),
     ("windows", "silence too early", lambda: edited(export_of(told.silence), "OfferLapsed", deadline=1)),
     ("windows", "undeliverable too early", lambda: edited(export_of(told.away), "OfferOpened", undeliverable=10**12)),
     ("terms", "a yes to other terms", lambda: edited(export_of(told.priced), "OfferAnswered", 1, terms="0" * 64)),

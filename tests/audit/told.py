@@ -83,6 +83,18 @@ async def elastic() -> World:
     return world
 
 
+async def divided() -> World:
+    """The holder takes a part of a divisible job; the rest goes to the market, which takes it in two parts."""
+    first, second = Script(offers=[do.Accepts(workers=3)]), Script(offers=[do.Accepts(workers=1)])
+    world = World({"azure": first, "oracle": second, "zeus": YES}, first_right("azure"), Work(steps=20))
+    async with world.server() as server:
+        workers = {"count": 8, "gpus": 1, "accelerator": ["H100"]}
+        row, _ = await server.desk.submit(submission(divisible=True, workers=workers))
+        while (row := await until_over(server, row.job)).rest:
+            row = await server.desk.job(row.rest)
+    return world
+
+
 async def cancelled() -> World:
     """Looked at, then cancelled while it runs."""
     world = World({"azure": YES})
@@ -273,7 +285,7 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, overridden, owned, elastic,
+    amended, restored, classified, overridden, owned, elastic, divided,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

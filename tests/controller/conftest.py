@@ -128,7 +128,7 @@ class Controller:
     def _judges(self) -> bool:
         """Whether the webhook of this very process answers: a bad object is refused by it."""
         assert self.process is not None and self.process.poll() is None, (self.home / "controller.log").read_text()
-        bad = training_job("probe", {}, {"maxRuntime": "1d", "divisible": True})
+        bad = training_job("probe", {}, {"maxRuntime": "1d", "data": [{"name": "d", "at": "/d"}]})
         command = [
             self.cluster.kubectl_program,
             f"--kubeconfig={self.cluster.kubeconfig}",

@@ -127,8 +127,8 @@ def test_cases_about_providers_that_nobody_knows_are_refused(tmp_path: Path, mor
 def test_explain_refuses_bad_moments_and_unhonoured_jobs(tmp_path: Path) -> None:
     code, said = explain(tmp_path, "european.yaml", "--at", "yesterday")
     assert code == 2 and "Invalid value for --at" in said
-    code, said = explain(tmp_path, "european.yaml", job=JOB.replace("residency", "divisible: true, residency"))
-    assert code == 3 and "spec.divisible, splitting a job" in said
+    code, said = explain(tmp_path, "european.yaml", job=JOB.replace("residency", "retries: 1, residency"))
+    assert code == 3 and "spec.retries, retries" in said
 
 
 def test_the_help_teaches() -> None:

@@ -205,7 +205,7 @@ WHOLE = """\
 def test_the_whole_document_parses_and_says_what_is_not_enforced_yet() -> None:
     document = load_contracts(contract_set(WHOLE))
     paths = [path.removeprefix("spec.contracts[0].") for path, _ in unenforced(document)]
-    right = ["stage", "basis", "rounds", "matchMarginPct", "partial", "disclose", "onOutage"]
+    right = ["stage", "basis", "rounds", "matchMarginPct", "disclose", "onOutage"]
     assert paths == [
         *(f"clauses[{at}]" for at in range(1, 4)),
         "clauses[4].mfcMaxRatio",

@@ -116,7 +116,6 @@ def test_a_project_is_a_safe_folder_name(project: str) -> None:
 def test_fields_of_later_versions_parse_and_are_refused_at_submission() -> None:
     found = job(
         run={"function": "a:b", "arguments": {"x": 1}, "on": "everyWorker", "secrets": {"T": "t"}, "image": "i"},
-        divisible=True,
         data=[{"name": "d", "at": "/d"}],
         **{"from": {"job": "01J"}},
         retries=1,
@@ -125,8 +124,8 @@ def test_fields_of_later_versions_parse_and_are_refused_at_submission() -> None:
     )
     with pytest.raises(DocumentError) as caught:
         refuse_unhonoured(found)
-    assert len(caught.value.problems) == len(unhonoured(found)) == 10
-    assert unhonoured(job(retries=0, divisible=False)) == []
+    assert len(caught.value.problems) == len(unhonoured(found)) == 9
+    assert unhonoured(job(retries=0, divisible=True, workers={"count": 2})) == []
 
 
 def test_a_folder_is_packed_before_submission() -> None:

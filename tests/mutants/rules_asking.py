@@ -16,6 +16,7 @@ from orchestrator.engine import lanes
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import OfferOut, Reason
+from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record
 from tests.mutants import worlds as in_
 from tests.mutants.swap import Swap
@@ -87,6 +88,10 @@ def _for_ever(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return _covers(refusal, replace(gate, tail_us=1 << 60), now_us, episode)
 
 
+def _by_anybodys_part(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
+    return refusal.how == "split" or _covers(refusal, gate, now_us, episode)
+
+
 def _in_any_episode(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return _covers(refusal, gate, now_us, refusal.episode)
 
@@ -101,7 +106,7 @@ def _not_for(reason: Reason) -> Swap:
 
 def _as_a_no(row: Any, at: int, e: Any) -> Any:
     after = _withdrawn(row, at, e)
-    return replace(after, refusals=lifecycle._refuse(after, row.offer, at, "declined"))
+    return replace(after, refusals=lifecycle.refuse(after, row.offer, at, "declined"))
 
 
 def _our_fault_is_theirs(row: Any, at: int, e: Any, ran: bool) -> Any:
@@ -212,6 +217,9 @@ ASKING = (
     Mutant("override: without anybody's record", (Swap(releases._overridden, _by_anybody),), [in_.REFUSED,
            in_.HOLDER_AWAY]),
     Mutant("owned: a block is filled beyond its room", (Swap(Taken.of, lambda self, block: 0),), [in_.OWNED]),
+    Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [in_.SPLIT]),
+    Mutant("split: the whole is left", (Swap(Shape.left_by, lambda self, taken: self),), [in_.SPLIT]),
+    Mutant("split: who took the part keeps the whole", (Swap(Shape.sized, lambda self, workers: self),), [in_.SPLIT]),
     Mutant("class: what is only claimed is taken as it is", (Swap(_rank, _whatever_it_claims),), [in_.CLAIMED]),
     Mutant("proof: an ordinal is used again", (said(ev.OfferOpened, lambda turn, event: {"ordinal": 1}),),
            [in_.SHORT_TAIL]),

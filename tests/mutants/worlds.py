@@ -18,6 +18,7 @@ from orchestrator.testing.agents import Work
 from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.scripts import Script
 from tests.mutants.table import Lived
+from tests.stories.agreements import rights
 
 YES = Script()
 NO = Script(offers=[do.Declines(for_s=300)] * 9)
@@ -329,3 +330,16 @@ async def LAUNCHED_LATE(world: World) -> None:
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
         await until_over(server, row.job, 1800)
+
+
+EIGHT = {"divisible": True, "workers": {"count": 8, "gpus": 1, "accelerator": ["H100"]}}
+
+
+@world("two rights over a divisible job", {
+    "azure": Script(offers=[do.Accepts(workers=3)]), "oracle": Script(offers=[do.Accepts(workers=2)]), "zeus": YES},
+    rights("azure", "zeus"))  # fmt: skip
+async def SPLIT(world: World) -> None:
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(**EIGHT))
+        while (row := await until_over(server, row.job, 1800)).rest:
+            row = await server.desk.job(row.rest)

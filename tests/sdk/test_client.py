@@ -144,8 +144,8 @@ def test_the_same_key_is_the_same_job_or_a_conflict(client: Client) -> None:
 
 def test_refusals_are_typed_and_say_everything(client: Client) -> None:
     with pytest.raises(Invalid) as caught:
-        client.submit(least(retries=1, divisible=True))
-    assert [error.field for error in caught.value.problem.errors] == ["spec.divisible", "spec.retries"]
+        client.submit(least(retries=1, data=[{"name": "d", "at": "/d"}]))
+    assert [error.field for error in caught.value.problem.errors] == ["spec.data", "spec.retries"]
     with pytest.raises(NotFound):
         client.job("01K9Z3M5W2T8Q4N6R7VXYBCD0E")
 

@@ -26,6 +26,17 @@ def right(*exempt: dict[str, Any], **more: Any) -> dict[str, Any]:
     return agreement("zeus", {"id": "rofr", "type": "first_right", "window": "15m", "exempt": list(exempt)}, **more)
 
 
+def rights(*holders: str) -> dict[str, Any]:
+    """First rights to everything, one after the other."""
+    first = agreement(holders[0], {"id": "rofr", "type": "first_right", "window": "15m"})
+    (one,) = first["spec"]["contracts"]
+    first["spec"]["contracts"] = [
+        {**one, "id": f"of-{holder}", "holder": holder, "clauses": [{**one["clauses"][0], "rank": rank}]}
+        for rank, holder in enumerate(holders, 1)
+    ]
+    return first
+
+
 def told(world: World, job: str) -> list[str]:
     """Who was offered the job, in order."""
     return [e.provider for e in world.events(job) if isinstance(e, ev.OfferOpened)]

@@ -23,7 +23,13 @@ _OfEpoch: TypeAlias = (
     | ev.ReclaimNoticed
 )
 _OfOffer: TypeAlias = (
-    ev.OfferDelivered | ev.DeliveryFailed | ev.OfferAnswered | ev.LateAnswer | ev.OfferLapsed | ev.OfferWithdrawn
+    ev.OfferDelivered
+    | ev.DeliveryFailed
+    | ev.OfferAnswered
+    | ev.LateAnswer
+    | ev.OfferLapsed
+    | ev.OfferWithdrawn
+    | ev.Split
 )
 
 

@@ -7,30 +7,30 @@ reported by the sentence that needs it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct
 
 from orchestrator.core.audit.export import EventLine, Export
+from orchestrator.core.audit.lives import OFFER_ENDS as OFFER_ENDS
+from orchestrator.core.audit.lives import E, Past, past_of
+from orchestrator.core.audit.lives import Life as Life
+from orchestrator.core.audit.lives import Seen as Seen
+from orchestrator.core.audit.refusals import noes, spoken
 from orchestrator.core.audit.volumes import Volumes
 from orchestrator.core.capacity import find, narrowed, placed_in
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records, with_record
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
-from orchestrator.model.contract import DAY_US, Contracts, Providers, Release, Trigger
+from orchestrator.model.contract import Contracts, Providers, Trigger
 from orchestrator.model.placement import Rules, Shape, Terms, parse_shape, parse_terms
 from orchestrator.model.record import Record, What
 
-E = TypeVar("E", bound=ev.Event)
 Variant = tuple[frozenset[str], tuple[tuple[str, str], ...]]
 """Exemptions whose total was spent, and releases that the holder's own no had brought about."""
-OFFER_ENDS = (ev.OfferAnswered, ev.OfferLapsed, ev.OfferWithdrawn)
 
 
 class Unreadable(ValueError):
@@ -47,64 +47,6 @@ class Documents(Protocol):
     def providers(self, digest: str, data: bytes) -> Providers:
         """A provider set."""
         ...
-
-
-class Seen(Struct, frozen=True):
-    """One event of the ledger."""
-
-    seq: int
-    at: int
-    event: ev.AnyEvent
-
-
-@dataclass(slots=True)
-class Life:
-    """Everything that happened to one job, in order."""
-
-    job: str
-    project: str
-    seen: list[Seen] = field(default_factory=list)
-    whole: bool = True
-    """False where a body is redacted or unreadable: the job cannot be folded."""
-    _kinds: dict[type, list[Seen]] = field(default_factory=lambda: defaultdict(list))
-    _offers: dict[int, list[Seen]] = field(default_factory=lambda: defaultdict(list))
-    _epochs: dict[int, list[Seen]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, seen: Seen) -> None:
-        """One more event, the latest."""
-        self.seen.append(seen)
-        self._kinds[type(seen.event)].append(seen)
-        n, epoch = getattr(seen.event, "n", None), getattr(seen.event, "epoch", None)
-        if n is not None:
-            self._offers[n].append(seen)
-        if epoch is not None:
-            self._epochs[epoch].append(seen)
-
-    def of(self, kind: type[E]) -> Iterator[tuple[Seen, E]]:
-        """Its events of one kind."""
-        return ((s, s.event) for s in self._kinds.get(kind, ()) if isinstance(s.event, kind))
-
-    def of_offer(self, n: int, kind: type[E]) -> Iterator[tuple[Seen, E]]:
-        """Events of one kind that name its n-th offer."""
-        return ((s, s.event) for s in self._offers.get(n, ()) if isinstance(s.event, kind))
-
-    @property
-    def submitted(self) -> ev.Submitted | None:
-        """How it came in."""
-        return next((e for _, e in self.of(ev.Submitted)), None)
-
-    def opened(self, n: int) -> tuple[Seen, ev.OfferOpened] | None:
-        """The n-th offer's opening."""
-        return next(self.of_offer(n, ev.OfferOpened), None)
-
-    def intended(self, epoch: int) -> tuple[Seen, ev.Intended] | None:
-        """The attempt's intention."""
-        found = ((s, s.event) for s in self._epochs.get(epoch, ()) if isinstance(s.event, ev.Intended))
-        return next(found, None)
-
-    def ends_of(self, n: int) -> list[Seen]:
-        """What closed the n-th offer, in order."""
-        return [s for s in self._offers.get(n, ()) if isinstance(s.event, OFFER_ENDS)]
 
 
 class History:
@@ -230,13 +172,17 @@ class History:
         submitted = life.submitted
         if submitted is None:
             raise Unreadable("the job was never submitted")
-        found = self._shapes.get(submitted.shape)
+        return self.shape_of(submitted.shape)
+
+    def shape_of(self, digest: str) -> Shape:
+        """A shape by its digest."""
+        found = self._shapes.get(digest)
         if found is None:
-            data = self.document(submitted.shape)
+            data = self.document(digest)
             try:
-                found = self._shapes[submitted.shape] = parse_shape(data)
+                found = self._shapes[digest] = parse_shape(data)
             except msgspec.DecodeError as wrong:
-                raise Unreadable(f"the shape {submitted.shape[:12]} cannot be read: {wrong}") from wrong
+                raise Unreadable(f"the shape {digest[:12]} cannot be read: {wrong}") from wrong
         return found
 
     def _seen_by(self, contracts: Contracts | None, life: Life) -> Shape:
@@ -297,9 +243,9 @@ class History:
         and by what was known then."""
         contracts = self.contracts(opened.contract)
         shape = self._seen_by(contracts, life)
-        trigger = Trigger.REPLACE if opened.episode > 1 else shape.trigger
-        if trigger is not shape.trigger:
-            shape = msgspec.structs.replace(shape, trigger=trigger)
+        split = life.split_before(seen.seq)
+        shape = shape.sized(split.workers if split else None)
+        shape = shape.triggered(Trigger.REPLACE if opened.episode > 1 else shape.trigger)
         for record in self.records_before(seen.seq):
             shape = with_record(shape, record) if record.job == life.job else shape
         block = self.block(opened.block, seen.seq)
@@ -307,9 +253,15 @@ class History:
             shape = placed_in(shape, block)
         spent = self._spent(contracts, shape, seen)
         rules = self._compiled_rules(contracts, opened, shape, seen, (spent, ()))
-        if rules.only and contracts and block is None and (noes := _spoken(life, contracts, rules, opened, seen)):
-            rules = self._compiled_rules(contracts, opened, shape, seen, (spent, noes))
+        if rules.only and contracts and block is None:
+            said = noes(self.past(life))
+            if released := spoken(said, self.terms, contracts, rules, (seen, opened.episode)):
+                rules = self._compiled_rules(contracts, opened, shape, seen, (spent, released))
         return rules
+
+    def past(self, life: Life) -> Past:
+        """The job's life, and those of the jobs that it was left of."""
+        return past_of(life, self.lives)
 
     def job_class(self, life: Life, n: int) -> str:
         """Of which class the job was when its n-th offer was opened: as submitted, or as an attester has recorded."""
@@ -342,44 +294,3 @@ class History:
         made = compile_rules(contracts, narrowed(providers, block) if block else providers, shape, seen.at, facts)
         known.append((seen.at, made))
         return made
-
-
-def _spoken(
-    life: Life, contracts: Contracts, rules: Rules, opened: ev.OfferOpened, seen: Seen
-) -> tuple[tuple[str, str], ...]:
-    """(exclusive, release) that its holder's own no to this job had brought about: its last word, if spoken."""
-    holder = next((c for c in rules.candidates if c.provider == rules.only), None)
-    last: dict[str, str | None] = {}
-    for told in life.seen:
-        found_no = _no_of(life, told) if told.seq < seen.seq else None
-        offer = life.opened(found_no[0]) if found_no else None
-        if found_no is None or offer is None or holder is None or offer[1].provider != holder.provider:
-            continue
-        if offer[1].block and not offer[1].clause:
-            continue  # to what is owned already, not to the job
-        same = offer[1].episode == opened.episode and offer[1].terms == holder.terms_hash
-        recent = seen.at - told.at <= DAY_US
-        last[offer[1].clause] = found_no[1] if same and recent else None
-    reasons = {reason for reason in last.values() if reason is not None}
-    found = {}
-    for clause in contracts.exclusives if reasons else ():
-        if clause.holder != rules.only:
-            continue
-        if "capacity" in reasons and Release.UNMET_CAPACITY in clause.releases:
-            found[clause.ref] = Release.UNMET_CAPACITY.value
-        elif Release.HOLDER_DECLINED in clause.releases:
-            found[clause.ref] = Release.HOLDER_DECLINED.value
-    return tuple(sorted(found.items()))
-
-
-def _no_of(life: Life, told: Seen) -> tuple[int, str | None] | None:
-    """(offer, reason) of a no to it, the reason None where none was spoken; None: the event is no no."""
-    match told.event:
-        case ev.OfferAnswered(n=n, accepted=False, reason=reason):
-            return n, reason
-        case ev.OfferLapsed(n=n):
-            return n, None
-        case ev.Ended(epoch=epoch, how=how, late=late, refused=refused) if refused or (how == "rejected" and not late):
-            intended = life.intended(epoch)
-            return (intended[1].offer, None) if intended else None
-    return None

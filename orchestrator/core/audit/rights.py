@@ -8,54 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from msgspec import Struct
-
 from orchestrator.core.audit.history import History, Life, Seen
+from orchestrator.core.audit.refusals import No, noes
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.core.eligibility import store_lawful
 from orchestrator.model import event as ev
 from orchestrator.model.contract import OnOutage, OnReplace
 from orchestrator.model.placement import Excluded, Gate, Rules, Terms
-
-
-class No(Struct, frozen=True):
-    """A holder's no to one offer of this job, spoken or by silence."""
-
-    seq: int
-    at: int
-    how: str
-    offer: ev.OfferOpened
-
-
-def noes(life: Life) -> Iterator[No]:
-    """Every no that the job got. A withdrawn offer is none, nor is a launch that we sent late."""
-    for seen in life.seen:
-        match seen.event:
-            case ev.OfferAnswered(n=n, accepted=False):
-                how = "declined"
-            case ev.OfferLapsed(n=n, how=how):
-                how = "lapsed" if how == "silence" else how
-            case ev.Ended(epoch=epoch, how="rejected", late=False):
-                intended = life.intended(epoch)
-                how, n = "accept_failed", intended[1].offer if intended else 0
-            case ev.Ended(epoch=epoch, refused=True) if held_in_time(life, epoch):
-                intended = life.intended(epoch)
-                how, n = "accept_failed", intended[1].offer if intended else 0
-            case _:
-                continue
-        found = life.opened(n)
-        if found is not None:
-            yield No(seen.seq, seen.at, how, found[1])
-
-
-def held_in_time(life: Life, epoch: int) -> bool:
-    """Whether the provider held this launch inside its earmark's TTL, and user code never ran."""
-    intended = life.intended(epoch)
-    held = next((s.at for s, e in life.of(ev.LaunchConfirmed) if e.epoch == epoch), None)
-    if intended is None or held is None or any(e.epoch == epoch for _, e in life.of(ev.Started)):
-        return False
-    yes = next(((s.at, e.ttl) for s, e in life.of_offer(intended[1].offer, ev.OfferAnswered) if e.accepted), None)
-    return yes is not None and (yes[1] is None or held <= yes[0] + yes[1])
 
 
 def stands(no: No, gate: Gate, seen: Seen, episode: int) -> bool:
@@ -95,7 +54,7 @@ def offers_and_uses(life: Life) -> Iterator[tuple[Seen, str, tuple[Seen, ev.Offe
 )
 def gates_are_passed(life: Life, history: History, judge: Judge) -> None:
     """Judged for each provider that is told of the job or used while another's first right is over it."""
-    heard = list(noes(life))
+    heard = list(noes(history.past(life)))
     for seen, provider, (opened_at, opened) in offers_and_uses(life):
         for gate in to_pass(history.rules(life, opened, opened_at), provider):
             passed = any(stands(no, gate, seen, opened.episode) for no in reversed(heard))
@@ -111,11 +70,11 @@ def no_better_terms(life: Life, history: History, judge: Judge) -> None:
         if found is None:
             continue
         for gate in to_pass(history.rules(life, found[1], found[0]), intended.provider):
-            standing = [no for no in noes(life) if stands(no, gate, seen, intended.episode)]
+            standing = [no for no in noes(history.past(life)) if stands(no, gate, seen, intended.episode)]
             if not standing:
                 continue  # sentence 1 says so
             now = history.terms(found[1].terms).sized(intended.workers)
-            better = [_better(now, history.terms(no.offer.terms), intended.price, gate) for no in standing]
+            better = [_better(now, no.refused(history.terms), intended.price, gate) for no in standing]
             words = f"{intended.provider} got better terms than {gate.holder} refused: {', '.join(better[0])}"
             judge(not all(better), life.job, seen.seq, words)
 
@@ -149,7 +108,7 @@ def lapses_change_nothing(life: Life, history: History, judge: Judge) -> None:
     lapsed = history.lapsed_clauses
     if not lapsed:
         return
-    heard = list(noes(life))
+    heard = list(noes(history.past(life)))
     for seen, provider, (opened_at, opened) in offers_and_uses(life):
         rules = history.rules(life, opened, opened_at)
         earlier = {gate.clause for gate in rules.gates if lapsed.get(gate.clause, seen.seq) < seen.seq}

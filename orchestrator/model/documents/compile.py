@@ -203,6 +203,7 @@ def _first_right(holder: str, clause: FirstRightDocument, common: dict[str, Any]
         undeliverable_after_us=after * _US,
         price_up_ppm=int(clause.reoffer_if.price_up_pct * 10_000),
         start_later_ms=clause.reoffer_if.start_later,
+        least_gpus=clause.partial.min_gpus if clause.partial else 0,
         waiver=_waiver(clause.standing_waiver) if clause.standing_waiver else None,
         **common,
     )

@@ -223,6 +223,17 @@ class JobSpec(Document):
     policy: Id = "default"
     evidence: tuple[Word, ...] = ()
 
+    @model_validator(mode="after")
+    def _can_be_divided(self) -> JobSpec:
+        if not self.divisible:
+            return self
+        if isinstance(self.workers.count, Elastic):
+            reason = "a range leaves nothing to be placed elsewhere, and a divisible job all that is not taken"
+            raise refuse("divisible", f"count is a range: {reason}", "Give the number of pieces as count")
+        if self.workers.count == 1:
+            raise refuse("divisible", "one worker is one piece", "Give a count above 1, or leave divisible out")
+        return self
+
 
 class TrainingJob(Document):
     """One job, as a user writes it. In Python the version and kind may be left out."""
@@ -268,7 +279,6 @@ def unhonoured(job: TrainingJob) -> list[tuple[str, str]]:
         (run.package is not None and run.package.git is not None, "run.package.git", "a package from git"),
         (bool(run.secrets), "run.secrets", "secrets"),
         (run.image is not None, "run.image", "an image of one's own"),
-        (spec.divisible, "divisible", "splitting a job"),
         (bool(spec.data), "data", "data sets"),
         (spec.from_ is not None, "from", "a warm start"),
         (spec.retries > 0, "retries", "retries of the user's own failures"),
@@ -311,7 +321,8 @@ def shape_of(
         accelerators=workers.accelerator,
         gpus_per_worker=workers.gpus,
         workers=workers.most,
-        min_workers=workers.fewest,
+        min_workers=1 if spec.divisible else workers.fewest,
+        pieces=workers.most if spec.divisible else UNSET,
         cpus=workers.cpus,
         memory=workers.memory or 0,
         max_runtime_ms=spec.max_runtime or max_runtime_ms,

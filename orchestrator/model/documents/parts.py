@@ -96,7 +96,6 @@ def _of_first_right(clause: FirstRightDocument, path: str) -> Iterator[_Found]:
         (clause.basis != "requirement", "basis", right, f"the basis {clause.basis}"),
         (clause.rounds is not None, "rounds", right, "rounds of final quotes"),
         (clause.match_margin_pct is not None, "matchMarginPct", right, "a matching margin"),
-        (clause.partial is not None, "partial", right, "partial acceptance"),
         (bool(clause.disclose), "disclose", right, "disclosure of quotes"),
         (clause.on_outage == "bridge", "onOutage", Part.BRIDGE, "a bridge over an outage"),
         *((bool(v), f"reofferIf.{key}", Part.REOFFER_IF, "a tolerance") for key, v in tolerances),

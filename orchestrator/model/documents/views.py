@@ -108,7 +108,7 @@ class OfferView(View):
     ended_at: datetime | None = None
     window_ms: int
     price_microusd: int | None = Field(default=None, description="asked by an acceptance, per GPU-hour")
-    workers: int | None = Field(default=None, description="taken by an acceptance of an elastic job")
+    workers: int | None = Field(default=None, description="taken by an acceptance of an elastic or divisible job")
     region: str = ""
     reason: str = Field(default="", description="of a decline, a lapse or a withdrawal")
     scope: str = ""
@@ -131,7 +131,7 @@ class AttemptView(View):
     how: str = Field(default="", description="of an end: done, released, fenced, rejected or gone")
     why: str = ""
     price_microusd: int | None = Field(default=None, description="accepted, per GPU-hour")
-    workers: int | None = Field(default=None, description="accepted of an elastic job; null: it has one size")
+    workers: int | None = Field(default=None, description="accepted of an elastic or divisible job; null: as asked")
     charge_microusd: int | None = Field(default=None, description="billed; null while the provider has not said")
     ran_ms: int = Field(default=0, description="user-code time")
 
@@ -169,6 +169,10 @@ class JobView(View):
     cancel_asked: bool = False
     ending: bool = Field(default=False, description="over, but its provider has not acknowledged its machines' end yet")
     provider: str = Field(default="", description="who has it, or is being asked now")
+    rest_of: str = Field(default="", description="offer of another job: this job is what a part accepted of it left")
+    rest: str = Field(default="", description="job that is what was left when a part of this one was accepted")
+    workers: int | None = Field(default=None, description="of a part of a divisible job; null: as its document says")
+    first_piece: int = Field(default=0, description="of a part of a divisible job, its first among those of the whole")
     attempts: list[AttemptView] = []
     progress: ProgressView | None = None
     document: dict[str, Any] | None = Field(default=None, description="what was submitted; with one job only")

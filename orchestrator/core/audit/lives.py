@@ -1,0 +1,93 @@
+"""What happened to one job, as an export tells it, and to those that it was left of? Made by `history`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from msgspec import Struct
+
+from orchestrator.model import event as ev
+
+E = TypeVar("E", bound=ev.Event)
+OFFER_ENDS = (ev.OfferAnswered, ev.OfferLapsed, ev.OfferWithdrawn)
+
+
+class Seen(Struct, frozen=True):
+    """One event of the ledger."""
+
+    seq: int
+    at: int
+    event: ev.AnyEvent
+
+
+@dataclass(slots=True)
+class Life:
+    """Everything that happened to one job, in order."""
+
+    job: str
+    project: str
+    seen: list[Seen] = field(default_factory=list)
+    whole: bool = True
+    """False where a body is redacted or unreadable: the job cannot be folded."""
+    _kinds: dict[type, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+    _offers: dict[int, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+    _epochs: dict[int, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, seen: Seen) -> None:
+        """One more event, the latest."""
+        self.seen.append(seen)
+        self._kinds[type(seen.event)].append(seen)
+        n, epoch = getattr(seen.event, "n", None), getattr(seen.event, "epoch", None)
+        if n is not None:
+            self._offers[n].append(seen)
+        if epoch is not None:
+            self._epochs[epoch].append(seen)
+
+    def of(self, kind: type[E]) -> Iterator[tuple[Seen, E]]:
+        """Its events of one kind."""
+        return ((s, s.event) for s in self._kinds.get(kind, ()) if isinstance(s.event, kind))
+
+    def of_offer(self, n: int, kind: type[E]) -> Iterator[tuple[Seen, E]]:
+        """Events of one kind that name its n-th offer."""
+        return ((s, s.event) for s in self._offers.get(n, ()) if isinstance(s.event, kind))
+
+    @property
+    def submitted(self) -> ev.Submitted | None:
+        """How it came in."""
+        return next((e for _, e in self.of(ev.Submitted)), None)
+
+    def opened(self, n: int) -> tuple[Seen, ev.OfferOpened] | None:
+        """The n-th offer's opening."""
+        return next(self.of_offer(n, ev.OfferOpened), None)
+
+    def intended(self, epoch: int) -> tuple[Seen, ev.Intended] | None:
+        """The attempt's intention."""
+        found = ((s, s.event) for s in self._epochs.get(epoch, ()) if isinstance(s.event, ev.Intended))
+        return next(found, None)
+
+    def ends_of(self, n: int) -> list[Seen]:
+        """What closed the n-th offer, in order."""
+        return [s for s in self._offers.get(n, ()) if isinstance(s.event, OFFER_ENDS)]
+
+    def split_before(self, seq: int) -> ev.Split | None:
+        """How it was split before an event; None: it was whole."""
+        return next((e for s, e in self.of(ev.Split) if s.seq < seq), None)
+
+
+Past = list[tuple[Life, int]]
+"""Lives that a job has been a part of, its own first, each with the event before which it belongs to the job's past."""
+NEVER = 1 << 63
+
+
+def past_of(life: Life, lives: Mapping[str, Life]) -> Past:
+    """A job's own life, and of a job that was left of another also that one's, until it was split."""
+    found = [(life, NEVER)]
+    while (came := next(found[-1][0].of(ev.Submitted), None)) is not None and came[1].rest is not None:
+        other = lives.get(came[1].rest.job)
+        if other is None or came[0].seq >= found[-1][1]:
+            break  # sentence 42 says so
+        found.append((other, came[0].seq))
+    return found

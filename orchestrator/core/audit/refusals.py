@@ -1,0 +1,120 @@
+"""Who has said no to a job, by the events alone? Also to the whole that it is a part of, and by taking another part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from orchestrator.core.audit.lives import Life, Past, Seen
+from orchestrator.model import event as ev
+from orchestrator.model.contract import DAY_US, Contracts, Release
+from orchestrator.model.placement import Rules, Terms, terms_hash
+
+
+class No(Struct, frozen=True):
+    """A holder's no to one offer, spoken, by silence, or to what it left when it took a part."""
+
+    seq: int
+    at: int
+    how: str
+    offer: ev.OfferOpened
+    reason: str | None = None
+    """Of a spoken one."""
+    own: bool = True
+    """To an offer of this very job."""
+    taken: int = 0
+    """Workers of the part that it took."""
+
+    def refused(self, terms: Callable[[str], Terms]) -> Terms:
+        """What exactly it refused."""
+        offered = terms(self.offer.terms)
+        return offered.left_by(self.taken) if self.taken else offered
+
+
+def noes(past: Past) -> Iterator[No]:
+    """Every no that the job got. A withdrawn offer is none, nor is a launch that we sent late."""
+    for number in reversed(range(len(past))):
+        life, until = past[number]
+        younger = past[number - 1][0].submitted if number else None
+        for seen in life.seen:
+            found = _no_of(life, seen, younger) if seen.seq < until else None
+            offer = life.opened(found.n) if found is not None else None
+            if found is not None and offer is not None:
+                yield No(seen.seq, seen.at, found.how, offer[1], found.reason, number == 0, found.taken)
+
+
+class _Found(Struct, frozen=True):
+    n: int
+    how: str
+    reason: str | None = None
+    taken: int = 0
+
+
+def _no_of(life: Life, seen: Seen, younger: ev.Submitted | None) -> _Found | None:
+    """What an event says no to; `younger`: the job that was left when this life was split."""
+    match seen.event:
+        case ev.OfferAnswered(n=n, accepted=False, reason=reason):
+            return _Found(n, "declined", reason)
+        case ev.OfferAnswered(n=n, accepted=True, workers=int(taken)) if _left(younger) == f"{life.job}-o{n}":
+            return _Found(n, "split", "capacity", taken)
+        case ev.OfferLapsed(n=n, how=how):
+            return _Found(n, "lapsed" if how == "silence" else how)
+        case ev.Ended(epoch=epoch, how="rejected", late=False):
+            intended = life.intended(epoch)
+            return _Found(intended[1].offer if intended else 0, "accept_failed")
+        case ev.Ended(epoch=epoch, refused=True) if held_in_time(life, epoch):
+            intended = life.intended(epoch)
+            return _Found(intended[1].offer if intended else 0, "accept_failed")
+    return None
+
+
+def _left(younger: ev.Submitted | None) -> str:
+    return younger.rest.offer if younger is not None and younger.rest is not None else ""
+
+
+def held_in_time(life: Life, epoch: int) -> bool:
+    """Whether the provider held this launch inside its earmark's TTL, and user code never ran."""
+    intended = life.intended(epoch)
+    held = next((s.at for s, e in life.of(ev.LaunchConfirmed) if e.epoch == epoch), None)
+    if intended is None or held is None or any(e.epoch == epoch for _, e in life.of(ev.Started)):
+        return False
+    yes = next(((s.at, e.ttl) for s, e in life.of_offer(intended[1].offer, ev.OfferAnswered) if e.accepted), None)
+    return yes is not None and (yes[1] is None or held <= yes[0] + yes[1])
+
+
+def spoken(
+    said: Iterable[No], terms: Callable[[str], Terms], contracts: Contracts, rules: Rules, now: tuple[Seen, int]
+) -> tuple[tuple[str, str], ...]:
+    """(exclusive, release) that its holder's own no to this job had brought about: its last word, if spoken, by what
+    happened then (an event, and the job's episode)."""
+    seen, episode = now
+    holder = next((c for c in rules.candidates if c.provider == rules.only), None)
+    last: dict[str, str | None] = {}
+    for no in said:
+        if no.seq >= seen.seq or holder is None or no.offer.provider != holder.provider:
+            continue
+        if no.offer.block and not no.offer.clause:
+            continue  # to what is owned already, not to the job
+        same = no.offer.episode == episode and _as_now(no, terms, holder.terms) == holder.terms_hash
+        recent = seen.at - no.at <= DAY_US
+        last[no.offer.clause] = no.reason if same and recent else None
+    reasons = {reason for reason in last.values() if reason is not None}
+    found = {}
+    for clause in contracts.exclusives if reasons else ():
+        if clause.holder != rules.only:
+            continue
+        if "capacity" in reasons and Release.UNMET_CAPACITY in clause.releases:
+            found[clause.ref] = Release.UNMET_CAPACITY.value
+        elif Release.HOLDER_DECLINED in clause.releases:
+            found[clause.ref] = Release.HOLDER_DECLINED.value
+    return tuple(sorted(found.items()))
+
+
+def _as_now(no: No, terms: Callable[[str], Terms], now: Terms) -> str:
+    """The hash of what was refused; of a whole that was split since, for as many workers as there are now."""
+    then = no.offer.terms
+    if no.own:
+        return then
+    whole = terms(then)
+    return terms_hash(whole.left_by(whole.workers - now.workers))
