@@ -85,6 +85,18 @@ async def test_why_a_launch_has_no_pods_is_told_and_forgotten_once_it_has(site: 
     site.kubelet.ended("pod-1", "2026-03-01T10:11:00Z")  # there is nobody else to end it
 
 
+async def test_what_is_said_of_several_launches_is_read_at_once(site: Site) -> None:
+    orders = [await site.session.launched() for _ in range(2)]
+    for minute, order in enumerate(orders):
+        assert "FailedCreate" not in await site.detail(order.key)
+        site.event(order, f"no room for {order.key}", f"2026-03-01T10:0{minute}:00Z")
+    site.front.asked.clear()
+    site.clock.ahead_us += EVERY_US
+    seen = {s.key: s.detail for s in (await site.session.provider.observe(None, 0)).sightings}
+    assert all(f"FailedCreate: no room for {order.key}" in seen[order.key] for order in orders)
+    assert len([asked for asked in site.front.asked if "/events" in asked]) == 1
+
+
 async def test_events_that_we_may_not_read_are_not_asked_for_again_and_again(site: Site) -> None:
     def refuse(request: web.Request) -> web.Response | None:
         return web.json_response({"code": 403}, status=403) if "/events" in request.path else None

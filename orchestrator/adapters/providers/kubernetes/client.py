@@ -18,11 +18,14 @@ import msgspec
 
 from orchestrator.adapters.providers.kubernetes import errors
 from orchestrator.adapters.providers.kubernetes.credentials import connect
-from orchestrator.adapters.providers.kubernetes.resources import Thing
+from orchestrator.adapters.providers.kubernetes.resources import Many, Thing
 from orchestrator.ports.provider import Misconfigured, Unreachable
 
 T = TypeVar("T")
+M = TypeVar("M")
 
+PAGE = 500
+"""Items of a list that come at a time."""
 CONNECT_S = 3.0
 TIMEOUT = aiohttp.ClientTimeout(total=15.0, sock_connect=CONNECT_S)
 SILENCE_S = 90.0
@@ -71,6 +74,15 @@ class Client:
     async def get(self, path: str, kind: type[T], **params: str | int) -> T:
         """Read something."""
         return self._decode(await self._call("GET", path, params=params), kind, path)
+
+    async def pages(self, path: str, kind: type[Many[M]], **params: str | int) -> AsyncIterator[Many[M]]:
+        """Read a list, part by part."""
+        while True:
+            page = await self.get(path, kind, limit=PAGE, **params)
+            yield page
+            if not page.metadata.continue_:
+                return
+            params["continue"] = page.metadata.continue_
 
     async def create(self, path: str, body: Any, kind: type[T]) -> T:
         """Make something. Raises `Taken` where its name is taken."""

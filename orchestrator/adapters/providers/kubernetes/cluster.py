@@ -45,7 +45,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
 )
 from orchestrator.adapters.providers.kubernetes.room import Stock
 from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
-from orchestrator.adapters.providers.kubernetes.watching import PAGE, Mirror
+from orchestrator.adapters.providers.kubernetes.watching import Mirror
 from orchestrator.model.offer import Sighting
 from orchestrator.ports.provider import Misconfigured, ProviderError, Unreachable
 
@@ -369,15 +369,8 @@ class Cluster:
         return found
 
     async def _all(self, path: str, kind: type[Any], selector: str) -> list[Any]:
-        items: list[Any] = []
-        many: Any = _MANY[kind]
-        params: dict[str, str | int] = {"labelSelector": selector, "limit": PAGE}
-        while True:
-            page = await self.client.get(path, many, **params)
-            items += page.items
-            if not page.metadata.continue_:
-                return items
-            params["continue"] = page.metadata.continue_
+        pages = self.client.pages(path, _MANY[kind], labelSelector=selector)
+        return [item async for page in pages for item in page.items]
 
 
 def _said(launches: Iterable[Launch], nodes: Mapping[str, Node], now: int) -> list[Sighting]:

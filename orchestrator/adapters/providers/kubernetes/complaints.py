@@ -7,7 +7,6 @@ account that may not list events goes without.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
@@ -37,25 +36,33 @@ class Complaints:
         self._next = self._now() + EVERY_US
         lacking = [seen.key for seen in told if seen.state is SightingState.PROVISIONING and self._lacks(seen)]
         try:
-            heard = await asyncio.gather(*(self._of(key) for key in lacking))
+            heard = await self._said(lacking)
         except Misconfigured:
-            self._next, heard = self._now() + FORBIDDEN_US, [""] * len(lacking)
+            self._next, heard = self._now() + FORBIDDEN_US, {}
         except (ProviderError, Absent, Refused):
             return
-        self._cluster.complains({key: said for key, said in zip(lacking, heard, strict=True) if said})
+        self._cluster.complains(heard)
 
     def _lacks(self, seen: Sighting) -> bool:
         main = self._cluster.main(seen.key)
         return main is not None and not main.spec.suspend and len(seen.machines) < (main.spec.completions or 1)
 
-    async def _of(self, key: str) -> str:
-        """The last complaint about its main object or, of a RayJob, its cluster; empty: there is none."""
+    async def _said(self, lacking: Iterable[str]) -> dict[str, str]:
+        """By key, the last complaint about its main object or, of a RayJob, its cluster; of many by one listing."""
+        about = {name: key for key in lacking for name in self._names(key)}
+        if not about:
+            return {}
+        fields = "type=Warning" + (f",involvedObject.name={next(iter(about))}" if len(about) == 1 else "")
+        last: dict[str, Happening] = {}
+        path = EVENT.path(self._cluster.connection.namespace)
+        async for page in self._cluster.client.pages(path, Many[Happening], fieldSelector=fields):
+            for one in page.items:
+                key = about.get(one.involved_object.name, "")
+                if key and (key not in last or one.at >= last[key].at):
+                    last[key] = one
+        return {key: f"{one.reason}: {one.message}" for key, one in last.items()}
+
+    def _names(self, key: str) -> list[str]:
+        """What such events are about."""
         main = self._cluster.main(key)
-        about = [name_of(key), *([main.status.ray_cluster_name] if main and main.status.ray_cluster_name else [])]
-        found: list[Happening] = []
-        for name in about:
-            fields = f"type=Warning,involvedObject.name={name}"
-            path = EVENT.path(self._cluster.connection.namespace)
-            found += (await self._cluster.client.get(path, Many[Happening], fieldSelector=fields, limit=50)).items
-        last = max(found, key=lambda one: one.at, default=None)
-        return f"{last.reason}: {last.message}" if last else ""
+        return [name_of(key), *([main.status.ray_cluster_name] if main and main.status.ray_cluster_name else [])]

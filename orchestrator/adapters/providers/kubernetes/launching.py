@@ -1,7 +1,7 @@
 """How does one launch come to be, and how is it ended? The calls in their order, each of which may be the last before
 a crash.
 
-Called by the provider. A launch reads whether its key has a record (unless its offer was accepted a moment ago, and it
+Called by the provider. A launch reads whether its key has a record (unless its offer was accepted not long ago, and it
 was never tried), then makes the main object, which takes the key, then what belongs to it. Done again, each step finds
 what the last time left. A stop puts down its record before it deletes anything, and nothing is ever deleted but what
 carries our label and a ledger id.

@@ -55,9 +55,9 @@ def manifests(
 
     `workload`: the Kueue Workload that was made for the offer; None: none. `token`: Ray's, drawn afresh by the caller.
     """
-    need, labels = need_of_order(order), _labels(order, ledger)
+    need, labels, told = need_of_order(order), _labels(order, ledger), AttemptEnv.from_json(order.attempt)
     main = _main(need, connection, runtime, order.key, order.delete_after_ms)
-    _mark_pods(main, labels, _pod_spec(order))
+    _mark_pods(main, labels, _pod_spec(told))
     meta: Doc = {"name": name_of(order.key), "namespace": connection.namespace, "labels": dict(labels)}
     if connection.queue:
         meta["labels"][QUEUE] = connection.queue
@@ -74,7 +74,7 @@ def manifests(
         "kind": "Secret",
         "metadata": {"name": need.secret} | beside,
         "type": "Opaque",
-        "data": {name: _base64(value) for name, value in variables(_attempt(order), token).items()},
+        "data": {name: _base64(value) for name, value in variables(_attempt(told, order.workers), token).items()},
     }
     if runtime == "kuberay":
         return main, secret
@@ -138,14 +138,14 @@ def _mark_pods(main: Doc, labels: Doc, spec: Doc) -> None:
         cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": ours}, "spec": headless}
 
 
-def _pod_spec(order: LaunchOrder) -> Doc:
-    grace_s = -(-AttemptEnv.from_json(order.attempt).isolation.grace_ms // 1000)
+def _pod_spec(told: AttemptEnv) -> Doc:
+    grace_s = -(-told.isolation.grace_ms // 1000)
     return {"terminationGracePeriodSeconds": grace_s + GRACE_SLACK_S}
 
 
-def _attempt(order: LaunchOrder) -> str:
+def _attempt(told: AttemptEnv, workers: int) -> str:
     """What the agent is told; over several pods it cannot see the end of all processes."""
-    return replace(AttemptEnv.from_json(order.attempt), nodes=order.workers).to_json()
+    return replace(told, nodes=workers).to_json()
 
 
 def _labels(order: LaunchOrder, ledger: str) -> dict[str, str]:

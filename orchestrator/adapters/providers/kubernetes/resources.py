@@ -253,10 +253,17 @@ class LimitRange(Struct, frozen=True):
     spec: RangeSpec = RangeSpec()
 
 
+class Involved(Struct, frozen=True):
+    """What an event is about."""
+
+    name: str = ""
+
+
 class Happening(Struct, frozen=True, rename="camel"):
     """An event: what a controller says of an object."""
 
     metadata: Meta
+    involved_object: Involved = Involved()
     reason: str = ""
     message: str = ""
     last_timestamp: str | None = None

@@ -33,8 +33,9 @@ from orchestrator.model.placement import Terms, largest, parse_terms
 
 EARMARK_US = 600_000_000
 """An accepted offer is launched in the engine's next turn; ten minutes outlast any restart of ours."""
-MOMENT_US = 5_000_000
-"""From an acceptance to the first try of its launch: too short for another server to lead, launch it, and stop it."""
+SOON_US = 60_000_000
+"""From an acceptance to the first try of its launch, at most: nobody can have launched and stopped it meanwhile. A call
+begins under a lease only, and whoever leads anew launches nothing that the ledger has seen end."""
 SIZES = 1_000
 """Sizes of launches of which it is remembered what their pods take: building their templates each time is dear."""
 _Size: TypeAlias = tuple[int, int, int, int, str, Runtime]
@@ -132,12 +133,12 @@ class Room:
         return plan.places.short(asks)
 
     def first(self, offer: str, now_us: int) -> bool:
-        """Whether it was accepted here a moment ago, and this is the first try of its launch; asked once for each."""
+        """Whether it was accepted here not long ago, and this is the first try of its launch; asked once for each."""
         earmark = self._earmarks.get(offer)
         if earmark is None or earmark.tried:
             return False
         self._earmarks[offer] = replace(earmark, tried=True)
-        return now_us - (earmark.until - EARMARK_US) < MOMENT_US
+        return now_us - (earmark.until - EARMARK_US) < SOON_US
 
     def launched(self, order: LaunchOrder, now_us: int) -> None:
         """The room goes on being kept until the launch's pods have their nodes."""

@@ -19,7 +19,6 @@ from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, R
 from orchestrator.adapters.providers.kubernetes.resources import Many, Meta
 from orchestrator.ports.provider import ProviderError, Throttled, Unreachable
 
-PAGE = 500
 WATCH_S = 300
 """How long the server is asked to hold one watch; then the next one goes on from there."""
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -119,13 +118,8 @@ class Mirror(Generic[T]):
 
     async def _list(self) -> None:
         found: dict[tuple[str, str], T] = {}
-        params: dict[str, str | int] = {"limit": PAGE, **self._selects()}
-        while True:
-            page = await self._client.get(self._path, self._many, **params)
+        async for page in self._client.pages(self._path, self._many, **self._selects()):
             found |= {_name(item): item for item in page.items}
-            if not page.metadata.continue_:
-                break
-            params["continue"] = page.metadata.continue_
         self.lists += 1
         before, self.objects = self.objects, found
         self._version = page.metadata.resource_version
