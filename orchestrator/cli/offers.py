@@ -104,7 +104,8 @@ def _open(view: OpenOfferView) -> tuple[str, ...]:
     terms = json.loads(view.terms)
     least = f"{terms['minWorkers']} to " if "minWorkers" in terms else ""
     size = f"{least}{terms['workers']} x {terms['gpusPerWorker']} {' or '.join(terms['accelerators']) or 'GPU'}"
-    asked = f"{size} for {timedelta(milliseconds=terms['maxRuntimeMs'])}"
+    parts = ", the rest goes to others," if terms.get("divisible") else ""
+    asked = f"{size}{parts} for {timedelta(milliseconds=terms['maxRuntimeMs'])}"
     regions = ", ".join(terms["regions"]) or "any"
     right = view.clause or "market"
     return (
@@ -140,7 +141,9 @@ def answer(
     reason: Annotated[Reason | None, typer.Option(help="Of a decline; needed there.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="USD per GPU-hour that an acceptance asks.")] = None,
     region: Annotated[str | None, typer.Option(help="Where an acceptance will run it.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="How many of an elastic job's; none given: all.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many of an elastic or divisible job's; none given: all.")
+    ] = None,
     detail: Annotated[str, typer.Option(help="In your own words; kept as evidence.")] = "",
     receipts: Receipts = None,
     as_json: AsJson = False,

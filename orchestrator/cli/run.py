@@ -28,6 +28,7 @@ from orchestrator.core.explain import Scene, tell
 from orchestrator.model import event as kinds
 from orchestrator.model.documents import DocumentError, Problem, TrainingJob, load_job, unhonoured
 from orchestrator.model.documents.text import plain
+from orchestrator.model.documents.views import JobView
 from orchestrator.sdk import Client, Job, command_job
 from orchestrator.sdk.address import project as own_project
 from orchestrator.sdk.errors import OrchestratorError, PackageError
@@ -46,6 +47,9 @@ def run(
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, after `--`.")],
     gpus: Annotated[int, typer.Option(min=0, help="GPUs per worker.")] = 0,
     workers: Annotated[str, typer.Option(metavar="N|MIN:MAX", help="All of them or nothing; or any of a range.")] = "1",
+    divisible: Annotated[
+        bool, typer.Option("--divisible", help="Independent pieces: anybody may take a part.")
+    ] = False,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs per worker.")] = 1,
     memory: Annotated[str | None, typer.Option(help="Memory per worker, e.g. 32Gi.")] = None,
     accelerator: Annotated[list[str] | None, typer.Option(help="Any of these, in order; repeatable.")] = None,
@@ -68,7 +72,8 @@ def run(
 
     Examples: `orchestrator run -- python train.py`,
     `orchestrator run --gpus 8 --accelerator H100 --max-runtime 12h -- python train.py --epochs 20`.
-    `orchestrator run --workers 2:8 --gpus 1 -- python sweep.py` takes as many of 2 to 8 workers as somebody has.
+    `orchestrator run --workers 2:8 --gpus 1 -- python sweep.py` takes as many of 2 to 8 workers as somebody has;
+    with `--workers 8 --divisible` what one leaves goes to others, as a job of its own, which is followed afterwards.
     Ctrl-C stops following; the job goes on (`orchestrator cancel` ends it).
     """
     size: dict[str, Any] = {"count": _count(workers), "gpus": gpus, "cpus": cpus}
@@ -87,6 +92,7 @@ def run(
         maxRuntime=max_runtime,
         startBy=start_by,
         ceilingUsdPerGpuHour=ceiling,
+        **({"divisible": True} if divisible else {}),
         **({"class": job_class} if job_class else {}),
     )
     _submit(job, key, detach, as_json)
@@ -216,16 +222,26 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
             return
         say(f"job [bold]{made.id}[/] submitted")
         try:
-            view = _follow(made)
+            views = _followed(client, made)
         except KeyboardInterrupt:
             say(f"\ndetached; the job goes on. Follow it: orchestrator logs -f {made.id}")
             say(f"End it: orchestrator cancel {made.id}")
             raise
     if as_json:
-        print_json(view)
-    if outcome(view) is not Exit.OK:
-        say(f"job {made.id} {view.state}; `orchestrator explain {made.id}` tells its life")
-    raise typer.Exit(outcome(view))
+        print_json(views[0])
+    bad = [view for view in views if outcome(view) is not Exit.OK]
+    for view in bad:
+        say(f"job {view.id} {view.state}; `orchestrator explain {view.id}` tells its life")
+    raise typer.Exit(outcome(bad[0]) if bad else Exit.OK)
+
+
+def _followed(client: Client, job: Job) -> list[JobView]:
+    """To its end, and then what was left of it when it was split, and of that."""
+    views = [_follow(job)]
+    while rest := views[-1].rest:
+        say(f"the rest of it is job [bold]{rest}[/]")
+        views.append(_follow(client.job(rest)))
+    return views
 
 
 def _made(client: Client, job: TrainingJob, key: str | None) -> Job:
@@ -236,7 +252,7 @@ def _made(client: Client, job: TrainingJob, key: str | None) -> Job:
         raise
 
 
-def _follow(job: Job) -> Any:
+def _follow(job: Job) -> JobView:
     """Output to stdout, what happens to stderr, until the end."""
     teller = threading.Thread(target=_tell, args=(job.id,), daemon=True)
     teller.start()

@@ -59,6 +59,13 @@ def test_run_takes_a_range_of_workers(cli: Run, server: Served) -> None:
     assert wrong.exit_code == 2 and "neither a number nor a range" in wrong.stderr
 
 
+def test_run_may_be_divided(cli: Run, server: Served) -> None:
+    job = cli("run", "-d", "--workers", "8", "--divisible", "--", "python", "train.py").stdout.strip()
+    assert json.loads(cli("job", job, "--json").stdout)["document"]["spec"]["divisible"] is True
+    one = cli("run", "-d", "--divisible", "--", "python", "train.py")
+    assert one.exit_code != 0 and "one worker is one piece" in one.stderr
+
+
 def test_run_describes_the_workers(cli: Run, server: Served) -> None:
     asked = "run -d --gpus 4 --workers 2 --memory 32Gi --accelerator H100 --accelerator A100 --max-runtime 12h"
     more = ["--ceiling", "2.50", "--env", "LR=0.1", "--name", "digits", "--class", "research"]

@@ -31,6 +31,7 @@ from orchestrator.testing.scripts import Script
 from tests.properties.test_random_agreements import agreed, record
 from tests.properties.test_random_worlds import NAMES, deed, fault, word
 from tests.stories.conftest import check, fold_all
+from tests.stories.words import rows_of
 
 clouds = st.sampled_from(NAMES)
 seeds = st.integers(0, 9999)
@@ -91,9 +92,11 @@ class Life(RuleBasedStateMachine):
     # ---- people ------------------------------------------------------------------------------------------------------
 
     @precondition(leads)
-    @rule(job_class=st.sampled_from(["training", "research"]), own=st.booleans())
-    def submit(self, job_class: str, own: bool) -> None:
-        wish = submission(labels={"site": "own"} if own else {}, **{"class": job_class})
+    @rule(job_class=st.sampled_from(["training", "research"]), own=st.booleans(), pieces=st.sampled_from([1, 1, 3]))
+    def submit(self, job_class: str, own: bool, pieces: int) -> None:
+        size = {"count": pieces, "gpus": 8, "accelerator": ["H100"]}
+        spec = {"class": job_class, "workers": size, "divisible": pieces > 1}
+        wish = submission(labels={"site": "own"} if own else {}, **spec)
 
         async def submitted(desk: Any) -> None:
             self.jobs.append((await desk.submit(wish))[0].job)
@@ -187,11 +190,11 @@ class Life(RuleBasedStateMachine):
         assert self.server is not None
         desk, live = self.server.desk, [JobState.QUEUED, JobState.OFFERING, JobState.HELD]
         await asyncio.sleep(3600)
-        for job in self.jobs:
-            if (await desk.job(job)).state in live:
-                await desk.cancel(job, "somebody")
         for _ in range(100):
-            rows = [await desk.job(job) for job in self.jobs]
+            for row in await rows_of(self.server, self.jobs):
+                if row.state in live:
+                    await desk.cancel(row.job, "somebody")
+            rows = await rows_of(self.server, self.jobs)
             if all(row.state in TERMINAL for row in rows):
                 return
             await asyncio.sleep(60)

@@ -23,7 +23,7 @@ from orchestrator.simulate.world import POLICY, Server, World, agreement, provid
 from orchestrator.testing.agents import Work
 from tests.properties.test_random_worlds import CHUNK, FIRST, NAMES, part
 from tests.stories.conftest import check
-from tests.stories.words import on_virtual_time
+from tests.stories.words import on_virtual_time, rows_of
 
 CLASSES = ("training", "research")
 RELEASES = ("consent", "holder_declined", "holder_outage", "unlawful_for_holder", "unmet_capacity")
@@ -58,6 +58,8 @@ def agreed(dice: random.Random) -> dict[str, Any]:
         "onOutage": dice.choice(["deemed_decline", "lapse_normally"]), "exempt": exempt,
         "onReplace": dice.choice(["reoffer", "inherit"]),
     }  # fmt: skip
+    if dice.random() < 0.3:
+        right["partial"] = {"minGpus": dice.choice([1, 4, 100])}
     if dice.random() < 0.5:
         right["select"] = {"class": [dice.choice(CLASSES)]}
     if dice.random() < 0.3:
@@ -114,6 +116,9 @@ async def some_days_work(world: World, server: Server, dice: random.Random, jobs
                 if dice.random() < 0.4:
                     size = {"count": {"min": 1, "max": dice.choice([2, 10])}, "gpus": 2, "accelerator": ["H100"]}
                     spec["workers"] = size
+                elif dice.random() < 0.5:
+                    size = {"count": dice.choice([2, 5]), "gpus": 2, "accelerator": ["H100"]}
+                    spec |= {"workers": size, "divisible": True}
                 labels = dice.choice([{}, {"site": "own"}])
                 jobs.append((await server.desk.submit(submission(labels=labels, **spec)))[0].job)
             elif deed < 0.55:
@@ -134,10 +139,10 @@ async def live(world: World, dice: random.Random) -> None:
         await asyncio.sleep(dice.choice([0.0, 0.0, 20.0, 200.0]))
     async with world.server() as server:
         await asyncio.sleep(dice.choice([0, 100, 1000]))
-        for job in jobs:
-            await server.desk.cancel(job, "somebody")
         for _ in range(200):
-            rows = [await server.desk.job(job) for job in jobs]
+            for row in await rows_of(server, jobs):
+                await server.desk.cancel(row.job, "somebody")
+            rows = await rows_of(server, jobs)
             assert server.engine.failed is None, server.engine.failed
             if all(row.state in TERMINAL for row in rows):
                 break

@@ -22,7 +22,7 @@ from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
 from tests.stories.conftest import befell, check
-from tests.stories.words import on_virtual_time
+from tests.stories.words import on_virtual_time, rows_of
 
 WORLDS = int(os.environ.get("WORLDS", "60"))
 FIRST = int(os.environ.get("FIRST_WORLD", "0"))
@@ -130,8 +130,9 @@ async def live(world: World, dice: random.Random) -> None:
     for _ in range(dice.randint(1, 4)):
         async with world.server() as server:
             for _ in range(dice.randint(0 if jobs else 1, 2)):
-                size = {"count": dice.choice([1, 1, {"min": 1, "max": 3}, {"min": 2, "max": 8}]), "gpus": 2}
+                size = {"count": dice.choice([1, 1, {"min": 1, "max": 3}, {"min": 2, "max": 8}, 4]), "gpus": 2}
                 spec = {"startBy": dice.choice([None, None, None, "20m"]), "workers": {**size, "accelerator": ["H100"]}}
+                spec |= {"divisible": True} if size["count"] == 4 else {}
                 row, _ = await server.desk.submit(submission(**spec))
                 jobs.append(row.job)
             await asyncio.sleep(dice.choice([0.0, 0.3, 2.5, 10.0, 70.0, 400.0]))
@@ -141,7 +142,7 @@ async def live(world: World, dice: random.Random) -> None:
         await asyncio.sleep(dice.choice([0.0, 0.0, 5.0, 60.0, 1000.0]))
     async with world.server() as server:
         for _ in range(LONG_ENOUGH // 60):
-            rows = [await server.desk.job(job) for job in jobs]
+            rows = await rows_of(server, jobs)
             assert server.engine.failed is None, server.engine.failed
             if all(row.state in TERMINAL for row in rows):
                 break

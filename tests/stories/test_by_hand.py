@@ -260,3 +260,18 @@ async def test_a_cancelled_job_leaves_nothing_open() -> None:
         assert await server.desk.open_offers("azure") == []
         assert (await server.desk.answer("azure", yes(offer))).what == "closed"
     clean(told)
+
+
+async def test_people_take_a_part_of_a_divisible_job_and_the_rest_goes_on() -> None:
+    told = world()
+    size = {"count": 8, "gpus": 1, "accelerator": ["H100"]}
+    async with told.server() as server:
+        job, offer = await asked(server, workers=size, divisible=True)
+        with pytest.raises(Mistaken, match="workers: this offer is for 1 to 8"):
+            await server.desk.answer("azure", yes(offer, workers=9))
+        assert (await server.desk.answer("azure", yes(offer, workers=3))).what == "accepted"
+        assert (await server.desk.answer("azure", yes(offer, workers=3))).what == "accepted", "said once more"
+        row = await until_over(server, job)
+        rest = await until_over(server, row.rest)
+    assert [(one.attempts[0].provider, one.part) for one in (row, rest)] == [("azure", 3), ("oracle", 5)]
+    clean(told)

@@ -10,7 +10,7 @@ import looptime
 
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow
-from orchestrator.simulate.world import World, submission, until_over
+from orchestrator.simulate.world import Server, World, submission, until_over
 
 T = TypeVar("T")
 FINISHED_BELOW = 130e6
@@ -30,6 +30,16 @@ async def ran(world: World, **spec: Any) -> JobRow:
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(**spec))
         return await until_over(server, row.job)
+
+
+async def rows_of(server: Server, jobs: list[str]) -> list[JobRow]:
+    """Where these jobs stand, and what was left of those that were split, which are put to them."""
+    rows = []
+    for job in jobs:  # longer while it is walked
+        rows.append(await server.desk.job(job))
+        if rows[-1].rest and rows[-1].rest not in jobs:
+            jobs.append(rows[-1].rest)
+    return rows
 
 
 def on_virtual_time(story: Coroutine[Any, Any, T]) -> T:

@@ -105,3 +105,16 @@ def test_a_job_cancelled_while_nobody_knows_of_its_launch_leaves_nothing_alive(
     row: dict[str, Any] = town.reaches(job, "cancelled")
     until(lambda: not town.azure.alive())
     assert len(row["attempts"]) == 1 and len(town.azure.journal("created")) == made
+
+
+def test_a_cloud_takes_what_it_has_free_of_a_divisible_job_and_the_next_takes_the_rest(town: Town) -> None:
+    job = town.submit(divisible=True, workers={"count": 20, "gpus": 1, "accelerator": ["H100"]})
+    mine = town.reaches(job, "launching")
+    rest = town.reaches(mine["rest"], "launching")
+    assert [(one["provider"], one["workers"], one["firstPiece"]) for one in (mine, rest)] == [
+        ("azure", 16, 0), ("oracle", 4, 16),
+    ]  # fmt: skip
+    assert rest["restOf"] == f"{job}-o1" and rest["document"] == mine["document"]
+    until(lambda: town.azure.journal("created") and town.oracle.journal("created"))
+    free = [cloud.here.cloud.stock.free("eu-1", "H100") for cloud in (town.azure, town.oracle)]
+    assert free == [0, 12]
