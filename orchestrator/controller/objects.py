@@ -24,6 +24,12 @@ GROUP, VERSION = "orchestrator.dev", "v1alpha1"
 GROUP_LABEL = f"{GROUP}/group"
 """Stands for `metadata.group`, which Kubernetes' metadata has no room for."""
 PACK = "Upload it with `orchestrator pack DIR --project NAMESPACE` and give the digest that it prints"
+ONE_JOB = Problem(
+    "spec.divisible",
+    "an object stands for one job, and whoever takes a part of a divisible one makes two of it",
+    "Submit it with `orchestrator submit -f`, or write an object for each piece",
+    "one_job",
+)
 Object = Mapping[str, Any]
 
 
@@ -36,11 +42,13 @@ def job_of(body: Object) -> TrainingJob:
     metadata |= {"group": group} if group else {}
     metadata |= {"labels": labels} if labels else {}
     job = job_from({"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "spec": body["spec"]})
+    problems = [ONE_JOB] if job.spec.divisible else []
     try:
         refuse_unhonoured(job)
     except DocumentError as error:
-        problems = [_with_remedy(problem, meta["namespace"]) for problem in error.problems]
-        raise DocumentError(problems) from error
+        problems += [_with_remedy(problem, meta["namespace"]) for problem in error.problems]
+    if problems:
+        raise DocumentError(problems)
     return job
 
 

@@ -201,3 +201,8 @@ def test_an_object_is_the_same_document_as_a_file() -> None:
 def test_a_folder_is_refused_with_the_remedy() -> None:
     with pytest.raises(DocumentError, match="orchestrator pack DIR --project team-a"):
         job_of(thing(run={"command": ["a"], "package": {"dir": "."}}))
+
+
+def test_an_object_is_one_job_so_it_is_not_divisible() -> None:
+    with pytest.raises(DocumentError, match="an object stands for one job"):
+        job_of(thing(divisible=True, workers={"count": 2}))
