@@ -61,7 +61,6 @@ ENDS: dict[str, tuple[str, str, Any]] = {
 ALLOWED = ("offer", "clause", "contract_version", "version", "workload", "trigger", "terms", "terms_hash", "window_us",
            "ledger_head", "ordinal")
 NO_YES = ("counter", "price", "region", "spec")  # a yes to something else than was offered is no yes
-JUDGED = ("OfferOpened", "OfferDelivered", "OfferAnswered", "OfferLapsed", "Intended")
 CLOSING = ("OfferAnswered", "OfferLapsed", "OfferWithdrawn")
 Body = dict[str, Any]
 # fmt: on
@@ -79,7 +78,7 @@ class Event(NamedTuple):
 
 
 class Verifier:
-    """One export, checked as it is read; `findings` are (check, where, words)."""
+    """One export, in three parts: `read`, `judge_events`, `compare`. `findings` are (check, where, words)."""
 
     def __init__(self) -> None:
         self.checked, self.unchecked = Counter[str](), Counter[str]()
@@ -87,7 +86,7 @@ class Verifier:
         self.head, self._proven, self.heads = b"", False, dict[str, int]()  # chain → number of its event; 0: beginning
         self.documents, self.classes = dict[str, str](), dict[str, str]()  # digest → text; offer → class
         self.hidden, self._open, self._last = (Counter[str]() for _ in range(3))  # by job; by job; by provider
-        self._kinds: dict[tuple[str, str], list[Event]] = defaultdict(list)
+        self.kinds: dict[tuple[str, str], list[Event]] = defaultdict(list)
 
     def judge(self, check: str, holds: object, where: str, words: str) -> bool:
         """Count one thing; `words` say what is wrong where it does not hold."""
@@ -96,21 +95,28 @@ class Verifier:
             self.findings.append((check, where, words))
         return bool(holds)
 
+    def attempt(self, check: str, where: str, judged: Callable[..., None], *given: Any) -> None:
+        """Judge what may lack something: whoever wrote this file may be no friend of whoever reads it."""
+        try:
+            judged(*given)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self.judge(check, False, where, f"something is missing in it, or of another kind ({error!r})")
+
     def of(self, job: str, kind: str, before: int = 1 << 64, **named: Any) -> Iterator[tuple[Event, Body]]:
         """A job's readable events of one kind, earlier than event `before`, in which these fields have these values."""
-        for e in self._kinds.get((job, kind), ()):
+        for e in self.kinds[job, kind]:
             if e.body is not None and e.seq < before and all(e.body.get(k) == v for k, v in named.items()):
                 yield e, e.body
 
     def read(self, data: bytes) -> None:
-        """Take the export in."""
+        """First the file: lines, chain, documents."""
         raws = data.removesuffix(b"\n").split(b"\n")
         last = f"line {len(raws)}"
         self.judge("lines", data.endswith(b"\n"), last, "the file is cut: its last line has no end")
         lines = [(f"line {n}", line) for n, raw in enumerate(raws, 1) if (line := self._line(f"line {n}", raw))]
-        told, end = (lines[0][1], lines[-1][1]) if lines else ({}, {})
-        self.judge("lines", told.get("format") == FORMAT, "line 1", f"it is no header of {FORMAT}")
-        self.head = hashlib.sha256(b"orchestrator.dev/ledger/v1" + _raw(told.get("ledger", ""))).digest()
+        header, end = (lines[0][1], lines[-1][1]) if lines else ({}, {})
+        self.judge("lines", header.get("format") == FORMAT, "line 1", f"it is no header of {FORMAT}")
+        self.head = hashlib.sha256(b"orchestrator.dev/ledger/v1" + _raw(header.get("ledger", ""))).digest()
         self.heads[self.head.hex()] = 0
         for where, line in lines:
             if line["line"] == "event":
@@ -136,12 +142,12 @@ class Verifier:
 
     def _event(self, where: str, line: Body) -> None:
         """One event after the one before it; the chain goes on as it states it, so that one change is one finding."""
-        text, before = line["body"], self.events[-1] if self.events else Event(0, 0, "", "", None, "")
+        text, last = line["body"], self.events[-1] if self.events else Event(0, 0, "", "", None, "")
         body = told if (told := _object(_utf8(text or ""))) and told.get("kind") == line["kind"] else None
         where += f", event {line['seq']} ({line['kind']}{' of job ' + line['job'] if line['job'] else ''})"
         e = Event(line["seq"], line["at"], line["kind"], line["job"], body, where)
-        follows = e.seq == before.seq + 1 and e.at >= before.at
-        self.judge("chain", follows, where, f"its number or its time does not follow event {before.seq}")
+        follows = e.seq == last.seq + 1 and e.at >= last.at
+        self.judge("chain", follows, where, f"its number or its time does not follow event {last.seq}")
         if text is None:
             self.hidden[e.job] += 1
             self.unchecked["chain"] += 1
@@ -154,95 +160,88 @@ class Verifier:
         made = hashlib.sha256(self.head + numbers + names + _raw(line["body_hash"])).hexdigest()
         self.judge("chain", made == line["chain"], where, "the chain breaks here")
         self.events.append(e)
-        self._kinds[e.job, e.kind].append(e)
+        self.kinds[e.job, e.kind].append(e)
         self.head, self.heads[line["chain"]] = _raw(line["chain"]), e.seq
 
     def judge_events(self) -> None:
-        """Everything that the ledger says of itself."""
+        """Then what the ledger says of itself: each event is judged by those before it."""
+        judged = {"OfferOpened": self._opened, "OfferDelivered": self._delivered, "OfferAnswered": self._answered,
+                  "OfferLapsed": self._lapsed, "Intended": self._intended}  # fmt: skip
         for e in self.events:
             if e.kind == "OfferWithdrawn":
                 self._open[e.job] = 0
-            elif e.kind in JUDGED and e.body is not None:
-                self.attempt("order", e.where, getattr(self, "_" + e.kind.lower()), e, e.body)
-            else:
-                self.unchecked["order"] += e.kind in JUDGED
+            elif e.kind in judged and e.body is not None:
+                self.attempt("order", e.where, judged[e.kind], e, e.body)
+            self.unchecked["order"] += e.kind in judged and e.body is None
 
-    def attempt(self, check: str, where: str, judged: Callable[..., None], *given: Any) -> None:
-        """Judge what may lack something: whoever wrote this file may be no friend of whoever reads it."""
-        try:
-            judged(*given)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            self.judge(check, False, where, f"something is missing in it, or of another kind ({error!r})")
-
-    def _offeropened(self, e: Event, o: Body) -> None:
-        for kind, cited in (("ContractInForce", o["contract"]), ("ProvidersInForce", o["providers"])):
-            newest = max((b["n"] for _, b in self.of("", kind, e.seq)), default=0)
+    def _opened(self, e: Event, offer: Body) -> None:
+        for kind, cited in (("ContractInForce", offer["contract"]), ("ProvidersInForce", offer["providers"])):
+            newest = max((body["n"] for _, body in self.of("", kind, e.seq)), default=0)
             self.judge("terms", cited == newest, e.where, f"it cites {kind} {cited}, but {newest} was in force")
-        before = max((b["n"] for _, b in self.of(e.job, "OfferOpened", e.seq)), default=0)
-        dense = o["n"] == before + 1 and not self._open[e.job]
-        words = f"offer {o['n']} follows offer {before}, and offer {self._open[e.job] or 'none'} is open"
+        last = max((body["n"] for _, body in self.of(e.job, "OfferOpened", e.seq)), default=0)
+        dense = offer["n"] == last + 1 and not self._open[e.job]
+        words = f"offer {offer['n']} follows offer {last}, and offer {self._open[e.job] or 'none'} is open"
         self.judge("order", dense or self.hidden[e.job], e.where, words)
-        self._open[e.job] = o["n"]
-        self._proven = self._proven or bool(o.get("head"))  # at first they took neither head nor ordinal along
-        last = self._last[o["provider"]]
-        ordinal = o.get("ordinal", 0) if self._proven else last + 1
-        maybe = ordinal > last + 1 and any(x.body is None and x.kind == "OfferOpened" for x in self.events)
-        self.unchecked["offers"] += maybe or not self._proven
-        words = f"it is number {ordinal} to {o['provider']}, after number {last}"
-        self.judge("offers", maybe or ordinal == last + 1, e.where, words)
-        earlier = not self._proven or self.heads.get(o.get("head", ""), e.seq) < e.seq
+        self._open[e.job] = offer["n"]
+        self._proven = self._proven or bool(offer.get("head"))
+        earlier = not self._proven or self.heads.get(offer.get("head", ""), e.seq) < e.seq
         self.judge("offers", earlier, e.where, "it took a head along that this ledger never had")
-        self._last[o["provider"]] = ordinal
+        last = self._last[offer["provider"]]
+        ordinal = self._last[offer["provider"]] = offer.get("ordinal", 0) if self._proven else last + 1
+        maybe = ordinal > last + 1 and any(x.kind == e.kind and x.body is None for x in self.events)
+        self.unchecked["offers"] += maybe or not self._proven
+        words = f"it is number {ordinal} to {offer['provider']}, after number {last}"
+        self.judge("offers", maybe or ordinal == last + 1, e.where, words)
 
-    def _offerdelivered(self, e: Event, d: Body) -> None:
-        found = next(self.of(e.job, "OfferOpened", e.seq, n=d["n"]), None)
-        self.judge("order", found or self.hidden[e.job], e.where, f"offer {d['n']} was never opened")
-        self.judge("offers", d.get("echo") is None, e.where, "its receipt echoes another offer")
-        if found is None or not d["sent"] or not found[1].get("head"):
+    def _delivered(self, e: Event, receipt: Body) -> None:
+        n, opened = receipt["n"], next(self.of(e.job, "OfferOpened", e.seq, n=receipt["n"]), None)
+        self.judge("order", opened or self.hidden[e.job], e.where, f"offer {n} was never opened")
+        self.judge("offers", receipt.get("echo") is None, e.where, "its receipt echoes another offer")
+        if opened is None or not receipt["sent"] or not opened[1].get("head"):
             return
-        offer = f"{e.job}-o{d['n']}"
-        job_class, terms = self._class(e.job, offer, found[0].seq), self.documents.get(found[1]["terms"])
+        name, offer = f"{e.job}-o{n}", opened[1]
+        job_class, terms = self._class(e.job, name, opened[0].seq), self.documents.get(offer["terms"])
         if job_class is None or terms is None:
             self.unchecked["offers"] += 1
             return
-        same = _sent(offer, job_class, terms, found[1]) == d["sent"]
-        self.judge("offers", same, e.where, f"offer {d['n']} left with other bytes than the ledger tells")
+        same = _sent(name, job_class, terms, offer) == receipt["sent"]
+        self.judge("offers", same, e.where, f"offer {n} left with other bytes than the ledger tells")
 
     def _class(self, job: str, offer: str, before: int) -> str | None:
         """As submitted, or as an attester had recorded; else as a receipt tells. None: nobody does."""
-        told = [json.loads(self.documents.get(b["shape"], "{}")).get("job_class") for _, b in self.of(job, "Submitted")]
+        told = [json.loads(self.documents.get(x["shape"], "{}")).get("job_class") for _, x in self.of(job, "Submitted")]
         maybe = {"record": {"what": "class", "job": job}}  # what is redacted may be about this job
-        records = [(e.body or maybe)["record"] for e in self._kinds["", "Recorded"] if e.seq < before]
-        told += [r.get("name") for r in records if r["what"] == "class" and r.get("job") == job]
+        records = [(x.body or maybe)["record"] for x in self.kinds["", "Recorded"] if x.seq < before]
+        told += [record.get("name") for record in records if record["what"] == "class" and record.get("job") == job]
         return next(reversed(told), None) or self.classes.get(offer)
 
-    def _offeranswered(self, e: Event, a: Body) -> None:
-        told = [s.at for s, _ in self.of(e.job, "OfferDelivered", e.seq, n=a["n"])]
-        if (o := self._close(e, a["n"], bool(told))) is None or not a["accepted"]:
+    def _answered(self, e: Event, answer: Body) -> None:
+        begun = [told.at for told, _ in self.of(e.job, "OfferDelivered", e.seq, n=answer["n"])]
+        if (offer := self._close(e, n := answer["n"], bool(begun))) is None or not answer["accepted"]:
             return
-        self.judge("terms", a.get("terms") == o["terms"], e.where, "the yes names other terms than were offered")
-        terms, took = json.loads(self.documents.get(o["terms"], "{}")), a.get("workers") or 0
+        self.judge("terms", answer.get("terms") == offer["terms"], e.where, "the yes names other terms than offered")
+        terms, took = json.loads(self.documents.get(offer["terms"], "{}")), answer.get("workers") or 0
         self.unchecked["terms"] += not terms
-        ceiling, price, least = terms.get("ceilingMicrousd"), a.get("price") or 0, terms.get("minWorkers", took)
+        ceiling, price, least = terms.get("ceilingMicrousd"), answer.get("price") or 0, terms.get("minWorkers", took)
         fits = (ceiling is None or price <= ceiling) and least <= took <= terms.get("workers", took)
         self.judge("terms", fits, e.where, f"{price} µ$ over a ceiling of {ceiling} µ$, or {took} workers out of range")
-        for _, s in self.of(e.job, "Split", n=a["n"]):
-            parts = terms.get("divisible") and s["workers"] == took == terms["workers"] - s["left"]
-            self.judge("order", parts, e.where, f"{s['workers']} and {s['left']} workers are not the parts of this yes")
-        since, most = min(told, default=e.at), o["window"] + CLOSING_POLL  # a closing poll that failed is repeated
-        present = min(e.at, a.get("provider_at") or e.at) - since - self.absent(e.seq, since, e.at)
-        in_time = present <= most or any(self.of(e.job, "DeliveryFailed", n=a["n"]))
+        for _, cut in self.of(e.job, "Split", n=n):
+            parts = terms.get("divisible") and cut["workers"] == took == terms["workers"] - cut["left"]
+            self.judge("order", parts, e.where, f"{cut['workers']} and {cut['left']} workers are no parts of this yes")
+        since, most = min(begun, default=e.at), offer["window"] + CLOSING_POLL  # a closing poll that failed is repeated
+        present = min(e.at, answer.get("provider_at") or e.at) - since - self._absent(e.seq, since, e.at)
+        in_time = present <= most or any(self.of(e.job, "DeliveryFailed", n=n))
         self.judge("windows", in_time, e.where, f"the yes came {present - most} µs too late")
 
-    def _offerlapsed(self, e: Event, lapse: Body) -> None:
-        if (o := self._close(e, lapse["n"])) is None:
+    def _lapsed(self, e: Event, lapse: Body) -> None:
+        n, silent = lapse["n"], lapse["how"] == "silence"
+        if (offer := self._close(e, n)) is None:
             return
-        silent = lapse["how"] == "silence"
-        begun = [s.at for s, _ in self.of(e.job, "OfferDelivered" if silent else "DeliveryFailed", e.seq, n=lapse["n"])]
-        since, until = (begun[0] if silent else begun[-1]) if begun else e.at, lapse["deadline"] if silent else e.at
-        needed = o["window"] if silent else o.get("undeliverable")
-        present = until - since - self.absent(e.seq, since, until)
-        words = f"offer {lapse['n']} to {o['provider']} lapsed ({lapse['how']}) after {present} of {needed} µs"
+        begun = [x.at for x, _ in self.of(e.job, "OfferDelivered" if silent else "DeliveryFailed", e.seq, n=n)]
+        since = (begun[0] if silent else begun[-1]) if begun else e.at
+        until, needed = (lapse["deadline"], offer["window"]) if silent else (e.at, offer.get("undeliverable"))
+        present = until - since - self._absent(e.seq, since, until)
+        words = f"offer {n} to {offer['provider']} lapsed ({lapse['how']}) after {present} of {needed} µs"
         self.judge("windows", needed is not None and present >= needed, e.where, words)
         polled = not silent or until <= lapse["polled_at"] <= e.at
         self.judge("windows", polled, e.where, "it lapsed before its closing poll, or that before the deadline")
@@ -252,12 +251,12 @@ class Verifier:
         ends = self.hidden[e.job] or (self._open[e.job] == n and told)
         self.judge("order", ends, e.where, f"offer {n} ends, and was not open or not delivered")
         self._open[e.job] = 0
-        return next((b for _, b in self.of(e.job, "OfferOpened", e.seq, n=n)), None)
+        return next((body for _, body in self.of(e.job, "OfferOpened", e.seq, n=n)), None)
 
-    def _intended(self, e: Event, i: Body) -> None:
-        told = [r for _, b in self.of(e.job, "Submitted") for r in (b.get("rest") or {}).get("refused", ())]
-        noes = {(r["provider"], r["n"]): (r["how"], r["job"]) for r in told if any(self.of(r["job"], "Split", e.seq))}
-        for clause, holder, by, n in ((None, i["provider"], "accepted", i["offer"]), *i.get("gates", ())):
+    def _intended(self, e: Event, made: Body) -> None:
+        told = [x for _, body in self.of(e.job, "Submitted") for x in (body.get("rest") or {}).get("refused", ())]
+        noes = {(x["provider"], x["n"]): (x["how"], x["job"]) for x in told if any(self.of(x["job"], "Split", e.seq))}
+        for clause, holder, by, n in ((None, made["provider"], "accepted", made["offer"]), *made.get("gates", ())):
             how, job = noes[holder, n] if by == "whole" and not self.hidden.total() else (by, e.job)
             if how not in ENDS or self.hidden[e.job]:
                 self.unchecked["order"] += 1
@@ -265,13 +264,13 @@ class Verifier:
             kind, name, value = ENDS[how]
             asked = any(self.of(job, "OfferOpened", e.seq, n=n, provider=holder))
             ended = any(self.of(job, kind, e.seq, **{"n": n, name: value}))
-            words = f"epoch {i['epoch']}{' passes ' + clause if clause else ''}: {holder} never {by} offer {n}"
+            words = f"epoch {made['epoch']}{' passes ' + clause if clause else ''}: {holder} never {by} offer {n}"
             self.judge("order", asked and ended, e.where, words)
 
-    def absent(self, before: int, since: int, until: int) -> int:
+    def _absent(self, before: int, since: int, until: int) -> int:
         """Microseconds between two moments in which nobody led, as far as the ledger knew before event `before`."""
         total, reached, known = 0, 0, self.of("", "ControllerAbsent", before)
-        for a, b in sorted((max(x["since"], since), min(x["until"], until)) for _, x in known):
+        for a, b in sorted((max(body["since"], since), min(body["until"], until)) for _, body in known):
             total, reached = total + max(0, b - max(a, reached)), max(reached, b)
         return total
 
@@ -286,48 +285,49 @@ class Verifier:
         self.classes = {offer: line["workload"] for offer, line in offers.items()}
         return offers, ends
 
-    def compare(self, offers: dict[str, Body], ends: dict[str, Body], provider: str | None) -> None:
-        """Find what only one of the two sides holds, and what they hold differently."""
-        opened = {f"{e.job}-o{b.get('n')}": (e, b) for e in self.events if e.kind == "OfferOpened" and (b := e.body)}
-        theirs = {str(opened[offer][1].get("provider")) for offer in offers if offer in opened}
+    def compare(self, receipts: dict[str, Body], ends: dict[str, Body], provider: str | None) -> None:
+        """Last the receipts: what only one of the two sides holds, and what they hold differently."""
+        offers = [(e, e.body) for e in self.events if e.kind == "OfferOpened" and e.body is not None]
+        opened = {f"{e.job}-o{offer.get('n')}": (e, offer) for e, offer in offers}
+        theirs = {str(opened[name][1].get("provider")) for name in receipts if name in opened}
         names = {provider} if provider else theirs
         self.judge("receipts", len(theirs | names) <= 1, "receipts", f"they are of several providers: {sorted(theirs)}")
-        for offer, r in offers.items():
-            self.attempt("receipts", f"offer {offer}", self._receipt, offer, r, opened.get(offer), ends.get(offer, {}))
-        numbers = Counter(r["ordinal"] for r in offers.values())
-        ours = {int(b.get("ordinal", 0)): (e, b) for e, b in opened.values() if b.get("provider") in names}
+        for name, receipt in receipts.items():
+            self.attempt("receipts", f"offer {name}", self._receipt, receipt, opened.get(name), ends.get(name, {}))
+        numbers = Counter(receipt["ordinal"] for receipt in receipts.values())
+        ours = {int(offer.get("ordinal", 0)): (e, offer) for e, offer in offers if offer.get("provider") in names}
         for n in range(1, max([*numbers, *ours], default=0) + 1):
             if n not in numbers and n in ours:
-                made = [d for _, d in self.of(ours[n][0].job, "OfferDelivered", n=ours[n][1]["n"]) if d["sent"]]
-                told = any(not d["ref"].startswith("laid out:") for d in made)  # those wait to be fetched
+                e, offer = ours[n]
+                left = [body for _, body in self.of(e.job, "OfferDelivered", n=offer["n"]) if body["sent"]]
+                told = any(not body["ref"].startswith("laid out:") for body in left)  # those wait to be fetched
                 words = f"offer {n} was delivered by the ledger's word, and there is no receipt of it"
-                self.judge("receipts", not told, ours[n][0].where, words)
+                self.judge("receipts", not told, e.where, words)
             elif n not in numbers and any(self.hidden.values()):
                 self.unchecked["receipts"] += 1
             else:
                 words = f"{numbers[n]} receipts have it, and {'an' if n in ours else 'no'} offer of the ledger"
                 self.judge("receipts", numbers[n] == 1, f"ordinal {n}", words)
 
-    def _receipt(self, offer: str, r: Body, found: tuple[Event, Body] | None, end: Body) -> None:
-        at, job = f"receipt {r['ordinal']} (offer {offer})", offer.rpartition("-o")[0]
-        self.judge("receipts", r["ledgerHead"] in self.heads, at, "its head is not of this chain: it was rewritten")
-        self.judge("receipts", _sha(r["terms"]) == r["termsHash"], at, "its terms have another hash")
+    def _receipt(self, receipt: Body, found: tuple[Event, Body] | None, end: Body) -> None:
+        job, at = receipt["offer"].rpartition("-o")[0], f"receipt {receipt['ordinal']} (offer {receipt['offer']})"
+        self.judge("receipts", receipt["ledgerHead"] in self.heads, at, "its head is of no event: it was rewritten")
+        self.judge("receipts", _sha(receipt["terms"]) == receipt["termsHash"], at, "its terms have another hash")
         if not self.judge("receipts", found, at, "it was left out, or is hidden from whom it was made to") or not found:
             return
-        e, o = found
-        other = [name for name, (ours, usual) in SAME.items() if (r.get(name) or usual) != (o.get(ours) or usual)]
+        (e, offer), n = found, found[1]["n"]
+        other = [k for k, (own, usual) in SAME.items() if (receipt.get(k) or usual) != (offer.get(own) or usual)]
         self.judge("receipts", not other, at, f"the ledger has another {', '.join(other)} at {e.where}")
-        made = _sent(offer, r["workload"], r["terms"], o)
-        for d, b in self.of(job, "OfferDelivered", n=o["n"]):
-            self.judge("receipts", b["sent"] in ("", made), at, f"other bytes left by the word of {d.where}")
-        said = [b for kind in ("OfferAnswered", "LateAnswer") for _, b in self.of(job, kind, n=o["n"])]
-        ends = [(x.body or {}).get("n") for kind in CLOSING for x in self._kinds[job, kind] if x.seq > e.seq]
-        self.judge("receipts", None not in ends or o["n"] in ends, at, "its end is hidden from whom it was made to")
-        if end.get("line") == "answer" and (said or any(self.of(job, "OfferLapsed", n=o["n"]))):
-            inside = end.get("at", 0) - r["at"] < r["windowUs"]
+        made = _sent(receipt["offer"], receipt["workload"], receipt["terms"], offer)
+        for told, body in self.of(job, "OfferDelivered", n=n):
+            self.judge("receipts", body["sent"] in ("", made), at, f"other bytes left by the word of {told.where}")
+        ends = [(x.body or {}).get("n") for kind in CLOSING for x in self.kinds[job, kind] if x.seq > e.seq]
+        self.judge("receipts", None not in ends or n in ends, at, "its end is hidden from whom it was made to")
+        said = [body for kind in ("OfferAnswered", "LateAnswer") for _, body in self.of(job, kind, n=n)]
+        if end.get("line") == "answer" and (said or any(self.of(job, "OfferLapsed", n=n))):
             words = "it was answered inside its window by the provider's clock, and the ledger holds no answer"
-            self.judge("receipts", said or not inside, at, words)
-            lies = [b for b in said if b["accepted"] != end.get("accepted") and b.get("reason") not in NO_YES]
+            self.judge("receipts", said or end.get("at", 0) - receipt["at"] >= receipt["windowUs"], at, words)
+            lies = [x for x in said if x["accepted"] != end.get("accepted") and x.get("reason") not in NO_YES]
             self.judge("receipts", not lies, at, "one side holds a yes, and the other a no")
 
 
