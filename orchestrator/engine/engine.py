@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
 from contextlib import suppress
 
 from orchestrator.core.effects import Act, Effect, effects_of
@@ -20,7 +19,7 @@ from orchestrator.engine.batching import Batcher, Carried
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.feed import Feed
 from orchestrator.engine.keeper import Keeper
-from orchestrator.engine.lanes import ProviderLanes
+from orchestrator.engine.lanes import Loop, ProviderLanes
 from orchestrator.engine.lead import Lead
 from orchestrator.engine.restart import first_turn, in_force, load_book, relabelled
 from orchestrator.engine.restored import after_restore, read_all, read_on
@@ -72,7 +71,7 @@ class Engine:
         wiring, lead = self.wiring, Lead(self.wiring.ledger, self.wiring.clock)
         await lead.take()  # before anything is read: nobody else writes from here on
         if lead.can_end:
-            self._tasks.append(asyncio.ensure_future(self._guard(lead.run())))
+            self._tasks.append(asyncio.ensure_future(self._guard(lead.run)))
         presence = await wiring.ledger.presence()
         self.counters.update(await wiring.ledger.counters())
         self.agreed = await in_force(wiring)
@@ -92,20 +91,21 @@ class Engine:
         await self._commit(turn)
         for row in list(book.jobs.values()):
             self._execute(row)
-        for work in self._loops():
-            self._tasks.append(asyncio.ensure_future(self._guard(work)))
+        for loop in self._loops():
+            self._tasks.append(asyncio.ensure_future(self._guard(loop)))
 
-    def _loops(self) -> list[Awaitable[None]]:
-        loops: list[Awaitable[None]] = [self._turns(), self.keeper.run(), asyncio.shield(self.keeper.broken)]
-        loops.append(read_on(self.core))
+    def _loops(self) -> list[Loop]:
+        """What must run, not begun: whoever stops at once leaves nothing behind that was never awaited."""
+        loops: list[Loop] = [self._turns, self.keeper.run, lambda: asyncio.shield(self.keeper.broken)]
+        loops.append(lambda: read_on(self.core))
         for name, lanes in self._lanes.items():
-            loops += [*lanes.loops(), self._feeds[name].run(), self._sweepers[name].run()]
+            loops += [*lanes.loops(), self._feeds[name].run, self._sweepers[name].run]
         return loops
 
-    async def _guard(self, work: Awaitable[None]) -> None:
+    async def _guard(self, loop: Loop) -> None:
         """The one place that survives nothing: what nobody foresaw ends the engine, and the ledger is the way back."""
         try:
-            await work
+            await loop()
         except asyncio.CancelledError:
             raise
         except BaseException as error:

@@ -28,6 +28,8 @@ from orchestrator.model.offer import LaunchOrder, LaunchReply, OfferOut, Outcome
 from orchestrator.model.placement import Shape, terms_bytes
 from orchestrator.ports.provider import Misconfigured, Provider, ProviderError, Throttled
 
+Loop = Callable[[], Awaitable[None]]
+"""Work for ever; begun by the call."""
 BATCH = 256
 """Acts in one call: enough that a burst costs few calls, small enough that one call stays short."""
 AT_ONCE = 16
@@ -106,10 +108,10 @@ class ProviderLanes:
         self._withdrawn.add(offer)
         self._some.set()
 
-    def loops(self) -> list[Awaitable[None]]:
+    def loops(self) -> list[Loop]:
         """What must run."""
-        more = (self._lanes[Act.DELIVER].run() for _ in range(AT_ONCE - 1 if self._by_hand else 0))
-        return [*(lane.run() for lane in self._lanes.values()), *more, self._withdraw()]
+        more = [self._lanes[Act.DELIVER].run] * (AT_ONCE - 1 if self._by_hand else 0)
+        return [*(lane.run for lane in self._lanes.values()), *more, self._withdraw]
 
     async def _deliver(self, batch: list[Effect]) -> list[Effect]:
         if not batch:
