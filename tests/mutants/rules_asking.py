@@ -58,6 +58,20 @@ def _lapsed_for_all() -> Callable[..., Any]:
     return ask
 
 
+def _refused_for_all() -> Callable[..., Any]:
+    """A no for want of a quota is remembered as the holder's to all jobs alike."""
+    refused: set[str] = set()
+
+    def ask(self: RuleBook, row: Any, rules: Any, now: int) -> Any:
+        refused.update(no.clause for no in row.refusals if no.scope == "accelerator")
+        return tuple(gate for gate in _ask(self, row, rules, now) if gate.clause not in refused)
+
+    return ask
+
+
+_ask = RuleBook.open_gates
+
+
 def _half(offer: Any, absences: Any) -> int:
     return offer.delivered_at + offer.window // 2 if offer.delivered_at else windows.NEVER
 
@@ -187,6 +201,8 @@ NO_TABLE = Swap(_fold_job, _any_move)
 ASKING = (
     Mutant("order: the market before the holder", (Swap(_next_step, _market_first),), [in_.REFUSED]),
     Mutant("order: a lapse frees other jobs", (Swap(RuleBook.open_gates, _lapsed_for_all()),), [in_.TWICE_SILENT]),
+    Mutant("order: a quota that is used up frees other jobs", (Swap(_ask, _refused_for_all()),),
+           [in_.QUOTA_USED_UP]),
     Mutant("order: two open offers for a job", (Swap(_may_decide, _two_at_once),), [in_.SAYS_NOTHING],
            (NO_TABLE,)),
     Mutant("order: an offer after the cancellation", (Swap(_cancel_asked, _goes_on_waiting),), [in_.CANCELLED],
@@ -202,6 +218,10 @@ ASKING = (
            [in_.LAUNCHED_LATE]),
     Mutant("answer: a yes to other terms is taken", (_not_for(Reason.COUNTER),), [in_.ASKS_MORE]),
     Mutant("answer: a yes above the ceiling is taken", (_not_for(Reason.PRICE),), [in_.TOO_DEAR]),
+    Mutant("answer: a yes on spot machines is taken by any job", (_not_for(Reason.SPEC),), [in_.SPOT_UNASKED]),
+    Mutant("elastic: a yes outside of the range is taken", (_not_for(Reason.COUNTER),), [in_.TAKES_NINE]),
+    Mutant("elastic: all are launched, whatever was accepted", (said(ev.Intended, lambda turn, event:
+           {"workers": 8}),), [in_.TAKES_THREE]),
     Mutant("law: the offer goes to whom the law forbids", (Swap(_judge, lambda facts, laws, shape:
            _judge(facts, (), shape)),), [in_.UNLAWFUL]),
     Mutant("exclusive: left at an outage that frees nothing", (Swap(releases._outage, _down),), [in_.HOLDER_AWAY]),

@@ -12,6 +12,7 @@ from orchestrator.core.turn import Turn
 from orchestrator.engine import orders
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lead import Lead
+from orchestrator.model import event as ev
 from orchestrator.model.wire import Claim, Fence, Start
 from orchestrator.runlog import log, rules
 from orchestrator.testing.agents import SimulatedAgent
@@ -155,6 +156,11 @@ def _in_limbo(row: Any, at: int, e: Any, ran: bool) -> Any:
     return replace(_goes_on(row, at, e, ran), state=lifecycle.JobState.RECOVERING)
 
 
+def _as_an_end(turn: Turn, row: Any, fact: Any) -> None:
+    if (attempt := lifecycle.active(row)) is not None:
+        turn.emit(row.job, ev.Ended(epoch=attempt.epoch, how="gone", why="reclaimed"))
+
+
 _goes_on = lifecycle._goes_on
 SWEEPLESS = Swap(sweep.strays, lambda seen, ledger, owned: [])
 UNCONFIRMED = Swap(_missing, _nothing_missing)
@@ -182,6 +188,8 @@ RUNNING = (
     Mutant("failover: the log is not read for done before the fence", (DONE_UNREAD,), [in_.UNREAD]),
     Mutant("failover: unreachable is taken for dead", (Swap(_provider_down, _dead_to_us),), [in_.BLINKS]),
     Mutant("failover: a lost job is put back in its queue", (Swap(_goes_on, _in_limbo),), [in_.DIES]),
+    Mutant("failover: a notice of spot machines is taken for their end", (Swap(failover.on_reclaim, _as_an_end),),
+           [in_.TAKEN_BACK]),
     Mutant("sweep: stops nothing", (SWEEPLESS,), [in_.COMES_BACK]),
     Mutant("keys: a repeated launch has another key", (Swap(_order_for, _another_key()),), [in_.CALL_LOST]),
     Mutant("epochs: one is used again", (Swap(lifecycle.next_epoch, _epoch_again),), [in_.DIES]),

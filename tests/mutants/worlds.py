@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace as but
 
 from orchestrator.model.capacity import Block
-from orchestrator.model.offer import Capabilities, SightingState
+from orchestrator.model.offer import Capabilities, Reason, Scope, SightingState
 from orchestrator.model.record import Record
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.simulate.world import POLICY, World, agreement, first_right, provider_document, submission, until_over
@@ -60,6 +60,10 @@ STANDS_STILL = plain(
 )  # fmt: skip
 TWICE = plain("launched twice under one key", {"oracle": Script(launches=[do.Starts(copies=2)])})
 DIES = plain("machines die", {"azure": Script(scenes=[do.Kills(when=do.AtStep(7))]), "oracle": YES}, work=LONG)
+TAKEN_BACK = plain(
+    "spot machines are taken back after a notice", {"azure": Script(offers=[do.Accepts(spot=True, price=900_000)],
+    scenes=[do.Reclaims(when=do.AtStep(7), notice_s=120)]), "oracle": YES}, work=LONG, spec={"spot": True},
+)  # fmt: skip
 BLINKS = plain(
     "a cloud is out of reach, its job is well", {"azure": Script(scenes=[do.Unreachable(when=do.AtStep(3), for_s=100)]),
     "oracle": YES}, work=LONG,
@@ -166,6 +170,17 @@ TOO_DEAR = plain(
     "a yes above the ceiling", {"azure": Script(offers=[do.Accepts(price=3_000_000)]), "oracle": YES},
     spec={"ceilingUsdPerGpuHour": 2.5},
 )  # fmt: skip
+SPOT = do.Accepts(spot=True, price=900_000)
+SPOT_UNASKED = plain("a yes on spot machines that nobody wants", {"azure": Script(offers=[SPOT]), "oracle": YES})
+RANGE = {"count": {"min": 2, "max": 8}, "gpus": 1, "accelerator": ["H100"]}
+TAKES_THREE = plain(
+    "a yes to three workers of two to eight", {"azure": Script(offers=[do.Accepts(workers=3)]), "oracle": YES},
+    spec={"workers": RANGE},
+)  # fmt: skip
+TAKES_NINE = plain(
+    "a yes to nine workers of two to eight", {"azure": Script(offers=[do.Accepts(workers=9)]), "oracle": YES},
+    spec={"workers": RANGE},
+)  # fmt: skip
 TOO_LATE = plain(
     "a yes long after the window", {"azure": Script(offers=[do.Accepts(after_s=1200)]), "oracle": YES},
     first_right("azure"),
@@ -190,6 +205,18 @@ async def WE_ARE_AWAY(world: World) -> None:
 
 @world("two jobs of one silent holder", {"azure": SILENT, "oracle": YES}, first_right("azure", window="2m"))
 async def TWICE_SILENT(world: World) -> None:
+    async with world.server() as server:
+        for _ in range(2):
+            row, _ = await server.desk.submit(submission())
+            await until_over(server, row.job, 1800)
+
+
+QUOTA = do.Declines(reason=Reason.CAPACITY, scope=Scope.ACCELERATOR, for_s=3600)
+
+
+@world("the holder's quota is used up for the first of two", {"azure": Script(offers=[QUOTA, do.Accepts()]),
+       "oracle": YES}, first_right("azure"))  # fmt: skip
+async def QUOTA_USED_UP(world: World) -> None:
     async with world.server() as server:
         for _ in range(2):
             row, _ = await server.desk.submit(submission())

@@ -78,7 +78,10 @@ def acceptance_is_exact(life: Life, history: History, judge: Judge) -> None:
         if answer.accepted and found is not None:
             exact = answer.terms == found[1].terms
             judge(exact, life.job, seen.seq, f"the yes to offer {answer.n} names other terms than were offered")
-            _in_range(history.terms(found[1].terms), answer.workers, seen, life, judge)
+            terms = history.terms(found[1].terms)
+            _in_range(terms, answer.workers, seen, life, judge)
+            words = f"the yes to offer {answer.n} is on spot machines, which were not asked for"
+            judge(terms.spot or not answer.spot, life.job, seen.seq, words)
     for seen, intended in life.of(ev.Intended):
         found = life.opened(intended.offer)
         ends = [s.event for s in life.ends_of(intended.offer) if s.seq < seen.seq]
