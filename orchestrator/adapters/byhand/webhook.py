@@ -70,7 +70,7 @@ class Webhook:
 
     async def tell_offer(self, offer: OfferOut) -> Echo | None:
         """An offer is open. What the receiver echoes, where its reply does. Raises Undeliverable."""
-        told = open_offer_view(offer).model_dump(mode="json", by_alias=True)
+        told = open_offer_view(offer).model_dump(mode="json", by_alias=True, exclude={"due"})  # its window is not open
         reply = await self._post({"what": "offer", "offer": told}, f"{offer.offer}/offer")
         try:
             return decode(reply, type=Echo)
