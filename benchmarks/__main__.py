@@ -114,8 +114,8 @@ def on_kubernetes(
     adds one mark. A job counts when it has succeeded; the clock stops when its objects are deleted and its record is
     closed too. Then the ledger is audited.
 
-    Then the floor is measured there: the same RayJobs bare, created, marked and deleted, and nothing else. A GOGC of
-    the environment is the API server's too, and is said: how often it collects is the platform's choice.
+    Then the floor is measured there: the same RayJobs bare, created, marked and deleted, and nothing else. API
+    server and etcd run with GOGC=400, or as the environment says: how often they collect is the platform's choice.
 
     Without --definition the API server takes RayJobs unchecked; with KubeRay's it checks each against its schema.
     """

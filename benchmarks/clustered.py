@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from benchmarks import world
 from benchmarks.drain import ask, count_events
 from benchmarks.floor import Floor, floor
 from benchmarks.machine import Unfit, file_system, load, resident
-from benchmarks.plane import Plane, cpu_of, plane
+from benchmarks.plane import Plane, collector, cpu_of, plane
 from orchestrator.adapters.ledger.sql import reading
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
@@ -90,7 +89,7 @@ class Clustered(msgspec.Struct, frozen=True, kw_only=True):
     floor: Floor
     """What the API server asks for in any case, measured right after."""
     collector: str
-    """GOGC of the API server, where the environment sets it."""
+    """GOGC of API server and etcd."""
 
 
 @dataclass(slots=True)
@@ -149,7 +148,7 @@ async def cluster(folder: Path, jobs: int, nodes: int, definition: Path | None, 
     said = str(definition.name) if definition else "a small one of the benchmark's own"
     return Clustered(
         **figures, jobs=jobs, nodes=nodes, definition=said, marks=marks, violations=violations, floor=bare, logs=logs,
-        collector=os.environ.get("GOGC", ""),
+        collector=collector(),
         file_system=file_system(folder), steadiness=_steadiness(ledger_place(settings)),
     )  # fmt: skip
 

@@ -134,8 +134,8 @@ def clustered(runs: Sequence[Clustered]) -> tuple[str, list[Goal]]:
     cpu = {who: median(r.cpu_ms[who] for r in runs) for who in first.cpu_ms}
     world = {
         **machine(),
-        "API server": f"kube-apiserver over etcd on {first.file_system}, synced; RayJob defined by {first.definition}"
-        + (f"; GOGC={first.collector}" if first.collector else ""),
+        "API server": f"kube-apiserver over etcd on {first.file_system}, synced, both with GOGC={first.collector}; "
+        f"RayJob defined by {first.definition}",
         "run logs": f"on {first.logs}: agents write them, and a real store is on other machines",
         "cluster": f"{first.nodes:,} nodes with 8 GPUs as objects; KubeRay and agents played, no pods; "
         f"RayJobs marked {' and '.join(first.marks)}",
