@@ -58,7 +58,7 @@ def listing(as_json: AsJson = False) -> None:
     if as_json:
         print_json(views)
         return
-    table(("record", "what", "about", "until", "by", "approver"), map(_row, views), "nothing is on record")
+    table(("record", "what", "about", "until", "by", "approver", "why"), map(_row, views), "nothing is on record")
 
 
 def _row(view: RecordView) -> tuple[str, ...]:
@@ -67,7 +67,8 @@ def _row(view: RecordView) -> tuple[str, ...]:
     subject.append("who cites it" if view.cited else "")
     bound = f"up to {view.gpus} GPUs" if view.gpus else ""
     about = ", ".join(part for part in (*subject, bound) if part) or "every job"
-    return view.id, what, about, f"{view.until:%Y-%m-%d %H:%M}Z" if view.until else "", view.by, view.approver
+    until = f"{view.until:%Y-%m-%d %H:%M}Z" if view.until else ""
+    return view.id, what, about, until, view.by, view.approver, view.why
 
 
 @app.command()

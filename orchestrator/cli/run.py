@@ -53,6 +53,7 @@ def run(
     cpus: Annotated[int, typer.Option(min=1, help="CPUs per worker.")] = 1,
     memory: Annotated[str | None, typer.Option(help="Memory per worker, e.g. 32Gi.")] = None,
     accelerator: Annotated[list[str] | None, typer.Option(help="Any of these, in order; repeatable.")] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="Cheaper machines that are taken back after a notice.")] = False,
     folder: Annotated[Path, typer.Option("--dir", help="The folder of code to send along.")] = Path("."),
     no_package: Annotated[bool, typer.Option("--no-package", help="Send no code along.")] = False,
     name: Annotated[str | None, typer.Option(help="A label; not unique.")] = None,
@@ -92,7 +93,8 @@ def run(
         maxRuntime=max_runtime,
         startBy=start_by,
         ceilingUsdPerGpuHour=ceiling,
-        **({"divisible": True} if divisible else {}),
+        divisible=divisible or None,
+        spot=spot or None,
         **({"class": job_class} if job_class else {}),
     )
     _submit(job, key, detach, as_json)

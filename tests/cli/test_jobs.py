@@ -68,17 +68,14 @@ def test_run_may_be_divided(cli: Run, server: Served) -> None:
 
 def test_run_describes_the_workers(cli: Run, server: Served) -> None:
     asked = "run -d --gpus 4 --workers 2 --memory 32Gi --accelerator H100 --accelerator A100 --max-runtime 12h"
-    more = ["--ceiling", "2.50", "--env", "LR=0.1", "--name", "digits", "--class", "research"]
+    more = ["--ceiling", "2.50", "--env", "LR=0.1", "--name", "digits", "--class", "research", "--spot"]
     ran = cli(*asked.split(), *more, "--", "python", "train.py")
     spec = json.loads(cli("job", ran.stdout.strip(), "--json").stdout)["document"]["spec"]
     assert spec["workers"] == {
         "accelerator": ["H100", "A100"], "count": 2, "cpus": 1, "gpus": 4, "memory": 32 * 2**30,
     }  # fmt: skip
-    assert (spec["class"], spec["ceilingUsdPerGpuHour"], spec["run"]["environment"]) == (
-        "research",
-        2_500_000,
-        {"LR": "0.1"},
-    )
+    told = (spec["class"], spec["ceilingUsdPerGpuHour"], spec["run"]["environment"], spec["spot"])
+    assert told == ("research", 2_500_000, {"LR": "0.1"}, True)
 
 
 def test_without_a_server_nothing_is_started(cli: Run, home: Path) -> None:

@@ -16,7 +16,7 @@ KINDS = [
     (["evidence", "approved", "--class", "training"], "approved", "training"),
     (["waiver", "azure", "--gpus", "8", "--until", "2100-01-01"], "azure", "up to 8 GPUs"),
     (["event", "agi.declared"], "agi.declared", "every job"),
-    (["override", "msft/rofr", "--approver", "Ann", "--why", "outage"], "override", "msft/rofr"),
+    (["override", "msft/rofr", "--approver", "Ann", "--why", "outage"], "outage", "msft/rofr"),
 ]
 
 
