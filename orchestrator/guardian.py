@@ -3,7 +3,8 @@
 Called by `orchestrator demo` (and by proofs): `run_guarded(command)` starts a guardian in a session of its own, and the
 guardian starts the command. The guardian is a child subreaper: whatever the command starts, and however it detaches
 itself, stays its descendant. When its parent is gone (a pipe that only the parent holds reads end-of-file), when it is
-told to stop, or when the command ends, it kills all descendants until there are none. Linux and standard library only.
+told to stop, or when the command ends, it asks all descendants to go, then kills them until there are none. Linux and
+standard library only.
 Must never touch a process that is not its descendant.
 """
 
@@ -25,7 +26,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 PATIENCE_S = 10.0
 """How long the killing may take; an uninterruptible process is the kernel's."""
 POLITE_S = 1.5
-"""From SIGTERM to SIGKILL of the command itself, so that it can say a last word."""
+"""From SIGTERM to SIGKILL of the command itself, so that it can say a last word; then of what it has left, so that
+whoever keeps a folder for others can remove it."""
 
 
 def run_guarded(command: Sequence[str], *, interrupted: int = 130) -> int:
@@ -48,7 +50,7 @@ def run_guarded(command: Sequence[str], *, interrupted: int = 130) -> int:
 def _let_go(held: int, guardian: subprocess.Popen[bytes]) -> None:
     os.close(held)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        guardian.wait(PATIENCE_S + POLITE_S)
+        guardian.wait(PATIENCE_S + 2 * POLITE_S)
     end_descendants()
 
 
@@ -60,6 +62,17 @@ def _undisturbed(act: Callable[[], None]) -> None:
     finally:
         for number, handler in waiting.items():
             signal.signal(number, handler)
+
+
+def ask_descendants(patience_s: float = POLITE_S) -> None:
+    """SIGTERM to every descendant of this process, and `patience_s` for all of them to go."""
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + patience_s
+    while descendants(os.getpid()) and time.monotonic() < deadline:
+        _reap()
+        time.sleep(0.02)
 
 
 def end_descendants(patience_s: float = PATIENCE_S) -> list[int]:
@@ -139,6 +152,7 @@ def _guard(watched: int, command: Sequence[str]) -> int:
         with contextlib.suppress(subprocess.TimeoutExpired):
             ward.wait(POLITE_S)
     status = ward.poll()
+    ask_descendants()
     left = end_descendants()
     if left:
         print(f"these processes did not die: {left}", file=sys.stderr)

@@ -67,6 +67,15 @@ def test_an_interrupted_command_leaves_nothing(number: signal.Signals) -> None:
     assert nothing_left()
 
 
+def test_who_keeps_a_folder_is_asked_before_it_is_killed(tmp_path: Path) -> None:
+    life = f'mkdir {tmp_path}/f; trap "rm -r {tmp_path}/f; exit" TERM; echo up; while :; do sleep 0.1; done'
+    process = guarded(f"setsid sh -c '{life}' & sleep 300")
+    assert process.stdout and process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert nothing_left() and not (tmp_path / "f").exists()
+
+
 def test_impatience_changes_nothing() -> None:
     process = hiding()
     for _ in range(4):
