@@ -182,6 +182,13 @@ def server(home: Path) -> Iterator[Served]:
         yield running
 
 
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Served]:
+    """The same for one test alone, which may spoil it."""
+    with served(tmp_path) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
 def controller(cluster: Cluster, server: Served, home: Path) -> Iterator[Controller]:
     with controlled(cluster, home) as running:

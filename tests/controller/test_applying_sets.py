@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from orchestrator.controller import sets
 from orchestrator.controller.mirror import condition
@@ -15,13 +12,7 @@ from orchestrator.controller.server import SAFETY_S, Server, Watch
 from orchestrator.sdk import AsyncClient
 from tests.controller.test_admission import FIRST, contract_set
 from tests.controller.test_turns import NOW, reached
-from tests.served import Served, served
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Any:
-    with served(tmp_path) as running:
-        yield running
+from tests.served import Served
 
 
 def object_of(generation: int = 1, **changes: Any) -> dict[str, Any]:

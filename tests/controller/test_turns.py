@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,15 +16,9 @@ from orchestrator.controller.server import PROGRESS_S, Server, Watch
 from orchestrator.model.documents import DocumentError, job_bytes
 from orchestrator.sdk import AsyncClient
 from tests.controller.conftest import training_job
-from tests.served import TOKEN, Served, served
+from tests.served import TOKEN, Served
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Any:
-    with served(tmp_path) as running:
-        yield running
 
 
 @asynccontextmanager
