@@ -159,11 +159,11 @@ def _submitted(job: str, project: str, at: int, e: ev.Submitted) -> JobRow:
         job=job, project=project, name=e.name, spec=e.spec, shape=e.shape, limit_ms=e.limit_ms, grace_ms=e.grace_ms,
         max_runtime_ms=e.max_runtime_ms, start_by_ms=e.start_by_ms, check_ms=e.check_ms, max_attempts=e.max_attempts,
         on_unreachable=e.on_unreachable,
-        store=e.store, submitted_at=at, applied_at=at, **_from(e.rest, at),
+        store=e.store, submitted_at=at, applied_at=at, **_origin(e.rest, at),
     )  # fmt: skip
 
 
-def _from(rest: ev.Rest | None, at: int) -> dict[str, Any]:
+def _origin(rest: ev.Rest | None, at: int) -> dict[str, Any]:
     """What is left of a split job begins where that stood: whom it asked in its round, what they said, since when."""
     if rest is None:
         return {"episode_at": at}

@@ -265,7 +265,7 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
         return
     if not offer.inside:
         _grow(turn.book, row, offer.provider)
-    row = split(turn, row, workers)
+    row = split(turn, row, terms, workers)
     epoch = next_epoch(row)
     gates = passed_gates(row, rules, turn.book.terms, turn.now, offer.contract == turn.book.ledger.contract)
     turn.emit(row.job, ev.Intended(

@@ -14,18 +14,20 @@ from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id, rest_id
 from orchestrator.model.job import JobRow, OfferRow, RefusalRow
 from orchestrator.model.offer import Reason
+from orchestrator.model.placement import Terms
 
 
-def split(turn: Turn, row: JobRow, workers: int | None) -> JobRow:
+def split(turn: Turn, row: JobRow, terms: Terms, workers: int | None) -> JobRow:
     """The job after an acceptance of so many of its workers: the same, unless that is a part of a divisible one."""
-    offer, terms = row.offer, turn.book.terms[row.offer.terms] if row.offer else None
-    if offer is None or terms is None or not terms.divisible or workers is None or workers == terms.workers:
+    if not terms.divisible or workers is None or workers == terms.workers:
         return row
+    offer = row.offer
+    assert offer is not None, "an offer was just accepted"
     shape, name = turn.book.known_shapes[row.shape], offer_id(row.job, offer.n)
     kept, left = shape.sized(workers), shape.left_by(workers)
     rest = ev.Rest(
         offer=name, workers=left.workers, piece=row.piece + workers, since=row.episode_at, asked=row.asked,
-        refused=_refusals(turn, row, offer, workers),
+        refused=_refusals(turn, row, offer, terms.left_by(workers)),
     )  # fmt: skip
     submitted = ev.Submitted(
         spec=row.spec, shape=turn.cite(left), name=row.name, limit_ms=row.limit_ms, grace_ms=row.grace_ms,
@@ -38,9 +40,8 @@ def split(turn: Turn, row: JobRow, workers: int | None) -> JobRow:
     return row
 
 
-def _refusals(turn: Turn, row: JobRow, offer: OfferRow, workers: int) -> tuple[RefusalRow, ...]:
+def _refusals(turn: Turn, row: JobRow, offer: OfferRow, left: Terms) -> tuple[RefusalRow, ...]:
     """Every no that the whole got, and that of whoever took a part: to exactly what is left, for want of capacity."""
-    left = turn.book.terms[offer.terms].left_by(workers)
     to_what_is_left = replace(offer, terms=turn.cite_terms(left))
     noes = refuse(row, to_what_is_left, turn.now, "split", reason=Reason.CAPACITY.value)
     return tuple(no if no.job else replace(no, job=row.job) for no in noes)

@@ -205,3 +205,37 @@ async def test_explain_tells_both_sides(a_world) -> None:
     said = [golden(timeline([(0, e) for e in world.events(row.job)])) for row in (mine, rest)]
     assert "split: azure took 3 workers, the other 5 are a job of their own\n" in said[0]
     assert said[1].startswith("what was left of a job that was split\noffered to oracle: open market\n")
+
+
+async def test_what_is_left_is_to_start_by_the_same_moment_as_the_whole(a_world) -> None:
+    late = Script(offers=[do.Accepts(workers=3, after_s=50)])
+    world = a_world({"azure": late, "oracle": Script(offers=[do.Silent()] * 9)}, first_right("azure"))
+    mine, rest = await divided(world, startBy="70s")
+    assert (attempts(mine), rest.reason) == ([("azure", "done")], "start_by_passed")
+    assert rest.ended_at == mine.submitted_at + 70_000_000
+
+
+async def test_a_part_whose_launch_is_refused_is_offered_on_as_the_size_it_has(a_world) -> None:
+    azure = Script(offers=[do.Accepts(workers=3)], launches=[do.Rejects()])
+    world = a_world({"azure": azure, "oracle": Script()}, first_right("azure"))
+    mine, rest = await divided(world)
+    assert attempts(mine) == [("azure", "rejected"), ("oracle", "done")]
+    assert sorted(sizes(world, "oracle")) == sorted([(mine.job, 3), (rest.job, 5)])
+
+
+async def test_a_whole_whose_launch_is_refused_may_be_divided_then(a_world) -> None:
+    azure = Script(launches=[do.Rejects()])
+    world = a_world({"azure": azure, "oracle": takes(6), "zeus": Script()}, first_right("azure"))
+    mine, rest = await divided(world)
+    assert [(a.provider, a.workers) for a in mine.attempts] == [("azure", 8), ("oracle", 6)]
+    assert (sizes(world, "zeus"), rest.piece) == ([(rest.job, 2)], 6)
+
+
+async def test_a_yes_that_is_no_longer_free_splits_nothing(a_world) -> None:
+    """The holder's refusal is over when the market's part comes: the job is whole, and the holder is asked again."""
+    market = Script(offers=[do.Accepts(workers=2, after_s=40)])
+    azure = Script(offers=[do.Declines()])
+    world = a_world({"azure": azure, "oracle": market}, first_right("azure", tail="30s"))
+    (row,) = await divided(world)
+    assert told(world, row.job)[:3] == ["azure", "oracle", "azure"]
+    assert (attempts(row), row.part) == ([("azure", "done")], 0)

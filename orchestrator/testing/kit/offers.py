@@ -87,15 +87,18 @@ async def acceptance_names_terms(s: Session) -> None:
 
 @promise("Answer.workers")
 async def acceptance_in_range(s: Session) -> None:
-    """A yes to an elastic offer takes a number of workers of its range (none said: all), and is launched with it."""
+    """A yes to an elastic or divisible offer takes a number of workers of its range (none said: all), and is launched
+    with it."""
     few = s.subject.terms.workers
-    terms = msgspec.structs.replace(s.subject.terms, min_workers=few, workers=2 * few)
-    offer = s.offer(terms)
-    answer = (await s.place([offer]))[offer.offer]
-    if not answer.accepted:
-        return  # it need not know ranges
-    taken = terms.workers if answer.workers is None else answer.workers
-    must(few <= taken <= 2 * few, f"of {few} to {2 * few} workers it took {taken}")
+    for divisible in (True, False):
+        offer = s.offer(msgspec.structs.replace(s.subject.terms, min_workers=few, workers=2 * few, divisible=divisible))
+        answer = (await s.place([offer]))[offer.offer]
+        if not answer.accepted:
+            return  # it need not know ranges
+        taken = 2 * few if answer.workers is None else answer.workers
+        must(few <= taken <= 2 * few, f"of {few} to {2 * few} workers it took {taken}")
+        if divisible:
+            await s.provider.withdraw([offer.offer])
     [reply] = await s.launch([s.order(offer, answer, workers=taken)])
     must(isinstance(reply, Confirmed), f"it took {taken} workers, and an order of as many got {reply}")
 
