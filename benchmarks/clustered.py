@@ -234,7 +234,7 @@ def halves(times: Sequence[int]) -> float:
 def furnish(control: Plane, nodes: int, definition: Path | None) -> None:
     """RayJobs are known, there is a namespace, and there are nodes that answer and have GPUs."""
     control.apply(*([] if definition else [small_definition()]), file=definition)
-    control.established("rayjobs.ray.io")
+    control.established("rayjobs.ray.io", "RayJob")
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     control.apply(space, *(node(f"node-{number}") for number in range(nodes)))
 

@@ -48,10 +48,9 @@ class Plane:
         words = ["apply", "--server-side", "-f", str(file or "-")]
         self._run(words, text)
 
-    def established(self, name: str) -> None:
+    def established(self, name: str, kind: str) -> None:
         """Wait until this kind is served; kubectl gives up where a definition has no conditions at all yet."""
-        words = ["wait", "--for=jsonpath={.status.acceptedNames.kind}", "--timeout=60s", f"crd/{name}"]
-        self._run(words)
+        self._run(["wait", f"--for=jsonpath={{.status.acceptedNames.kind}}={kind}", "--timeout=60s", f"crd/{name}"])
         self._run(["wait", "--for=condition=Established", "--timeout=60s", f"crd/{name}"])
 
     def _run(self, words: list[str], text: str | None = None) -> None:
