@@ -38,30 +38,27 @@ def order_for(core: Core, row: JobRow, document: bytes) -> LaunchOrder:
         key=launch_key(row.job, attempt.epoch), job=row.job, project=row.project, epoch=attempt.epoch,
         offer=f"{row.job}-o{attempt.offer}", region=attempt.region, accelerator=attempt.accelerator,
         workers=attempt.workers or shape.workers, gpus=shape.gpus_per_worker, cpus=shape.cpus, memory=shape.memory,
-        delete_after_ms=_delete_after(row, attempt), attempt=text_of(_attempt(core, row, attempt, spec)),
+        delete_after_ms=_delete_after(row, attempt), attempt=text_of(_attempt(core, row, attempt, spec, shape)),
         requirements=spec.requirements, ledger=core.ledger_id, term=core.term, price=attempt.price,
         block=attempt.block.partition("/")[2],
     )  # fmt: skip
 
 
-def _attempt(core: Core, row: JobRow, attempt: AttemptRow, spec: LaunchSpec) -> AttemptEnv:
-    shape = core.book.shape_of(row).shape
+def _attempt(core: Core, row: JobRow, attempt: AttemptRow, spec: LaunchSpec, shape: Shape) -> AttemptEnv:
     return AttemptEnv(
         job=row.job, project=row.project, epoch=attempt.epoch, provider=attempt.provider, region=attempt.region,
         store=store_of(core.wiring, row).ref,
         isolation=Isolation(check_ms=row.check_ms, limit_ms=row.limit_ms, grace_ms=row.grace_ms),
         command=spec.command, package=spec.package, requirements=spec.requirements,
-        environment={**spec.environment, **_pieces(row, shape)},
+        environment=spec.environment if shape.pieces is UNSET else {**spec.environment, **_pieces(row, shape.pieces)},
         max_runtime_left_ms=max(row.max_runtime_ms - row.ran_ms, 1), retries_left=spec.retries,
         workers=attempt.workers if shape.pieces is UNSET else attempt.workers or shape.workers,
     )  # fmt: skip
 
 
-def _pieces(row: JobRow, shape: Shape) -> dict[str, str]:
+def _pieces(row: JobRow, pieces: int) -> dict[str, str]:
     """Of a divisible job: which pieces of the whole its workers are, from this one on."""
-    if shape.pieces is UNSET:
-        return {}
-    return {"ORCHESTRATOR_PIECE": str(row.piece), "ORCHESTRATOR_PIECES": str(shape.pieces)}
+    return {"ORCHESTRATOR_PIECE": str(row.piece), "ORCHESTRATOR_PIECES": str(pieces)}
 
 
 _encoder = msgspec.json.Encoder(order="sorted")
