@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from msgspec import UNSET
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from msgspec import UNSET, UnsetType
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from orchestrator.model.case import Case, Facts, PastRefusal
 from orchestrator.model.contract import Classification, Trigger
@@ -59,6 +59,7 @@ class CaseJob(Document):
 
     job_class: Word = Field(default="training", alias="class")
     gpus: Count = 0  # a range: an elastic job, whoever accepts says how many
+    whole_gpus: Annotated[Integer, Field(gt=1)] | None = None  # it is (a part of) a divisible job of so many
     hours: Number | None = None  # maxRuntime; None: 24
     accelerator: OneOrMore = ()
     classification: Classification = Classification.CLAIMED
@@ -68,6 +69,14 @@ class CaseJob(Document):
     ceiling_usd_per_gpu_hour: Price | None = None
     project: Word = "default"
     priority: Integer = 0
+
+    @model_validator(mode="after")
+    def _part_of_a_whole(self) -> CaseJob:
+        if self.whole_gpus is not None and not (isinstance(self.gpus, int) and 0 < self.gpus <= self.whole_gpus):
+            raise refuse(
+                "whole", "a part has some of the GPUs of its whole, and no range", "Let gpus be 1 to wholeGpus"
+            )
+        return self
 
 
 class RefusalFact(Document):
@@ -227,13 +236,14 @@ def _case(case: CaseDocument) -> Case:
 
 
 def _shape(job: CaseJob, trigger: Trigger) -> Shape:
-    gpus, workers, least = (1, job.gpus.max, job.gpus.min) if isinstance(job.gpus, Elastic) else (job.gpus, 1, UNSET)
+    gpus, workers, least = _sizes(job)
     return Shape(
         job_class=job.job_class,
         accelerators=job.accelerator,
         gpus_per_worker=gpus,
         workers=workers,
         min_workers=least,
+        pieces=UNSET if job.whole_gpus is None else job.whole_gpus,
         cpus=1,
         memory=0,
         max_runtime_ms=int((24 if job.hours is None else job.hours) * _GPU_HOUR_MS),
@@ -245,6 +255,15 @@ def _shape(job: CaseJob, trigger: Trigger) -> Shape:
         trigger=trigger,
         labels=tuple(sorted(job.labels.items())),
     )
+
+
+def _sizes(job: CaseJob) -> tuple[int, int, int | UnsetType]:
+    """GPUs of a worker, how many workers, and the least of them: one worker, where no range and no part is said."""
+    if isinstance(job.gpus, Elastic):
+        return 1, job.gpus.max, job.gpus.min
+    if job.whole_gpus is not None:
+        return 1, job.gpus, 1 if job.gpus > 1 else UNSET
+    return job.gpus, 1, UNSET
 
 
 def _refusal(no: RefusalFact) -> PastRefusal:
