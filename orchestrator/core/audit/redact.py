@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 _OF_ALL = frozenset({"Led", "ControllerAbsent", "ContractInForce", "ProvidersInForce"})
 """Kinds that tell nothing of any provider. Their documents do, and stay behind."""
+_OURS = frozenset({"Intended", "Split"})
+"""Kinds that follow from an offer and tell more than it did: which rights of others were passed, and how; as what the
+job is decided from then on (its project, labels and own ceiling), and which job is left, that others are offered."""
 
 
 class Disclosure(Protocol):
@@ -35,7 +38,7 @@ class ButJobs:
 class ForProvider:
     """What concerns one provider: offers to it, what became of them, its attempts, and when nobody led.
 
-    Not why an attempt was intended there: that says which rights of others were passed, and how.
+    Not what is ours alone: why an attempt was intended there, and how a job was split of which it took a part.
     """
 
     def __init__(self, provider: str) -> None:
@@ -50,6 +53,7 @@ class ForProvider:
             self._offers.add((job, body["n"]))
         elif body["kind"] == "Intended" and theirs:
             self._epochs.add((job, body["epoch"]))
+        if body["kind"] in _OURS:
             return False
         if body["kind"] in _OF_ALL or theirs:
             return True
