@@ -13,6 +13,7 @@ from orchestrator.cli.audit import StoredDocuments
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.registry import SENTENCES
 from orchestrator.core.audit.verify import verify
+from orchestrator.model.placement import parse_terms, terms_bytes
 from orchestrator.testing.clock import STORY_BEGINS_US
 from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
@@ -86,6 +87,8 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (14, "a release that it does not name", lambda: edited(export_of(told.released), "OfferOpened", 1, freed=[])),
     (14, "the outage was too short", lambda: at_other_time(export_of(told.out_of_reach), "OfferOpened", -60, -1)),
     (14, "there was no outage", lambda: without(export_of(told.out_of_reach), "HolderUnreachable")),
+    (14, "its holder declined a longer job", lambda: of_other_terms(export_of(told.declined), max_runtime_ms=10**9)),
+    (14, "its holder never declined", lambda: without(export_of(told.declined), "OfferAnswered")),
     (15, "an offer after the cancellation", lambda: again(export_of(told.cancelled), "OfferOpened")),
     (18, "complete twice", lambda: again(export_of(told.priced), "Ended")),
     (20, "a version that was not in force", lambda: edited(export_of(told.lost), "OfferOpened", contract=7)),
@@ -172,6 +175,13 @@ def doubted(export: Export) -> Export:
 def terms_of(export: Export, nth: int) -> str:
     """What the nth offer was about."""
     return str(json.loads(export.events[place(export, "OfferOpened", nth)].body or "")["terms"])
+
+
+def of_other_terms(export: Export, **changes: object) -> Export:
+    """The first offer was about something else."""
+    made = terms_bytes(replace(parse_terms(export.specs[terms_of(export, 0)]), **changes))
+    digest = sha256(made).hexdigest()
+    return edited(replace(export, specs={**export.specs, digest: made}), "OfferOpened", terms=digest)
 
 
 def forgotten(export: Export) -> Export:

@@ -83,15 +83,29 @@ async def elastic() -> World:
     return world
 
 
-async def divided() -> World:
-    """The holder takes a part of a divisible job; the rest goes to the market, which takes it in two parts."""
-    first, second = Script(offers=[do.Accepts(workers=3)]), Script(offers=[do.Accepts(workers=1)])
-    world = World({"azure": first, "oracle": second, "zeus": YES}, first_right("azure"), Work(steps=20))
+async def divide(world: World) -> None:
+    """Eight workers, until all parts of them are done."""
     async with world.server() as server:
         workers = {"count": 8, "gpus": 1, "accelerator": ["H100"]}
         row, _ = await server.desk.submit(submission(divisible=True, workers=workers))
         while (row := await until_over(server, row.job)).rest:
             row = await server.desk.job(row.rest)
+
+
+async def divided() -> World:
+    """The holder takes a part of a divisible job; the rest goes to the market, which takes it in two parts."""
+    first, second = Script(offers=[do.Accepts(workers=3)]), Script(offers=[do.Accepts(workers=1)])
+    world = World({"azure": first, "oracle": second, "zeus": YES}, first_right("azure"), Work(steps=20))
+    await divide(world)
+    return world
+
+
+async def declined() -> World:
+    """A divisible job is its holder's alone, until it declines; then the market takes it in two parts."""
+    alone = {"id": "alone", "type": "exclusive", "release": ["holder_declined"]}
+    market = {"oracle": Script(offers=[do.Accepts(workers=3)]), "zeus": YES}
+    world = World({"azure": NO, **market}, agreement("azure", alone))
+    await divide(world)
     return world
 
 
@@ -285,7 +299,7 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, overridden, owned, elastic, divided,
+    amended, restored, classified, overridden, owned, elastic, divided, declined,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

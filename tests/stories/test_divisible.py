@@ -162,6 +162,16 @@ async def test_an_exclusive_that_frees_unmet_capacity_frees_what_its_holder_leav
         assert [attempts(row) for row in rows] == [[("azure", "done")], [(who, "done")]]
 
 
+async def test_an_exclusive_that_its_holder_freed_is_free_for_each_part_of_the_whole_that_it_declined(a_world) -> None:
+    """Its no to all eight covers three of them, three again after a rejected launch, and two of the five others."""
+    for launch in (do.Starts(), do.Rejects()):
+        market = Script(offers=[do.Accepts(workers=3)], launches=[launch])
+        scripts = {"azure": Script(offers=[do.Declines()] * 9), "oracle": market, "zeus": takes(2)}
+        rows = await divided(a_world(scripts, alone("holder_declined")))
+        assert [row.piece for row in rows][:2] == [0, 3] and len(rows) > 1
+        assert all(a.provider != "azure" for row in rows for a in row.attempts)
+
+
 async def test_a_part_that_is_cancelled_leaves_the_others(a_world) -> None:
     world = a_world({"azure": takes(3), "oracle": Script()}, first_right("azure"), Work(steps=60))
     async with world.server() as server:
