@@ -36,6 +36,8 @@ class Rest(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     workers: int
     piece: int
     """The first of its pieces, among those of the whole."""
+    root: str = ""
+    """The job that was submitted, where that is not the one that was split: it was left of another itself."""
     since: int
     """When the other's episode began: to start by counts from there."""
     asked: tuple[str, ...] = ()

@@ -53,6 +53,8 @@ STRANGER = {"id": "event-x", "what": "event", "name": "agi", "by": "eve"}
 FORGED_FREE = {"clause": "agreement/rofr", "how": "exempt", "holder": "zeus", "exemption": "x", "because": "research",
                "records": ["evidence-x"], "approver": "me"}  # fmt: skip
 
+SMALL = {"clause": "agreement/rofr", "how": "exempt", "holder": "azure", "exemption": "small",
+         "because": "below_threshold", "approver": "agreement"}  # fmt: skip
 OWNED = {"name": "b", "provider": "yves", "accelerator": "H100", "gpus": 16, "region": "eu-1",
          "from_us": STORY_BEGINS_US, "until_us": STORY_BEGINS_US + 86_400_000_000}  # fmt: skip
 
@@ -103,6 +105,7 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (26, "evidence that nobody recorded", lambda: without(export_of(told.exempted), "Recorded")),
     (26, "another stands for it", lambda: edited(export_of(told.exempted), "Recorded", record=EVIDENCE)),
     (26, "no such exemption", lambda: edited(export_of(told.exempted), "OfferOpened", freed=[FORGED_FREE])),
+    (26, "a part of what is too large", lambda: edited(export_of(told.too_large), "OfferOpened", 1, freed=[SMALL])),
     (27, "in a place that the terms forbid", lambda: edited(export_of(told.priced), "Intended", region="moon-1")),
     (27, "told to a stranger", lambda: edited(export_of(told.priced), "OfferOpened", provider="aws")),
     (29, "the window of another version", lambda: edited(export_of(told.lost), "OfferOpened", window=60_000_000)),

@@ -109,6 +109,16 @@ async def declined() -> World:
     return world
 
 
+async def too_large() -> World:
+    """A divisible job is more than its exemption's total: of what its holder leaves, which is not, the market has it by
+    the holder's no."""
+    small = {"id": "small", "because": "below_threshold", "select": {"gpuHours": {"lt": 64}}}
+    right = first_right("azure", exempt=[small | {"maxGpuHoursPerWindow": [6, "7d"]}])
+    world = World({"azure": Script(offers=[do.Accepts(workers=3)]), "oracle": YES}, right)
+    await divide(world)
+    return world
+
+
 async def cancelled() -> World:
     """Looked at, then cancelled while it runs."""
     world = World({"azure": YES})
@@ -299,7 +309,7 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, overridden, owned, elastic, divided, declined,
+    amended, restored, classified, overridden, owned, elastic, divided, declined, too_large,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ from orchestrator.simulate.world import Server, World, first_right, submission, 
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
-from tests.stories.agreements import alone, rights, told
+from tests.stories.agreements import alone, freed, right, rights, told
 from tests.stories.words import attempts
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -207,6 +207,54 @@ async def test_a_small_part_is_still_bound_by_what_binds_the_whole(a_world) -> N
         )
         mine, _ = await divided(world)
         assert told(world, mine.job) == ["azure", "azure"]
+
+
+def small(most: int, per: str = "lineage") -> dict[str, Any]:
+    """Exempts whatever is no more than so many GPU-hours; the eight would be eight."""
+    below = {"id": "small", "because": "below_threshold", "select": {"gpuHours": {"lt": 64}}}
+    return right(below | {"maxGpuHoursPerWindow": [most, "7d"], "per": per})
+
+
+async def test_what_is_left_is_not_exempt_where_the_whole_was_too_much(a_world) -> None:
+    """Five GPU-hours would fit under six; they are of eight, and go to the market by the no of who took three."""
+    for per in ("lineage", "set"):
+        world = a_world({"zeus": takes(3), "oracle": Script()}, small(6, per))
+        mine, rest = await divided(world)
+        assert (attempts(mine), attempts(rest)) == ([("zeus", "done")], [("oracle", "done")])
+        assert freed(world, mine.job) == freed(world, rest.job) == []
+
+
+async def test_parts_of_what_was_too_much_stay_bound_when_they_are_lost(a_world) -> None:
+    lost = Script(offers=[do.Accepts(workers=4)], scenes=[do.Kills(when=do.AtStep(12))])
+    no = Script(offers=[do.Declines()] * 9)
+    world = a_world({"zeus": no, "oracle": lost}, small(4), Work(steps=40, checkpoint_every=5))
+    rows = await divided(world)
+    assert told(world, rows[0].job)[:3] == ["zeus", "oracle", "zeus"]
+    assert not any(freed(world, row.job) for row in rows)
+
+
+async def test_of_a_whole_that_fits_every_part_is_exempt_and_all_count_as_one(a_world) -> None:
+    """Two, three and three run side by side under eight; the second, lost, would be more: its holder is asked."""
+    lost = Script(offers=[do.Accepts(workers=3)], scenes=[do.Kills(when=do.AtStep(12))])
+    scripts = {"azure": takes(2), "coreweave": lost, "oracle": Script(), "zeus": Script()}
+    for per in ("lineage", "set"):
+        world = a_world(scripts, small(8, per), Work(steps=90, checkpoint_every=5))
+        rows = await divided(world)
+        assert [told(world, row.job) for row in rows] == [["azure"], ["coreweave", "zeus"], ["oracle"]]
+        assert [len(freed(world, row.job)) for row in rows] == [1, 1, 1]
+        assert [row.root for row in rows] == ["", rows[0].job, rows[0].job]
+
+
+async def test_a_part_has_no_room_that_the_whole_would_not_have_beside_others(a_world) -> None:
+    """Another job has one of the eight GPU-hours: five of eight would fit into seven, and are not exempt."""
+    world = a_world({"oracle": takes(None, 3), "zeus": takes(3)}, small(8, "set"), Work(steps=90))
+    async with world.server() as server:
+        one, _ = await server.desk.submit(submission(workers={"gpus": 1, "accelerator": ["H100"]}))
+        await asyncio.sleep(2)
+        row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
+        rows = await parts(server, row.job)
+    assert (freed(world, one.job), told(world, row.job)) == ([("oracle", "small")], ["zeus"])
+    assert not any(freed(world, row.job) for row in rows)
 
 
 async def test_explain_tells_both_sides(a_world) -> None:

@@ -275,7 +275,8 @@ class History:
             return frozenset()
         limits = {f"{c.ref}/{e.id}": e.limit_ms for c in (contracts.of_holders if contracts else ()) for e in c.exempt}
         used = self.volumes.used.get(seen.seq, {})
-        return frozenset(key for key, held in used.items() if held + shape.gpu_ms > (limits.get(key) or 0))
+        needed = {key: held.all + max(shape.gpu_ms, shape.whole_gpu_ms - held.own) for key, held in used.items()}
+        return frozenset(key for key, needs in needed.items() if needs > (limits.get(key) or 0))
 
     def _compiled_rules(
         self, contracts: Contracts | None, opened: ev.OfferOpened, shape: Shape, seen: Seen, variant: Variant
