@@ -139,16 +139,6 @@ def test_what_is_not_the_providers_is_nowhere_in_its_export(story: Callable[...,
         assert {line["digest"] for line in shown if line["line"] == "spec"} == offered
 
 
-def test_whoever_took_a_part_is_not_told_of_the_rest() -> None:
-    data = exported(told.divided, ForProvider("azure"))
-    split = next(e for e in export_of(told.divided).events if e.kind == "Split")
-    rest = json.loads(split.body or "")["rest"]
-    bodies = [line["body"] for line in map(json.loads, data.splitlines()) if line["line"] == "event" and line["body"]]
-    assert any('"workers":3' in body for body in bodies) and not any(rest in body for body in bodies)
-    v = verified(data, receipts(told.divided, "azure"))
-    assert v.findings == [] and v.hidden[split.job] > 0
-
-
 def test_a_job_can_be_left_out_and_the_rest_still_verifies() -> None:
     story = export_of(told.waiting)
     job = next(e.job for e in story.events if e.job)

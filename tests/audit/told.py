@@ -109,6 +109,15 @@ async def declined() -> World:
     return world
 
 
+async def strangers() -> World:
+    """Two divisible jobs with nothing in common: the holder declines the first and takes a part of the second."""
+    azure = Script(offers=[do.Declines(), do.Accepts(workers=3)])
+    world = World({"azure": azure, "oracle": Script(offers=[do.Accepts(workers=2)])}, first_right("azure"))
+    await divide(world)
+    await divide(world)
+    return world
+
+
 async def too_large() -> World:
     """A divisible job is more than its exemption's total: of what its holder leaves, which is not, the market has it by
     the holder's no."""
@@ -309,7 +318,7 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, overridden, owned, elastic, divided, declined, too_large,
+    amended, restored, classified, overridden, owned, elastic, divided, declined, too_large, strangers,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

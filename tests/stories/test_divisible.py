@@ -145,7 +145,9 @@ async def test_the_next_right_is_asked_for_what_the_first_leaves(a_world) -> Non
     assert [told(world, row.job) for row in rows] == [["azure"], ["oracle"], ["zeus"]]
     assert [opened(world, row.job).clause for row in rows] == ["of-azure/rofr", "of-oracle/rofr", ""]
     (gates,) = [e.gates for e in world.events(rows[2].job) if isinstance(e, ev.Intended)]
-    assert [(g.holder, g.by) for g in gates] == [("azure", "whole"), ("oracle", "whole")]
+    assert [(g.holder, g.by, g.offer) for g in gates] == [
+        ("azure", "split", f"{rows[0].job}-o1"), ("oracle", "split", f"{rows[1].job}-o1")
+    ]  # fmt: skip
 
 
 async def test_after_the_tail_the_holder_is_asked_for_the_rest_again(a_world) -> None:
