@@ -282,6 +282,7 @@ class Book:
             jobs.discard(row.job)
             if not jobs:
                 del shape.held[row.reason]
+                shape.settled = None
         if not shape.held:
             self.held_shapes.discard(shape.key)
 
