@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -141,8 +142,15 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (42, "nothing was split", lambda: without(export_of(told.divided), "Split")),
     (42, "nothing is left", lambda: without(export_of(told.divided), "Submitted", 1)),
     (42, "split, and whole all the same", lambda: edited(export_of(told.divided), "Split", shape=shape_of(0))),
-    (42, "pieces of another part", lambda: edited(export_of(told.divided), "Submitted", 1, rest=rest_of(piece=0))),
-    (42, "left of another offer", lambda: edited(export_of(told.divided), "Submitted", 1, rest=rest_of(offer="x-o1"))),
+    (42, "pieces of another part", lambda: left_otherwise(piece=0)),
+    (42, "left of no offer", lambda: left_otherwise(offer="x-o1")),
+    (42, "left of a stranger's offer", lambda: edited(export_of(told.strangers), "Submitted", 3, rest=rest_of(
+        told.strangers, 3, offer=rest_of(told.strangers)["offer"]))),
+    (42, "to start by a later moment", lambda: left_otherwise(since=10**16)),
+    (42, "nobody was asked", lambda: left_otherwise(asked=[])),
+    (42, "nobody said no", lambda: left_otherwise(refused=[])),
+    (42, "another one said no", lambda: left_otherwise(refused=[{**rest_of()["refused"][0], "provider": "zeus"}])),
+    (42, "of another lineage", lambda: left_otherwise(root="x")),
     (42, "of another document", lambda: edited(export_of(told.divided), "Submitted", 1, max_attempts=99)),
     (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
     (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
@@ -158,10 +166,14 @@ def shape_of(nth: int) -> str:
     return str(json.loads(export.events[place(export, "Submitted", nth)].body or "")["shape"])
 
 
-def rest_of(**changes: object) -> dict[str, object]:
-    """Where the first that was left comes from, told otherwise."""
-    export = export_of(told.divided)
-    return {**json.loads(export.events[place(export, "Submitted", 1)].body or "")["rest"], **changes}
+def rest_of(story: Callable[..., Any] = told.divided, nth: int = 1, **changes: Any) -> dict[str, Any]:
+    """Where the nth job that came in comes from, told otherwise."""
+    export = export_of(story)
+    return {**json.loads(export.events[place(export, "Submitted", nth)].body or "")["rest"], **changes}
+
+
+def left_otherwise(**changes: Any) -> Export:
+    return edited(export_of(told.divided), "Submitted", 1, rest=rest_of(**changes))
 
 
 def doubted(export: Export) -> Export:

@@ -12,7 +12,7 @@ from orchestrator.model.contract import DAY_US, Contracts, Release
 from orchestrator.model.placement import Gate, Rules, Terms
 
 
-class No(Struct, frozen=True):
+class No(Struct, frozen=True, kw_only=True):
     """A holder's no to one offer, spoken, by silence, or to what it left when it took a part."""
 
     seq: int
@@ -23,6 +23,13 @@ class No(Struct, frozen=True):
     """Of a spoken one."""
     taken: int = 0
     """Workers of the part that it took."""
+    job: str
+    """Whose offer it was."""
+
+    @property
+    def to_the_job(self) -> bool:
+        """Not to a place in what is owned already, behind no gate: that says nothing of what its provider sells."""
+        return not self.offer.block or bool(self.offer.clause)
 
     def refused(self, terms: Callable[[str], Terms]) -> Terms:
         """What exactly it refused."""
@@ -39,7 +46,10 @@ def noes(past: Past) -> Iterator[No]:
             found = _no_of(life, seen, younger) if seen.seq < until else None
             offer = life.opened(found.n) if found is not None else None
             if found is not None and offer is not None:
-                yield No(seen.seq, seen.at, found.how, offer[1], found.reason, found.taken)
+                yield No(
+                    seq=seen.seq, at=seen.at, how=found.how, offer=offer[1], reason=found.reason, taken=found.taken,
+                    job=life.job,
+                )  # fmt: skip
 
 
 class _Found(Struct, frozen=True):
@@ -90,10 +100,8 @@ def spoken(
     holder = next((c for c in rules.candidates if c.provider == rules.only), None)
     last: dict[str, str | None] = {}
     for no in said:
-        if no.seq >= seen.seq or holder is None or no.offer.provider != holder.provider:
+        if no.seq >= seen.seq or holder is None or no.offer.provider != holder.provider or not no.to_the_job:
             continue
-        if no.offer.block and not no.offer.clause:
-            continue  # to what is owned already, not to the job
         then = no.refused(terms)
         covered = set(holder.terms.regions) <= set(then.regions) and not better(holder.terms, then)
         recent = no.offer.episode == episode and seen.at - no.at <= DAY_US
