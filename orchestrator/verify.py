@@ -206,7 +206,7 @@ class Verifier:
         told = [json.loads(self.documents.get(x["shape"], "{}")).get("job_class") for _, x in self.of(job, "Submitted")]
         maybe = {"record": {"what": "class", "job": job}}  # what is redacted may be about this job
         records = [(x.body or maybe)["record"] for x in self.kinds["", "Recorded"] if x.seq < before]
-        told += [record.get("name") for record in records if record["what"] == "class" and record.get("job") == job]
+        told += [r.get("name") for r in records if r["what"] == "class" and r.get("job") in self._past(job, before)]
         return next(reversed(told), None) or self.classes.get(offer)
 
     def _answered(self, e: Event, answer: Body) -> None:

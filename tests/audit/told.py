@@ -109,6 +109,21 @@ async def declined() -> World:
     return world
 
 
+async def reclassified() -> World:
+    """What was left of a divisible job is offered when the class of the whole is recorded, which is another's alone."""
+    alone = {"id": "alone", "type": "exclusive", "select": {"class": ["api"]}}
+    scripts = {"azure": Script(offers=[do.Accepts(workers=3)]), "oracle": Script(offers=[do.Silent()]), "zeus": YES}
+    world = World(scripts, agreement("zeus", alone), Work(steps=60))
+    async with world.server() as server:
+        workers = {"count": 8, "gpus": 1, "accelerator": ["H100"]}
+        row, _ = await server.desk.submit(submission(divisible=True, workers=workers))
+        await asyncio.sleep(5)
+        await record(server, "class", name="api", job=row.job)
+        while (row := await until_over(server, row.job)).rest:
+            row = await server.desk.job(row.rest)
+    return world
+
+
 async def strangers() -> World:
     """Two divisible jobs with nothing in common: the holder declines the first and takes a part of the second."""
     azure = Script(offers=[do.Declines(), do.Accepts(workers=3)])
@@ -318,7 +333,7 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, overridden, owned, elastic, divided, declined, too_large, strangers,
+    amended, restored, classified, overridden, owned, elastic, divided, declined, too_large, strangers, reclassified,
     lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 

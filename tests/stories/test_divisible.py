@@ -15,11 +15,20 @@ from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import parse_shape, parse_terms
 from orchestrator.model.wire import AttemptEnv
-from orchestrator.simulate.world import Server, World, first_right, submission, until_over
+from orchestrator.simulate.world import (
+    POLICY,
+    Server,
+    World,
+    agreement,
+    first_right,
+    provider_document,
+    submission,
+    until_over,
+)
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
-from tests.stories.agreements import alone, freed, right, rights, told
+from tests.stories.agreements import alone, freed, record, right, rights, told
 from tests.stories.words import attempts
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -209,6 +218,45 @@ async def test_a_small_part_is_still_bound_by_what_binds_the_whole(a_world) -> N
         )
         mine, _ = await divided(world)
         assert told(world, mine.job) == ["azure", "azure"]
+
+
+async def test_a_class_that_is_recorded_for_the_whole_binds_all_that_was_left_of_it(a_world) -> None:
+    """Two parts run and the third is offered in the market when the whole turns out to be another's alone."""
+    only = agreement("zeus", {"id": "alone", "type": "exclusive", "select": {"class": ["api"]}, "release": ["consent"]})
+    scripts = {"azure": takes(3), "coreweave": takes(2), "oracle": Script(offers=[do.Silent()]), "zeus": Script()}
+    world = a_world(scripts, only, Work(steps=60))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
+        await asyncio.sleep(5)
+        await record(server, "class", name="api", job=row.job)
+        rows = await parts(server, row.job)
+    assert [told(world, part.job) for part in rows] == [["azure"], ["coreweave"], ["oracle", "zeus"]]
+    assert [e.why for e in world.events(rows[2].job) if isinstance(e, ev.OfferWithdrawn)] == ["reclassified"]
+    assert [parse_shape(world.disk.specs[part.shape]).job_class for part in rows] == ["api"] * 3
+
+
+async def test_a_class_that_was_recorded_before_the_split_is_that_of_both(a_world) -> None:
+    """Its policy asks for the class first; what was left of it is not asked for it again."""
+    operators = provider_document(["azure", "oracle"])
+    operators["spec"]["policies"] = {"default": {**POLICY, "classification": "held"}}
+    only = agreement("azure", {"id": "alone", "type": "exclusive", "select": {"class": ["serving"]}})
+    world = a_world({"azure": takes(3), "oracle": Script()}, only, providers=operators)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
+        await asyncio.sleep(5)
+        await record(server, "class", name="training", job=row.job)
+        rows = await parts(server, row.job)
+    assert [told(world, part.job) for part in rows] == [["azure"], ["oracle"]]
+
+
+async def test_a_class_that_is_recorded_for_a_part_leaves_what_it_was_left_of(a_world) -> None:
+    world = a_world({"azure": takes(3), "oracle": Script()}, None, Work(steps=60))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
+        await asyncio.sleep(5)
+        await record(server, "class", name="api", job=(await server.desk.job(row.job)).rest)
+        rows = await parts(server, row.job)
+    assert [parse_shape(world.disk.specs[part.shape]).job_class for part in rows] == ["training", "api"]
 
 
 def small(most: int, per: str = "lineage") -> dict[str, Any]:

@@ -246,8 +246,8 @@ class History:
         split = life.split_before(seen.seq)
         shape = shape.sized(split.workers if split else None)
         shape = shape.triggered(Trigger.REPLACE if opened.episode > 1 else shape.trigger)
-        for record in self.records_before(seen.seq):
-            shape = with_record(shape, record) if record.job == life.job else shape
+        for record in self._records_of(life, seen.seq):
+            shape = with_record(shape, record)
         block = self.block(opened.block, seen.seq)
         if block is not None:
             shape = placed_in(shape, block)
@@ -266,9 +266,15 @@ class History:
     def job_class(self, life: Life, n: int) -> str:
         """Of which class the job was when its n-th offer was opened: as submitted, or as an attester has recorded."""
         opened = life.opened(n)
-        said = [r.name for r in self.records_before(opened[0].seq if opened else 0)
-                if r.job == life.job and r.what == What.CLASS]  # fmt: skip
+        said = [r.name for r in self._records_of(life, opened[0].seq if opened else 0) if r.what == What.CLASS]
         return said[-1] if said else self.shape(life).job_class
+
+    def _records_of(self, life: Life, seq: int) -> Iterator[Record]:
+        """The records before an event that are about this very job, and of a class also about what it was left of."""
+        parents = {other.job for other, _ in self.past(life)}
+        for record in self.records_before(seq):
+            if record.job == life.job or (record.job in parents and record.what == What.CLASS):
+                yield record
 
     def _spent(self, contracts: Contracts | None, shape: Shape, seen: Seen) -> frozenset[str]:
         if not any(e.limit_ms is not None for c in (contracts.of_holders if contracts else ()) for e in c.exempt):
