@@ -218,7 +218,8 @@ class Life:
         new_id, epoch, nonce, ran = self._out.new_id(), self.env.epoch, self._nonce, self._ran_ms()
         if isinstance(outcome, endings.IsDone):
             code, result = outcome.exit, outcome.result
-            self._append(Done(epoch=epoch, exit=code, result=result, ran_ms=ran, id=new_id, nonce=nonce))
+            part = self.env.part
+            self._append(Done(epoch=epoch, exit=code, result=result, ran_ms=ran, id=new_id, nonce=nonce, workers=part))
             return code
         self._append(Release(epoch=epoch, why=outcome.why, gone=gone, ran_ms=ran, id=new_id, nonce=nonce))
         return EXIT_RELEASED

@@ -66,7 +66,7 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
 for _state in (J.QUEUED, J.OFFERING, J.LAUNCHING, J.RUNNING, J.RECOVERING, J.HELD):
     JOB_MOVES[_state]["Reshaped"] = (_state,)  # whatever else is going on
 
-FOR_A_PERSON = frozenset({"run_log_ahead", "run_log_unread"})
+FOR_A_PERSON = frozenset({"run_log_ahead", "run_log_part", "run_log_unread"})
 """Reasons for which a job is held that no change lifts, only a person, or its run log when it is read."""
 
 EVIDENCE = frozenset({"LateAnswer", "Charged"})
