@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from orchestrator.core.audit import attempts, classes, offers, owned, proof, releases, rights, splits, whole, world
 from orchestrator.core.audit.export import Export
-from orchestrator.core.audit.history import Documents, History, Life, Seen, Unreadable
+from orchestrator.core.audit.history import Documents, History, Unreadable
+from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Part, Report, Verdict
 from orchestrator.core.audit.world import World
 from orchestrator.model import event as ev
