@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ async def test_what_the_holder_leaves_goes_straight_to_the_market(a_world) -> No
 
 async def test_one_commit_holds_the_acceptance_and_what_it_leaves(a_world) -> None:
     world = a_world({"azure": takes(3), "oracle": Script()}, first_right("azure"))
+    ends: list[int] = []
+    world.on_commit = lambda _: ends.append(len(world.disk.events))
     mine, rest = await divided(world)
     split = next(e for e in world.events(mine.job) if isinstance(e, ev.Split))
     came = next(e for e in world.events(rest.job) if isinstance(e, ev.Submitted))
@@ -95,8 +98,9 @@ async def test_one_commit_holds_the_acceptance_and_what_it_leaves(a_world) -> No
     assert parse_terms(world.disk.specs[no.terms]) == offered.left_by(3)
     shapes = [parse_shape(world.disk.specs[digest]) for digest in (split.shape, came.shape)]
     assert [(s.workers, s.fewest, s.pieces) for s in shapes] == [(3, 3, 8), (5, 1, 8)]
-    by = {(e.job, e.kind): e.at for e in world.disk.events if e.kind in ("Split", "Intended", "Submitted")}
-    assert by[mine.job, "Split"] == by[mine.job, "Intended"] == by[rest.job, "Submitted"]
+    commit = {(e.job, e.kind): bisect_left(ends, n) for n, e in enumerate(world.disk.events, 1)}
+    assert len({commit[mine.job, "OfferAnswered"], commit[mine.job, "Split"], commit[mine.job, "Intended"]}) == 1
+    assert commit[rest.job, "Submitted"] == commit[mine.job, "Split"] < commit[rest.job, "Intended"]
 
 
 async def test_whose_whole_it_takes_is_not_split(a_world) -> None:
