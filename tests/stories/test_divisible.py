@@ -16,6 +16,7 @@ from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import parse_shape, parse_terms
 from orchestrator.model.wire import AttemptEnv
+from orchestrator.ports.ledger import Committed
 from orchestrator.simulate.world import (
     POLICY,
     Server,
@@ -201,11 +202,17 @@ async def test_a_server_that_dies_at_the_split_goes_on_with_both(a_world) -> Non
     world = a_world(
         {"azure": Script(offers=[do.Accepts(workers=3, after_s=30)]), "oracle": Script()}, first_right("azure")
     )
+
+    def die(_: Committed) -> None:
+        if any(e.kind == "Split" for e in world.disk.events):
+            raise ConnectionError("the machine is gone")
+
+    world.on_commit = die
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
-        while not (await server.desk.job(row.job)).rest:
-            async with server.engine.committed:
-                await server.engine.committed.wait()
+        await asyncio.sleep(60)
+        assert server.engine.failed is not None and sizes(world, "azure") == []
+    world.on_commit = None
     async with world.server() as server:
         mine, rest = await parts(server, row.job)
     assert (attempts(mine), attempts(rest)) == ([("azure", "done")], [("oracle", "done")])
