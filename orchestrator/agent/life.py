@@ -24,7 +24,7 @@ from orchestrator.agent.guarded import Guarded
 from orchestrator.agent.output import Output
 from orchestrator.agent.running import POLL_S, Bounds, Event, Exit, attend
 from orchestrator.model.ids import launch_key
-from orchestrator.model.wire import AttemptEntry, AttemptEnv, Beat, Claim, Done, Release, Start, WireError
+from orchestrator.model.wire import TOLD, AttemptEntry, AttemptEnv, Beat, Claim, Done, Release, Start, WireError
 from orchestrator.runlog import paths
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import JobLog, Reading, Refused, append_attempt, write_beat
@@ -206,6 +206,7 @@ class Life:
             ours=None if ended.order is None else ended.order.why,
             past_limit=limit_ms is not None and boottime_ms() >= ended.good_ms + limit_ms,
             stop_seen=verdict is not None and verdict.stop is not None,
+            told=(self._out.work / TOLD).exists(),
             watchdog=any(path.stat().st_size for path in self._out.work.glob("watchdog-*")),
         )
 

@@ -19,6 +19,7 @@ ENV_ATTEMPT = "ORCHESTRATOR_ATTEMPT"  # an AttemptEnv; store keys apart, by refe
 ENV_NONCE = "ORCHESTRATOR_ATTEMPT_NONCE"  # of the claim; only below an agent
 ENV_KEY = "ORCHESTRATOR_ATTEMPT_KEY"  # the launch key: the marker by which processes are found and ended
 ENV_WORK_DIR = "ORCHESTRATOR_WORK_DIR"  # the agent's folder on its machine
+TOLD = "told"  # a file there: user code has asked, and knows that it is to stop
 
 ReleaseWhy = Literal["stopped", "limit", "killed", "lost_worker", "lost_node", "max_runtime", "user_failure"]
 RELEASE_WHYS: tuple[ReleaseWhy, ...] = (
