@@ -22,7 +22,7 @@ from orchestrator.core.audit.export import Export, NotAnExport, Source, assemble
 from orchestrator.core.audit.history import Unreadable
 from orchestrator.core.audit.mutate import Outcome, mutate
 from orchestrator.core.audit.redact import ButJobs, ForProvider
-from orchestrator.core.audit.registry import Report, unenforced
+from orchestrator.core.audit.registry import Report, Verdict, unenforced
 from orchestrator.core.audit.verify import verify
 from orchestrator.core.audit.world import World
 from orchestrator.core.counters import offered
@@ -176,7 +176,7 @@ def table_lines(table: Iterable[Outcome]) -> list[str]:
 
 def _print(report: Report) -> None:
     for verdict in report.verdicts:
-        state = f"{verdict.violations} violations" if verdict.violations else "ok" if verdict.judged else "not judged"
+        state = _state(verdict)
         typer.echo(f"{verdict.number:>3}  judged {verdict.judged:>7}  {state:<14}  {verdict.words}")
     for b in report.declared:
         said = f"{b.clause}, by {b.record}, approved by {b.approver}: {b.why or 'no reason given'}"
@@ -184,18 +184,23 @@ def _print(report: Report) -> None:
     for f in report.findings:
         typer.echo(f"sentence {f.sentence}  job {f.job or '-'}  event {f.seq or '-'}  {f.words}")
     if report.redacted:
-        typer.echo(
-            f"{report.redacted} events are redacted: only their place in the chain was judged; where others seem to"
-        )
-        typer.echo(
-            "contradict each other, what is hidden may explain it: `orchestrator-verify` says what it cannot check"
-        )
-    if report.unjudged:
-        typer.echo(f"not judged, for want of anything to judge: {', '.join(map(str, report.unjudged))}")
+        typer.echo(f"{report.redacted} events are redacted: of them only their place in the chain was judged")
+    if report.hidden:
+        counts = ", ".join(f"{v.number} ({v.hidden} times)" for v in report.verdicts if v.hidden)
+        typer.echo(f"not judged, because what they hang on is hidden: {counts}")
+    if wanting := [v.number for v in report.verdicts if not v.judged and not v.hidden]:
+        typer.echo(f"not judged, for want of anything to judge: {', '.join(map(str, wanting))}")
     typer.echo(f"not judged, because this version does not enforce them: {', '.join(map(str, unenforced()))}")
     typer.echo(f"head {report.head}")
     overridden = f", {len(report.declared)} overridden" if report.declared else ""
-    typer.echo(f"audit: {report.events} events, {report.violations} violations{overridden}")
+    hidden = f", {report.hidden} not judged: hidden" if report.hidden else ""
+    typer.echo(f"audit: {report.events} events, {report.violations} violations{overridden}{hidden}")
+
+
+def _state(verdict: Verdict) -> str:
+    if verdict.violations:
+        return f"{verdict.violations} violations"
+    return "ok" if verdict.judged else "hidden" if verdict.hidden else "not judged"
 
 
 def _load(file: Path) -> Export:

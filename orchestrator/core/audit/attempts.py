@@ -54,12 +54,13 @@ def terminal_states_absorb(life: Life, history: History, judge: Judge) -> None:
         event = seen.event
         if over is not None:
             words = f"{ev.kind_of(event)} after the job's end"
-            judge(isinstance(event, EVIDENCE), life.job, seen.seq, words)
+            judge(isinstance(event, EVIDENCE), life.job, seen.seq, words, sure=True)
         if isinstance(event, ev.OfferDelivered | ev.DeliveryFailed | ev.OfferAnswered | ev.OfferLapsed):
-            judge(event.n not in closed, life.job, seen.seq, f"{ev.kind_of(event)} after offer {event.n} was closed")
+            words = f"{ev.kind_of(event)} after offer {event.n} was closed"
+            judge(event.n not in closed, life.job, seen.seq, words, sure=True)
         if isinstance(event, _OfEpoch) and not isinstance(event, ev.Charged):
             words = f"{ev.kind_of(event)} after epoch {event.epoch} ended"
-            judge(event.epoch not in ended, life.job, seen.seq, words)
+            judge(event.epoch not in ended, life.job, seen.seq, words, sure=True)
         if isinstance(event, OFFER_ENDS):
             closed.add(event.n)
         if isinstance(event, ev.Ended):
@@ -76,7 +77,7 @@ def epochs_increase(life: Life, history: History, judge: Judge) -> None:
             highest = max(highest, seen.event.ahead)
         elif isinstance(seen.event, ev.Intended):
             epoch = seen.event.epoch
-            judge(epoch > highest, life.job, seen.seq, f"epoch {epoch} after epoch {highest}")
+            judge(epoch > highest, life.job, seen.seq, f"epoch {epoch} after epoch {highest}", sure=True)
             highest = max(highest, epoch)
 
 
@@ -87,7 +88,7 @@ def one_active_attempt(life: Life, history: History, judge: Judge) -> None:
     for seen in life.seen:
         if isinstance(seen.event, ev.Intended):
             words = f"epoch {seen.event.epoch} was intended while {sorted(active)} was active"
-            judge(not active, life.job, seen.seq, words)
+            judge(not active, life.job, seen.seq, words, sure=not history.hides(life.job, 0, seen.seq, "Ended"))
             active.add(seen.event.epoch)
         elif isinstance(seen.event, ev.Ended):
             active.discard(seen.event.epoch)
@@ -106,7 +107,7 @@ def later_starts_waited(life: Life, history: History, judge: Judge) -> None:
         wait = _least_wait_ms(submitted) if claimed else 0
         holds = started.cleared or (wait is not None and started.waited_ms >= wait)
         words = f"epoch {started.epoch} started after {started.waited_ms} ms, uncleared; it had to wait {wait} ms"
-        judge(holds, life.job, seen.seq, words)
+        judge(holds, life.job, seen.seq, words, sure=True)
 
 
 def _least_wait_ms(submitted: ev.Submitted) -> int | None:
@@ -128,11 +129,17 @@ def intent_precedes_effect(life: Life, history: History, judge: Judge) -> None:
             fenced = max(fenced, seen.event.epoch)
         if isinstance(seen.event, ev.Ended) and seen.event.how in ("fenced", "gone"):
             words = f"epoch {seen.event.epoch} ended {seen.event.how} without a fence above it"
-            judge(fenced > seen.event.epoch, life.job, seen.seq, words)
+            judge(
+                fenced > seen.event.epoch,
+                life.job,
+                seen.seq,
+                words,
+                sure=not history.hides(life.job, 0, seen.seq, "Fenced"),
+            )
         needs = _needs(seen.event)
         if needs is not None:
             words = f"{ev.kind_of(seen.event)} without an earlier {needs[0]}" + (f" {needs[1]}" if needs[1] else "")
-            judge(needs in meant, life.job, seen.seq, words)
+            judge(needs in meant, life.job, seen.seq, words, sure=not history.hides(life.job, 0, seen.seq, needs[0]))
         match seen.event:
             case ev.OfferOpened(n=n):
                 meant.add(("OfferOpened", n))
@@ -197,7 +204,9 @@ def cancel_is_final(life: Life, history: History, judge: Judge) -> None:
     for seen in (s for s in life.seen if s.seq > asked):
         accepts = isinstance(seen.event, ev.OfferAnswered) and seen.event.accepted
         starts = isinstance(seen.event, ev.OfferOpened | ev.Intended)
-        judge(not (accepts or starts), life.job, seen.seq, f"{ev.kind_of(seen.event)} after the cancellation")
+        judge(
+            not (accepts or starts), life.job, seen.seq, f"{ev.kind_of(seen.event)} after the cancellation", sure=True
+        )
 
 
 @of_job(18, "A job completes at most once.")
@@ -205,7 +214,7 @@ def completes_once(life: Life, history: History, judge: Judge) -> None:
     """There is no second end of a job."""
     ends = [s for s in life.seen if ends_job(s.event)]
     for number, seen in enumerate(ends):
-        judge(number == 0, life.job, seen.seq, f"{ev.kind_of(seen.event)} ends a job that had ended")
+        judge(number == 0, life.job, seen.seq, f"{ev.kind_of(seen.event)} ends a job that had ended", sure=True)
 
 
 @of_job(21, "Price charged ≤ price accepted.")
@@ -218,7 +227,7 @@ def charged_as_accepted(life: Life, history: History, judge: Judge) -> None:
         said = next((e.price for _, e in life.of_offer(intended.offer, ev.OfferAnswered) if e.accepted), None)
         if said is not None and intended.price is not None:
             words = f"epoch {intended.epoch} is to cost {intended.price}, {said} was accepted"
-            judge(intended.price <= said, life.job, seen.seq, words)
+            judge(intended.price <= said, life.job, seen.seq, words, sure=True)
     for seen in life.seen:
         bill = seen.event
         if not isinstance(bill, ev.Ended | ev.Charged):
@@ -229,7 +238,7 @@ def charged_as_accepted(life: Life, history: History, judge: Judge) -> None:
             continue
         most = -(-price * (bill.gpu_seconds or 0) // 3600)
         words = f"epoch {bill.epoch} was charged {bill.charge}, {most} at the accepted price"
-        judge(bill.charge <= most, life.job, seen.seq, words)
+        judge(bill.charge <= most, life.job, seen.seq, words, sure=True)
         _time_billed_once(life, history, seen, judge)
 
 
@@ -247,4 +256,4 @@ def _time_billed_once(life: Life, history: History, seen: Seen, judge: Judge) ->
     gpus = history.terms(opened[1].terms).sized(found[1].workers).gpus
     most = gpus * ((seen.at - found[0].at) // 1_000_000 + BILL_SLACK_S)
     words = f"epoch {bill.epoch} was billed for {bill.gpu_seconds} GPU-seconds, and only {most} can have passed"
-    judge(bill.gpu_seconds <= most, life.job, seen.seq, words)
+    judge(bill.gpu_seconds <= most, life.job, seen.seq, words, sure=True)

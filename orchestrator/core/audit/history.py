@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from orchestrator.core.audit.export import EventLine, Export
-from orchestrator.core.audit.lives import E, Life, Past, Seen, past_of
+from orchestrator.core.audit.lives import NEVER, E, Life, Past, Seen, past_of
 from orchestrator.core.audit.refusals import noes, spoken
 from orchestrator.core.audit.volumes import Volumes
 from orchestrator.core.capacity import find, narrowed, placed_in
@@ -32,6 +32,10 @@ Variant = tuple[frozenset[str], tuple[tuple[str, str], ...]]
 
 class Unreadable(ValueError):
     """A cited document is missing, has another hash, or is nothing that this version can read."""
+
+
+class Withheld(Unreadable):
+    """It may well be there: this export shows a part, without the contracts and providers that its offers cite."""
 
 
 class Documents(Protocol):
@@ -55,7 +59,8 @@ class History:
         self.lives: dict[str, Life] = {}
         self.ledger: list[Seen] = []
         """Events of the whole ledger."""
-        self.redacted = 0
+        self.hidden: dict[str, list[EventLine]] = {}
+        """Job (the whole ledger: "") → its events whose body is redacted."""
         self.unreadable: list[tuple[EventLine, str]] = []
         for line in export.events:
             self._take(line)
@@ -77,7 +82,7 @@ class History:
     def _take(self, line: EventLine) -> None:
         life = self.lives.setdefault(line.job, Life(line.job, line.project)) if line.job else None
         if line.body is None:
-            self.redacted += 1
+            self.hidden.setdefault(line.job, []).append(line)
         else:
             try:
                 seen = Seen(line.seq, line.at, ev.decode(line.body.encode()))
@@ -104,6 +109,32 @@ class History:
                     clause = opened[1].clause
                     first[clause] = min(seen.seq, first.get(clause, seen.seq))
         return first
+
+    # ---- what is hidden ----
+
+    @property
+    def redacted(self) -> int:
+        """How many events have no body."""
+        return sum(map(len, self.hidden.values()))
+
+    @property
+    def without_rows(self) -> bool:
+        """Whether rows were left out, as from every export that shows a part."""
+        return bool(self.hidden) and not self.export.rows
+
+    def hides(self, job: str, since: int, until: int, *kinds: str) -> bool:
+        """Whether a body of these kinds (none named: of any) is hidden between two events of a job."""
+        lines = self.hidden.get(job, ())
+        return any(since < line.seq < until and (not kinds or line.kind in kinds) for line in lines)
+
+    def clouded(self, job: str, seq: int) -> bool:
+        """Whether something hidden, of the job, of what it was left of or of the whole ledger, may explain what is
+        found at an event (0: at any time)."""
+        past = [life.job for life, _ in self.past(self.lives[job])] if job in self.lives else [job]
+        return bool(self.hidden) and any(self.hides(one, 0, seq or NEVER) for one in (*past, ""))
+
+    def _lacking(self, words: str) -> Unreadable:
+        return Withheld(words) if self.hidden else Unreadable(words)
 
     # ---- what was in force ----
 
@@ -140,16 +171,21 @@ class History:
             raise Unreadable(f"the document {digest[:12]} is not in the ledger")
         return data
 
+    def _set(self, digest: str) -> bytes:
+        if self.hidden and digest not in self.export.specs:
+            raise Withheld(f"the set {digest[:12]} is not shown")
+        return self.document(digest)
+
     def contracts(self, n: int) -> Contracts | None:
         """A version of the contract set; None: version 0 or one without a document."""
         digest = next((d for _, v, d in self._contracts if v == n), "")
         if n and not any(v == n for _, v, _ in self._contracts):
-            raise Unreadable(f"contract version {n} never came into force")
+            raise self._lacking(f"contract version {n} never came into force")
         if not digest:
             return None
         found = self._compiled.get(digest)
         if found is None:
-            found = self._compiled[digest] = self._documents.contracts(digest, self.document(digest))
+            found = self._compiled[digest] = self._documents.contracts(digest, self._set(digest))
         assert isinstance(found, Contracts), "digests of two kinds cannot be equal"
         return found
 
@@ -157,10 +193,10 @@ class History:
         """A version of the provider set."""
         digest = next((d for _, v, d in self._providers if v == n), None)
         if digest is None:
-            raise Unreadable(f"provider set {n} never came into force")
+            raise self._lacking(f"provider set {n} never came into force")
         found = self._compiled.get(digest)
         if found is None:
-            found = self._compiled[digest] = self._documents.providers(digest, self.document(digest))
+            found = self._compiled[digest] = self._documents.providers(digest, self._set(digest))
         assert isinstance(found, Providers), "digests of two kinds cannot be equal"
         return found
 
@@ -168,7 +204,7 @@ class History:
         """The job's shape as submitted."""
         submitted = life.submitted
         if submitted is None:
-            raise Unreadable("the job was never submitted")
+            raise self._lacking("the job was never submitted")
         return self.shape_of(submitted.shape)
 
     def shape_of(self, digest: str) -> Shape:

@@ -15,6 +15,7 @@ from orchestrator.model.placement import Terms
 
 CLOSING_POLL = 60_000_000
 """A closing poll is sent at the deadline and its yes counts: so long (microseconds) may it be on its way."""
+ENDS = tuple(kind.__name__ for kind in OFFER_ENDS)
 _ALLOWED_TERMS = frozenset(field.encode_name for field in msgspec.structs.fields(Terms))
 
 
@@ -30,7 +31,8 @@ def nothing_lapses_early(life: Life, history: History, judge: Judge) -> None:
             if lapse.how == "silence"
             else _undeliverable(life, history, seen, lapse)
         )
-        judge(early is None, life.job, seen.seq, f"offer {lapse.n} to {found[1].provider}: {early}")
+        sure = not history.hides(life.job, found[0].seq, seen.seq, "OfferDelivered", "DeliveryFailed")
+        judge(early is None, life.job, seen.seq, f"offer {lapse.n} to {found[1].provider}: {early}", sure=sure)
 
 
 def _silence(life: Life, history: History, seen: Seen, lapse: ev.OfferLapsed) -> str | None:
@@ -62,13 +64,15 @@ def _undeliverable(life: Life, history: History, seen: Seen, lapse: ev.OfferLaps
 @of_job(3, "At most one open offer per job, beside one that a bridge leaves open.")
 def one_open_offer(life: Life, history: History, judge: Judge) -> None:
     """When an offer is opened, every earlier one is closed."""
-    waiting: set[int] = set()
+    waiting: dict[int, int] = {}
     for seen in life.seen:
         if isinstance(seen.event, ev.OfferOpened):
-            judge(not waiting, life.job, seen.seq, f"offer {seen.event.n} was opened while {sorted(waiting)} was open")
-            waiting.add(seen.event.n)
+            sure = not history.hides(life.job, min(waiting.values(), default=0), seen.seq, *ENDS)
+            words = f"offer {seen.event.n} was opened while {sorted(waiting)} was open"
+            judge(not waiting, life.job, seen.seq, words, sure=sure)
+            waiting[seen.event.n] = seen.seq
         elif isinstance(seen.event, OFFER_ENDS):
-            waiting.discard(seen.event.n)
+            waiting.pop(seen.event.n, None)
 
 
 @of_job(5, "An acceptance names the terms hash; a gated holder is used only through an accepted offer.")
@@ -78,28 +82,31 @@ def acceptance_is_exact(life: Life, history: History, judge: Judge) -> None:
         found = life.opened(answer.n)
         if answer.accepted and found is not None:
             exact = answer.terms == found[1].terms
-            judge(exact, life.job, seen.seq, f"the yes to offer {answer.n} names other terms than were offered")
+            judge(
+                exact, life.job, seen.seq, f"the yes to offer {answer.n} names other terms than were offered", sure=True
+            )
             terms = history.terms(found[1].terms)
             _in_range(terms, answer.workers, seen, life, judge)
             words = f"the yes to offer {answer.n} is on spot machines, which were not asked for"
-            judge(terms.spot or not answer.spot, life.job, seen.seq, words)
+            judge(terms.spot or not answer.spot, life.job, seen.seq, words, sure=True)
     for seen, intended in life.of(ev.Intended):
         found = life.opened(intended.offer)
         ends = [s.event for s in life.ends_of(intended.offer) if s.seq < seen.seq]
         yes = next((e for e in ends if isinstance(e, ev.OfferAnswered) and e.accepted), None)
         theirs = found is not None and found[1].provider == intended.provider
         words = f"epoch {intended.epoch} at {intended.provider} uses offer {intended.offer}, which it did not accept"
-        judge(len(ends) == 1 and yes is not None and theirs, life.job, seen.seq, words)
+        sure = not history.hides(life.job, 0, seen.seq, "OfferOpened", *ENDS)
+        judge(len(ends) == 1 and yes is not None and theirs, life.job, seen.seq, words, sure=sure)
         if yes is not None:
             words = f"epoch {intended.epoch} has {intended.workers} workers, accepted were {yes.workers}"
-            judge(intended.workers == yes.workers, life.job, seen.seq, words)
+            judge(intended.workers == yes.workers, life.job, seen.seq, words, sure=True)
 
 
 def _in_range(terms: Terms, workers: int | None, seen: Seen, life: Life, judge: Judge) -> None:
     """The quantity of a yes: one out of the range of elastic terms, none where they have one size."""
     fits = workers is not None and terms.fewest <= workers <= terms.workers
     words = f"the yes takes {workers} workers of {terms.fewest} to {terms.workers}"
-    judge(fits if terms.elastic else workers is None, life.job, seen.seq, words)
+    judge(fits if terms.elastic else workers is None, life.job, seen.seq, words, sure=True)
 
 
 @of_job(6, "No acceptance after the deadline; none of a withdrawn offer.")
@@ -112,7 +119,8 @@ def acceptance_in_time(life: Life, history: History, judge: Judge) -> None:
         closed = any(s.seq < seen.seq for s in life.ends_of(answer.n))
         late = _lateness(life, history, seen, answer, found[1].window)
         words = f"offer {answer.n} was closed" if closed else f"offer {answer.n}: the yes came {late} µs too late"
-        judge(not closed and late <= 0, life.job, seen.seq, words)
+        sure = closed or not history.hides(life.job, found[0].seq, seen.seq, "OfferDelivered", "DeliveryFailed")
+        judge(not closed and late <= 0, life.job, seen.seq, words, sure=sure)
 
 
 def _lateness(life: Life, history: History, seen: Seen, answer: ev.OfferAnswered, window: int) -> int:
@@ -150,6 +158,13 @@ def late_answers_change_nothing(life: Life, history: History, judge: Judge) -> N
     """A late answer is to an offer that was closed before it, and is never used afterwards."""
     for seen, late in life.of(ev.LateAnswer):
         closed = any(s.seq < seen.seq for s in life.ends_of(late.n))
-        judge(closed, life.job, seen.seq, f"the answer to offer {late.n} is called late, but the offer was open")
+        sure = not history.hides(life.job, 0, seen.seq, *ENDS)
+        judge(
+            closed,
+            life.job,
+            seen.seq,
+            f"the answer to offer {late.n} is called late, but the offer was open",
+            sure=sure,
+        )
         after = any(e.offer == late.n and s.seq > seen.seq for s, e in life.of(ev.Intended))
-        judge(not after, life.job, seen.seq, f"offer {late.n} was used after its late answer")
+        judge(not after, life.job, seen.seq, f"offer {late.n} was used after its late answer", sure=True)

@@ -47,16 +47,18 @@ def receipts_have_no_gap(history: History, judge: Judge) -> None:
         missing = sum(since < seq < seen.seq for seq in unseen)  # redacted: to whom they went is not known here
         dense = before < opened.ordinal <= before + 1 + missing
         words = f"offer {opened.n} is number {opened.ordinal} to {opened.provider}, after number {before}"
-        judge(dense, job, seen.seq, words)
+        judge(dense, job, seen.seq, words, sure=True)
         head = places.get(opened.head, seen.seq)
-        judge(head < seen.seq, job, seen.seq, f"offer {opened.n} took a head along that this ledger never had")
+        judge(
+            head < seen.seq, job, seen.seq, f"offer {opened.n} took a head along that this ledger never had", sure=True
+        )
         newest = all(line.at == seen.at for line in history.export.events[head : seen.seq - 1])
-        judge(newest, job, seen.seq, f"offer {opened.n} took an old head along, of event {head}")
+        judge(newest, job, seen.seq, f"offer {opened.n} took an old head along, of event {head}", sure=True)
         last[opened.provider] = (opened.ordinal, seen.seq)
     for life in history.lives.values():
         for seen, delivered in life.of(ev.OfferDelivered):
             words = f"the receipt of offer {delivered.n} echoes {delivered.echo}, which is not what left us"
-            judge(delivered.echo is None, life.job, seen.seq, words)
+            judge(delivered.echo is None, life.job, seen.seq, words, sure=True)
 
 
 def _opened(history: History) -> Iterator[tuple[str, Seen, ev.OfferOpened]]:

@@ -64,22 +64,37 @@ def unenforced() -> dict[int, str]:
 
 
 class Judge:
-    """Counts what was judged of one sentence, and keeps what did not hold."""
+    """Counts what was judged of one sentence, and keeps what did not hold.
 
-    def __init__(self, number: int) -> None:
+    Where bodies are hidden, a no that one of them may explain (`clouded`: asked with job and event) is no violation.
+    """
+
+    def __init__(self, number: int, clouded: Callable[[str, int], bool]) -> None:
         self.number = number
+        self._clouded = clouded
+        self.hidden = 0
         self.judged = 0
         self.violations = 0
         self.findings: list[Finding] = []
 
-    def __call__(self, holds: bool, job: str, seq: int, words: str | Callable[[], str]) -> bool:
-        """Judge one thing; `words` say what is wrong where it does not hold. Returns `holds`."""
+    def __call__(self, holds: bool, job: str, seq: int, words: str | Callable[[], str], *, sure: bool = False) -> bool:
+        """Judge one thing; `words` say what is wrong where it does not hold. Returns `holds`.
+
+        `sure`: all that it hangs on was seen, whatever else of the job is hidden.
+        """
+        if not holds and not sure and self._clouded(job, seq):
+            self.withhold()
+            return holds
         self.judged += 1
         if not holds:
             self.violations += 1
             if len(self.findings) < MOST_FINDINGS:
                 self.findings.append(Finding(self.number, job, seq, words if isinstance(words, str) else words()))
         return holds
+
+    def withhold(self) -> None:
+        """One thing cannot be judged, because what it hangs on is hidden."""
+        self.hidden += 1
 
 
 def of_job(number: int, words: str = "") -> Callable[[C], C]:
@@ -116,6 +131,8 @@ class Verdict(Struct, frozen=True):
     words: str
     judged: int
     violations: int
+    hidden: int = 0
+    """Things that were not judged, because what they hang on is redacted."""
 
 
 class Breach(Struct, frozen=True):
@@ -147,6 +164,11 @@ class Report(Struct, frozen=True):
         return sum(v.violations for v in self.verdicts)
 
     @property
+    def hidden(self) -> int:
+        """How many things were not judged, because what they hang on is redacted."""
+        return sum(v.hidden for v in self.verdicts)
+
+    @property
     def unjudged(self) -> tuple[int, ...]:
         """Sentences that had nothing to judge."""
         return tuple(v.number for v in self.verdicts if not v.judged)
@@ -158,6 +180,7 @@ class Report(Struct, frozen=True):
             "events": self.events,
             "head": self.head,
             "redacted": self.redacted,
+            "hidden": self.hidden,
             "violations": self.violations,
             "unjudged": list(self.unjudged),
             "unenforced": list(unenforced()),
@@ -174,7 +197,13 @@ class Report(Struct, frozen=True):
             ],
             "overridden": len(self.declared),
             "sentences": [
-                {"sentence": v.number, "words": v.words, "judged": v.judged, "violations": v.violations}
+                {
+                    "sentence": v.number,
+                    "words": v.words,
+                    "judged": v.judged,
+                    "violations": v.violations,
+                    "hidden": v.hidden,
+                }
                 for v in self.verdicts
             ],
             "findings": [{"sentence": f.sentence, "job": f.job, "seq": f.seq, "words": f.words} for f in self.findings],

@@ -148,9 +148,11 @@ def cites_what_is_in_force(life: Life, history: History, judge: Judge) -> None:
     for seen, opened in life.of(ev.OfferOpened):
         now = history.contract_at(seen.seq), history.providers_at(seen.seq)
         cited = opened.contract, opened.providers
-        judge(cited == now, life.job, seen.seq, f"offer {opened.n} cites versions {cited}, in force are {now}")
+        words = f"offer {opened.n} cites versions {cited}, in force are {now}"
+        sure = not history.hides("", 0, seen.seq, "ContractInForce", "ProvidersInForce")
+        judge(cited == now, life.job, seen.seq, words, sure=sure)
     for seen, intended in life.of(ev.Intended):
         found = life.opened(intended.offer)
         if found is not None:
             words = f"epoch {intended.epoch} cites version {intended.contract}, its offer {found[1].contract}"
-            judge(intended.contract == found[1].contract, life.job, seen.seq, words)
+            judge(intended.contract == found[1].contract, life.job, seen.seq, words, sure=True)

@@ -32,6 +32,9 @@ def split_of_an_accepted_part(life: Life, history: History, judge: Judge) -> Non
         judge(whole, life.job, seen.seq, f"{split.workers} and {split.left} workers were made of {was.workers}")
         same = history.shape_of(split.shape) == was.sized(split.workers)
         judge(same, life.job, seen.seq, "what was accepted goes on as another job than was offered")
+        if split.rest in history.hidden:
+            judge.withhold()
+            continue
         other = history.lives.get(split.rest)
         came = next(other.of(ev.Submitted), None) if other is not None else None
         there = came is not None and came[1].rest is not None and came[1].rest.offer == offer_id(life.job, split.n)

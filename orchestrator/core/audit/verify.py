@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from orchestrator.core.audit import attempts, classes, offers, owned, proof, releases, rights, splits, whole, world
 from orchestrator.core.audit.export import Export
-from orchestrator.core.audit.history import Documents, History, Unreadable
+from orchestrator.core.audit.history import Documents, History, Unreadable, Withheld
 from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Part, Report, Verdict
 from orchestrator.core.audit.world import World
@@ -30,10 +30,10 @@ def verify(export: Export, documents: Documents, witnesses: World | None = None)
         parts = sentence.judged_with(world=witnesses is not None)
         if not parts:
             continue
-        judge = Judge(number)
+        judge = Judge(number, history.clouded)
         for part in parts:
             _run(part, history, witnesses, judge)
-        verdicts.append(Verdict(number, sentence.words, judge.judged, judge.violations))
+        verdicts.append(Verdict(number, sentence.words, judge.judged, judge.violations, judge.hidden))
         findings.extend(judge.findings)
     told = export.ledger, len(export.events), export.head, history.redacted
     return Report(*told, tuple(verdicts), tuple(findings), tuple(_declared(history)))
@@ -71,5 +71,7 @@ def _run(part: Part, history: History, witnesses: World | None, judge: Judge) ->
 def _run_life(part: Part, life: Life, history: History, judge: Judge) -> None:
     try:
         part.check(life, history, judge)
+    except Withheld:
+        judge.withhold()
     except Unreadable as missing:
-        judge(False, life.job, 0, f"it cannot be judged: {missing}")
+        judge(False, life.job, 0, f"it cannot be judged: {missing}", sure=True)

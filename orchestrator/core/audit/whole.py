@@ -24,13 +24,13 @@ def chain_is_whole(history: History, judge: Judge) -> None:
     chain, at = genesis(history.export.ledger), 0
     for number, line in enumerate(history.export.events, start=1):
         wrong = _wrong(line, number, at, chain)
-        judge(wrong is None, line.job, line.seq, f"{line.kind}: {wrong}")
+        judge(wrong is None, line.job, line.seq, f"{line.kind}: {wrong}", sure=True)
         chain, at = bytes.fromhex(line.chain), line.at
-    judge(chain.hex() == history.export.head, "", 0, "the last event's chain is not the ledger's head")
+    judge(chain.hex() == history.export.head, "", 0, "the last event's chain is not the ledger's head", sure=True)
     for line, why in history.unreadable:
-        judge(False, line.job, line.seq, f"{line.kind}: the body is nothing that this version knows: {why}")
+        judge(False, line.job, line.seq, f"{line.kind}: the body is nothing that this version knows: {why}", sure=True)
     for digest, data in history.export.specs.items():
-        judge(sha256(data).hexdigest() == digest, "", 0, f"the document {digest[:12]} has another hash")
+        judge(sha256(data).hexdigest() == digest, "", 0, f"the document {digest[:12]} has another hash", sure=True)
 
 
 def _wrong(line: EventLine, number: int, at: int, chain: bytes) -> str | None:
@@ -52,6 +52,8 @@ def _wrong(line: EventLine, number: int, at: int, chain: bytes) -> str | None:
 @of_ledger(35, "Every live job has an open offer, an attempt, a timer, a parked shape or a held reason.")
 def nobody_is_forgotten(history: History, judge: Judge) -> None:
     """Judged for each job that has not ended, as its row stands at the head."""
+    if history.without_rows:
+        judge.withhold()
     for line in history.export.rows:
         if not line.job or line.state in TERMINAL:
             continue
@@ -80,6 +82,9 @@ def _awaits(row: JobRow, history: History) -> bool:
 @of_ledger(36, "Folding from event 1 equals jobs_live byte for byte.")
 def fold_equals_rows(history: History, judge: Judge) -> None:
     """Each job's row, and the ledger's own, made anew from the events; no row without events, none missing."""
+    if history.without_rows:
+        judge.withhold()
+        return
     rows = {line.job: line for line in history.export.rows}
     folded = set()
     for life in history.lives.values():

@@ -82,9 +82,9 @@ def runs_are_disjoint(history: History, world: World, judge: Judge) -> None:
         for (before, (_, end)), (epoch, (start, _)) in pairwise(ordered):
             excused = launch_key(job, before) in frozen
             words = f"epoch {before} ran for {(end - start) / 1e9:.1f} s beside epoch {epoch}"
-            judge(end < start or excused, job, 0, words)
+            judge(end < start or excused, job, 0, words, sure=True)
     for (job, epoch, rank), pids in holders.items():
-        judge(len(pids) == 1, job, 0, f"rank {rank} of epoch {epoch} was run by {len(pids)} processes")
+        judge(len(pids) == 1, job, 0, f"rank {rank} of epoch {epoch} was run by {len(pids)} processes", sure=True)
 
 
 @of_world(11, "At most one creation per key.")
@@ -95,7 +95,7 @@ def created_once(history: History, world: World, judge: Judge) -> None:
         if line.kind == "created" and line.key:
             made[line.key] = made.get(line.key, 0) + 1
     for key, times in made.items():
-        judge(times == 1, _launch(key)[0], 0, f"{key} was created {times} times")
+        judge(times == 1, _launch(key)[0], 0, f"{key} was created {times} times", sure=True)
 
 
 @of_world(12)
@@ -138,16 +138,22 @@ def fences_hold(history: History, world: World, judge: Judge) -> None:
         for slot, entry in enumerate(entries, start=1):
             if type(entry).__name__ not in _CONTROLLER:
                 words = f"slot {slot}: {type(entry).__name__} of epoch {entry.epoch} behind epoch {highest}'s fence"
-                judge(entry.epoch >= highest, job, 0, words)
+                judge(entry.epoch >= highest, job, 0, words, sure=True)
             if isinstance(entry, Claim) and entry.epoch > 1:
-                judge(entry.epoch in fences, job, 0, f"slot {slot}: epoch {entry.epoch} was claimed without its fence")
+                judge(
+                    entry.epoch in fences,
+                    job,
+                    0,
+                    f"slot {slot}: epoch {entry.epoch} was claimed without its fence",
+                    sure=True,
+                )
             if isinstance(entry, Fence):
                 fences.add(entry.epoch)
             if isinstance(entry, Fence | Claim):
                 highest = max(highest, entry.epoch)
         life = history.lives.get(job)
         for seen, fenced in life.of(ev.Fenced) if life is not None else ():
-            judge(fenced.epoch in fences, job, seen.seq, f"fence {fenced.epoch} is not in the run log")
+            judge(fenced.epoch in fences, job, seen.seq, f"fence {fenced.epoch} is not in the run log", sure=True)
 
 
 @of_world(18)
@@ -156,7 +162,13 @@ def nothing_follows_done(history: History, world: World, judge: Judge) -> None:
     for job, entries in world.logs.items():
         for slot, entry in enumerate(entries, start=1):
             if isinstance(entry, Done):
-                judge(slot == len(entries), job, 0, f"slot {slot} says done, and {len(entries) - slot} entries follow")
+                judge(
+                    slot == len(entries),
+                    job,
+                    0,
+                    f"slot {slot} says done, and {len(entries) - slot} entries follow",
+                    sure=True,
+                )
 
 
 @of_world(19, "Nothing of a finished job is alive after limit + grace + one sweep.")
