@@ -8,6 +8,7 @@ with no other: law, ceilings and exclusives hold, a first right only if it names
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -15,7 +16,7 @@ from orchestrator.core.lifecycle import active, open_offer
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import ProviderFacts, Providers, Trigger
 from orchestrator.model.job import JobRow, OfferState
-from orchestrator.model.placement import Shape
+from orchestrator.model.placement import Rules, Shape, Terms, terms_hash
 
 
 class Taken:
@@ -93,6 +94,26 @@ def narrowed(providers: Providers, block: Block) -> Providers:
     """The providers for such a job: at the block's own there is the block and nothing else, at the agreed price."""
     facts = (_only(p, block) if p.name == block.provider else p for p in providers.providers)
     return replace(providers, providers=tuple(facts))
+
+
+def agreed(rules: Rules, block: Block) -> Rules:
+    """The answer for a block, whose provider is offered the job at no more than the price that was agreed for it: who
+    asks for more makes a counter."""
+    if (price := block.price) is None:
+        return rules
+
+    def capped(terms: Terms) -> dict[str, Any]:
+        ceiling = price if terms.ceiling_microusd is None else min(price, terms.ceiling_microusd)
+        made = replace(terms, ceiling_microusd=ceiling)
+        return {"terms": made, "terms_hash": terms_hash(made)}
+
+    return replace(
+        rules,
+        candidates=tuple(
+            replace(c, **capped(c.terms)) if c.provider == block.provider else c for c in rules.candidates
+        ),
+        gates=tuple(replace(g, **capped(g.terms)) if g.holder == block.provider else g for g in rules.gates),
+    )
 
 
 def _only(facts: ProviderFacts, block: Block) -> ProviderFacts:

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.core.capacity import narrowed, next_begin, placed_in
+from orchestrator.core.capacity import agreed, narrowed, next_begin, placed_in
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records
 from orchestrator.core.ranking import covers, rank, yielded
@@ -95,7 +95,8 @@ class RuleBook:
         if found is not None and (found.expires_us is None or now < found.expires_us):
             return found
         known = _known((spent, ()), owned, now, ledger)
-        made = self._kept(shape, compile_rules(self.contracts, narrowed(self.providers, block), owned, now, known))
+        rules = compile_rules(self.contracts, narrowed(self.providers, block), owned, now, known)
+        made = self._kept(shape, agreed(rules, block))
         shape.owned[block, spent] = made
         return made
 

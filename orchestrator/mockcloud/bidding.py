@@ -22,12 +22,14 @@ class Yes:
     spot: bool = False
 
 
-def bid(terms: Terms, stock: Stock, *, asked: int | None = None, need_capacity: bool = True) -> Yes:
+def bid(
+    terms: Terms, stock: Stock, *, asked: int | None = None, most: int | None = None, need_capacity: bool = True
+) -> Yes:
     """The first accelerator and region, in the order of the terms, that fits: of a range of workers as many as do.
 
     Raises `Refusal`.
 
-    `asked`: micro-dollars per GPU-hour instead of the list price.
+    `asked`: micro-dollars per GPU-hour instead of the list price; `most`: what was agreed to cost no more.
     """
     regions = [r for r in terms.regions or stock.regions if r in stock.regions]
     if not regions:
@@ -40,7 +42,7 @@ def bid(terms: Terms, stock: Stock, *, asked: int | None = None, need_capacity: 
     if not places:
         raise Refusal("no_such_sku", ", ".join(kinds))
     ceiling = terms.ceiling_microusd
-    priced = [(r, kind, stock.price(r, kind) if asked is None else asked) for r, kind in places]
+    priced = [(r, kind, _at_most(stock.price(r, kind) if asked is None else asked, most)) for r, kind in places]
     lawful = [(r, kind, price) for r, kind, price in priced if ceiling is None or price is None or price <= ceiling]
     if not lawful:
         raise Refusal("price", f"asked {min(price or 0 for _, _, price in priced)}, ceiling {ceiling}")
@@ -52,6 +54,10 @@ def bid(terms: Terms, stock: Stock, *, asked: int | None = None, need_capacity: 
             return Yes(region, kind, price, workers)
         refusals.append(missing(stock, region, kind, terms.gpus_per_worker * terms.sizes[0]))
     raise next((no for no in refusals if no is not None), Refusal("capacity"))
+
+
+def _at_most(price: int | None, most: int | None) -> int | None:
+    return price if price is None or most is None else min(price, most)
 
 
 def missing(stock: Stock, region: str, kind: str, gpus: int) -> Refusal | None:

@@ -188,10 +188,11 @@ class Cloud:
         except ValidationError as error:
             raise Refusal("too_large", "the terms are not to be read") from error
         need = policy.bid is not Bid.ACCEPT
+        most = terms.ceiling_microusd if record.doc.trigger == "owned" and policy.price is None else None
         if terms.spot and self.spot is not None:
             with suppress(Refusal):
-                return replace(bid(terms, self.spot, asked=policy.price, need_capacity=need), spot=True)
-        return bid(terms, self.stock, asked=policy.price, need_capacity=need)
+                return replace(bid(terms, self.spot, asked=policy.price, most=most, need_capacity=need), spot=True)
+        return bid(terms, self.stock, asked=policy.price, most=most, need_capacity=need)
 
     def _pool(self, spot: bool) -> Stock:
         return self.spot if spot and self.spot is not None else self.stock

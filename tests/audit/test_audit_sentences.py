@@ -120,6 +120,8 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (36, "another row", lambda: other_row(export_of(told.priced))),
     (40, "nothing is owned", lambda: without(export_of(told.owned), "CapacityInForce")),
     (40, "less is owned", lambda: edited(export_of(told.owned), "CapacityInForce", blocks=[{**OWNED, "gpus": 8}])),
+    (40, "dearer than agreed", lambda: edited(edited(export_of(told.owned), "CapacityInForce", blocks=[OWNED | {
+        "price": 2_000_000}]), "Intended", price=2_000_001)),
     (40, "no longer owned", lambda: edited(export_of(told.owned), "CapacityInForce", blocks=[OWNED | {
         "until_us": STORY_BEGINS_US + 3_599_000_000}])),
     (40, "not yet owned", lambda: edited(export_of(told.owned), "CapacityInForce", blocks=[OWNED | {

@@ -38,6 +38,13 @@ def test_a_no_is_in_the_clouds_own_words(terms: dict[str, Any], code: str) -> No
     assert no and not no["accepted"] and no["code"] == code and no["message"]
 
 
+def test_what_is_owned_already_is_had_for_what_was_agreed() -> None:
+    c = Played()
+    owned = an_offer(ceilingMicrousd=2_100_000).model_copy(update={"trigger": "owned"})
+    yes = c.cloud.offer(owned, c.now).answer
+    assert yes and (yes["accepted"], yes["price"]) == (True, 2_100_000)
+
+
 def test_of_an_elastic_job_as_much_is_taken_as_there_is_room_for() -> None:
     c = Played()
     yes = c.offer(workers=8, minWorkers=1)

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.cli.audit import audit
+from orchestrator.core.explain import golden, timeline
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.job import JobState
@@ -103,6 +104,37 @@ async def test_a_first_right_that_names_owned_is_opened_before(a_world) -> None:
     ]
     gates = next(e.gates for e in world.events(row.job) if isinstance(e, ev.Intended))
     assert [(gate.clause, gate.by) for gate in gates] == [("agreement/rofr", "declined")]
+
+
+async def test_who_asks_more_than_was_agreed_for_its_block_makes_a_counter_and_sells_as_others_do(a_world) -> None:
+    """Its holds are at the agreed price; what it asks in the market is another thing."""
+    dear = Script(offers=[do.Accepts(price=6_160_000)] * 9)
+    world = a_world({"yves": dear}, None, blocks=(block(),))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        row = await until_over(server, row.job)
+    said = golden(timeline([(0, e) for e in world.events(row.job)]))
+    assert blocks_of(world, row.job) == [("yves", "", "owned", "yves/b"), ("yves", "", "new", "")]
+    assert [(a.block, a.price) for a in row.attempts] == [("", 6_160_000)]
+    no = next(e for e in world.events(row.job) if isinstance(e, ev.OfferAnswered))
+    assert (no.accepted, no.reason) == (False, "counter") and no.detail.startswith("price")
+    assert "yves declined: its yes was to other terms than ours" in said
+
+
+async def test_a_first_right_of_the_owner_to_its_own_block_is_at_the_agreed_price_too(a_world) -> None:
+    dear = Script(offers=[do.Accepts(price=2_100_000), do.Accepts(price=2_000_000)])
+    world = a_world({"yves": dear}, naming("yves"), blocks=(block(),))
+    row = await ran(world)
+    assert [(e.accepted, e.price) for e in world.events(row.job) if isinstance(e, ev.OfferAnswered)] == [
+        (False, None),
+        (True, 2_000_000),
+    ]
+
+
+async def test_a_job_may_pay_less_than_was_agreed(a_world) -> None:
+    world = a_world({"yves": Script(offers=[do.Accepts(price=1_500_000)])}, None, blocks=(block(),))
+    row = await ran(world, ceilingUsdPerGpuHour=5)
+    assert (row.attempts[0].block, row.attempts[0].price) == ("yves/b", 1_500_000)
 
 
 async def test_its_own_holder_is_asked_once_behind_its_gate(a_world) -> None:

@@ -17,7 +17,7 @@ from orchestrator.core.audit.export import EventLine, Export
 from orchestrator.core.audit.lives import NEVER, E, Life, Past, Seen, past_of
 from orchestrator.core.audit.refusals import noes, spoken
 from orchestrator.core.audit.volumes import Volumes
-from orchestrator.core.capacity import find, narrowed, placed_in
+from orchestrator.core.capacity import agreed, find, narrowed, placed_in
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records, with_record
 from orchestrator.model import event as ev
@@ -332,5 +332,6 @@ class History:
         facts = Known(records=records, down_us=down, spent=variant[0], noes=dict(variant[1]), next_us=next_us)
         providers = self.providers(opened.providers)
         made = compile_rules(contracts, narrowed(providers, block) if block else providers, shape, seen.at, facts)
+        made = agreed(made, block) if block else made
         known.append((seen.at, made))
         return made

@@ -17,7 +17,7 @@ from orchestrator.model.contract import Trigger
 from orchestrator.model.placement import Terms
 
 
-@of_ledger(40, "What is placed as owned lies in a block in force that has room and time for it.")
+@of_ledger(40, "What is placed as owned lies in a block in force that has room and time for it, and costs no more.")
 def owned_has_room(history: History, judge: Judge) -> None:
     """Judged for each offer that is called owned or names a block, and for each attempt in a block."""
     taken: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)
@@ -34,6 +34,7 @@ def owned_has_room(history: History, judge: Judge) -> None:
                 terms = history.terms(found[1].terms).sized(intended.workers)
                 block, used = history.block(found[1].block, seen.seq), sum(taken[found[1].block].values())
                 wrong = _no_room(block, seen.at, terms, used, ran[life.job])
+                wrong = wrong or _too_dear(history.block(found[1].block, found[0].seq), intended.price)
                 judge(wrong is None, life.job, seen.seq, f"epoch {epoch} in {found[1].block}: {wrong}")
                 taken[found[1].block][life.job, epoch] = terms.gpus
             case ev.Ended(epoch=epoch, ran_ms=ran_ms):
@@ -55,6 +56,12 @@ def _not_in_force(history: History, seen: Seen, opened: ev.OfferOpened) -> str |
     if block is None or not block.from_us <= seen.at < block.until_us:
         return f"{opened.block} is not owned"
     return None
+
+
+def _too_dear(block: Block | None, price: int | None) -> str | None:
+    """By the block as it was when the offer was made."""
+    agreed = block.price if block is not None else None
+    return f"{price}, where {agreed} was agreed" if agreed is not None and (price or 0) > agreed else None
 
 
 def _no_room(block: Block | None, at: int, terms: Terms, taken: int, ran_ms: int) -> str | None:
