@@ -58,6 +58,8 @@ class Scene(Struct, frozen=True):
     offers: Mapping[int, str] = field(default_factory=dict)
     epochs: Mapping[int, str] = field(default_factory=dict)
     episode: int = 1
+    asked: bool = False
+    """Whether anybody was, in this round."""
     told: frozenset[tuple[str, str]] = frozenset()
     """(provider, reason) passed over in this episode: said once."""
     fencing: str = ""
@@ -91,7 +93,9 @@ def _next(scene: Scene, event: ev.AnyEvent) -> Scene:
     match event:
         case ev.OfferOpened(n=n, provider=provider, episode=episode):
             told = scene.told if episode == scene.episode else frozenset[tuple[str, str]]()
-            return replace(scene, offers={**scene.offers, n: provider}, episode=episode, told=told)
+            return replace(scene, offers={**scene.offers, n: provider}, episode=episode, told=told, asked=True)
+        case ev.RoundEnded():
+            return replace(scene, asked=False)
         case ev.Intended(epoch=epoch, provider=provider):
             return replace(scene, epochs={**scene.epochs, epoch: provider})
         case ev.Fencing(why=reason):
@@ -234,7 +238,7 @@ def _withdrawn(scene: Scene, e: ev.OfferWithdrawn, line: Line) -> Line:
 
 
 def _round_ended(scene: Scene, e: ev.RoundEnded, line: Line) -> Line:
-    plain = "everybody refused: asked again in a new round"
+    plain = f"{'everybody refused: asked' if scene.asked else 'nobody could be asked: tried'} again in a new round"
     return _say(line, plain, f"at {clock(e.until, line.at)} or when capacity is released", tone=Tone.WARN)
 
 
@@ -359,9 +363,8 @@ def _recorded(scene: Scene, e: ev.Recorded, line: Line) -> Line:
     }.get(r.what, r.what)
     until = f"until {moment(r.until)}" if r.until is not None else ""
     approved = f"approved by {r.approver}" if r.approver else ""
-    tone = Tone.WARN if r.what == "override" else Tone.PLAIN
     detail = _join(f"by {r.by or 'somebody'}", approved, r.why.rstrip("."), until, r.id)
-    return _say(line, f"on record: {said}", detail, tone=tone)
+    return _say(line, f"on record: {said}", detail, tone=Tone.WARN if r.what == "override" else Tone.PLAIN)
 
 
 def _capacity(scene: Scene, e: ev.CapacityInForce, line: Line) -> Line:

@@ -77,7 +77,8 @@ def next_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book, n
         return Hold(placement.held.value, skipped)
     for gate in placement.gates:
         if gate.holder in row.asked:
-            return EndRound(now + backoff(row.round), skipped, quiet=False)
+            again = ev.Skip(gate.holder, "asked_already")
+            return EndRound(now + backoff(row.round), (*skipped, again), quiet=False)
         if shape.asking.get(gate.holder, 0) >= GATED_WIDTH or not has_room(book, gate.holder):
             return WaitFor(gate.holder)
         return Ask(gate.holder, gate, skipped)

@@ -16,6 +16,7 @@ REASONS: Mapping[str, str] = {
     "loss": "avoided, it just lost this job",
     "avoided": "avoided, it just lost this job",
     "refused": "it refused this already",
+    "asked_already": "its first right is over the job as it is now, and it was asked in this round already",
     "parked": "its refusal of such a job still holds",
     "refused_alike": "it has just refused another job that asked no more",
     "resting": "launches of several jobs have failed there, so it rests",

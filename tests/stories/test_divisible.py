@@ -326,6 +326,20 @@ async def test_explain_tells_both_sides(a_world) -> None:
     assert said[1].startswith("what was left of a job that was split\noffered to oracle: open market\n")
 
 
+async def test_explain_says_why_nobody_was_asked_about_what_is_left(a_world) -> None:
+    """One is less than the least part, so it is better than what its holder refused, who was asked in this round."""
+    right = first_right("azure", partial={"minGpus": 2})
+    world = a_world({"azure": takes(3), "coreweave": takes(4), "oracle": Script()}, right)
+    *_, last = await divided(world)
+    said = golden(timeline([(0, e) for e in world.events(last.job)]))
+    assert said.startswith(
+        "what was left of a job that was split\n"
+        "azure passed over: its first right is over the job as it is now, and it was asked in this round already\n"
+        "nobody could be asked: tried again in a new round\n"
+        "offered to azure: first right of agreement/rofr\n"
+    )
+
+
 async def test_what_is_left_is_to_start_by_the_same_moment_as_the_whole(a_world) -> None:
     late = Script(offers=[do.Accepts(workers=3, after_s=50)])
     world = a_world({"azure": late, "oracle": Script(offers=[do.Silent()] * 9)}, first_right("azure"))
