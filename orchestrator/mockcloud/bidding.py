@@ -37,7 +37,7 @@ def bid(
     machine = stock.profile.machine
     if terms.gpus_per_worker > machine.gpus or terms.cpus > machine.cpus or terms.memory > machine.memory:
         raise Refusal("too_large")
-    kinds = terms.accelerators if terms.gpus else ("",)
+    kinds = (terms.accelerators or _sold(stock, regions)) if terms.gpus else ("",)
     places = [(r, kind) for kind in kinds for r in regions if not kind or stock.offers(r, kind)]
     if not places:
         raise Refusal("no_such_sku", ", ".join(kinds))
@@ -54,6 +54,11 @@ def bid(
             return Yes(region, kind, price, workers)
         refusals.append(missing(stock, region, kind, terms.gpus_per_worker * terms.sizes[0]))
     raise next((no for no in refusals if no is not None), Refusal("capacity"))
+
+
+def _sold(stock: Stock, regions: list[str]) -> tuple[str, ...]:
+    """Every kind that is sold there, for terms that name none: any will do."""
+    return tuple(dict.fromkeys(kind for region in regions for kind in stock.capacity.get(region, {})))
 
 
 def _at_most(price: int | None, most: int | None) -> int | None:

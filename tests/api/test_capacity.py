@@ -53,7 +53,7 @@ async def test_a_moment_is_taken_as_it_is_and_the_next_document_takes_the_place_
 @pytest.mark.parametrize(
     ("changes", "path", "reason"),
     [
-        ({"to": "2025-12-31"}, "spec.blocks.q1", "ends before it begins"),
+        ({"to": "2025-12-31"}, "spec.blocks.q1.to", "ends before it begins"),
         ({"gpus": 0}, "spec.blocks.q1.gpus", "greater than 0"),
         ({"region": None}, "spec.blocks.q1.region", "required"),
         ({"region": "moon-1"}, "spec.blocks.q1.region", "azure has no region moon-1"),
@@ -71,6 +71,13 @@ async def test_everything_wrong_is_said_and_nothing_changes(
     assert reply.status_code == 422
     assert [e["field"] for e in reply.json()["errors"]] == [path] and reason in reply.json()["errors"][0]["reason"]
     assert desk.force.blocks == ()
+
+
+async def test_of_several_mistakes_all_are_said_at_once(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
+    digest = desk.keep(canonical_bytes(load_providers(json.dumps(provider_document(["azure"])))))
+    desk.force = type(desk.force)(providers=1, providers_digest=digest)
+    reply = await owner.post("/v1/capacity", content=capacity(gpus=-2, region="moon", to="2025-01-01"))
+    assert {e["field"].rpartition(".")[2] for e in reply.json()["errors"]} == {"gpus", "region", "to"}
 
 
 def test_the_example_agrees_with_the_providers_beside_it() -> None:

@@ -45,6 +45,11 @@ def test_what_is_owned_already_is_had_for_what_was_agreed() -> None:
     assert yes and (yes["accepted"], yes["price"]) == (True, 2_100_000)
 
 
+def test_terms_that_name_no_accelerator_take_any_that_is_free() -> None:
+    yes = Played(capacity={"eastus": {"A100": 1, "H100": 16}}).offer(accelerators=[])
+    assert yes and (yes["accepted"], yes["accelerator"]) == (True, "H100")
+
+
 def test_of_an_elastic_job_as_much_is_taken_as_there_is_room_for() -> None:
     c = Played()
     yes = c.offer(workers=8, minWorkers=1)

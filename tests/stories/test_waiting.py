@@ -68,10 +68,11 @@ DAY = 86_400
 DEAR, CHEAP = {("H100", "eu-1"): 5_000_000}, {("H100", "eu-1"): 2_000_000}
 
 
-async def test_a_job_that_all_decline_for_what_it_is_is_held_and_asked_again_only_when_resumed(a_world) -> None:
+@pytest.mark.parametrize("spec", [{}, {"workers": {"gpus": 1}}], ids=["named", "any accelerator"])
+async def test_a_job_that_all_decline_for_what_it_is_is_held_and_asked_again_only_when_resumed(a_world, spec) -> None:
     world = a_world({"azure": Script(offers=[NEVER] * 2), "oracle": Script(offers=[NEVER])})
     async with world.server() as server:
-        row, _ = await server.desk.submit(submission())
+        row, _ = await server.desk.submit(submission(**spec))
         await asyncio.sleep(4000)
         row = server.engine.core.book.jobs[row.job]
         assert (row.state, row.reason) == (JobState.HELD, "declined_by_all")

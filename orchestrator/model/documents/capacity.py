@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import DAY_US
 from orchestrator.model.documents.base import ApiVersion, Document, load_data
 from orchestrator.model.documents.cases import Moment, moment
 from orchestrator.model.documents.contracts import Metadata
-from orchestrator.model.documents.errors import DocumentError, Problem
+from orchestrator.model.documents.errors import Problem
 from orchestrator.model.documents.providers import ProviderSet
 from orchestrator.model.documents.text import plain
 from orchestrator.model.documents.units import Id, Integer, Price, Word, refuse
@@ -39,11 +39,12 @@ class BlockDocument(Document):
     price_usd_per_gpu_hour: Price | None = None
     contract: Id | None = None  # by which it was acquired
 
-    @model_validator(mode="after")
-    def _in_order(self) -> BlockDocument:
-        if self.to <= self.from_:
+    @field_validator("to")
+    @classmethod
+    def _in_order(cls, to: int, read: ValidationInfo) -> int:
+        if to <= read.data.get("from_", to - 1):
             raise refuse("term", "it ends before it begins", "Let to be after from")
-        return self
+        return to
 
 
 class CapacitySpec(Document):
@@ -67,9 +68,8 @@ def load_capacity(text: str | bytes, operators: ProviderSet | None) -> tuple[Blo
     `operators`: the providers that they must agree with; None: not known.
     """
     data, problems = plain(text)
-    document = load_data(Capacity, data, problems)
-    if operators is not None and (wrong := list(_strange(document, operators))):
-        raise DocumentError(wrong)
+    strange = list(_strange(data, operators)) if operators is not None else []
+    document = load_data(Capacity, data, [*problems, *strange])
     return tuple(_block(name, block) for name, block in document.spec.blocks.items())
 
 
@@ -80,15 +80,23 @@ def _block(name: str, block: BlockDocument) -> Block:
     )  # fmt: skip
 
 
-def _strange(document: Capacity, operators: ProviderSet) -> Iterator[Problem]:
-    """Blocks of what the operator's providers do not have."""
-    for name, block in document.spec.blocks.items():
-        path, facts = f"spec.blocks.{name}", operators.spec.providers.get(block.provider)
+def _strange(data: Any, operators: ProviderSet) -> Iterator[Problem]:
+    """Blocks of what the operator's providers do not have, as they are written: what else is wrong is said beside."""
+    for name, block in _part(_part(data, "spec"), "blocks").items():
+        written = {key: text for key in block if isinstance(text := block[key], str)} if isinstance(block, dict) else {}
+        if (provider := written.get("provider")) is None:
+            continue
+        path, facts = f"spec.blocks.{name}", operators.spec.providers.get(provider)
         if facts is None:
             known = ", ".join(operators.spec.providers)
-            yield Problem(f"{path}.provider", f"{block.provider} is no provider", f"Use one of: {known}", "provider")
+            yield Problem(f"{path}.provider", f"{provider} is no provider", f"Use one of: {known}", "provider")
             continue
         for key, has in (("accelerator", facts.accelerators), ("region", facts.regions)):
-            if (said := getattr(block, key)) not in has:
-                reason = f"{block.provider} has no {key} {said}"
+            if (said := written.get(key)) is not None and said not in has:
+                reason = f"{provider} has no {key} {said}"
                 yield Problem(f"{path}.{key}", reason, f"Use one of: {', '.join(has)}", f"unknown_{key}")
+
+
+def _part(data: Any, key: str) -> dict[str, Any]:
+    part = data.get(key) if isinstance(data, dict) else None
+    return part if isinstance(part, dict) else {}
