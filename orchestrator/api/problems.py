@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from orchestrator.model.documents import words
 from orchestrator.model.documents.views import FieldError, ProblemView
+from orchestrator.model.ids import is_job_id
 from orchestrator.ports.access import NotThere, NoWayIn
 from orchestrator.ports.desk import (
     Busy,
@@ -83,7 +84,9 @@ def of_desk(error: DeskError) -> Denied:
             remedy = "nothing was kept: send the same request again after Retry-After seconds"
             return Denied(503, "busy", str(error) or "too much at once", remedy=remedy, fault="server", headers=after)
         case Refused():
-            return Denied(409, "refused", str(error), remedy="`orchestrator explain JOB` says why it stands there")
+            job = next(filter(is_job_id, str(error).replace(":", " ").split()), "")
+            remedy = f"`orchestrator explain {job}` says why it stands there" if job else "nothing was kept"
+            return Denied(409, "refused", str(error), remedy=remedy)
         case Mistaken():
             return Denied(422, "mistaken", str(error), remedy="nothing was kept")
         case NothingRuns():

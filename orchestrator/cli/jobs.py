@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +21,7 @@ from orchestrator.model.documents.views import AttemptView, JobView
 from orchestrator.model.job import JobState
 from orchestrator.sdk import Client
 from orchestrator.sdk.client import WAITING_PATIENCE_S
+from orchestrator.sdk.streams import Lines
 
 PATIENCE_S = 3.0
 """At a terminal nobody waits long for a server that is away."""
@@ -137,6 +141,7 @@ def logs(
     rank: Annotated[
         int | None, typer.Option("--rank", min=0, help="Only of this process, read where it runs now.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help='Print {"line": …} for each line, for programs.')] = False,
 ) -> None:
     """Print what user code printed, over all attempts, in order.
 
@@ -146,9 +151,16 @@ def logs(
     waiting_s = WAITING_PATIENCE_S if follow else PATIENCE_S  # who follows outlives a server's restart
     with Client(patience_s=PATIENCE_S, waiting_patience_s=waiting_s) as client:
         found = client.job(job)
-        for chunk in found.output(follow=follow) if rank is None else found.output_of(rank, follow=follow):
+        chunks = found.output(follow=follow) if rank is None else found.output_of(rank, follow=follow)
+        for chunk in _as_json(chunks) if as_json else chunks:
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
+
+
+def _as_json(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    cut = Lines()
+    for line in chain(chain.from_iterable(map(cut.feed, chunks)), cut.end()):
+        yield json.dumps({"line": line}).encode() + b"\n"
 
 
 def explain(job: JobArgument, as_json: AsJson = False) -> None:
@@ -180,7 +192,7 @@ def cancel(
     with Client(patience_s=PATIENCE_S) as client:
         found = client.job(job)
         found.cancel()
-        view = found.wait() if wait else found.view
+        view = found.wait(parts=False) if wait else found.view
     _said(view, as_json)
 
 

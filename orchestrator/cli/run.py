@@ -277,7 +277,7 @@ def _follow(job: Job) -> JobView:
     for chunk in job.output(follow=True):
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
-    view = job.wait()
+    view = job.wait(parts=False)
     teller.join(timeout=2)
     return view
 

@@ -260,9 +260,12 @@ class AsyncJob:
         self.view = await self._client._do(op.job(self.id, self._client._patience()))
         return self.view
 
-    async def wait(self, timeout: float | None = None, *, check: bool = False) -> JobView:
-        """Until it has ended. Raises Timeout after `timeout` seconds; JobFailed with `check`, if it did not succeed."""
-        self.view = await self._client._do(op.wait(self.id, timeout, check, self._client._waiting_s))
+    async def wait(self, timeout: float | None = None, *, check: bool = False, parts: bool = True) -> JobView:
+        """Until it has ended, and with `parts` whatever was left of it, if it was split. Returns its own end.
+
+        Raises Timeout after `timeout` seconds; JobFailed with `check`, if it or a part of it did not succeed.
+        """
+        self.view = await self._client._do(op.wait(self.id, timeout, check, self._client._waiting_s, parts=parts))
         return self.view
 
     async def logs(self, *, follow: bool = False) -> AsyncIterator[str]:

@@ -325,18 +325,28 @@ def complete(job: str | None, follow: bool, patience: Patience) -> Steps[bool]:
     return view.ended
 
 
-def wait(job: str, timeout_s: float | None, check: bool, patience_s: float) -> Steps[JobView]:
-    """Until the job has ended. Raises Timeout, and JobFailed where `check` is set and it did not succeed."""
+def wait(job: str, timeout_s: float | None, check: bool, patience_s: float, *, parts: bool) -> Steps[JobView]:
+    """Until the job, and with `parts` all that was left of it when it was split, have ended; its own end.
+
+    Raises Timeout, and JobFailed where `check` is set and one of them did not succeed.
+    """
     end = None if timeout_s is None else time.monotonic() + timeout_s
+    views = [(yield from _ended(job, timeout_s, end, patience_s))]
+    while parts and (rest := views[-1].rest):
+        views.append((yield from _ended(rest, timeout_s, end, patience_s)))
+    if check and (failed := next((view for view in views if view.state != "succeeded"), None)) is not None:
+        raise JobFailed(failed)
+    return views[0]
+
+
+def _ended(job: str, timeout_s: float | None, end: float | None, patience_s: float) -> Steps[JobView]:
+    """One job's end."""
     pause_s = FIRST_PAUSE_S
     while True:
         view = yield from _ask(JobView, Call("GET", _of(job)), Patience(patience_s))
         if view.ended:
-            break
+            return view
         if end is not None and time.monotonic() + pause_s > end:
             raise Timeout(f"job {job} is {view.state} after {timeout_s} s of waiting; it goes on")
         yield Pause(pause_s)
         pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
-    if check and view.state != "succeeded":
-        raise JobFailed(view)
-    return view

@@ -7,8 +7,10 @@ import json
 import httpx
 import pytest
 
+from orchestrator.api.problems import of_desk
 from orchestrator.model import event as kinds
 from orchestrator.model.documents import job_bytes, load_job
+from orchestrator.ports.desk import Refused
 from orchestrator.testing.desk import FakeDesk
 from orchestrator.testing.stores import MemoryStore
 from tests.api.conftest import LEAST, YAML, zip_of
@@ -168,7 +170,8 @@ async def test_cancel_is_idempotent(owner: httpx.AsyncClient) -> None:
 
 async def test_only_a_held_job_is_resumed(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
     job = (await submit(owner)).json()["id"]
-    assert (await owner.post(f"/v1/jobs/{job}/resume")).status_code == 409
+    no = await owner.post(f"/v1/jobs/{job}/resume")
+    assert no.status_code == 409 and f"orchestrator explain {job}" in no.json()["remedy"]
     desk.tell(job, kinds.Held(reason="no_lawful_provider"))
     assert (await owner.post(f"/v1/jobs/{job}/resume")).json()["state"] == "queued"
 
@@ -253,3 +256,7 @@ async def test_logs_are_bytes_and_go_on_where_they_were(owner: httpx.AsyncClient
     desk.play(job)
     assert (await owner.get(f"/v1/jobs/{job}/logs?follow=1")).content == b"one\n\xfftwo\nstep 1 loss 0.5\n"
     assert (await owner.get(f"/v1/jobs/{job}/logs?offset=6")).content == b"wo\nstep 1 loss 0.5\n"
+
+
+def test_what_is_refused_and_about_no_job_sends_nobody_to_one() -> None:
+    assert "explain" not in of_desk(Refused("azure does not answer by hand; the operator writes so")).problem.remedy

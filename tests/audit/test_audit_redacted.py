@@ -109,6 +109,7 @@ def test_what_is_hidden_is_told_apart_and_is_no_failure(tmp_path: Path) -> None:
     assert said.exit_code == 0 and ", 0 violations, " in said.output and " not judged: hidden" in said.output
     assert "not judged, because what they hang on is hidden: 1 (" in said.output
     plain = json.loads(CliRunner().invoke(app, ["verify", str(file), "--json"]).output)
+    assert {one["sentence"]: one["hidden"] for one in plain["sentences"]}[35] == 1, "rows are not shown"
     assert plain["violations"] == 0 < plain["hidden"] == sum(one["hidden"] for one in plain["sentences"])
 
 

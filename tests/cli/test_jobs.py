@@ -235,6 +235,13 @@ def test_a_store_that_is_gone_is_told_by_doctor_and_by_logs(cli: Run, server: Se
     assert logs.exit_code == 5 and "the disk is gone" in logs.output
 
 
+def test_output_is_told_line_by_line_to_a_program(cli: Run, server: Served) -> None:
+    job = cli("run", "-d", "--", "true").stdout.strip()
+    server.tell(lambda desk: (desk.play(job), desk.say(job, b'step 2 "half\nline\nlast')))
+    told = [json.loads(line) for line in cli("logs", job, "--json").stdout.splitlines()]
+    assert told == [{"line": text} for text in ("step 1 loss 0.5", 'step 2 "half', "line", "last")]
+
+
 def test_what_there_is_to_know_of_a_job_is_said_when_it_is_submitted_and_looked_at(cli: Run, server: Served) -> None:
     async def noticed(_: object) -> list[str]:
         return ["spec.residency `mars`: it limits nothing"]

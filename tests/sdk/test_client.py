@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from orchestrator import AsyncClient, Client, TrainingJob, command_job
 from orchestrator.model.documents import DocumentError
@@ -156,6 +157,19 @@ def test_waiting_gives_up_or_tells_how_it_failed(client: Client, server: Served)
         job.wait(timeout=0.2)
     server.tell(lambda desk: desk.play(job.id, exit_code=3))
     with pytest.raises(JobFailed, match="exit 3"):
+        job.wait(check=True)
+
+
+def test_of_one_that_was_split_all_parts_are_waited_for_or_the_one_alone(client: Client, server: Served) -> None:
+    job, rest = client.submit(least()), client.submit(least())
+    server.tell(lambda desk: desk.play(job.id))
+    server.tell(lambda desk: desk._rows.update({job.id: replace(desk._rows[job.id], rest=rest.id)}))
+    assert job.wait(timeout=0.2, parts=False).state == "succeeded"
+    with pytest.raises(Timeout, match=rest.id):
+        job.wait(timeout=0.2)
+    server.tell(lambda desk: desk.play(rest.id, exit_code=3))
+    assert job.wait(timeout=5).id == job.id
+    with pytest.raises(JobFailed, match=f"{rest.id}.*exit 3"):
         job.wait(check=True)
 
 
