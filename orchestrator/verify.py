@@ -175,7 +175,7 @@ class Verifier:
             newest = max((body["n"] for _, body in self.of("", kind, e.seq)), default=0)
             self.judge("terms", cited == newest, e.where, f"it cites {kind} {cited}, but {newest} was in force")
         last = max((body["n"] for _, body in self.of(e.job, "OfferOpened", e.seq)), default=0)
-        dense = offer["n"] == last + 1 and not self._open[e.job]
+        dense = offer["n"] == last + 1 + offer.get("unused", 0) and not self._open[e.job]
         words = f"offer {offer['n']} follows offer {last}, and offer {self._open[e.job] or 'none'} is open"
         self.judge("order", dense or self.hidden[e.job], e.where, words)
         self._open[e.job], self._proven = offer["n"], self._proven or bool(offer.get("head"))

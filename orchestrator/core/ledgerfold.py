@@ -33,8 +33,8 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
         case ev.Recorded(record=record):
             kept = {r.id: r for r in row.records if r.until is None or at < r.until}
             return replace(row, records=tuple((kept | {record.id: replace(record, at=at)}).values()))
-        case ev.Restored():
-            return replace(row, restored=at)
+        case ev.Restored(lost=lost):
+            return replace(row, restored=at, lost=(at, lost))
         case ev.LogsRead() if row.restored is not None:
             return replace(row, restored=None)
         case ev.HolderUnreachable(holder=holder):

@@ -181,7 +181,7 @@ def _evidence(row: JobRow, at: int, e: Any) -> JobRow:
 
 
 def _opened(row: JobRow, at: int, e: ev.OfferOpened) -> JobRow:
-    expected = row.offer.n + 1 if row.offer else 1
+    expected = (row.offer.n if row.offer else 0) + e.unused + 1
     if e.n != expected or e.episode != row.episode or e.round != row.round:
         raise IllegalMove(f"{row.job}: offer {e.n} of episode {e.episode} round {e.round} does not follow")
     offer = OfferRow(

@@ -151,8 +151,10 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
     )  # what is owned has its own price
     deemed = gate is None or gate.on_outage is OnOutage.DEEMED_DECLINE
     window = gate.window_us if gate else provider.market_window
+    unused = _lost(turn.book, row)
     turn.emit(row.job, ev.OfferOpened(
-        n=row.offer.n + 1 if row.offer else 1, provider=ask.provider, episode=row.episode, round=row.round,
+        n=(row.offer.n if row.offer else 0) + unused + 1, unused=unused, provider=ask.provider,
+        episode=row.episode, round=row.round,
         contract=turn.book.ledger.contract, providers=turn.book.ledger.providers,
         clause=gate.clause if gate else "", trigger=rules.shape.trigger.value, block=ask.block, terms=digest,
         window=window, undeliverable=(gate.undeliverable_after_us if gate else window) if deemed else None,
@@ -160,6 +162,13 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
         ordinal=provider.offered + 1, head=turn.book.head, skipped=ask.skipped, freed=rules.freed,
         free_until=turn.book.rulebook.free_until(row, rules, ask.provider, turn.now) if rules.gates else None,
     ))  # fmt: skip
+
+
+def _lost(book: Book, row: JobRow) -> int:
+    """How many offers of this job may have been made that a ledger which was put back does not know: their ids are at
+    their providers and never repeat (R2)."""
+    since, most = book.ledger.lost
+    return most if (row.offer.opened_at if row.offer else row.submitted_at) < since else 0
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------

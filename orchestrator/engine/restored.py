@@ -92,7 +92,9 @@ async def read_on(core: Core) -> None:
 async def mark(ledger: Ledger, now: int) -> None:
     """Say in a ledger that was put back that it was; whoever leads it next reads every log first."""
     await ledger.next_term()
-    stored, at, event = await ledger.row(""), max(now, await ledger.last_at()), ev.Restored()
+    stored, last = await ledger.row(""), await ledger.last_at()
+    at = max(now, last)
+    event = ev.Restored((at - last) // 1000)
     own = ledger_row(stored.body) if stored is not None else LedgerRow()
     rows = [ledger_live_row(fold_ledger(own, at, event))]
     await ledger.commit(Batch(events=[NewEvent(at, ev.kind_of(event), "", "", ev.encode(event))], rows=rows))

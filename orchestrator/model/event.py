@@ -86,6 +86,8 @@ class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
     skipped: tuple[Skip, ...] = ()
     freed: tuple[Freed, ...] = ()
     """Clauses that would have put another first, or this provider out, and do not hold for this job now."""
+    unused: int = 0
+    """Numbers left out before `n`: a ledger that was put back may have lost the offers which had them."""
     free_until: int | None = None
     """Last moment at which the refusals that made it possible are good: an acceptance after it comes too late."""
 

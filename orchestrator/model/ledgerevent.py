@@ -82,6 +82,9 @@ class HolderReachable(Event, frozen=True, tag="HolderReachable"):
 class Restored(Event, frozen=True, tag="Restored"):
     """The ledger was put back from a backup that ends right before this. What happened after that is not in it."""
 
+    lost: int = 0
+    """So many more offers of a job may have been made since: one a millisecond."""
+
 
 class LogsRead(Event, frozen=True, tag="LogsRead"):
     """Since the ledger was put back every live job's run log was read: from here on things are done again."""

@@ -155,6 +155,7 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (42, "of another lineage", lambda: left_otherwise(root="x")),
     (42, "of another document", lambda: edited(export_of(told.divided), "Submitted", 1, max_attempts=99)),
     (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
+    (39, "numbers left out without a restore", lambda: edited(export_of(told.lost), "OfferOpened", 2, n=7, unused=4)),
     (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
     (39, "a head that never was", lambda: edited(export_of(told.lost), "OfferOpened", 1, head="0" * 64)),
     (39, "another receipt", lambda: edited(export_of(told.lost), "OfferDelivered", echo=[2, "0" * 64])),

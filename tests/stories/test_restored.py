@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
+from orchestrator.core.audit.export import export
+from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, JobState
 from orchestrator.ports.desk import Busy, Refused
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.simulate.world import Server, World, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
-from orchestrator.testing.ledgers import MemoryDisk
+from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
 from orchestrator.testing.scripts import Script
+from orchestrator.verify import Verifier
 from tests.stories.words import attempts, kinds
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -104,6 +108,31 @@ async def test_a_job_that_was_done_elsewhere_while_the_ledger_believes_in_an_att
     async with world.server() as server:
         assert (await server.desk.job(job)).state is JobState.SUCCEEDED
         await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("azure", [do.Declines(for_s=30), do.Silent()], ids=["declined", "silent"])
+async def test_no_offer_that_was_lost_gives_its_id_to_another(a_world, azure) -> None:
+    """Both are asked after the backup, and twice the ledger is put back from before."""
+    world = a_world({"azure": Script(offers=[azure] * 4), "oracle": Script(offers=[do.Silent()] * 4)})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        taken = world.disk.backup()
+        await asyncio.sleep(90)
+    for _ in range(2):
+        await world.put_back(deepcopy(taken))
+        async with world.server() as server:
+            await asyncio.sleep(100)
+    async with world.server() as server:
+        await until_over(server, row.job)
+    assert all(e.echo is None for e in world.events() if isinstance(e, ev.OfferDelivered)), "none was there before"
+    opened = [e for e in world.events() if isinstance(e, ev.OfferOpened)]
+    assert [e.unused > 0 for e in opened] == [False, True] + [False] * (len(opened) - 2)
+    v = Verifier()
+    kept = MemoryLedger(world.disk)
+    v.read(b"".join(export(kept.snapshot())))
+    await kept.close()
+    v.judge_events()
+    assert v.findings == []
 
 
 async def test_a_job_whose_log_is_not_ahead_runs_on_undisturbed(a_world) -> None:

@@ -32,13 +32,23 @@ def bytes_out(job: str, job_class: str, terms: bytes, opened: ev.OfferOpened) ->
 
 @of_ledger(39, "A holder's receipts have no gap.")
 def receipts_have_no_gap(history: History, judge: Judge) -> None:
-    """Ordinals of a provider's offers are dense, the head of each is where the chain ended before its commit, receipts
-    echo both. Offers of before there were any are numbered by their place, and not judged."""
+    """Ordinals of a provider's offers are dense, numbers of a job's left out only after a restore; the head of each is
+    where the chain ended before its commit, and receipts echo both. Offers of before there were any are numbered by
+    their place, and not judged."""
     places = {genesis(history.export.ledger).hex(): 0, **{line.chain: line.seq for line in history.export.events}}
     unseen = [e.seq for e in history.export.events if e.kind == "OfferOpened" and e.body is None]
+    restores = [(s.seq, s.event.lost) for s in history.ledger if isinstance(s.event, ev.Restored)]
     last: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     proven = False
     for job, seen, opened in _opened(history):
+        renumbered = not opened.unused or any(at < seen.seq and opened.unused <= lost for at, lost in restores)
+        judge(
+            renumbered,
+            job,
+            seen.seq,
+            f"offer {opened.n} leaves {opened.unused} numbers out",
+            sure=not history.hides("", 0, seen.seq, "Restored"),
+        )
         before, since = last[opened.provider]
         proven = proven or bool(opened.head)
         if not proven:
