@@ -110,9 +110,20 @@ class Book:
         return self.ledger
 
     def set_prices(self, provider: str, rows: Mapping[tuple[str, str], int]) -> None:
-        """A provider's quoted prices changed: its shapes are looked at again."""
-        if self.rulebook.set_prices(provider, rows):
-            self.woken |= self.held_shapes
+        """A provider's quoted prices changed: held jobs are looked at again, and whoever it was too dear for."""
+        if self.rulebook.quotes.get(provider) == rows:
+            return
+        dear = [shape for shape in self.shapes.values() if self._too_dear(shape, provider)]
+        self.rulebook.set_prices(provider, rows)
+        self.woken |= self.held_shapes
+        for shape in dear:
+            if not self._too_dear(shape, provider):
+                self._wake_waiting(shape)
+
+    def _too_dear(self, shape: ShapeBook, provider: str) -> bool:
+        """Whether some of its jobs may not be put to this provider for its price."""
+        known = ((ruled.rules.ceiling_microusd, ruled.rules) for ruled in shape.ruled.values())
+        return any(most is not None and self.rulebook.prices(rules).get(provider, 0) > most for most, rules in known)
 
     def mark(self, provider: str, *, up: bool, now: int) -> None:
         """Whether a provider answers us."""
@@ -130,16 +141,17 @@ class Book:
         for shape in known if probes is None else heapq.nsmallest(probes, known, key=urgency):
             state.parked.discard(shape.key)
             shape.parked.pop(provider, None)
-            for job in shape.waiting - self.early:
-                self.early.add(job)
-                heapq.heappush(shape.queue, (self.jobs[job].submitted_at, job))
-            self.woken.add(shape.key)
+            self._wake_waiting(shape)
 
     def reconsider(self, shape: ShapeBook) -> None:
         """What contracts and law say about this shape may have changed: its jobs are decided anew, waiting ones too."""
         shape.ruled.clear()
         shape.owned.clear()
         shape.limiting = None
+        self._wake_waiting(shape)
+
+    def _wake_waiting(self, shape: ShapeBook) -> None:
+        """Its jobs are decided now, also those that wait for their next round."""
         for job in shape.waiting - self.early:
             self.early.add(job)
             heapq.heappush(shape.queue, (self.jobs[job].submitted_at, job))

@@ -82,6 +82,30 @@ async def test_a_job_that_all_decline_for_what_it_is_is_held_and_asked_again_onl
     assert attempts(row) == [("oracle", "done")]
 
 
+@pytest.mark.parametrize("price", [2_000_000, 4_000_000])
+async def test_whoever_waits_for_its_next_round_is_woken_by_a_price_that_comes_under_its_ceiling(
+    a_world, price
+) -> None:
+    """azure declines in each round, and the next one is far away when oracle asks less than too much."""
+    world = a_world({"azure": Script(offers=[do.Declines(for_s=1)] * 9), "oracle": Script()})
+    oracle = world.providers["oracle"].stage
+    oracle.set_price("H100", 5_000_000)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(ceilingUsdPerGpuHour=3))
+        await asyncio.sleep(1000)
+        assert (before := set(told(world, row.job))) == {"azure"}
+        oracle.set_price("H100", price)
+        await asyncio.sleep(60)
+        assert set(told(world, row.job)) - before == ({"oracle"} if price < 3_000_000 else set())
+
+
+async def test_launches_that_are_refused_for_what_is_missing_there_are_no_attempts_of_its_own(a_world) -> None:
+    """maxAttempts counts those that started."""
+    lacks = Script(launches=[do.Rejects(reason=Reason.SPEC)] * 11)
+    row = await ran(a_world({"azure": lacks}, first_right("azure")))
+    assert [how for _, how in attempts(row)] == ["rejected"] * 11 + ["done"]
+
+
 async def test_a_held_job_that_all_declined_is_asked_again_under_other_providers_and_not_at_each_start(a_world) -> None:
     world = a_world({"azure": Script(offers=[NEVER] * 2), "oracle": Script()})
     everybody = world.providers
