@@ -130,8 +130,10 @@ class History:
     def clouded(self, job: str, seq: int) -> bool:
         """Whether something hidden, of the job, of what it was left of or of the whole ledger, may explain what is
         found at an event (0: at any time)."""
+        if not self.hidden:
+            return False
         past = [life.job for life, _ in self.past(self.lives[job])] if job in self.lives else [job]
-        return bool(self.hidden) and any(self.hides(one, 0, seq or NEVER) for one in (*past, ""))
+        return any(self.hides(one, 0, seq or NEVER) for one in (*past, ""))
 
     def _lacking(self, words: str) -> Unreadable:
         return Withheld(words) if self.hidden else Unreadable(words)
