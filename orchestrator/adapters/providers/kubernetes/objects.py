@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from orchestrator.adapters.providers.kubernetes import billing, indexed, kuberay
 from orchestrator.adapters.providers.kubernetes.connection import Connection
@@ -24,7 +25,6 @@ from orchestrator.adapters.providers.kubernetes.pods import (
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US
 from orchestrator.model.offer import LaunchOrder
 from orchestrator.model.placement import Terms
-from orchestrator.model.wire import AttemptEnv
 
 Doc = dict[str, Any]
 Runtime: TypeAlias = Literal["kuberay", "job"]
@@ -55,7 +55,7 @@ def manifests(
 
     `workload`: the Kueue Workload that was made for the offer; None: none. `token`: Ray's, drawn afresh by the caller.
     """
-    need, labels, told = need_of_order(order), _labels(order, ledger), AttemptEnv.from_json(order.attempt)
+    need, labels, told = need_of_order(order), _labels(order, ledger), msgspec.json.decode(order.attempt)
     main = _main(need, connection, runtime, order.key, order.delete_after_ms)
     _mark_pods(main, labels, _pod_spec(told))
     meta: Doc = {"name": name_of(order.key), "namespace": connection.namespace, "labels": dict(labels)}
@@ -138,14 +138,14 @@ def _mark_pods(main: Doc, labels: Doc, spec: Doc) -> None:
         cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": ours}, "spec": headless}
 
 
-def _pod_spec(told: AttemptEnv) -> Doc:
-    grace_s = -(-told.isolation.grace_ms // 1000)
+def _pod_spec(told: Doc) -> Doc:
+    grace_s = -(-told["isolation"]["grace_ms"] // 1000)
     return {"terminationGracePeriodSeconds": grace_s + GRACE_SLACK_S}
 
 
-def _attempt(told: AttemptEnv, workers: int) -> str:
-    """What the agent is told; over several pods it cannot see the end of all processes."""
-    return replace(told, nodes=workers).to_json()
+def _attempt(told: Doc, workers: int) -> str:
+    """What the agent is told (`AttemptEnv`); over several pods it cannot see the end of all processes."""
+    return msgspec.json.encode({**told, "nodes": workers}).decode()
 
 
 def _labels(order: LaunchOrder, ledger: str) -> dict[str, str]:
