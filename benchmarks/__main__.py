@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from benchmarks import report
-from benchmarks.clustered import Clustered
+from benchmarks.clustered import Clustered, Setting
 from benchmarks.clustered import cluster as run_cluster
 from benchmarks.drain import Figures
 from benchmarks.drain import drain as run_drain
@@ -102,6 +102,9 @@ def on_kubernetes(
     running: Annotated[
         bool, typer.Option("--running", help="Mark each RayJob Running too, before it is marked as ended.")
     ] = False,
+    tracked: Annotated[
+        bool, typer.Option("--tracked", help="Without deploy/untracked.yaml: the API server notes who set which field.")
+    ] = False,
     folder: Folder = Path(),
     check: Check = False,
 ) -> None:
@@ -117,11 +120,12 @@ def on_kubernetes(
     Then the floor is measured there: the same RayJobs bare, created, marked and deleted, and nothing else. API
     server and etcd run with GOGC=400, or as the environment says: how often they collect is the platform's choice.
 
-    Without --definition the API server takes RayJobs unchecked; with KubeRay's it checks each against its schema.
+    Without --definition the API server takes RayJobs unchecked; with KubeRay's it checks each against its schema. By
+    the policy deploy/untracked.yaml it does not note down who set which field of a RayJob; with --tracked it does.
     """
     _prepare(folder, assets)
     words = [str(jobs), str(nodes), *(["--definition", str(definition.resolve())] if definition else [])]
-    words += ["--running"] if running else []
+    words += [*(["--running"] if running else []), *(["--tracked"] if tracked else [])]
     seen = []
     for number in range(runs):
         seen.append(_apart(Clustered, folder, "one-cluster", *words))
@@ -171,11 +175,14 @@ def one_drain(home: Path, jobs: int, behind: int, audit: bool = False) -> None:
 
 
 @app.command("one-cluster", hidden=True)
-def one_cluster(home: Path, jobs: int, nodes: int, definition: Path | None = None, running: bool = False) -> None:
+def one_cluster(
+    home: Path, jobs: int, nodes: int, *, definition: Path | None = None, running: bool = False, tracked: bool = False
+) -> None:
     """One run on a fresh API server."""
     marks = ("Running", "Complete") if running else ("Complete",)
+    given = Setting(jobs=jobs, nodes=nodes, definition=definition, marks=marks, tracked=tracked)
     try:
-        _give(asyncio.run(run_cluster(home, jobs, nodes, definition, marks)))
+        _give(asyncio.run(run_cluster(home, given)))
     except Unfit as why:
         _say(str(why))
         raise typer.Exit(2) from why

@@ -41,6 +41,7 @@ from orchestrator.settings import Settings
 NAME, NAMESPACE = "cluster", "training"
 NODE_GPUS = 8
 MEMORY = Path("/dev/shm")
+UNTRACKED = Path(__file__).parents[1] / "deploy" / "untracked.yaml"
 SIZE = {"count": 1, "gpus": 1, "cpus": 8, "accelerator": ["H100"]}
 AT_ONCE = 200
 """Submissions under way at a time."""
@@ -52,6 +53,19 @@ FLOOR_PART = 5
 """The floor is measured with one RayJob for so many of the run's."""
 EDGE = 0.10
 """What is left out at either end of a run where it says how steady the rate was."""
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What lives and ends where."""
+
+    jobs: int
+    nodes: int
+    definition: Path | None = None
+    """KubeRay's own of RayJobs; None: a small one, without a schema."""
+    marks: tuple[str, ...] = ("Complete",)
+    """What of its life the operator puts into a RayJob's status."""
+    tracked: bool = False
+    """Whether the API server keeps track of who set which field of a RayJob, as it does unless it is told not to."""
 
 
 class Clustered(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +80,8 @@ class Clustered(msgspec.Struct, frozen=True, kw_only=True):
     definition: str
     """Which RayJob definition the API server checks objects against."""
     marks: tuple[str, ...]
-    """What of its life the operator puts into a RayJob's status."""
+    """As in `Setting`, like the next one."""
+    tracked: bool
     seconds: float
     """From the first submission until every job has succeeded and nothing of it is left to be watched."""
     per_second: float
@@ -128,27 +143,27 @@ def count_of(app: App, state: JobState) -> int:
     return sum(row.state is state for row in app.engine.core.book.jobs.values())
 
 
-async def cluster(folder: Path, jobs: int, nodes: int, definition: Path | None, marks: tuple[str, ...]) -> Clustered:
-    """Let `jobs` jobs live and end on a cluster of `nodes` nodes."""
+async def cluster(folder: Path, given: Setting) -> Clustered:
+    """Let jobs live and end on a cluster of this setting."""
     with plane(folder) as control, run_logs() as store:
         logs = file_system(store)
-        furnish(control, nodes, definition)
+        furnish(control, given)
         settings = documents(folder, control.kubeconfig, store)
         app = await build(settings, factories={"kubernetes": KubernetesProvider})
-        with operator(control.kubeconfig, store, marks) as pid:
+        with operator(control.kubeconfig, store, given.marks) as pid:
             await app.start()
             try:
-                figures = await _measure(app, control, pid, jobs)
+                figures = await _measure(app, control, pid, given.jobs)
             finally:
                 await app.stop()
         connection = parse_connection(NAME, connection_of(control.kubeconfig))
-        bare = await floor(control, connection, max(AT_ONCE // 10, jobs // FLOOR_PART), marks)
+        bare = await floor(control, connection, max(AT_ONCE // 10, given.jobs // FLOOR_PART), given.marks)
     with reading(ledger_place(settings)) as snapshot:
         violations = audit(snapshot).violations
-    said = str(definition.name) if definition else "a small one of the benchmark's own"
+    said = given.definition.name if given.definition else "a small one of the benchmark's own"
     return Clustered(
-        **figures, jobs=jobs, nodes=nodes, definition=said, marks=marks, violations=violations, floor=bare, logs=logs,
-        collector=collector(),
+        **figures, jobs=given.jobs, nodes=given.nodes, definition=said, marks=given.marks, tracked=given.tracked,
+        violations=violations, floor=bare, logs=logs, collector=collector(),
         file_system=file_system(folder), steadiness=_steadiness(ledger_place(settings)),
     )  # fmt: skip
 
@@ -231,12 +246,14 @@ def halves(times: Sequence[int]) -> float:
 # ---- the world -------------------------------------------------------------------------------------------------------
 
 
-def furnish(control: Plane, nodes: int, definition: Path | None) -> None:
+def furnish(control: Plane, given: Setting) -> None:
     """RayJobs are known, there is a namespace, and there are nodes that answer and have GPUs."""
-    control.apply(*([] if definition else [small_definition()]), file=definition)
+    control.apply(*([] if given.definition else [small_definition()]), file=given.definition)
     control.established("rayjobs.ray.io", "RayJob")
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    control.apply(space, *(node(f"node-{number}") for number in range(nodes)))
+    control.apply(space, *(node(f"node-{number}") for number in range(given.nodes)))
+    if not given.tracked:
+        control.apply(file=UNTRACKED)
 
 
 def node(name: str) -> dict[str, Any]:

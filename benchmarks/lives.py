@@ -20,7 +20,7 @@ from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.offer import SightingState
 from orchestrator.model.wire import AttemptEntry, Claim, Done, Start
 from orchestrator.runlog.log import JobLog, append_attempt
-from orchestrator.runlog.rules import EMPTY
+from orchestrator.runlog.rules import EMPTY, RunLog
 
 PATIENCE_S = 300.0
 GRACE_MS = 30_000
@@ -106,11 +106,11 @@ def _append(app: App, row: JobRow, entries: Callable[[], list[AttemptEntry]]) ->
     append(JobLog(access.store, row.project, row.job), entries())
 
 
-def append(log: JobLog, entries: Sequence[AttemptEntry]) -> None:
-    """Put the entries of a first attempt into a run log."""
-    state = EMPTY
+def append(log: JobLog, entries: Sequence[AttemptEntry], state: RunLog = EMPTY) -> RunLog:
+    """Put the entries of a first attempt into a run log that stood so when it was last read: how it stands then."""
     for entry in entries:
         state = append_attempt(log, state, 1, entry).state
+    return state
 
 
 def _show(app: App, state: SightingState) -> None:

@@ -21,7 +21,7 @@ from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.errors import Taken
 from orchestrator.adapters.providers.kubernetes.resources import RAY_JOB, SECRET, Meta, Thing
 from orchestrator.adapters.providers.kubernetes.watching import Mirror
-from orchestrator.model.wire import AttemptEntry, StoreRef
+from orchestrator.model.wire import StoreRef
 from orchestrator.runlog.log import JobLog
 from orchestrator.runlog.store import open_store
 
@@ -109,20 +109,18 @@ class Operator:
 
     async def _live(self, job: RayJob) -> None:
         log = JobLog(self._store, "default", job.metadata.label(JOB))
-        await self._step(job, log, lives.beginning(), "Running")
+        async with self._gate:  # entries are put from here: where they lie that takes less than a thread would
+            state = lives.append(log, lives.beginning())
+            await self._mark(job, "Running")
         await asyncio.sleep(LASTS_S)
-        await self._step(job, log, lives.end(), "Complete")
-
-    async def _step(self, job: RayJob, log: JobLog, entries: list[AttemptEntry], mark: str) -> None:
         async with self._gate:
-            lives.append(log, entries)  # where it lies that takes less than a thread would
-            if mark in self._marks:
-                await self._mark(job, MARKS[mark])
+            lives.append(log, lives.end(), state)
+            await self._mark(job, "Complete")
 
-    async def _mark(self, job: RayJob, status: dict[str, str]) -> None:
-        """As KubeRay does, by an update of the status: it costs the API server less than a patch."""
-        name = self._namespace, job.metadata.name
-        while name in self._mirror.objects:
+    async def _mark(self, job: RayJob, mark: str) -> None:
+        """If asked for: as KubeRay does, by an update of the status; it costs the API server less than a patch."""
+        name, status = (self._namespace, job.metadata.name), MARKS[mark]
+        while mark in self._marks and name in self._mirror.objects:
             try:
                 await self._client.replace(
                     RAY_JOB.path(*name, "status"), marked(self._mirror.objects[name], status), Thing

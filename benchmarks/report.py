@@ -135,7 +135,8 @@ def clustered(runs: Sequence[Clustered]) -> tuple[str, list[Goal]]:
     world = {
         **machine(),
         "API server": f"kube-apiserver over etcd on {first.file_system}, synced, both with GOGC={first.collector}; "
-        f"RayJob defined by {first.definition}",
+        f"RayJob defined by {first.definition}"
+        + (", fields tracked" if first.tracked else ", its fields not tracked (deploy/untracked.yaml)"),
         "run logs": f"on {first.logs}: agents write them, and a real store is on other machines",
         "cluster": f"{first.nodes:,} nodes with 8 GPUs as objects; KubeRay and agents played, no pods; "
         f"RayJobs marked {' and '.join(first.marks)}",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report, world
-from benchmarks.clustered import cluster, halves
+from benchmarks.clustered import Setting, cluster, halves
 from benchmarks.drain import drain
 from benchmarks.latency import measure, spread
 from benchmarks.lives import live
@@ -55,7 +55,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("programs")
 async def test_ray_jobs_live_and_end_behind_a_real_api_server(tmp_path: Path) -> None:
-    figures = await cluster(tmp_path, jobs=20, nodes=4, definition=None, marks=("Running", "Complete"))
+    figures = await cluster(tmp_path, Setting(jobs=20, nodes=4, marks=("Running", "Complete")))
     assert (figures.jobs, figures.violations, figures.declined) == (20, 0, 0)
     assert figures.requests < 12 and set(figures.cpu_ms) == {"us", "etcd", "kube-apiserver", "operator"}
     text, goals = report.clustered([figures])

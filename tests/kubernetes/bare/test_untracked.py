@@ -1,0 +1,53 @@
+"""deploy/untracked.yaml: the API server keeps no note of who set which field of a RayJob of ours, and of all others."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.providers.kubernetes.resources import MANAGED_BY, US
+from tests.kubernetes.bare.test_kuberay_later import definition
+from tests.kubernetes.cluster import Cluster, Doc
+
+UNTRACKED = Path(__file__).parents[3] / "deploy" / "untracked.yaml"
+IN_FORCE_S = 30.0
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def policy(cluster: Cluster) -> Iterator[None]:
+    """It is there, and RayJobs are served."""
+    made = definition()
+    cluster.apply(made)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{made['metadata']['name']}")
+    cluster.kubectl("apply", "-f", str(UNTRACKED))
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "-f", str(UNTRACKED))
+        cluster.kubectl("delete", "crd", made["metadata"]["name"])
+
+
+def noted(cluster: Cluster, namespace: str, **labels: str) -> bool:
+    """Whether of a RayJob with these labels it is noted who set which field."""
+    meta: Doc = {"name": f"run-{secrets.token_hex(4)}", "namespace": namespace, "labels": labels}
+    spec = {"entrypoint": "exec python3 -m orchestrator.agent"}
+    cluster.apply({"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": meta, "spec": spec})
+    where = ["rayjob", meta["name"], "-n", namespace]
+    cluster.kubectl("patch", *where, "--type=merge", "-p", '{"status": {"jobDeploymentStatus": "Running"}}')
+    found = cluster.get(*where, "--show-managed-fields")
+    assert (found["spec"], found["status"]["jobDeploymentStatus"]) == (spec, "Running")
+    return "managedFields" in found["metadata"]
+
+
+@pytest.mark.usefixtures("policy")
+def test_of_our_rayjobs_alone_it_is_not_noted_who_set_which_field(cluster: Cluster, namespace: str) -> None:
+    until = time.monotonic() + IN_FORCE_S  # the API server reads its policies a moment after they are made
+    while noted(cluster, namespace, **{MANAGED_BY: US}):
+        assert time.monotonic() < until, "the policy does not come into force"
+        time.sleep(0.5)
+    assert noted(cluster, namespace) and noted(cluster, namespace, **{MANAGED_BY: "somebody-else"})
