@@ -118,7 +118,7 @@ def on_kubernetes(
     closed too. Then the ledger is audited.
 
     Then the floor is measured there: the same RayJobs bare, created, marked and deleted, and nothing else. API
-    server and etcd run with GOGC=400, or as the environment says: how often they collect is the platform's choice.
+    server and etcd run with GOGC=400, etcd with GOMAXPROCS=1, or as the environment says: it is the platform's choice.
 
     Without --definition the API server takes RayJobs unchecked; with KubeRay's it checks each against its schema. By
     the policy deploy/untracked.yaml it does not note down who set which field of a RayJob; with --tracked it does.

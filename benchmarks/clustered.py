@@ -28,7 +28,7 @@ from benchmarks import world
 from benchmarks.drain import ask, count_events
 from benchmarks.floor import Floor, floor
 from benchmarks.machine import Unfit, file_system, load, resident
-from benchmarks.plane import Plane, collector, cpu_of, plane
+from benchmarks.plane import Plane, collector, cpu_of, etcd_cores, plane
 from orchestrator.adapters.ledger.sql import reading
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
@@ -105,6 +105,8 @@ class Clustered(msgspec.Struct, frozen=True, kw_only=True):
     """What the API server asks for in any case, measured right after."""
     collector: str
     """GOGC of API server and etcd."""
+    etcd_cores: str
+    """GOMAXPROCS of etcd."""
 
 
 @dataclass(slots=True)
@@ -163,7 +165,7 @@ async def cluster(folder: Path, given: Setting) -> Clustered:
     said = given.definition.name if given.definition else "a small one of the benchmark's own"
     return Clustered(
         **figures, jobs=given.jobs, nodes=given.nodes, definition=said, marks=given.marks, tracked=given.tracked,
-        violations=violations, floor=bare, logs=logs, collector=collector(),
+        violations=violations, floor=bare, logs=logs, collector=collector(), etcd_cores=etcd_cores(),
         file_system=file_system(folder), steadiness=_steadiness(ledger_place(settings)),
     )  # fmt: skip
 

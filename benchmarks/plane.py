@@ -29,6 +29,8 @@ COLLECTOR = "400"
 """GOGC of both, unless the environment names another: by how many per cent the heap grows between two collections.
 Go's 100 took a third more CPU for each RayJob: a fresh API server's heap is small, and would be collected all the time.
 """
+ETCD_CORES = "1"
+"""GOMAXPROCS of etcd, likewise: it needs a third of a core, and on both it took a fifth more."""
 QUIET = ["--disable-admission-plugins=ServiceAccount"]
 """Nobody makes service accounts here, and without one no pod would come in."""
 
@@ -75,6 +77,11 @@ def collector() -> str:
     return os.environ.get("GOGC", COLLECTOR)
 
 
+def etcd_cores() -> str:
+    """What etcd is started with."""
+    return os.environ.get("GOMAXPROCS", ETCD_CORES)
+
+
 def assets() -> Path:
     """The folder with the programs. Raises `Unfit` with what is missing and how it is got."""
     named = os.environ.get(ASSETS, "")
@@ -98,8 +105,12 @@ def plane(folder: Path) -> Iterator[Plane]:
     subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
     with ExitStack() as running, (folder / "log").open("ab") as log:
         pids, env = {}, {**os.environ, "GOGC": collector()}
-        for part, words in (("etcd", _etcd(folder, client, peer)), ("kube-apiserver", _server(folder, client, port))):
-            process = subprocess.Popen([programs / part, *words], stdout=log, stderr=log, env=env)
+        parts = (
+            ("etcd", _etcd(folder, client, peer), env | {"GOMAXPROCS": etcd_cores()}),
+            ("kube-apiserver", _server(folder, client, port), env),
+        )
+        for part, words, variables in parts:
+            process = subprocess.Popen([programs / part, *words], stdout=log, stderr=log, env=variables)
             running.callback(process.wait, timeout=30)
             running.callback(process.kill)
             pids[part] = process.pid

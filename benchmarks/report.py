@@ -134,7 +134,8 @@ def clustered(runs: Sequence[Clustered]) -> tuple[str, list[Goal]]:
     cpu = {who: median(r.cpu_ms[who] for r in runs) for who in first.cpu_ms}
     world = {
         **machine(),
-        "API server": f"kube-apiserver over etcd on {first.file_system}, synced, both with GOGC={first.collector}; "
+        "API server": f"kube-apiserver over etcd on {first.file_system}, synced, both with GOGC={first.collector} "
+        f"and etcd with GOMAXPROCS={first.etcd_cores}; "
         f"RayJob defined by {first.definition}"
         + (", fields tracked" if first.tracked else ", its fields not tracked (deploy/untracked.yaml)"),
         "run logs": f"on {first.logs}: agents write them, and a real store is on other machines",
