@@ -135,8 +135,8 @@ async def CALL_LOST(world: World) -> None:
 
 
 @world("put back from a backup, two attempts later", {
-    "coreweave": Script(scenes=[do.Kills(when=do.At(12))]), "zeus": YES,
-    "oracle": Script(offers=[do.Accepts()] + [do.Declines(for_s=900)] * 9)}, work=LONG)  # fmt: skip
+    "coreweave": Script(scenes=[do.Kills(when=do.At(12))]),
+    "zeus": Script(offers=[do.Accepts()] + [do.Declines(for_s=900)] * 9), "oracle": YES}, work=LONG)  # fmt: skip
 async def PUT_BACK(world: World) -> None:
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
