@@ -17,6 +17,7 @@ import structlog
 
 from tests import faults
 from tests.kubernetes import cluster
+from tests.virtual import PACE
 
 NEEDS = {
     "ray": (lambda: find_spec("ray"), "pip install 'first-refusal[ray]'"),
@@ -52,6 +53,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if item.get_closest_marker(need):
                 how = f"run with {remedy}" if need in off else remedy
                 item.add_marker(pytest.mark.skip(reason=f"{ABSENT}{need}: {how}"))
+        if item.get_closest_marker("looptime"):
+            item.add_marker(pytest.mark.looptime(**PACE))
     if config.getoption("crash_at"):
         items[:] = [item for item in items if item.get_closest_marker("crash")]
 

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import looptime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,13 +30,14 @@ from orchestrator.testing.ledgers import MemoryLedger, MemorySnapshot
 from orchestrator.verify import CHECKS, Verifier
 from tests.audit import told
 from tests.audit.told import STORIES, edited, export_of, without
+from tests.virtual import virtual_loop
 
 VERIFY = Path(verifier.__file__)
 
 
 @cache
 def world_of(story: Callable[..., Any]) -> World:
-    loop = looptime.new_event_loop()
+    loop = virtual_loop()
     try:
         return loop.run_until_complete(story())
     finally:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
-import looptime
 from msgspec.structs import replace
 
 from orchestrator.core.audit.export import EventLine, Export, assemble, lines
@@ -33,6 +32,7 @@ from orchestrator.testing.agents import Work
 from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
+from tests.virtual import virtual_loop
 
 YES, NO = Script(), Script(offers=[do.Declines(for_s=300)] * 3)
 OUTAGE = Script(scenes=[do.Unreachable(when=do.AtStep(7)), do.DataCut(when=do.AtStep(7))])
@@ -341,7 +341,7 @@ STORIES = (
 @cache
 def export_of(story: Callable[[], Awaitable[World]]) -> Export:
     """The story's ledger as it is exported."""
-    loop = looptime.new_event_loop()
+    loop = virtual_loop()
     try:
         world = loop.run_until_complete(story())
     finally:

@@ -12,7 +12,6 @@ import random
 from contextlib import suppress
 from typing import Any
 
-import looptime
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -32,6 +31,7 @@ from tests.properties.test_random_agreements import agreed, record
 from tests.properties.test_random_worlds import NAMES, deed, fault, word
 from tests.stories.conftest import check, fold_all
 from tests.stories.words import rows_of
+from tests.virtual import virtual_loop
 
 clouds = st.sampled_from(NAMES)
 seeds = st.integers(0, 9999)
@@ -48,7 +48,7 @@ class Life(RuleBasedStateMachine):
     @initialize(seed=seeds)
     def begin(self, seed: int) -> None:
         dice = random.Random(seed)
-        self.loop = looptime.patch_event_loop(asyncio.new_event_loop())
+        self.loop = virtual_loop()
         self.jobs: list[str] = []
         self.server: Server | None = None
         self.points = Points()

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import looptime
-
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow
 from orchestrator.simulate.world import Server, World, submission, until_over
+from tests.virtual import virtual_loop
 
 T = TypeVar("T")
 FINISHED_BELOW = 130e6
@@ -44,7 +43,7 @@ async def rows_of(server: Server, jobs: list[str]) -> list[JobRow]:
 
 def on_virtual_time(story: Coroutine[Any, Any, T]) -> T:
     """Run a story on a loop of its own, and leave nothing of it behind."""
-    loop = looptime.patch_event_loop(asyncio.new_event_loop())
+    loop = virtual_loop()
     try:
         return loop.run_until_complete(_to_the_end(story))
     finally:
