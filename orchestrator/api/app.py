@@ -18,7 +18,6 @@ from orchestrator.api import capacity, inside, jobs, offers, operator, packages,
 from orchestrator.api.access import AccessMiddleware, Caller
 from orchestrator.api.admission import Admission
 from orchestrator.api.bodies import BodyLimit
-from orchestrator.model.documents.views import ProblemView
 from orchestrator.ports.desk import Desk
 from orchestrator.runlog.results import StoreUnavailable
 
@@ -52,6 +51,17 @@ class Front:
 
 def create_app(desk: Desk, front: Front) -> FastAPI:
     """The application over a desk."""
+    kept = packages.Packages(front.files, front.package_limit, front.unpacked_limit)
+    parts = (
+        operator.router(desk, front.metrics),
+        jobs.router(desk, Admission(kept, front.job_limit)),
+        records.router(desk),
+        capacity.router(desk),
+        offers.router(desk),
+        streams.router(desk),
+        inside.router(desk),
+        packages.router(kept),
+    )
     app = FastAPI(
         title="Orchestrator",
         version=front.version,
@@ -59,7 +69,7 @@ def create_app(desk: Desk, front: Front) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         middleware=[Middleware(AccessMiddleware, find=front.find, hosts=tuple(front.hosts)), Middleware(BodyLimit)],
-        responses={status: {"model": ProblemView} for status in (401, 403, 404)},
+        routes=[route for part in parts for route in part.routes],  # included, each would be made twice: 0.1 s
     )
     problems.install(app)
 
@@ -67,13 +77,4 @@ def create_app(desk: Desk, front: Front) -> FastAPI:
     async def store(_: Request, error: StoreUnavailable) -> Response:
         return packages.store_away(error).response()
 
-    kept = packages.Packages(front.files, front.package_limit, front.unpacked_limit)
-    app.include_router(operator.router(desk, front.metrics))
-    app.include_router(jobs.router(desk, Admission(kept, front.job_limit)))
-    app.include_router(records.router(desk))
-    app.include_router(capacity.router(desk))
-    app.include_router(offers.router(desk))
-    app.include_router(streams.router(desk))
-    app.include_router(inside.router(desk))
-    app.include_router(packages.router(kept))
     return app

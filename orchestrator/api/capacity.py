@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from orchestrator.api.access import Caller, Scope, needs
-from orchestrator.api.problems import Denied
+from orchestrator.api.problems import REFUSALS, Denied
 from orchestrator.api.projections import moment
 from orchestrator.api.seeing import caught_up, tell_seq
 from orchestrator.model.capacity import Block
@@ -33,7 +33,7 @@ BODY = {
 
 def router(desk: Desk) -> APIRouter:
     """The routes of owned capacity."""
-    routes = APIRouter(prefix="/v1/capacity", tags=["operator"])
+    routes = APIRouter(prefix="/v1/capacity", tags=["operator"], responses=REFUSALS)
 
     @routes.get("", dependencies=[caught_up(desk)])
     async def listing(_: Caller = needs(Scope.VIEWER)) -> Page[BlockView]:

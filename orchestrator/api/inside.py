@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from orchestrator.api.access import Caller, Scope, allowed
 from orchestrator.api.forwards import Forwards
-from orchestrator.api.problems import Denied, of_desk, of_provider
+from orchestrator.api.problems import REFUSALS, Denied, of_desk, of_provider
 from orchestrator.api.projects import JobId, job_id, may_meet, of_job
 from orchestrator.api.sockets import Line, message
 from orchestrator.model.documents.inside import MOST_ARGUMENTS, MOST_RANKS, Asked, StacksView
@@ -43,7 +43,7 @@ SAID: dict[int | str, dict[str, Any]] = {
 
 def router(desk: Desk) -> APIRouter:
     """The routes that lead into running jobs."""
-    routes = APIRouter(prefix="/v1/jobs", tags=["inside"])
+    routes = APIRouter(prefix="/v1/jobs", tags=["inside"], responses=REFUSALS)
     _commands(routes, desk)
     _ports(routes, desk)
 

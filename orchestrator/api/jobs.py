@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator.api.access import Caller, Scope
 from orchestrator.api.admission import CANONICAL_TYPE, EXAMPLE, Admission, refused_job
 from orchestrator.api.explaining import explain_view
+from orchestrator.api.problems import REFUSALS
 from orchestrator.api.projections import job_view, offer_views
 from orchestrator.api.projects import JobId, of_job, of_some, rows_of
 from orchestrator.api.seeing import caught_up, seen, tell_seq
@@ -53,7 +54,7 @@ async def all_events(desk: Desk, job: str) -> list[StoredEvent]:
 
 def router(desk: Desk, admission: Admission) -> APIRouter:
     """The routes of jobs, but for the streams."""
-    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    routes = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=REFUSALS)
     _wishes(routes, desk, admission)
     _reads(routes, desk)
     return routes

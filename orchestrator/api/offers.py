@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Depends, Path, Request
 
 from orchestrator.api.access import Scope, allowed, bearer
-from orchestrator.api.problems import Denied
+from orchestrator.api.problems import REFUSALS, Denied
 from orchestrator.api.projections import moment
 from orchestrator.core.lifecycle import open_offer
 from orchestrator.core.windows import deadline
@@ -43,7 +43,7 @@ async def supplier(request: Request, _: Any = Depends(bearer)) -> Supplier:
 
 def router(desk: Desk) -> APIRouter:
     """The routes over a desk."""
-    routes = APIRouter(prefix="/v1/offers", tags=["offers"])
+    routes = APIRouter(prefix="/v1/offers", tags=["offers"], responses=REFUSALS)
 
     @routes.get("", responses={409: {"model": ProblemView, "description": "the provider does not answer by hand"}})
     async def offers(whose: Supplier = Depends(supplier)) -> Page[OpenOfferView]:

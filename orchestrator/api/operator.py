@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse
 
 from orchestrator.api.access import Caller, Scope, needs
 from orchestrator.api.amending import admit_contracts
-from orchestrator.api.problems import Denied
+from orchestrator.api.problems import REFUSALS, Denied
 from orchestrator.api.projections import provider_view
 from orchestrator.api.seeing import caught_up, tell_seq
 from orchestrator.model.documents.views import CheckView, InForceView, Page, ProblemView, ProviderView, StoreCheckView
@@ -23,7 +23,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def router(desk: Desk, metrics: Metrics) -> APIRouter:
     """The operator's routes. `metrics()` gives Prometheus' text format."""
-    routes = APIRouter()
+    routes = APIRouter(responses=REFUSALS)
     _health(routes, desk)
     _figures(routes, desk, metrics)
     _amending(routes, desk)

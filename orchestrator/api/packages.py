@@ -18,7 +18,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from orchestrator.api.access import Scope
-from orchestrator.api.problems import Denied
+from orchestrator.api.problems import REFUSALS, Denied
 from orchestrator.api.projects import Project, of_project
 from orchestrator.api.zips import complaints
 from orchestrator.model.documents.views import FieldError, PackageView
@@ -101,7 +101,7 @@ def store_away(error: StoreUnavailable) -> Denied:
 
 def router(packages: Packages) -> APIRouter:
     """The routes of packages."""
-    routes = APIRouter(prefix="/v1/packages", tags=["packages"])
+    routes = APIRouter(prefix="/v1/packages", tags=["packages"], responses=REFUSALS)
 
     @routes.put("/{digest}", status_code=201, responses={200: {"model": PackageView}}, response_model=PackageView)
     async def put_package(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -33,6 +34,8 @@ from orchestrator.ports.provider import ProviderError
 
 MEDIA_TYPE = "application/problem+json"
 _URN = "urn:orchestrator:problem:"
+REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ProblemView} for status in (401, 403, 404)}
+"""What every route may answer, for the OpenAPI document."""
 
 
 class Denied(Exception):

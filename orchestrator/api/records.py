@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from orchestrator.api.access import Caller, Scope, needs
-from orchestrator.api.problems import Denied
+from orchestrator.api.problems import REFUSALS, Denied
 from orchestrator.api.projections import moment
 from orchestrator.api.projects import may_meet, may_use, of_some
 from orchestrator.api.seeing import caught_up, tell_seq
@@ -29,7 +29,7 @@ BODY = {"required": True, "content": {"application/json": {"schema": {"type": "o
 
 def router(desk: Desk) -> APIRouter:
     """The routes of records."""
-    routes = APIRouter(prefix="/v1/records", tags=["records"])
+    routes = APIRouter(prefix="/v1/records", tags=["records"], responses=REFUSALS)
 
     @routes.post("", status_code=201, responses=SAID, openapi_extra={"requestBody": BODY})
     async def put(request: Request, response: Response, caller: Caller = of_some(Scope.ATTESTER)) -> RecordView:

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from orchestrator.api.access import Caller, Scope
+from orchestrator.api.problems import REFUSALS
 from orchestrator.api.projections import event_view
 from orchestrator.api.projects import JobId, of_job, of_some, sees
 from orchestrator.model.documents.inside import MOST_RANKS
@@ -34,7 +35,7 @@ Offset = Annotated[int, Query(ge=0, le=MOST, description="bytes to leave out at 
 
 def router(desk: Desk) -> APIRouter:
     """The streaming routes."""
-    routes = APIRouter(prefix="/v1", tags=["streams"])
+    routes = APIRouter(prefix="/v1", tags=["streams"], responses=REFUSALS)
 
     viewer = of_job(desk, Scope.VIEWER)
 
