@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import httpx
 
+from orchestrator.certificates import Authorities
 from orchestrator.mockcloud.cloud import Cloud
 from orchestrator.mockcloud.config import Machines
 from orchestrator.mockcloud.heads import Head, head_for
@@ -173,7 +174,9 @@ class HeadHost:
 
     async def _ready(self, cluster: Cluster, head: Head, process: asyncio.subprocess.Process) -> bool:
         until = time.monotonic() + READY_WITHIN
-        async with httpx.AsyncClient(headers=_bearer(head), timeout=2.0, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            headers=_bearer(head), timeout=2.0, verify=Authorities(trust_env=False), trust_env=False
+        ) as client:
             while time.monotonic() < until and process.returncode is None and self._wanted(cluster):
                 if all([await _answers(client, url) for url in head.plan.health]):
                     gpus, key = cluster.gpus, cluster.order.key
@@ -186,7 +189,9 @@ class HeadHost:
     async def _watch(self, cluster: Cluster, head: Head, process: asyncio.subprocess.Process) -> None:
         ended = asyncio.ensure_future(process.wait())
         seen: dict[str, str] = {}
-        async with httpx.AsyncClient(headers=_bearer(head), timeout=5.0, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            headers=_bearer(head), timeout=5.0, verify=Authorities(trust_env=False), trust_env=False
+        ) as client:
             while not ended.done():
                 await asyncio.wait([ended], timeout=JOBS_EVERY)
                 for job, status in (await _jobs(client, head)).items():

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from httpx_sse import EventSource
 
+from orchestrator.certificates import Authorities
 from orchestrator.model.documents import TrainingJob
 from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
@@ -58,7 +59,9 @@ class AsyncClient:
         self.url = address.url
         self._patience_s, self._waiting_s, self._notify = patience_s, waiting_patience_s, notify
         headers = {"Authorization": f"Bearer {address.token}"}
-        self._http = httpx.AsyncClient(base_url=address.url, headers=headers, timeout=TIMEOUT_S, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=address.url, headers=headers, timeout=TIMEOUT_S, transport=transport, verify=Authorities()
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -24,6 +24,7 @@ from msgspec import Meta, MsgspecError, Struct, field
 from msgspec.json import decode
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from orchestrator.certificates import Authorities
 from orchestrator.model.documents.offers import open_offer_view
 from orchestrator.model.documents.references import is_reference
 from orchestrator.model.offer import OfferOut
@@ -65,7 +66,9 @@ class Webhook:
         self, url: str, secret: str, now: Callable[[], int], transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._url, self._secret, self._now = url, secret, now
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, transport=transport)
+        self._http = httpx.AsyncClient(
+            timeout=TIMEOUT, verify=Authorities(trust_env=False), trust_env=False, transport=transport
+        )
         self.pause_s = FIRST_PAUSE_S
 
     async def tell_offer(self, offer: OfferOut) -> Echo | None:

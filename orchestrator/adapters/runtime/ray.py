@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from orchestrator.certificates import Authorities
 from orchestrator.ports.runtime import Head, Run, RunState, RunStatus, RuntimeFailure
 
 ATTEMPTS = 3
@@ -34,7 +35,9 @@ class RayJobs:
 
     def __init__(self, client: httpx.AsyncClient | None = None) -> None:
         """`client`: for tests and for a shared pool of connections."""
-        self._client = client or httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
+        self._client = client or httpx.AsyncClient(
+            timeout=TIMEOUT_S, verify=Authorities(trust_env=False), trust_env=False
+        )
 
     async def submit(self, head: Head, run: Run) -> None:
         """See the port."""

@@ -8,9 +8,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
 from sqlalchemy import Engine, exc, text
 
 from orchestrator.ports.ledger import LedgerError, LedgerUnavailable
@@ -22,6 +19,10 @@ _UPGRADING = "SELECT pg_advisory_xact_lock(1329939784)"
 
 def upgrade(engine: Engine) -> None:
     """Bring the schema up to date in one transaction; `LedgerError` for a ledger from a newer version."""
+    from alembic import command  # 0.3 s, which those who only read do not wait for
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")

@@ -17,6 +17,7 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from orchestrator.adapters.providers.mock.errors import Kind, Meaning, meaning
+from orchestrator.certificates import Authorities
 from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
 
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
@@ -72,7 +73,7 @@ class CloudClient:
         self.name = name
         self._connection = Connection(name, connection)
         self._term = term
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+        self._http = httpx.AsyncClient(timeout=TIMEOUT, verify=Authorities(trust_env=False), trust_env=False)
         self._cloud: str | None = None
 
     async def about(self) -> dict[str, Any]:
