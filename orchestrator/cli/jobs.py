@@ -13,7 +13,19 @@ from rich.text import Text
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.failing import say
-from orchestrator.cli.output import AsJson, JobArgument, age, clean, dollars, life, lines, print_json, state, table
+from orchestrator.cli.output import (
+    AsJson,
+    JobArgument,
+    age,
+    clean,
+    dollars,
+    life,
+    lines,
+    print_json,
+    size_of,
+    state,
+    table,
+)
 from orchestrator.model.documents.views import AttemptView, JobView
 from orchestrator.model.job import JobState
 from orchestrator.sdk import Client
@@ -85,8 +97,12 @@ def _show(view: JobView, why: str) -> None:
     console.print(Text.assemble((view.id, "bold"), f"  {clean(view.name)}  ", state(view.state)))
     console.print(Text(clean(why)))
     console.print(Text(clean(_asked(view)), style="dim"))
-    if view.workers is not None:
+    if view.rest or view.rest_of:
         console.print(Text(_part(view), style="dim"))
+    if view.next_workers is not None:
+        console.print(
+            Text(f"to have {view.next_workers} worker(s) once its attempt has saved and stopped", style="dim")
+        )
     if view.progress is not None:
         parts = (
             ("step", view.progress.step),
@@ -117,9 +133,9 @@ def _part(view: JobView) -> str:
 
 
 def _count(view: JobView) -> str:
-    """How many workers it asks for; of an elastic job the range, of a part of a divisible one its own."""
+    """How many workers it asks for; of an elastic job the range, of a part or one that was scaled its own."""
     if view.workers is not None:
-        return str(view.workers)
+        return str(view.workers) if view.min_workers is None else f"{view.min_workers} to {view.workers}"
     count = (view.document or {}).get("spec", {}).get("workers", {}).get("count", 1)
     return f"{count['min']} to {count['max']}" if isinstance(count, dict) else str(count)
 
@@ -189,6 +205,23 @@ def resume(job: JobArgument, as_json: AsJson = False) -> None:
     with Client(patience_s=PATIENCE_S) as client:
         view = client.job(job).resume()
     _said(view, as_json)
+
+
+def scale(
+    job: JobArgument,
+    workers: Annotated[str, typer.Option(metavar="N|MIN:MAX", help="So many, or any number of a range.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give a job another number of workers.
+
+    What runs saves, stops, and goes on from there as that; a larger job is offered as a growth (`scale_up`), by the
+    contracts in force. Examples: `orchestrator scale JOB --workers 8`, `orchestrator scale JOB --workers 4:8`
+    """
+    with Client(patience_s=PATIENCE_S) as client:
+        view = client.job(job).scale(size_of(workers))
+    _said(view, as_json)
+    if not as_json:
+        _note(view.notices)
 
 
 def _said(view: JobView, as_json: bool) -> None:

@@ -26,7 +26,9 @@ PROBES = 8
 
 
 def trigger_of(row: JobRow, shape: Shape) -> Trigger:
-    """Why the job is placed: once it ran, it replaces an attempt that was lost."""
+    """Why the job is placed: once it ran, it replaces an attempt that was lost, or is to be larger than that."""
+    if row.grown:
+        return Trigger.SCALE_UP
     return Trigger.REPLACE if row.episode > 1 else shape.trigger
 
 

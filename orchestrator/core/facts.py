@@ -43,6 +43,16 @@ class ResumeWish(Struct, frozen=True, gc=False):
     by: str
 
 
+class ScaleWish(Struct, frozen=True, gc=False):
+    """Somebody wants the job to have another number of workers."""
+
+    job: str
+    workers: int
+    least: int
+    """The least that may be taken; 0: all or nothing."""
+    by: str
+
+
 class AnswerWish(Struct, frozen=True, gc=False):
     """A supplier's people answer an offer by hand."""
 
@@ -274,8 +284,8 @@ class LogEnd(Struct, frozen=True):
 
 
 Fact: TypeAlias = (
-    Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | OwnedWish | Due | Delivery | Polled
-    | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen
-    | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
-    | ReclaimSeen | LogEnd
+    Wish | CancelWish | ResumeWish | ScaleWish | AnswerWish | VisitWish | RecordWish | Amended | OwnedWish | Due
+    | Delivery | Polled | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen
+    | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray
+    | Billed | ReclaimSeen | LogEnd
 )  # fmt: skip

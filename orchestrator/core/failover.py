@@ -22,7 +22,7 @@ from orchestrator.model.ids import offer_id
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState
 from orchestrator.model.offer import Confirmed, OutcomeUnknown, Reason, Rejected, Scope, SightingState
 
-SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped"})
+SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped", "scaled"})
 """Ends that say nothing against the provider."""
 DETAIL = 200
 """Characters of a provider's own words that are kept."""
@@ -142,9 +142,9 @@ def on_release(turn: Turn, row: JobRow, fact: f.ReleaseSeen) -> None:
         fails = "max_runtime"
     elif fact.crash_loop:
         fails = "crash_loop"
-    elif not stopping and row.started >= row.max_attempts:
+    why = _why_released(row, attempt, fact.why)
+    if not fails and not stopping and why != "scaled" and row.started >= row.max_attempts:
         fails = "max_attempts"
-    why = "reclaimed" if fact.why == "stopped" and attempt.reclaim_at is not None else fact.why
     lost = why not in SAME_PLACE_WHYS
     row = turn.emit(row.job, ev.Ended(
         epoch=fact.epoch, how="released", why=why, ran_ms=fact.ran_ms, fails="" if stopping else fails,
@@ -153,6 +153,15 @@ def on_release(turn: Turn, row: JobRow, fact: f.ReleaseSeen) -> None:
     if row.state is JobState.RECOVERING:
         fence(turn, row, why)
     finish_stop(turn, row)
+
+
+def _why_released(row: JobRow, attempt: AttemptRow, said: str) -> str:
+    """What it was stopped for, where it says that it was."""
+    if said != "stopped":
+        return said
+    if attempt.reclaim_at is not None:
+        return "reclaimed"
+    return said if row.next is None else "scaled"
 
 
 def on_beat(turn: Turn, row: JobRow, fact: f.BeatSeen) -> None:
@@ -199,12 +208,14 @@ def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
     row = turn.emit(row.job, ev.Fenced(fact.epoch))
     attempt = active(row)
     if attempt is not None and attempt.epoch < fact.epoch:
-        refused = _failed_its_acceptance(row, attempt)
+        scaled = row.next is not None and not attempt.why  # nothing was wrong with it
+        refused = row.next is None and _failed_its_acceptance(row, attempt)
         if refused and row.state is not JobState.STOPPING:
             turn.book.providers[attempt.provider].memory.fail(row.job, turn.now)
         row = turn.emit(row.job, ev.Ended(
-            epoch=attempt.epoch, how="gone" if fact.unclaimed else "fenced", why=attempt.why or "never_started",
-            ran_ms=fact.ran_ms, avoid_scope=Scope.PROVIDER.value, avoid_until=turn.now + LOSS_MEMORY,
+            epoch=attempt.epoch, how="gone" if fact.unclaimed else "fenced",
+            why=attempt.why or ("scaled" if scaled else "never_started"), ran_ms=fact.ran_ms,
+            avoid_scope="" if scaled else Scope.PROVIDER.value, avoid_until=0 if scaled else turn.now + LOSS_MEMORY,
             fails=_fails_behind_fence(row, attempt, turn.now), refused=refused,
         ))  # fmt: skip
     finish_stop(turn, row)
@@ -236,6 +247,8 @@ def on_stop_placed(turn: Turn, row: JobRow, fact: f.StopPlaced) -> None:
         fence(turn, row, "cancel")
     elif attempt.reclaim_at is not None:
         fence(turn, row, "reclaimed")
+    elif row.next is not None:
+        fence(turn, row, "scaled")
 
 
 # ---- wishes and timers -----------------------------------------------------------------------------------------------

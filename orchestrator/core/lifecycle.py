@@ -12,6 +12,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.core.resizing import becomes, grows, resized
+from orchestrator.core.standing import active as active
+from orchestrator.core.standing import last_epoch as last_epoch
+from orchestrator.core.standing import next_epoch as next_epoch
+from orchestrator.core.standing import open_offer as open_offer
 from orchestrator.model import event as ev
 from orchestrator.model.job import (
     TERMINAL,
@@ -65,6 +70,8 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
 """state → event kind → states it may lead to."""
 for _state in (J.QUEUED, J.OFFERING, J.LAUNCHING, J.RUNNING, J.RECOVERING, J.HELD):
     JOB_MOVES[_state]["Reshaped"] = (_state,)  # whatever else is going on
+    if _state is not J.OFFERING:  # what is open is withdrawn first: its terms would be other ones
+        JOB_MOVES[_state]["Resized"] = (_state,)
 
 FOR_A_PERSON = frozenset({"run_log_ahead", "run_log_unread"})
 """Reasons for which a job is held that no change lifts, only a person, or its run log when it is read."""
@@ -99,32 +106,10 @@ class IllegalMove(Exception):
     """An event that the table does not allow here: a bug of ours or a forged ledger."""
 
 
-def active(row: JobRow) -> AttemptRow | None:
-    """The attempt that is not over, if there is one (never more than one)."""
-    last = row.attempts[-1] if row.attempts else None
-    return last if last is not None and last.state is not A.ENDED else None
-
-
 def may_enter(row: JobRow, epoch: int) -> bool:
     """Whether this attempt is one at which somebody may be let in: held by its provider, neither over nor ending."""
     attempt = active(row) if "Accessed" in JOB_MOVES[row.state] else None
     return attempt is not None and attempt.epoch == epoch and attempt.state in ATTEMPT_MOVES["Accessed"][0]
-
-
-def open_offer(row: JobRow) -> OfferRow | None:
-    """The offer that waits for an answer, if there is one."""
-    offer = row.offer
-    return offer if offer is not None and offer.state in (F.OPENED, F.DELIVERED) else None
-
-
-def last_epoch(row: JobRow) -> int:
-    """The highest epoch intended so far; 0 before the first."""
-    return row.attempts[-1].epoch if row.attempts else 0
-
-
-def next_epoch(row: JobRow) -> int:
-    """The epoch of the job's next attempt: above every one that the ledger or, after a restore, the run log knows."""
-    return max(last_epoch(row), row.ahead) + 1
 
 
 def fold_job(row: JobRow | None, job: str, project: str, at: int, event: ev.AnyEvent) -> JobRow:
@@ -334,9 +319,9 @@ def _ended(row: JobRow, at: int, e: ev.Ended) -> JobRow:
     if e.avoid_scope:
         after = replace(after, avoid=(*after.avoid, AvoidRow(attempt.provider, e.avoid_scope, e.avoid_until, e.why)))
     if e.how == "done" and not e.fails:
-        return replace(after, state=J.SUCCEEDED, ended_at=at)
+        return replace(after, state=J.SUCCEEDED, ended_at=at, next=None)
     if e.fails:
-        return replace(after, state=J.FAILED, reason=e.fails, ended_at=at)
+        return replace(after, state=J.FAILED, reason=e.fails, ended_at=at, next=None)
     return _goes_on(after, at, e, ran)
 
 
@@ -350,7 +335,9 @@ def _goes_on(row: JobRow, at: int, e: ev.Ended, ran: bool) -> JobRow:
     if row.state is J.STOPPING:
         return row
     if ran:
-        row = replace(row, episode=row.episode + 1, episode_at=at, round=1, asked=(), wait_until=None)
+        grown = grows(row)
+        row = replace(row, episode=row.episode + 1, episode_at=at, round=1, asked=(), wait_until=None, grown=grown)
+    row = becomes(row)
     free = e.how == "rejected" or row.fenced > e.epoch
     return replace(row, state=J.QUEUED if free else J.RECOVERING)
 
@@ -365,7 +352,7 @@ def _reclaim_noticed(row: JobRow, at: int, e: ev.ReclaimNoticed) -> JobRow:
 
 
 def _cancel_asked(row: JobRow, at: int, e: ev.CancelAsked) -> JobRow:
-    return replace(row, state=J.STOPPING, cancel_asked=True, wait_until=None)
+    return replace(row, state=J.STOPPING, cancel_asked=True, wait_until=None, next=None)
 
 
 def _cancelled(row: JobRow, at: int, e: ev.Cancelled) -> JobRow:
@@ -387,7 +374,14 @@ def _resumed(row: JobRow, at: int, e: ev.Resumed) -> JobRow:
 
 
 def _reshaped(row: JobRow, at: int, e: ev.Reshaped) -> JobRow:
-    return replace(row, shape=e.shape)
+    return replace(row, shape=e.shape, next=replace(row.next, shape=e.next) if row.next else None)
+
+
+def _resized(row: JobRow, at: int, e: ev.Resized) -> JobRow:
+    running = active(row)
+    if e.epoch != (running.epoch if running else 0):
+        raise IllegalMove(f"{row.job}: another size stops epoch {e.epoch}, which is not what is under way")
+    return resized(row, e)
 
 
 _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
@@ -396,5 +390,5 @@ _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
     "Split": _split, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
     "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended, "CancelAsked": _cancel_asked,
     "Cancelled": _cancelled, "Failed": _failed, "Held": _held, "Resumed": _resumed,
-    "Reshaped": _reshaped, "Accessed": _accessed, "ReclaimNoticed": _reclaim_noticed,
+    "Reshaped": _reshaped, "Resized": _resized, "Accessed": _accessed, "ReclaimNoticed": _reclaim_noticed,
 }  # fmt: skip

@@ -15,11 +15,12 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, Wish
+from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, ScaleWish, Wish
 from orchestrator.core.lifecycle import active
 from orchestrator.core.reasons import why
 from orchestrator.core.recording import misnamed
 from orchestrator.core.restoring import UNREAD
+from orchestrator.core.scaling import to_be, why_not
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine
@@ -134,6 +135,19 @@ class EngineDesk(ReadingDesk):
             raise Refused(f"job {job} is {row.state.value}, not held; only held jobs are resumed")
         await self._engine.wish(ResumeWish(job, by), Carried(reply=reply(job)))
         return await self.job(job)
+
+    async def scale(self, job: str, workers: int, least: int, by: str, reply: Replying = here) -> tuple[JobRow, bool]:
+        """Give the job another number of workers; (row, whether that is a change)."""
+        row = await self._decided(job)
+        if row.state in TERMINAL:
+            raise Refused(f"job {job} cannot have another size: it is {row.state.value}")
+        now = self._engine.core.book.known_shapes[to_be(row)]
+        if (after := now.ranged(workers, least)) == now:
+            return row, False
+        if reason := why_not(row, after):
+            raise Refused(f"job {job} cannot have another size: {reason}")
+        await self._engine.wish(ScaleWish(job, workers, least, by), Carried(reply=reply(job)))
+        return await self.job(job), True
 
     async def _decided(self, job: str) -> JobRow:
         """Where a job stands that may be decided about; `Busy` until its run log was read after a restore."""

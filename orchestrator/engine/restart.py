@@ -14,6 +14,7 @@ from orchestrator.core.failover import on_provider_down
 from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, active, open_offer
 from orchestrator.core.owning import on_owned
 from orchestrator.core.recording import Labels, relabel
+from orchestrator.core.scaling import to_be
 from orchestrator.core.totals import exempting
 from orchestrator.core.turn import Turn
 from orchestrator.engine.stranger import calling
@@ -108,7 +109,7 @@ async def _capabilities(provider: Provider) -> Capabilities | None:
 
 async def _shapes(wiring: Wiring, rows: Iterable[JobRow]) -> Mapping[str, Shape]:
     found = {}
-    for digest in {row.shape for row in rows}:
+    for digest in {digest for row in rows for digest in (row.shape, to_be(row))}:
         found[digest] = parse_shape(await _document(wiring, digest))
     return found
 

@@ -143,9 +143,18 @@ class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False
     block: str = ""
     """Owned capacity that it takes; empty: none."""
     workers: int | None = None
-    """Of an elastic job: as many as its provider accepted; None: the job has one size."""
+    """Of an elastic job as many as its provider accepted, of one that was scaled what it had; None: all it has."""
     reclaim_at: int | None = None
     """When its provider takes the machines back, as it gave notice; None: it gave none."""
+
+
+class SizeRow(Struct, frozen=True, array_like=True, gc=False):
+    """Another size than its document says: the shape of it, its most workers, and the least that may be taken."""
+
+    shape: str
+    workers: int
+    least: int = 0
+    """0: all or nothing."""
 
 
 class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -207,6 +216,12 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Of a part of a divisible job, how many workers that is; 0: it is whole, and as its document says."""
     piece: int = 0
     """The first of its pieces, among those of the whole divisible job."""
+    size: SizeRow | None = None
+    """What it was made by the latest `Resized`; None: it is as its document says, or a part of that."""
+    next: SizeRow | None = None
+    """What it becomes when its attempt is over, which is asked to stop for it; None: it stays as it is."""
+    grown: bool = False
+    """Its episode began because it was made larger than what ran."""
     ended_at: int | None = None
     applied_at: int = 0
     """Time of the last event folded in."""

@@ -176,6 +176,18 @@ class FakeDesk:
             raise Refused(f"job {job} is {row.state}, not held: there is nothing to resume")
         return self.tell(job, kinds.Resumed(by=by))
 
+    async def scale(self, job: str, workers: int, least: int, by: str) -> tuple[JobRow, bool]:
+        """See Desk; whatever has not ended may have any size."""
+        row = await self.job(job)
+        if row.state in TERMINAL:
+            raise Refused(f"job {job} cannot have another size: it is {row.state}")
+        size, attempt = row.next or row.size, active(row)
+        if size is not None and (size.workers, size.least) == (workers, least):
+            return row, False
+        epoch = attempt.epoch if attempt is not None else 0
+        resized = kinds.Resized(shape="0" * 64, workers=workers, least=least, was=1, epoch=epoch, by=by)
+        return self.tell(job, resized), True
+
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """See Desk."""
         digest = self.keep(document)

@@ -21,6 +21,7 @@ _OfEpoch: TypeAlias = (
     | ev.Charged
     | ev.Accessed
     | ev.ReclaimNoticed
+    | ev.Resized
 )
 _OfOffer: TypeAlias = (
     ev.OfferDelivered
@@ -148,6 +149,8 @@ def _needs(event: ev.AnyEvent) -> tuple[str, int] | None:
     match event:
         case ev.Submitted():
             return None
+        case ev.Resized(epoch=0):
+            return "Submitted", 0
         case ev.Intended(offer=n):
             return "OfferOpened", n
         case ev.Fenced(epoch=epoch):

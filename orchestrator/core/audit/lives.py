@@ -10,6 +10,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from orchestrator.model import event as ev
+from orchestrator.model.contract import Trigger
 
 E = TypeVar("E", bound=ev.Event)
 OFFER_ENDS = (ev.OfferAnswered, ev.OfferLapsed, ev.OfferWithdrawn)
@@ -71,6 +72,27 @@ class Life:
     def ends_of(self, n: int) -> list[Seen]:
         """What closed the n-th offer, in order."""
         return [s for s in self._offers.get(n, ()) if isinstance(s.event, OFFER_ENDS)]
+
+    def resized_before(self, seq: int) -> ev.Resized | None:
+        """The last wish before an offer that it have another size; it is so when that is opened. None: there was none.
+
+        What was wished while an attempt was under way is so since its end, and no offer was made before that.
+        """
+        return next((e for s, e in reversed(list(self.of(ev.Resized))) if s.seq < seq), None)
+
+    def trigger_of(self, opened: ev.OfferOpened, seq: int) -> Trigger | None:
+        """Why it is placed again in an episode after its first: None in that; larger than what had ended, or lost."""
+        if opened.episode == 1:
+            return None
+        started = {e.epoch for _, e in self.of(ev.Started)}
+        ends = [(s.seq, e.epoch) for s, e in self.of(ev.Ended) if s.seq < seq and e.epoch in started]
+        at, epoch = ends[-1] if ends else (0, 0)
+        wishes = [e for s, e in self.of(ev.Resized) if s.seq < at and e.epoch == epoch]
+        intended = self.intended(epoch)
+        had = wishes[-1].was if wishes else 0
+        if intended is not None and intended[1].workers is not None:
+            had = intended[1].workers
+        return Trigger.SCALE_UP if wishes and wishes[-1].workers > had else Trigger.REPLACE
 
     def split_before(self, seq: int) -> ev.Split | None:
         """How it was split before an event; None: it was whole."""

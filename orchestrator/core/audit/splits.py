@@ -59,7 +59,7 @@ def left_of_a_split(life: Life, history: History, judge: Judge) -> None:
 
 def _shape(life: Life, history: History, seq: int) -> Shape:
     """As what the job was decided just before an event."""
-    kinds = ev.Submitted | ev.Reshaped | ev.Split
+    kinds = ev.Submitted | ev.Reshaped | ev.Split  # what is divisible never has another size
     said = [seen.event.shape for seen in life.seen if seen.seq < seq and isinstance(seen.event, kinds)]
     return history.shape_of(said[-1] if said else "")
 

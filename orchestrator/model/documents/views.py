@@ -171,7 +171,13 @@ class JobView(View):
     provider: str = Field(default="", description="who has it, or is being asked now")
     rest_of: str = Field(default="", description="offer of another job: this job is what a part accepted of it left")
     rest: str = Field(default="", description="job that is what was left when a part of this one was accepted")
-    workers: int | None = Field(default=None, description="of a part of a divisible job; null: as its document says")
+    workers: int | None = Field(
+        default=None, description="of a part of a divisible job, or of one that was scaled; null: as its document says"
+    )
+    min_workers: int | None = Field(default=None, description="the least that may be taken of `workers`; null: all")
+    next_workers: int | None = Field(
+        default=None, description="what it has once its attempt, which is asked to stop for it, is over"
+    )
     first_piece: int = Field(default=0, description="of a part of a divisible job, its first among those of the whole")
     attempts: list[AttemptView] = []
     progress: ProgressView | None = None

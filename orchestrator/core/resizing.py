@@ -1,0 +1,36 @@
+"""Of which size is a job from now on, or once what runs has ended? The fold's part of `orchestrator scale`; rows only.
+
+Called by `lifecycle`. A job that waits is the other size at once. One with an attempt stays as it is until that is
+over, and then begins anew as the other size: larger is a growth, which has a trigger of its own (R1, R6).
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from orchestrator.core.standing import active
+from orchestrator.model import event as ev
+from orchestrator.model.job import AttemptRow, JobRow, SizeRow
+
+
+def resized(row: JobRow, e: ev.Resized) -> JobRow:
+    """The job after the wish: every attempt keeps the number of workers that it has."""
+    attempts = tuple(_of(attempt, e.was) for attempt in row.attempts)
+    row = replace(row, attempts=attempts, next=SizeRow(e.shape, e.workers, e.least))
+    return row if active(row) is not None else becomes(row)
+
+
+def _of(attempt: AttemptRow, workers: int) -> AttemptRow:
+    return attempt if attempt.workers is not None else replace(attempt, workers=workers)
+
+
+def grows(row: JobRow) -> bool:
+    """Whether it is about to have more workers than its last attempt had."""
+    return row.next is not None and row.next.workers > (row.attempts[-1].workers or 0)
+
+
+def becomes(row: JobRow) -> JobRow:
+    """With nothing under way it is what it was to be; whoever was asked in this round was asked about another size."""
+    if row.next is None:
+        return row
+    return replace(row, shape=row.next.shape, size=row.next, next=None, asked=(), wait_until=None)

@@ -1,0 +1,258 @@
+"""A job is given another size: at once while it waits, after it has saved and stopped while it runs (R1, R6)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestrator.core.explain import timeline
+from orchestrator.model import event as ev
+from orchestrator.model.job import JobRow, JobState
+from orchestrator.model.placement import parse_terms
+from orchestrator.ports.desk import Refused
+from orchestrator.simulate.world import World, first_right, submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.scripts import Script
+from tests.stories.agreements import told
+from tests.stories.words import attempts, kinds
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+FOUR = {"count": 4, "gpus": 1, "accelerator": ["H100"]}
+SAVES = Work(steps=40, checkpoint_every=25, saves_when_stopped=True, dies_after_s=2.0)
+GROWTH = {"select": {"trigger": ["scale_up"]}}
+
+
+async def scaled(world: World, after_s: float, workers: int, least: int = 0, **spec: Any) -> JobRow:
+    """A job of four workers that is given another size after so many seconds, at its end."""
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(**{"workers": FOUR, **spec}))
+        await asyncio.sleep(after_s)
+        await server.desk.scale(row.job, workers, least, "me")
+        return await until_over(server, row.job)
+
+
+def asked(world: World, job: str) -> list[tuple[str, str, str, int, int]]:
+    """(provider, clause, trigger, least, most workers) of each offer."""
+    opened = [e for e in world.events(job) if isinstance(e, ev.OfferOpened)]
+    terms = [parse_terms(world.disk.specs[e.terms]) for e in opened]
+    return [(e.provider, e.clause, e.trigger, t.fewest, t.workers) for e, t in zip(opened, terms, strict=True)]
+
+
+def sizes(world: World, name: str) -> list[int]:
+    return [one.order.workers for one in world.providers[name].machines.launches.values()]
+
+
+def starts(world: World, job: str) -> list[tuple[int, int]]:
+    return [(e.epoch, e.resumed_step) for e in world.events(job) if isinstance(e, ev.Started)]
+
+
+# ---- what waits ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_waits_between_rounds_is_another_size_at_once(a_world) -> None:
+    azure = Script(offers=[do.Declines(for_s=300)])
+    world = a_world({"azure": azure})
+    row = await scaled(world, 10, 2)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("new", 2, 2)]
+    assert (sizes(world, "azure"), row.episode, attempts(row)) == ([2], 1, [("azure", "done")])
+
+
+async def test_an_open_offer_is_taken_back_and_the_new_size_offered(a_world) -> None:
+    azure = Script(offers=[do.Silent()])
+    world = a_world({"azure": azure, "oracle": Script()}, first_right("azure"))
+    row = await scaled(world, 10, 8, 2)
+    [back] = [e for e in world.events(row.job) if isinstance(e, ev.OfferWithdrawn)]
+    assert (back.n, back.why) == (1, "superseded")
+    gated = "contract/rofr" if not asked(world, row.job)[0][1] else asked(world, row.job)[0][1]
+    assert asked(world, row.job) == [("azure", gated, "new", 4, 4), ("azure", gated, "new", 2, 8)]
+    assert (sizes(world, "azure"), row.attempts[0].workers) == ([8], 8)
+
+
+async def test_a_yes_to_the_old_size_comes_too_late(a_world) -> None:
+    slow = Script(offers=[do.Accepts(after_s=20), do.Accepts(after_s=20)])
+    world = a_world({"azure": slow})
+    row = await scaled(world, 10, 8)
+    assert "LateAnswer" in kinds(world, row.job) and sizes(world, "azure") == [8]
+
+
+async def test_a_holder_s_no_to_more_is_none_to_less(a_world) -> None:
+    """Smaller is better for the holder than what it refused (R8), larger is not."""
+    no = Script(offers=[do.Declines()])
+    market = Script(offers=[do.Silent()])
+    for size, order in ((2, ["azure", "oracle", "azure"]), (8, ["azure", "oracle", "oracle"])):
+        world = a_world({"azure": no, "oracle": market}, first_right("azure"))
+        row = await scaled(world, 10, size)
+        assert told(world, row.job) == order
+
+
+async def test_a_held_job_goes_on_when_its_new_size_can_be_had(a_world) -> None:
+    never = Script(offers=[do.Declines(reason="spec")]) if False else Script()
+    world = a_world({"azure": never})
+    world.providers["azure"].stage.gpus = 2
+    row = await scaled(world, 10, 2)
+    assert row.state is JobState.SUCCEEDED and sizes(world, "azure") == [2]
+
+
+# ---- what runs -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_runs_saves_and_goes_on_larger_behind_that_very_step(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    row = await scaled(world, 15, 8)
+    assert (row.state, attempts(row)) == (JobState.SUCCEEDED, [("azure", "released"), ("azure", "done")])
+    assert [a.workers for a in row.attempts] == [4, None] and sizes(world, "azure") == [4, 8]
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("scale_up", 8, 8)]
+    last = max(w.step for w in world.site.witness if w.epoch == 1)
+    assert starts(world, row.job) == [(1, 0), (2, last)]
+    assert [w.step for w in world.site.witness] == list(range(1, 41)), "no step is lost, none is done twice"
+    assert (row.attempts[0].why, row.avoid, row.episode) == ("scaled", (), 2)
+
+
+async def test_a_growth_is_offered_to_whose_clause_selects_it_first(a_world) -> None:
+    """The clause is about growths alone: the job was free, what it grows by is not."""
+    world = a_world({"oracle": Script(), "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    row = await scaled(world, 15, 4, 0, workers={**FOUR, "count": 2})
+    assert [(who, why) for who, _, why, _, _ in asked(world, row.job)] == [("oracle", "new"), ("zeus", "scale_up")]
+    assert attempts(row) == [("oracle", "released"), ("zeus", "done")]
+
+
+async def test_a_holder_that_declines_a_growth_leaves_it_to_the_market(a_world) -> None:
+    no = Script(offers=[do.Declines()])
+    world = a_world({"oracle": Script(), "zeus": no}, first_right("zeus", **GROWTH), work=SAVES)
+    row = await scaled(world, 15, 8)
+    assert told(world, row.job) == ["oracle", "zeus", "oracle"] and sizes(world, "oracle") == [4, 8]
+
+
+async def test_smaller_is_no_growth(a_world) -> None:
+    world = a_world({"oracle": Script(), "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    row = await scaled(world, 15, 2)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("replace", 2, 2)]
+    assert sizes(world, "oracle") == [4, 2] and row.state is JobState.SUCCEEDED
+
+
+async def test_an_elastic_job_grows_above_what_was_accepted_of_it(a_world) -> None:
+    some = Script(offers=[do.Accepts(workers=2), do.Accepts(workers=3)])
+    world = a_world({"azure": some}, work=SAVES)
+    row = await scaled(world, 15, 4, 3, workers={**FOUR, "count": {"min": 2, "max": 4}})
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 2, 4), ("scale_up", 3, 4)]
+    assert [a.workers for a in row.attempts] == [2, 3]
+
+
+async def test_after_its_growth_a_loss_is_a_loss(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(25))])
+    world = a_world({"azure": dies, "oracle": Script()}, work=SAVES)
+    row = await scaled(world, 15, 8)
+    assert [offer[2:] for offer in asked(world, row.job)][-1] == ("replace", 8, 8)
+    assert row.state is JobState.SUCCEEDED and sizes(world, "oracle") == [8]
+
+
+async def test_a_loss_before_the_stop_was_read_is_a_growth_all_the_same(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(12))])
+    often = Work(steps=40, checkpoint_every=5, dies_after_s=20)
+    world = a_world({"azure": dies, "oracle": Script()}, work=often)
+    row = await scaled(world, 12, 8)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("scale_up", 8, 8)]
+    assert row.state is JobState.SUCCEEDED
+
+
+async def test_the_last_wish_counts(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        for size in (8, 3):
+            await server.desk.scale(row.job, size, 0, "me")
+        row = await until_over(server, row.job)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("replace", 3, 3)]
+    assert row.size is not None and (row.size.workers, row.next, len(row.attempts)) == (3, None, 2)
+
+
+async def test_what_never_started_is_the_same_episode_and_no_fault_of_its_provider(a_world) -> None:
+    """The holder had the launch; that we took it back is no refusal of its."""
+    late = Script(launches=[do.Starts(after_s=60)])
+    world = a_world({"azure": late, "oracle": Script()}, first_right("azure"), work=SAVES)
+    row = await scaled(world, 20, 8)
+    assert [offer[2] for offer in asked(world, row.job)] == ["new", "new"]
+    assert attempts(row) == [("azure", "gone"), ("azure", "done")]
+    assert (row.refusals, row.avoid, row.episode, {run.epoch for run in world.site.runs}) == ((), (), 1, {2})
+
+
+# ---- races -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_done_that_came_first_wins(a_world) -> None:
+    world = a_world({"azure": Script()}, work=Work(steps=20, dies_after_s=60))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        while not any(w.step == 20 for w in world.site.witness):
+            await asyncio.sleep(0.1)
+        await server.desk.scale(row.job, 8, 0, "me")
+        row = await until_over(server, row.job)
+    assert (row.state, attempts(row), row.next, row.size) == (JobState.SUCCEEDED, [("azure", "done")], None, None)
+
+
+async def test_a_cancel_after_it_wins(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        await server.desk.scale(row.job, 8, 0, "me")
+        await server.desk.cancel(row.job, "me")
+        row = await until_over(server, row.job)
+    assert (row.state, len(row.attempts), row.next) == (JobState.CANCELLED, 1, None)
+    assert world.log(row.job).stop is not None if hasattr(world, "log") else True
+
+
+@pytest.mark.parametrize("after_s", [10, 15, 17])
+async def test_a_server_that_dies_goes_on_with_it(a_world, after_s: int) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(after_s)
+        await server.desk.scale(row.job, 8, 0, "me")
+    await asyncio.sleep(5)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert (row.state, sizes(world, "azure")) == (JobState.SUCCEEDED, [4, 8])
+
+
+# ---- what stays, what is refused -------------------------------------------------------------------------------------
+
+
+async def test_the_same_size_changes_nothing(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        before = await server.desk.head()
+        assert (await server.desk.scale(row.job, 4, 0, "me"))[1] is False
+        assert (await server.desk.scale(row.job, 4, 4, "me"))[1] is False
+        assert await server.desk.head() == before
+        assert (await server.desk.scale(row.job, 8, 0, "me"))[1] is True
+        assert (await server.desk.scale(row.job, 8, 0, "me"))[1] is False
+        await until_over(server, row.job)
+    assert kinds(world, row.job).count("Resized") == 1
+
+
+async def test_a_divisible_job_and_one_that_is_over_keep_their_size(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR, divisible=True))
+        with pytest.raises(Refused, match="divisible"):
+            await server.desk.scale(row.job, 8, 0, "me")
+        await until_over(server, row.job)
+        with pytest.raises(Refused, match="succeeded"):
+            await server.desk.scale(row.job, 8, 0, "me")
+
+
+async def test_explain_tells_it(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    row = await scaled(world, 15, 8, 4)
+    said = [line.plain for line in timeline((0, e) for e in world.events(row.job))]
+    assert "to have 4 to 8 workers; what runs at azure is asked to save and stop" in said
+    assert "attempt at azure released: it is to have another size" in said
+    assert "episode 2, to be larger: offered to azure: open market" in said
