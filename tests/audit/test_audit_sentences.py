@@ -18,7 +18,7 @@ from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 43)}
+LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 44)}
 
 
 def violated(export: Export) -> set[int]:
@@ -138,6 +138,14 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (42, "pieces of another part", lambda: edited(export_of(told.divided), "Submitted", 1, rest=rest_of(piece=0))),
     (42, "left of another offer", lambda: edited(export_of(told.divided), "Submitted", 1, rest=rest_of(offer="x-o1"))),
     (42, "of another document", lambda: edited(export_of(told.divided), "Submitted", 1, max_attempts=99)),
+    (1, "a growth passes its holder by", lambda: edited(export_of(told.scaled), "OfferOpened", 1, provider="oracle")),
+    (43, "a growth by nobody's wish", lambda: edited(export_of(told.scaled), "Resized", workers=5)),
+    (43, "a growth of another job", lambda: edited(export_of(told.scaled), "Resized", shape=shape_of(0, told.scaled))),
+    (43, "it had more than it says", lambda: edited(export_of(told.scaled), "Resized", was=9)),
+    (43, "a growth is called a loss", lambda: edited(export_of(told.scaled), "OfferOpened", 1, trigger="replace")),
+    (43, "offered as the size that it had", lambda: edited(
+        export_of(told.scaled), "OfferOpened", 1, terms=terms_of(export_of(told.scaled), 0))),
+    (4, "scaled for an attempt that is over", lambda: swapped(export_of(told.scaled), "Resized", "Ended")),
     (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
     (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
     (39, "a head that never was", lambda: edited(export_of(told.lost), "OfferOpened", 1, head="0" * 64)),
@@ -146,9 +154,9 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
 ]  # fmt: skip
 
 
-def shape_of(nth: int) -> str:
-    """Of the nth job of the divided one."""
-    export = export_of(told.divided)
+def shape_of(nth: int, story: Callable[..., object] = told.divided) -> str:
+    """Of the nth job of the divided one, or of another story."""
+    export = export_of(story)
     return str(json.loads(export.events[place(export, "Submitted", nth)].body or "")["shape"])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.core.audit import attempts, classes, offers, owned, proof, releases, rights, splits, whole, world
+from orchestrator.core.audit import attempts, classes, offers, owned, proof, releases, rights, sizes, splits, whole, world
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.history import Documents, History, Life, Seen, Unreadable
 from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Part, Report, Verdict

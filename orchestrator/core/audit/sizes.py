@@ -1,0 +1,58 @@
+"""Has a job another size only as somebody wished, and is it the same job otherwise? Sentence 43, judged on its life."""
+
+from __future__ import annotations
+
+from orchestrator.core.audit.history import History, Life, Seen
+from orchestrator.core.audit.registry import Judge, of_job
+from orchestrator.model import event as ev
+from orchestrator.model.contract import Trigger
+from orchestrator.model.placement import Shape
+
+SCALED = "A job that was given another size is alike but for that, and is offered as that; a growth is called one."
+
+
+@of_job(43, SCALED)
+def alike_but_for_its_size(life: Life, history: History, judge: Judge) -> None:
+    """What it is to be is what it was, or was to be, with the workers of the wish; what it had is told truly."""
+    for seen, wish in life.of(ev.Resized):
+        before = _to_be(life, history, seen.seq)
+        same = history.shape_of(wish.shape) == before.ranged(wish.workers, wish.least)
+        judge(same, life.job, seen.seq, "it goes on as another job than it was")
+        had = _had(life, history, wish.epoch) if wish.epoch else before.workers
+        judge(wish.was == had, life.job, seen.seq, f"it is said to have had {wish.was} workers, and had {had}")
+
+
+@of_job(43)
+def offered_as_what_was_wished(life: Life, history: History, judge: Judge) -> None:
+    """Every offer after a wish is for as many workers, and for the reason that follows from what had run."""
+    for seen, opened in life.of(ev.OfferOpened):
+        wish = life.resized_before(seen.seq)
+        if wish is None:
+            continue
+        most = history.terms(opened.terms).workers
+        judge(most == wish.workers, life.job, seen.seq, f"{opened.provider} is offered {most} of {wish.workers}")
+        why = Trigger.OWNED if opened.block else life.trigger_of(opened, seen.seq) or Trigger.NEW
+        words = f"{opened.provider} is offered it as {opened.trigger}, and it is {why.value}"
+        judge(opened.trigger == why, life.job, seen.seq, words)
+
+
+def _to_be(life: Life, history: History, seq: int) -> Shape:
+    """As what the job was decided, or would be after its attempt, just before an event."""
+    said = [shape for seen in life.seen if seen.seq < seq and (shape := _said(seen))]
+    return history.shape_of(said[-1] if said else "")
+
+
+def _said(seen: Seen) -> str:
+    match seen.event:
+        case ev.Reshaped(shape=shape, next=later):
+            return later or shape
+        case ev.Submitted(shape=shape) | ev.Split(shape=shape) | ev.Resized(shape=shape):
+            return shape
+    return ""
+
+
+def _had(life: Life, history: History, epoch: int) -> int:
+    """The most workers that an attempt's offer was for."""
+    intended = life.intended(epoch)
+    opened = life.opened(intended[1].offer) if intended is not None else None
+    return history.terms(opened[1].terms).workers if opened is not None else 0
