@@ -97,7 +97,7 @@ async def divided() -> World:
 
 async def scaled() -> World:
     """The clause is over growths alone: a job runs in the market, grows, and is offered to the holder, who takes it."""
-    world = World({"oracle": YES, "azure": YES}, first_right("azure", select={"trigger": ["scale_up"]}), Work(steps=20))
+    world = World({"oracle": YES, "zeus": YES}, first_right("zeus", select={"trigger": ["scale_up"]}), Work(steps=20))
     async with world.server() as server:
         workers = {"count": 2, "gpus": 1, "accelerator": ["H100"]}
         row, _ = await server.desk.submit(submission(workers=workers))

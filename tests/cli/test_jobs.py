@@ -195,6 +195,16 @@ def test_a_held_job_is_resumed(cli: Run, server: Served) -> None:
     assert cli("resume", job).exit_code == 0
 
 
+def test_a_job_is_scaled(cli: Run, server: Served) -> None:
+    job = submitted(cli)
+    assert cli("scale", job, "--workers", "4:8").exit_code == 0
+    assert "4 to 8 worker(s)" in cli("job", job).stdout
+    assert "nothing was changed" in cli("scale", job, "--workers", "4:8").stdout
+    assert json.loads(cli("scale", job, "--workers", "6", "--json").stdout)["workers"] == 6
+    assert cli("scale", job, "--workers", "many").exit_code == 2
+    assert cli("scale", job, "--workers", "8:4").exit_code == 4
+
+
 def test_an_unknown_job_is_the_callers_fault(cli: Run, server: Served) -> None:
     ran = cli("job", "nonsense")
     assert ran.exit_code == 2 and "orchestrator jobs" in ran.stderr

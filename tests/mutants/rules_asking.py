@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestrator.core import answers, eligibility, lifecycle, offering, ranking, releases, windows
+from orchestrator.core import answers, eligibility, lifecycle, offering, ranking, releases, resizing, windows
 from orchestrator.core.book import Book
 from orchestrator.core.capacity import Taken
 from orchestrator.core.rulebook import RuleBook
@@ -240,6 +240,9 @@ ASKING = (
     Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [in_.SPLIT]),
     Mutant("split: the whole is left", (Swap(Shape.left_by, lambda self, taken: self),), [in_.SPLIT]),
     Mutant("split: who took the part keeps the whole", (Swap(Shape.sized, lambda self, workers: self),), [in_.SPLIT]),
+    Mutant("scale: a grown job passes its holder by", (Swap(resizing.grows, lambda row: False),), [in_.GROWS]),
+    Mutant("scale: what has grown is offered as what it was", (Swap(resizing.becomes, lambda row:
+           replace(row, next=None)),), [in_.GROWS]),
     Mutant("class: what is only claimed is taken as it is", (Swap(_rank, _whatever_it_claims),), [in_.CLAIMED]),
     Mutant("proof: an ordinal is used again", (said(ev.OfferOpened, lambda turn, event: {"ordinal": 1}),),
            [in_.SHORT_TAIL]),

@@ -359,6 +359,16 @@ async def LAUNCHED_LATE(world: World) -> None:
         await until_over(server, row.job, 1800)
 
 
+@world("a job grows, and growths are a holder's to refuse", {"oracle": YES, "zeus": YES},
+       first_right("zeus", select={"trigger": ["scale_up"]}), Work(steps=30))  # fmt: skip
+async def GROWS(world: World) -> None:
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers={"count": 2, "gpus": 1, "accelerator": ["H100"]}))
+        await asyncio.sleep(12)
+        await server.desk.scale(row.job, 4, 0, "me")
+        await until_over(server, row.job, 1800)
+
+
 EIGHT = {"divisible": True, "workers": {"count": 8, "gpus": 1, "accelerator": ["H100"]}}
 
 

@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
 FOUR = {"count": 4, "gpus": 1, "accelerator": ["H100"]}
 SAVES = Work(steps=40, checkpoint_every=25, saves_when_stopped=True, dies_after_s=2.0)
+JUST_BEFORE_S = 21.9
+"""Work of twenty steps ends a tenth of a second later, before its agent reads its log again."""
 GROWTH = {"select": {"trigger": ["scale_up"]}}
 
 
@@ -194,11 +196,11 @@ async def test_a_done_that_came_first_wins(a_world) -> None:
     world = a_world({"azure": Script()}, work=Work(steps=20, dies_after_s=60))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(workers=FOUR))
-        while not any(w.step == 20 for w in world.site.witness):
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(JUST_BEFORE_S)
         await server.desk.scale(row.job, 8, 0, "me")
         row = await until_over(server, row.job)
     assert (row.state, attempts(row), row.next, row.size) == (JobState.SUCCEEDED, [("azure", "done")], None, None)
+    assert "Resized" in kinds(world, row.job)
 
 
 async def test_a_cancel_after_it_wins(a_world) -> None:

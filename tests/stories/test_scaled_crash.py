@@ -23,7 +23,7 @@ TWO = {"count": 2, "gpus": 1, "accelerator": ["H100"]}
 
 
 async def grown(points: Points) -> tuple[World, JobRow]:
-    """A job runs, is to grow, and is offered to the holder of growths; whoever asked for it asks again after a crash."""
+    """A job runs, is to grow, and is offered to the holder of growths; whoever asked asks again after a crash."""
     work = Work(steps=30, checkpoint_every=25, saves_when_stopped=True, dies_after_s=2.0)
     clause = {"select": {"trigger": ["scale_up"]}}
     world = World({"oracle": Script(), "zeus": Script()}, first_right("zeus", **clause), work)
