@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
 FOUR = {"count": 4, "gpus": 1, "accelerator": ["H100"]}
 SAVES = Work(steps=40, checkpoint_every=25, saves_when_stopped=True, dies_after_s=2.0)
-JUST_BEFORE_S = 21.9
-"""Work of twenty steps ends a tenth of a second later, before its agent reads its log again."""
+JUST_BEFORE_S = 20.5
+"""Work of 19 s ends half a second later, before its agent reads its log again."""
 GROWTH = {"select": {"trigger": ["scale_up"]}}
 
 
@@ -193,7 +193,7 @@ async def test_what_never_started_is_the_same_episode_and_no_fault_of_its_provid
 
 
 async def test_a_done_that_came_first_wins(a_world) -> None:
-    world = a_world({"azure": Script()}, work=Work(steps=20, dies_after_s=60))
+    world = a_world({"azure": Script()}, work=Work(steps=20, step_s=0.95))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(workers=FOUR))
         await asyncio.sleep(JUST_BEFORE_S)
@@ -254,6 +254,22 @@ async def test_a_divisible_job_and_one_that_is_over_keep_their_size(a_world) -> 
         await until_over(server, row.job)
         with pytest.raises(Refused, match="succeeded"):
             await server.desk.scale(row.job, 8, 0, "me")
+
+
+async def test_an_amendment_that_selects_on_labels_loses_neither_size(a_world) -> None:
+    """Once while the job is about to grow, once when it has."""
+    world = a_world({"oracle": Script(), "zeus": Script()}, work=Work(steps=60, checkpoint_every=10, dies_after_s=2.5))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR, labels={"team": "vision", "site": "own"}))
+        await asyncio.sleep(15)
+        await server.desk.scale(row.job, 8, 0, "me")
+        for label in ({"team": ["vision"]}, {"site": ["own"]}):
+            select = {"trigger": ["scale_up"], "labels": label}
+            await server.desk.amend(world.document(first_right("zeus", select=select)), "ann")
+        row = await until_over(server, row.job)
+    said = [e for e in world.events(row.job) if isinstance(e, ev.Reshaped)]
+    assert [bool(e.next) for e in said] == [True, True]
+    assert [offer[::2] for offer in asked(world, row.job)] == [("oracle", "new", 4), ("zeus", "scale_up", 8)]
 
 
 async def test_explain_tells_it(a_world) -> None:

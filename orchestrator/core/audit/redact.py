@@ -35,7 +35,8 @@ class ButJobs:
 class ForProvider:
     """What concerns one provider: offers to it, what became of them, its attempts, and when nobody led.
 
-    Not why an attempt was intended there: that says which rights of others were passed, and how.
+    Not why an attempt was intended there: that says which rights of others were passed, and how. Nor what size a job
+    that runs there is to have: before it is offered, that is nobody's business.
     """
 
     def __init__(self, provider: str) -> None:
@@ -50,6 +51,8 @@ class ForProvider:
             self._offers.add((job, body["n"]))
         elif body["kind"] == "Intended" and theirs:
             self._epochs.add((job, body["epoch"]))
+            return False
+        if body["kind"] == "Resized":
             return False
         if body["kind"] in _OF_ALL or theirs:
             return True
