@@ -80,7 +80,10 @@ def _attempting(row: JobRow) -> str:
     if attempt is None:
         return row.state.value
     if row.state is JobState.RECOVERING:
+        if attempt.why == "scaled":
+            return f"has stopped at {attempt.provider}: it is being fenced, then offered with its new size"
         return f"lost at {attempt.provider}: it is being fenced, then goes on elsewhere"
     doing = "runs at" if row.state is JobState.RUNNING else "is being launched at"
     unsure = ", as far as we know: its provider does not answer" if attempt.state is AttemptState.UNKNOWN else ""
-    return f"{doing} {attempt.provider} {attempt.region}".rstrip() + f" (attempt {attempt.epoch}){unsure}"
+    stops = f"; asked to save and stop, to have {row.next.workers} workers" if row.next else ""
+    return f"{doing} {attempt.provider} {attempt.region}".rstrip() + f" (attempt {attempt.epoch}){unsure}{stops}"

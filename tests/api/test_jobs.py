@@ -185,6 +185,7 @@ async def test_a_job_that_runs_is_to_have_it_and_one_that_is_over_is_not(
     desk.play_on(job)
     view = (await owner.post(f"/v1/jobs/{job}/scale", json={"workers": 4})).json()
     assert (view["workers"], view["nextWorkers"], view["state"]) == (None, 4, "running")
+    assert "to have 4 workers" in (await owner.get(f"/v1/jobs/{job}/explain")).json()["why"]
     await owner.post(f"/v1/jobs/{job}/cancel")
     other = (await submit(owner)).json()["id"]
     await owner.post(f"/v1/jobs/{other}/cancel")
