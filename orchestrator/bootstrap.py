@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from orchestrator.adapters.byhand import ByHand, Webhook
+from orchestrator.adapters.byhand import ByHand, Webhook, lacking
 from orchestrator.adapters.ledger.sql import SqlLedger
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
@@ -189,9 +189,13 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
 
 
 def notices(settings: Settings, contracts: ContractSet | None, operators: ProviderSet) -> Iterator[str]:
-    """Warnings of the contract set, and settings that were given although the providers file has the say."""
+    """Warnings of the contract set, webhooks that cannot be called, and settings that were given although the providers
+    file has the say."""
     for notice in warnings(contracts) if contracts else ():
         yield f"{settings.contracts}: {notice.what} ({notice.path})"
+    for name, document in operators.spec.providers.items():
+        for said in lacking(document.webhook.url, document.webhook.secret) if document.webhook else ():
+            yield f"no offer reaches {name}: {said}"
     if settings.providers is not None and "policy" in settings.model_fields_set:
         yield f"ORCHESTRATOR_POLICY__… is not read beside {settings.providers}; write it there, in spec.policies"
     if operators.spec.stores and settings.store:
@@ -294,8 +298,8 @@ def make_providers(operators: ProviderSet, tools: Tools, factories: Mapping[str,
         factory = find_adapter(document.adapter, path, factories)
         with refusing(document.adapter, path):
             made[name] = factory(name, document.connection_values(), replace(tools, prices=document.cheapest()))
-        if lacking := [verb for verb in VERBS if not callable(getattr(made[name], verb, None))]:
-            what = f"the adapter {document.adapter!r} makes no provider: it has no {', '.join(lacking)}"
+        if absent := [verb for verb in VERBS if not callable(getattr(made[name], verb, None))]:
+            what = f"the adapter {document.adapter!r} makes no provider: it has no {', '.join(absent)}"
             raise _adapter_problem(path, what, "Ask its maker; orchestrator.ports.provider says what is promised")
     _apart(made)
     given, people = operators.spec.providers, operators.by_hand

@@ -54,14 +54,14 @@ SAME = {"ordinal": ("ordinal", 0), "ledgerHead": ("head", ""), "contractVersion"
         "clause": ("clause", ""), "termsHash": ("terms", ""), "windowUs": ("window", 0), "version": ("version", 1),
         "trigger": ("trigger", "new")}  # fields of a receipt → of the offer in the ledger, and what it is if not said
 ENDS: dict[str, tuple[str, str, Any]] = {
-    **dict.fromkeys(("accepted", "accept_failed", "split"), ("OfferAnswered", "accepted", True)),
+    **dict.fromkeys(("accepted", "accept_failed"), ("OfferAnswered", "accepted", True)),
     "lapsed": ("OfferLapsed", "how", "silence"), "undeliverable": ("OfferLapsed", "how", "undeliverable"),
-    "declined": ("OfferAnswered", "accepted", False),
+    "declined": ("OfferAnswered", "accepted", False), "split": ("Split", "kind", "Split"),
 }  # by what a gate was passed → the event that says so; by anything else: not checked here
 ALLOWED = ("offer", "clause", "contract_version", "version", "workload", "trigger", "terms", "terms_hash", "window_us",
            "ledger_head", "ordinal")
 NO_YES = ("counter", "price", "region", "spec")  # a yes to something else than was offered is no yes
-CLOSING = ("OfferAnswered", "OfferLapsed", "OfferWithdrawn")
+RECEIPTS, CLOSING = ("offer", "answer", "withdrawn"), ("OfferAnswered", "OfferLapsed", "OfferWithdrawn")
 Body = dict[str, Any]
 # fmt: on
 
@@ -81,11 +81,10 @@ class Verifier:
     """One export, in three parts: `read`, `judge_events`, `compare`. `findings` are (check, where, words)."""
 
     def __init__(self) -> None:
-        self.checked, self.unchecked = Counter[str](), Counter[str]()
         self.findings, self.events = list[tuple[str, str, str]](), list[Event]()
         self.head, self._proven, self.heads = b"", False, dict[str, int]()  # chain → number of its event; 0: beginning
         self.documents, self.classes = dict[str, str](), dict[str, str]()  # digest → text; offer → class
-        self.hidden, self._open, self._last = (Counter[str]() for _ in range(3))  # by job; by job; by provider
+        self.checked, self.unchecked, self.hidden, self._open, self._last = (Counter[str]() for _ in range(5))
         self.kinds: dict[tuple[str, str], list[Event]] = defaultdict(list)
 
     def judge(self, check: str, holds: object, where: str, words: str) -> bool:
@@ -102,7 +101,7 @@ class Verifier:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self.judge(check, False, where, f"something is missing in it, or of another kind ({error!r})")
 
-    def of(self, job: str, kind: str, before: int = 1 << 64, **named: Any) -> Iterator[tuple[Event, Body]]:
+    def of(self, job: str, kind: str, before: int = 1 << 64, /, **named: Any) -> Iterator[tuple[Event, Body]]:
         """A job's readable events of one kind, earlier than event `before`, in which these fields have these values."""
         for e in self.kinds[job, kind]:
             if e.body is not None and e.seq < before and all(e.body.get(k) == v for k, v in named.items()):
@@ -136,8 +135,7 @@ class Verifier:
     def _line(self, where: str, raw: bytes) -> Body | None:
         whole = raw[-26:] == b',"sum":"' + _sha(raw[:-26] + b"}")[:16].encode() + b'"}'
         line = _object(raw, FIELDS)
-        changed = "it was changed after it was written: its sum is another"
-        self.judge("lines", whole and line, where, "it is no line of an export" if line is None else changed)
+        self.judge("lines", whole and line, where, f"it {'is no line of an export' if line is None else 'was changed'}")
         return line
 
     def _event(self, where: str, line: Body) -> None:
@@ -146,8 +144,7 @@ class Verifier:
         body = told if (told := _object(_utf8(text or ""))) and told.get("kind") == line["kind"] else None
         where += f", event {line['seq']} ({line['kind']}{' of job ' + line['job'] if line['job'] else ''})"
         e = Event(line["seq"], line["at"], line["kind"], line["job"], body, where)
-        follows = e.seq == last.seq + 1 and e.at >= last.at
-        self.judge("chain", follows, where, f"its number or its time does not follow event {last.seq}")
+        self.judge("chain", e.seq == last.seq + 1 and e.at >= last.at, where, f"it does not follow event {last.seq}")
         if text is None:
             self.hidden[e.job] += 1
             self.unchecked["chain"] += 1
@@ -155,8 +152,7 @@ class Verifier:
             good = body is not None and _sha(_raw(line["salt"]) + _utf8(text)) == line["body_hash"]
             self.judge("chain", good, where, "its body is not the one that was hashed")
         numbers = struct.pack(">QQ", e.seq, e.at) if min(e.seq, e.at) >= 0 and max(e.seq, e.at) < 1 << 64 else b""
-        raws = (_utf8(line[name])[:65535] for name in ("kind", "project", "job"))
-        names = b"".join(struct.pack(">H", len(raw)) + raw for raw in raws)
+        names = b"".join(struct.pack(">H", len(raw)) + raw for raw in (_utf8(line[x])[:65535] for x in CHAINED[:3]))
         made = hashlib.sha256(self.head + numbers + names + _raw(line["body_hash"])).hexdigest()
         self.judge("chain", made == line["chain"], where, "the chain breaks here")
         self.events.append(e)
@@ -182,8 +178,7 @@ class Verifier:
         dense = offer["n"] == last + 1 and not self._open[e.job]
         words = f"offer {offer['n']} follows offer {last}, and offer {self._open[e.job] or 'none'} is open"
         self.judge("order", dense or self.hidden[e.job], e.where, words)
-        self._open[e.job] = offer["n"]
-        self._proven = self._proven or bool(offer.get("head"))
+        self._open[e.job], self._proven = offer["n"], self._proven or bool(offer.get("head"))
         earlier = not self._proven or self.heads.get(offer.get("head", ""), e.seq) < e.seq
         self.judge("offers", earlier, e.where, "it took a head along that this ledger never had")
         last = self._last[offer["provider"]]
@@ -204,15 +199,14 @@ class Verifier:
         if job_class is None or terms is None:
             self.unchecked["offers"] += 1
             return
-        same = _sent(name, job_class, terms, offer) == receipt["sent"]
-        self.judge("offers", same, e.where, f"offer {n} left with other bytes than the ledger tells")
+        self.judge("offers", _sent(name, job_class, terms, offer) == receipt["sent"], e.where, "other bytes left us")
 
     def _class(self, job: str, offer: str, before: int) -> str | None:
         """As submitted, or as an attester had recorded; else as a receipt tells. None: nobody does."""
         told = [json.loads(self.documents.get(x["shape"], "{}")).get("job_class") for _, x in self.of(job, "Submitted")]
         maybe = {"record": {"what": "class", "job": job}}  # what is redacted may be about this job
         records = [(x.body or maybe)["record"] for x in self.kinds["", "Recorded"] if x.seq < before]
-        told += [record.get("name") for record in records if record["what"] == "class" and record.get("job") == job]
+        told += [r.get("name") for r in records if r["what"] == "class" and r.get("job") in self._past(job, before)]
         return next(reversed(told), None) or self.classes.get(offer)
 
     def _answered(self, e: Event, answer: Body) -> None:
@@ -243,8 +237,7 @@ class Verifier:
         present = until - since - self._absent(e.seq, since, until)
         words = f"offer {n} to {offer['provider']} lapsed ({lapse['how']}) after {present} of {needed} µs"
         self.judge("windows", needed is not None and present >= needed, e.where, words)
-        polled = not silent or until <= lapse["polled_at"] <= e.at
-        self.judge("windows", polled, e.where, "it lapsed before its closing poll, or that before the deadline")
+        self.judge("windows", not silent or until <= lapse["polled_at"] <= e.at, e.where, "not after its closing poll")
 
     def _close(self, e: Event, n: int, told: bool = True) -> Body | None:
         """The offer that ends here, where that can be judged."""
@@ -254,18 +247,27 @@ class Verifier:
         return next((body for _, body in self.of(e.job, "OfferOpened", e.seq, n=n)), None)
 
     def _intended(self, e: Event, made: Body) -> None:
-        told = [x for _, body in self.of(e.job, "Submitted") for x in (body.get("rest") or {}).get("refused", ())]
-        noes = {(x["provider"], x["n"]): (x["how"], x["job"]) for x in told if any(self.of(x["job"], "Split", e.seq))}
-        for clause, holder, by, n in ((None, made["provider"], "accepted", made["offer"]), *made.get("gates", ())):
-            how, job = noes[holder, n] if by == "whole" and not self.hidden.total() else (by, e.job)
-            if how not in ENDS or self.hidden[e.job]:
+        past = self._past(e.job, e.seq)
+        for clause, holder, by, offer in ((None, made["provider"], "accepted", made["offer"]), *made.get("gates", ())):
+            job, _, n = offer.rpartition("-o") if isinstance(offer, str) else (e.job, "", offer)
+            if by not in ENDS or self.hidden[e.job] or (job != e.job and self.hidden.total()):
                 self.unchecked["order"] += 1
                 continue
-            kind, name, value = ENDS[how]
-            asked = any(self.of(job, "OfferOpened", e.seq, n=n, provider=holder))
-            ended = any(self.of(job, kind, e.seq, **{"n": n, name: value}))
-            words = f"epoch {made['epoch']}{' passes ' + clause if clause else ''}: {holder} never {by} offer {n}"
-            self.judge("order", asked and ended, e.where, words)
+            needed, before = (("OfferOpened", "provider", holder), ENDS[by]), past.get(job, 0)
+            told = (any(self.of(job, kind, before, **{"n": int(n), name: value})) for kind, name, value in needed)
+            words = f"epoch {made['epoch']}{' passes ' + clause if clause else ''}: {holder} never {by} offer {offer}"
+            self.judge("order", all(told), e.where, words)
+
+    def _past(self, job: str, before: int) -> dict[str, int]:
+        """The job, and those that it was left of when they were split: each with the event before which that was."""
+        past = {job: before}
+        while came := next(self.of(job, "Submitted", before), None):
+            offer, before, child = str((came[1].get("rest") or {}).get("offer")), came[0].seq, job
+            job = offer.rpartition("-o")[0]
+            if offer not in [f"{job}-o{cut['n']}" for _, cut in self.of(job, "Split", before, rest=child)]:
+                break
+            past[job] = before
+        return past
 
     def _absent(self, before: int, since: int, until: int) -> int:
         """Microseconds between two moments in which nobody led, as far as the ledger knew before event `before`."""
@@ -279,8 +281,7 @@ class Verifier:
         offers, ends = dict[str, Body](), dict[str, Body]()
         for n, raw in enumerate(data.splitlines(), 1):
             line = _object(raw, FIELDS) or {"line": ""}
-            known = line["line"] in ("offer", "answer", "withdrawn")
-            if self.judge("receipts", known, f"receipts line {n}", "it is no receipt"):
+            if self.judge("receipts", line["line"] in RECEIPTS, f"receipts line {n}", "it is no receipt"):
                 (offers if line["line"] == "offer" else ends).setdefault(line["offer"], line)
         self.classes = {offer: line["workload"] for offer, line in offers.items()}
         return offers, ends
@@ -298,11 +299,10 @@ class Verifier:
         ours = {int(offer.get("ordinal", 0)): (e, offer) for e, offer in offers if offer.get("provider") in names}
         for n in range(1, max([*numbers, *ours], default=0) + 1):
             if n not in numbers and n in ours:
-                e, offer = ours[n]
-                left = [body for _, body in self.of(e.job, "OfferDelivered", n=offer["n"]) if body["sent"]]
-                told = any(not body["ref"].startswith("laid out:") for body in left)  # those wait to be fetched
+                e, offer = ours[n]  # what is only laid out waits to be fetched
+                left = [body["ref"] for _, body in self.of(e.job, "OfferDelivered", n=offer["n"]) if body["sent"]]
                 words = f"offer {n} was delivered by the ledger's word, and there is no receipt of it"
-                self.judge("receipts", not told, e.where, words)
+                self.judge("receipts", all(ref.startswith("laid out:") for ref in left), e.where, words)
             elif n not in numbers and any(self.hidden.values()):
                 self.unchecked["receipts"] += 1
             else:

@@ -43,7 +43,7 @@ def main() -> int:
     try:
         return life.run()
     finally:
-        if life.alone:  # otherwise it goes with the folder for temporary files that our keeper gave us
+        if life.alone:  # otherwise with its machine, or the folder for temporary files that a keeper gave us
             shutil.rmtree(work, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,7 +74,8 @@ def run(
     Examples: `orchestrator run -- python train.py`,
     `orchestrator run --gpus 8 --accelerator H100 --max-runtime 12h -- python train.py --epochs 20`.
     `orchestrator run --workers 2:8 --gpus 1 -- python sweep.py` takes as many of 2 to 8 workers as somebody has;
-    with `--workers 8 --divisible` what one leaves goes to others, as a job of its own, which is followed afterwards.
+    with `--workers 8 --divisible` what one leaves goes to others, as a job of its own, which is followed afterwards
+    (`--json`: one document of each).
     Ctrl-C stops following; the job goes on (`orchestrator cancel` ends it).
     """
     size: dict[str, Any] = {"count": size_of(workers), "gpus": gpus, "cpus": cpus}
@@ -214,14 +215,10 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
             print_json(made.view) if as_json else typer.echo(made.id)
             return
         say(f"job [bold]{made.id}[/] submitted")
-        try:
-            views = _followed(client, made)
-        except KeyboardInterrupt:
-            say(f"\ndetached; the job goes on. Follow it: orchestrator logs -f {made.id}")
-            say(f"End it: orchestrator cancel {made.id}")
-            raise
+        views = _followed(client, made)
     if as_json:
-        print_json(views[0])
+        for view in views:
+            print_json(view)
     bad = [view for view in views if outcome(view) is not Exit.OK]
     for view in bad:
         say(f"job {view.id} {view.state}; `orchestrator explain {view.id}` tells its life")
@@ -230,11 +227,30 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
 
 def _followed(client: Client, job: Job) -> list[JobView]:
     """To its end, and then what was left of it when it was split, and of that."""
-    views = [_follow(job)]
-    while rest := views[-1].rest:
+    views: list[JobView] = []
+    while True:
+        try:
+            views.append(_follow(job))
+        except KeyboardInterrupt:
+            _detached(client, job)
+            raise
+        if not (rest := views[-1].rest):
+            return views
         say(f"the rest of it is job [bold]{rest}[/]")
-        views.append(_follow(client.job(rest)))
-    return views
+        job = client.job(rest)
+
+
+def _detached(client: Client, job: Job) -> None:
+    """What goes on without us: the job, and what was left of it meanwhile."""
+    say("\ndetached; the job goes on.")
+    with suppress(OrchestratorError):
+        while True:
+            say(f"Follow it: orchestrator logs -f {job.id}")
+            say(f"End it: orchestrator cancel {job.id}")
+            if not (rest := job.refresh().rest):
+                return
+            say("What was left of it goes on as well.")
+            job = client.job(rest)
 
 
 def _made(client: Client, job: TrainingJob, key: str | None) -> Job:

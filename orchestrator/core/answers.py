@@ -2,7 +2,7 @@
 every acceptance, whoever gave it.
 
 An acceptance that names other terms, or asks for more, or gives something else than the terms say, is a counter (R6):
-it counts as a decline, and whoever gave it is told which part was not ours.
+it counts as a decline, which says what part was not ours.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 from orchestrator.model.offer import Answer, Reason
 from orchestrator.model.placement import HOUR_MS, MOST_PRICE, Terms
 
-NO_YES = (Reason.COUNTER, Reason.PRICE, Reason.REGION, Reason.SPEC)
-"""For what a yes may count as a no."""
 LONGEST = 64
 """Characters of a name that an answer gives where the terms name none."""
 MOST_HELD = 2**53
@@ -33,6 +31,13 @@ def counter(answer: Answer, digest: str, terms: Terms | None) -> Reason | None:
         return Reason.REGION
     lawful = _among(answer.accelerator, terms.accelerators) and (terms.spot or not answer.spot)
     return None if lawful else Reason.SPEC
+
+
+def as_a_no(answer: Answer, wrong: Reason) -> Answer:
+    """What such a yes counts as. A counter, whatever it is about: whoever gave it never said that it cannot."""
+    part = wrong.value if wrong is not Reason.COUNTER else ""
+    said = "; ".join(text for text in (part, answer.detail) if text)
+    return Answer(offer=answer.offer, accepted=False, reason=Reason.COUNTER, detail=said, by=answer.by)
 
 
 def _among(given: str | None, offered: tuple[str, ...]) -> bool:

@@ -284,6 +284,7 @@ class Book:
             jobs.discard(row.job)
             if not jobs:
                 del shape.held[row.reason]
+                shape.settled = None
         if not shape.held:
             self.held_shapes.discard(shape.key)
 
@@ -366,4 +367,4 @@ class Book:
         """Volume under exemptions changes when an attempt begins (it was not active before) and when it ends."""
         last = row.attempts[-1] if row.attempts else None
         if last is not None and last.freed and before is not after:
-            self.rulebook.note_attempt(row.job, last, self.shape_of(row).shape)
+            self.rulebook.totals.note(row, last, self.shape_of(row).shape)

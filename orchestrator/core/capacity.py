@@ -69,6 +69,11 @@ def fits(block: Block, shape: Shape, left_ms: int, now_us: int) -> bool:
     return kind and lasts and 0 < shape.gpus <= block.gpus
 
 
+def may_fit(blocks: Iterable[Block], shape: Shape, left_ms: int, now_us: int) -> bool:
+    """Whether it would go, empty as they may be, into one that is in force or yet to come."""
+    return any(fits(block, shape, left_ms, max(now_us, block.from_us)) for block in blocks)
+
+
 def left_ms(row: JobRow) -> int:
     """How long the job may still run."""
     return row.max_runtime_ms - row.ran_ms

@@ -84,7 +84,7 @@ def _known(contracts: Contracts | None, case: Case) -> Known:
         f"{clause.ref}/{exempt.id}"
         for clause in (contracts.of_holders if contracts else ())
         for exempt in clause.exempt
-        if exempt.limit_ms is not None and facts.exempt_ms.get(exempt.id, 0) + case.shape.gpu_ms > exempt.limit_ms
+        if exempt.limit_ms is not None and facts.exempt_ms.get(exempt.id, 0) + case.shape.whole_gpu_ms > exempt.limit_ms
     )
     return Known(records=found, down_us=facts.down_us, spent=spent, next_us=next_us)
 

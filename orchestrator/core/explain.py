@@ -109,7 +109,7 @@ def _passed_over(scene: Scene, at: int, kind: str, skipped: tuple[ev.Skip, ...])
         Line(
             at=at, kind=kind, provider=skip.provider, tone=Tone.WARN,
             plain=f"{skip.provider} passed over: {why(skip.reason)}",
-            detail=f"until {clock(skip.until)}" if skip.until else "",
+            detail=f"until {clock(skip.until, at)}" if skip.until else "",
         )
         for skip in skipped
     )  # fmt: skip
@@ -158,7 +158,7 @@ def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:
         price = f"{dollars(e.price)} per GPU-hour" if e.price is not None else ""
         plain = f"{provider} accepted{_workers(e.workers)}" + (" on spot machines" if e.spot else "")
         return _say(line, plain, join(price, e.region), provider=provider, tone=Tone.GOOD)
-    until = f"until {clock(e.until)}" if e.until else ""
+    until = f"until {clock(e.until, line.at)}" if e.until else ""
     covers = f"whole {e.scope}" if e.scope else ""
     plain = f"{provider} declined: {why(e.reason)}"
     return _say(line, plain, join(e.detail.rstrip("."), covers, until), provider=provider, tone=Tone.WARN)
@@ -199,7 +199,7 @@ def _withdrawn(scene: Scene, e: ev.OfferWithdrawn, line: Line) -> Line:
 
 def _round_ended(scene: Scene, e: ev.RoundEnded, line: Line) -> Line:
     plain = "everybody refused: asked again in a new round"
-    return _say(line, plain, f"at {clock(e.until)} or when capacity is released", tone=Tone.WARN)
+    return _say(line, plain, f"at {clock(e.until, line.at)} or when capacity is released", tone=Tone.WARN)
 
 
 def _intended(scene: Scene, e: ev.Intended, line: Line) -> Line:
@@ -226,7 +226,7 @@ def _seen(scene: Scene, e: ev.SeenAgain, line: Line) -> Line:
 def _reclaim(scene: Scene, e: ev.ReclaimNoticed, line: Line) -> Line:
     provider = scene.epochs.get(e.epoch, "")
     plain = f"{provider} gives notice that it takes its machines back: asked to save and stop"
-    return _say(line, plain, f"until {clock(e.until)}", provider=provider, tone=Tone.WARN)
+    return _say(line, plain, f"until {clock(e.until, line.at)}", provider=provider, tone=Tone.WARN)
 
 
 def _started(scene: Scene, e: ev.Started, line: Line) -> Line:

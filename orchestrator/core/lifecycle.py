@@ -153,8 +153,8 @@ def _origin(rest: ev.Rest | None, at: int) -> dict[str, Any]:
     if rest is None:
         return {"episode_at": at}
     return {
-        "rest_of": rest.offer, "part": rest.workers, "piece": rest.piece, "episode_at": rest.since, "asked": rest.asked,
-        "refusals": rest.refused,
+        "rest_of": rest.offer, "part": rest.workers, "piece": rest.piece, "root": rest.root or rest.job,
+        "episode_at": rest.since, "asked": rest.asked, "refusals": rest.refused,
     }  # fmt: skip
 
 

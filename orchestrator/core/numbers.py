@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from orchestrator.model.contract import DAY_US
 
-def clock(at_us: int) -> str:
-    """Time of day, UTC, to the second."""
+
+def clock(at_us: int, beside_us: int | None = None) -> str:
+    """Time of day, UTC, to the second; and the day, where it is another than that of `beside_us`."""
+    if beside_us is not None and at_us // DAY_US != beside_us // DAY_US:
+        return moment(at_us)
     return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%H:%M:%S}Z"
 
 

@@ -1,21 +1,20 @@
 """Who is asked next for this job, and what does an answer to an offer mean?
 
-Called by the planner for the heads of woken shapes and for answers. It never asks anybody itself: it emits the
-event that says so, and the loop delivers it.
+Called by the placement pass for the heads of woken shapes, by the planner for answers. It never asks anybody itself: it
+emits the event that says so, and the loop delivers it.
 """
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 
-from orchestrator.core.answers import counter, hold_for, narrowed, taken
+from orchestrator.core.answers import as_a_no, counter, hold_for, narrowed, taken
 from orchestrator.core.book import Book
 from orchestrator.core.lifecycle import MAX_LATE, next_epoch, open_offer
-from orchestrator.core.owning import Owned, gone, owned_place, rules_of_offer
+from orchestrator.core.owning import gone, rules_of_offer
 from orchestrator.core.passing import passed_gates
 from orchestrator.core.recording import on_covers
-from orchestrator.core.shapebook import GATED_WIDTH, ProviderBook, Queue, ShapeBook, urgency
+from orchestrator.core.shapebook import GATED_WIDTH, ProviderBook, ShapeBook
 from orchestrator.core.splitting import split
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
@@ -24,14 +23,10 @@ from orchestrator.model.contract import OnOutage
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Answer, Reason
-from orchestrator.model.placement import Gate, Held, Placement, Rules
+from orchestrator.model.placement import Gate, Placement, Rules
 
 DEFAULT_UNTIL = 30_000_000
 """How long a shape is parked at a provider that declined for capacity and named no end (microseconds)."""
-
-
-LIFTED = frozenset(Held)
-"""Reasons of held jobs that prices and terms may lift by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +72,24 @@ Step = Ask | WaitFor | EndRound | Hold
 
 def next_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book, now: int) -> Step:
     """What to do next for a queued job. Pure; the book is only read."""
-    skipped = [ev.Skip(x.provider, x.reason.value) for x in placement.excluded]
+    skipped = _excluded(placement)
     if placement.held is not None:
-        return Hold(placement.held.value, tuple(skipped))
-    if row.asked and _nobody_ever(row, placement):
-        return Hold(Held.DECLINED_BY_ALL.value, tuple(skipped))
+        return Hold(placement.held.value, skipped)
     for gate in placement.gates:
         if gate.holder in row.asked:
-            return EndRound(now + backoff(row.round), tuple(skipped), quiet=False)
-        if shape.asking.get(gate.holder, 0) >= GATED_WIDTH or not _room(book, gate.holder):
+            return EndRound(now + backoff(row.round), skipped, quiet=False)
+        if shape.asking.get(gate.holder, 0) >= GATED_WIDTH or not has_room(book, gate.holder):
             return WaitFor(gate.holder)
-        return Ask(gate.holder, gate, tuple(skipped))
-    return _market_step(row, placement, shape, book, now, skipped)
+        return Ask(gate.holder, gate, skipped)
+    return _market_step(row, placement, shape, book, now)
 
 
-def _market_step(
-    row: JobRow, placement: Placement, shape: ShapeBook, book: Book, now: int, skipped: list[ev.Skip]
-) -> Step:
-    soonest = now + backoff(row.round)
+def _excluded(placement: Placement) -> tuple[ev.Skip, ...]:
+    return tuple(ev.Skip(x.provider, x.reason.value) for x in placement.excluded)
+
+
+def _market_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book, now: int) -> Step:
+    skipped, soonest = list(_excluded(placement)), now + backoff(row.round)
     for provider in (*placement.market, *(p for p in placement.refused if p not in placement.market)):
         if provider in row.asked:
             continue
@@ -103,22 +98,11 @@ def _market_step(
             skipped.append(skip)
             soonest = min(soonest, skip.until) if skip.until > now else soonest
             continue
-        if shape.asking.get(provider, 0) >= shape.widths.get(provider, 1) or not _room(book, provider):
+        if shape.asking.get(provider, 0) >= shape.widths.get(provider, 1) or not has_room(book, provider):
             return WaitFor(provider)
         return Ask(provider, None, tuple(skipped))
     alike = all(s.reason != "loss" for s in skipped)
     return EndRound(soonest, tuple(skipped), quiet=alike and not row.asked, passed=bool(placement.refused))
-
-
-def _nobody_ever(row: JobRow, placement: Placement) -> bool:
-    """Whether whoever may run it has said in this round that it never can: a `spec` without an end.
-
-    One that names an end (nodes come and go) is asked again then, and nobody speaks for who was not asked.
-    """
-    last = {no.provider: no for no in row.refusals}
-    asked = [last.get(p) for p in (*placement.market, *placement.refused) if p in row.asked]
-    never = [no for no in asked if no is not None and no.reason == Reason.SPEC and no.until is None]
-    return 0 < len(never) == len(placement.market) + len(placement.refused)
 
 
 def _passed_over(row: JobRow, provider: str, shape: ShapeBook, book: Book, now: int) -> ev.Skip | None:
@@ -146,7 +130,8 @@ def _remembered(state: ProviderBook, shape: ShapeBook, now: int) -> ev.Skip | No
     return ev.Skip(state.name, "refused_alike", until) if until else None
 
 
-def _room(book: Book, provider: str) -> bool:
+def has_room(book: Book, provider: str) -> bool:
+    """Whether one more offer may be open there."""
     state = book.providers.get(provider)
     return state is not None and state.open_offers < state.capabilities.max_open_offers
 
@@ -199,7 +184,7 @@ def on_answer(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str, *,
             _accept(turn, row, n, answer)
             return
         turn.released.append((offer.provider, offer_id(row.job, n)))
-        answer = Answer(offer=answer.offer, accepted=False, reason=wrong, detail=answer.detail, by=answer.by)
+        answer = as_a_no(answer, wrong)
     _decline(turn, row, n, answer, offer.provider)
 
 
@@ -306,85 +291,3 @@ def _grow(book: Book, row: JobRow, provider: str) -> None:
     shape.widths[provider] = min(shape.widths.get(provider, 1) * 2, most)
     shape.parked.pop(provider, None)
     book.providers[provider].memory.room()
-
-
-# ---- the turn's placement pass ---------------------------------------------------------------------------------------
-
-
-def place(turn: Turn) -> None:
-    """Look at every woken shape: the heads of their queues are put to whom the order says."""
-    book = turn.book
-    woken = sorted((book.shapes[k] for k in book.woken), key=urgency)
-    book.woken.clear()
-    for shape in woken:
-        if shape.held:
-            _lift(turn, shape)
-        for queue in (shape.queue, shape.aside):
-            while (row := _head(book, shape, queue, turn.now)) is not None and _place_one(turn, shape, queue, row):
-                pass
-
-
-def _worth_waiting_for(row: JobRow, skipped: tuple[ev.Skip, ...]) -> set[str]:
-    """Where the shape is not parked, and yet capacity that comes free would change the answer."""
-    full = {r.provider for r in row.refusals if r.clause and r.reason == Reason.CAPACITY}
-    return full | {skip.provider for skip in skipped if skip.reason in ("unreachable", "refused_alike")}
-
-
-def _lift(turn: Turn, shape: ShapeBook) -> None:
-    """Let held jobs go on whose reason is gone: prices have changed, or what contracts and law say."""
-    book = turn.book
-    for reason in sorted(LIFTED & shape.held.keys()):
-        for job in sorted(shape.held[reason]):
-            row = book.jobs[job]
-            step = next_step(row, book.placement(row, turn.now)[1], shape, book, turn.now)
-            if isinstance(step, Hold) and not _owned(book, shape, row, turn.now):
-                break  # all others of this reason too: decided alike
-            turn.emit(job, ev.Resumed("change"))
-
-
-def _head(book: Book, shape: ShapeBook, queue: Queue, now: int) -> JobRow | None:
-    """The oldest job in this queue of the shape that may be decided now; stale entries go."""
-    while queue:
-        row = book.jobs.get(queue[0][1])
-        if row is not None and book.may_decide(row, now) and book.shape_of(row) is shape:
-            return row
-        heapq.heappop(queue)
-    return None
-
-
-def _owned(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | None:
-    return owned_place(book, shape, row, now) if book.ledger.blocks else None
-
-
-def _place_one(turn: Turn, shape: ShapeBook, queue: Queue, row: JobRow) -> bool:
-    """Take one step for the head; False: all in this queue have to wait."""
-    if (owned := _owned(turn.book, shape, row, turn.now)) is not None:
-        if not _room(turn.book, owned.provider):
-            turn.book.providers[owned.provider].waiters.add(shape.key)
-            return False
-        open_for(turn, row, Ask(owned.provider, owned.gate, (), owned.block.ref), owned.rules)
-        return True
-    rules, placement = turn.book.placement(row, turn.now)
-    match next_step(row, placement, shape, turn.book, turn.now):
-        case Ask() as ask:
-            open_for(turn, row, ask, rules)
-            return True
-        case Hold(reason, skipped):
-            turn.emit(row.job, ev.Held(reason, skipped))
-            return True
-        case EndRound(until, skipped, quiet=True, passed=passed):
-            turn.book.listen(shape, _worth_waiting_for(row, skipped))
-            turn.book.sleep(shape, until)
-            if not passed or queue is shape.aside:
-                return False
-            turn.book.set_aside(shape, heapq.heappop(queue))
-            return True
-        case EndRound(until, skipped):
-            turn.book.listen(shape, _worth_waiting_for(row, skipped))
-            turn.emit(row.job, ev.RoundEnded(row.round, until, skipped))
-            return True
-        case WaitFor(provider):
-            state = turn.book.providers.get(provider)
-            if state is not None:
-                state.waiters.add(shape.key)
-            return False

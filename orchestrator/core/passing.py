@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from orchestrator.core.ranking import covers
 from orchestrator.model import event as ev
+from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow, RefusalRow
 from orchestrator.model.placement import How, Refused, Rules, Terms
 
@@ -33,7 +34,8 @@ def passed_gates(
             continue
         for refusal in reversed(row.refusals):
             if refusal.provider == gate.holder and covers(_as_refused(refusal, terms), gate, now, row.episode):
-                found.append(ev.Gate(gate.clause, gate.holder, "whole" if refusal.job else refusal.how, refusal.n))
+                name = offer_id(refusal.job, refusal.n) if refusal.job else refusal.n
+                found.append(ev.Gate(gate.clause, gate.holder, refusal.how, name))
                 break
     return tuple(found)
 

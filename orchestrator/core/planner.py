@@ -12,8 +12,9 @@ from typing import Any
 from orchestrator.core import facts as f
 from orchestrator.core import failover, restoring
 from orchestrator.core.lifecycle import may_enter, open_offer
-from orchestrator.core.offering import on_answer, place
+from orchestrator.core.offering import on_answer
 from orchestrator.core.owning import on_owned
+from orchestrator.core.placing import place
 from orchestrator.core.recording import on_amended, on_reachability, on_record
 from orchestrator.core.scaling import on_scale
 from orchestrator.core.turn import Turn

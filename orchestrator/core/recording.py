@@ -1,7 +1,8 @@
 """What follows from a record, or from an outage of a holder? Which shapes are looked at anew, what is written down?
 
 Called by the planner. A record about one job gives that job a shape of its own (a fact that contracts select on
-belongs to the shape); any other wakes the shapes that it concerns. Nothing here walks jobs.
+belongs to the shape); any other wakes the shapes that it concerns. Nothing here walks jobs, but a class that is
+recorded for a job that was split.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from orchestrator.core.book import Book
 from orchestrator.core.clauses import may_select
 from orchestrator.core.facts import Amended
 from orchestrator.core.known import concerns, reaches, with_record, within
@@ -39,10 +41,20 @@ def on_record(turn: Turn, record: Record) -> None:
     if record.job and (row is None or "Reshaped" not in JOB_MOVES[row.state]):
         return  # it is over or stopping: a record about it would change nothing
     turn.emit_ledger(ev.Recorded(record))
-    if row is not None:
-        _reshape(turn, row, record)
+    if row is None:
+        _wake(turn, record)
         return
-    _wake(turn, record)
+    for part in (row, *_left_of(turn.book, row, record)):
+        _reshape(turn, part, record)
+
+
+def _left_of(book: Book, row: JobRow, record: Record) -> list[JobRow]:
+    """What was left of the job when it was split, and is of the class that it is. What frees a part frees it alone."""
+    if record.what != What.CLASS or not row.rest:
+        return []
+    root = row.root or row.job
+    parts = [one for one in book.jobs.values() if one.root == root and one.piece > row.piece]
+    return sorted((one for one in parts if "Reshaped" in JOB_MOVES[one.state]), key=lambda one: one.piece)
 
 
 def misnamed(record: Record, contracts: Contracts | None) -> str:

@@ -21,7 +21,7 @@ from orchestrator.core.totals import Limit, Totals, limiting, limits_of
 from orchestrator.core.windows import present_between
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Contracts, Providers
-from orchestrator.model.job import AttemptRow, JobRow, LedgerRow, RefusalRow
+from orchestrator.model.job import JobRow, LedgerRow, RefusalRow
 from orchestrator.model.placement import Gate, How, Placement, Refused, Rules, Shape, Terms
 
 PLAIN: Variant = (frozenset(), ())
@@ -165,20 +165,9 @@ class RuleBook:
         return self.without_room(shape.limiting, row, shape.shape, now) if shape.limiting else PLAIN[0]
 
     def without_room(self, keys: Iterable[str], row: JobRow, shape: Shape, now: int) -> frozenset[str]:
-        """Those exemptions whose total has no room for this job; a total equal to the limit has."""
-        full = []
-        for key in keys:
-            limit = self.limits.get(key)
-            if limit is None:
-                continue
-            used = self.totals.used(limit.account(row.job), now - limit.window_us)
-            if used + shape.gpu_ms > limit.most_ms:
-                full.append(key)
-        return frozenset(full)
-
-    def note_attempt(self, job: str, attempt: AttemptRow, shape: Shape) -> None:
-        """An attempt under exemptions was intended, or is over."""
-        self.totals.note(job, attempt, shape)
+        """Those exemptions whose total has no room for this job."""
+        limits = (self.limits[key] for key in keys if key in self.limits)
+        return frozenset(limit.key for limit in limits if not self.totals.has_room(limit, row, shape, now))
 
 
 def _known(variant: Variant, shape: Shape, now: int, ledger: LedgerRow) -> Known:

@@ -26,7 +26,7 @@ HELD = {
     Held.NO_LAWFUL_PROVIDER: "held: no provider may lawfully run this job; change the job, the law or the providers",
     Held.CLASSIFICATION: "held: its class is only claimed; an attester must record it (`orchestrator record class`)",
     Held.NO_CAPABLE_PROVIDER: "held: no provider has the hardware that it asks for; change the job or the providers",
-    Held.DECLINED_BY_ALL: "held: whoever may run it has said that it never can; change the job or the providers",
+    Held.DECLINED_BY_ALL: "held: each provider that may run it says that it never can; change the job or the providers",
     Held.OVER_CEILING: "held: what could run this job costs more than its ceiling; raise it or wait for a price",
 }
 WARNED = {

@@ -26,8 +26,8 @@ def split(turn: Turn, row: JobRow, terms: Terms, workers: int | None) -> JobRow:
     shape, name = turn.book.known_shapes[row.shape], offer_id(row.job, offer.n)
     kept, left = shape.sized(workers), shape.left_by(workers)
     rest = ev.Rest(
-        offer=name, workers=left.workers, piece=row.piece + workers, since=row.episode_at, asked=row.asked,
-        refused=_refusals(turn, row, offer, terms.left_by(workers)),
+        offer=name, workers=left.workers, piece=row.piece + workers, root=row.root, since=row.episode_at,
+        asked=row.asked, refused=_refusals(turn, row, offer, terms.left_by(workers)),
     )  # fmt: skip
     submitted = ev.Submitted(
         spec=row.spec, shape=turn.cite(left), name=row.name, limit_ms=row.limit_ms, grace_ms=row.grace_ms,

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from orchestrator.core.clauses import may_select, selects
 from orchestrator.model.contract import Contracts, Exemption
-from orchestrator.model.job import AttemptRow
+from orchestrator.model.job import AttemptRow, JobRow
 from orchestrator.model.placement import Shape
 
 
@@ -27,9 +27,13 @@ class Limit(Struct, frozen=True):
     window_us: int
     per_lineage: bool
 
-    def account(self, lineage: str) -> str:
-        """Under which the volume of a job is counted: all jobs together, or those of its lineage."""
-        return f"{self.key}@{lineage}" if self.per_lineage else self.key
+    def account(self, root: str) -> str:
+        """Under which the volume of a job is counted: all jobs together, or its lineage, which is all of its parts."""
+        return _lineage(self.key, root) if self.per_lineage else self.key
+
+
+def _lineage(key: str, root: str) -> str:
+    return f"{key}@{root}"
 
 
 def limits_of(contracts: Contracts | None) -> dict[str, Limit]:
@@ -107,18 +111,28 @@ class Totals:
         """Nothing was placed yet."""
         self._accounts: dict[str, _Account] = defaultdict(_Account)
 
-    def recount(self, found: Iterable[tuple[str, AttemptRow, Shape]]) -> None:
+    def recount(self, found: Iterable[tuple[JobRow, AttemptRow, Shape]]) -> None:
         """After a restart: every attempt that was intended under an exemption, as `note` takes them, in any order."""
         self._accounts.clear()
-        for job, attempt, shape in sorted(found, key=lambda one: one[1].intended_at):
-            self.note(job, attempt, shape)
+        for row, attempt, shape in sorted(found, key=lambda one: one[1].intended_at):
+            self.note(row, attempt, shape)
 
-    def note(self, job: str, attempt: AttemptRow, shape: Shape) -> None:
+    def note(self, row: JobRow, attempt: AttemptRow, shape: Shape) -> None:
         """An attempt was intended, or is over: its volume counts under each of its exemptions, with a limit or without;
         a later version of the contracts may set one."""
         for key in attempt.freed:
-            for account in (key, f"{key}@{job}"):
-                self._accounts[account].put((job, attempt.epoch), attempt.intended_at, volume(shape, attempt))
+            for account in (key, _lineage(key, row.root or row.job)):
+                self._accounts[account].put((row.job, attempt.epoch), attempt.intended_at, volume(shape, attempt))
+
+    def has_room(self, limit: Limit, row: JobRow, shape: Shape, now_us: int) -> bool:
+        """Whether this job fits under a limit, to which the total may be equal. With a part its whole must fit, beside
+        what others have placed: cut up, a job is no smaller (R17)."""
+        root, since = row.root or row.job, now_us - limit.window_us
+        used = self.used(limit.account(root), since)
+        needs = used + shape.gpu_ms
+        if shape.pieces is not UNSET:
+            needs = max(needs, used - self.used(_lineage(limit.key, root), since) + shape.whole_gpu_ms)
+        return needs <= limit.most_ms
 
     def used(self, account: str, since_us: int) -> int:
         """What was placed under an account after `since_us`."""

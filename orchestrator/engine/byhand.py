@@ -73,7 +73,7 @@ async def answer(engine: Engine, provider: str, said: Answer) -> Outcome:
 
 def _read_again(engine: Engine, job: str, n: int, said: Answer) -> None:
     """A person's yes that is no yes to this offer is a slip: a no is for good, so it is not made of one."""
-    row = engine.core.book.jobs.get(job)
+    row = engine.durable(job)
     offer = open_offer(row) if row is not None else None
     terms = engine.core.book.terms.get(offer.terms) if offer is not None and offer.n == n else None
     if offer is None or terms is None or not said.accepted:
@@ -97,7 +97,7 @@ def _slip(wrong: Reason, terms: Terms) -> str:
 
 def _sent(engine: Engine, job: str, n: int) -> str:
     """Of an offer that is still open: the hash of what they answer."""
-    row = engine.core.book.jobs.get(job)
+    row = engine.durable(job)
     offer = open_offer(row) if row is not None else None
     return hash_sent(offer_out(engine.core, row)) if row is not None and offer is not None and offer.n == n else ""
 

@@ -175,7 +175,8 @@ class EngineDesk(ReadingDesk):
         if (known := self._on_record(lambda found: same(found, record))) is not None:
             return known
         if record.job and (row := await self.job(record.job)).state in TERMINAL:
-            raise Refused(f"job {record.job} is {row.state.value}: a record about it would change nothing")
+            left = f"; what was left of it is job {row.rest}" if row.rest else ""
+            raise Refused(f"job {record.job} is {row.state.value}: a record about it would change nothing{left}")
         if record.until is not None and record.until <= self._engine.core.now:
             raise Mistaken("until: it is past, so the record would count for nothing; name a later moment")
         if wrong := misnamed(record, self._engine.core.book.rulebook.contracts):

@@ -78,7 +78,7 @@ async def _recount(wiring: Wiring, book: Book, live: list[JobRow]) -> None:
     used = [row for row in [*live, *[row async for row in _over(wiring)]] if any(a.freed for a in row.attempts)]
     shapes = {**await _shapes(wiring, used), **book.known_shapes}
     book.rulebook.totals.recount(
-        (row.job, attempt, shapes[row.shape]) for row in used for attempt in row.attempts if attempt.freed
+        (row, attempt, shapes[row.shape]) for row in used for attempt in row.attempts if attempt.freed
     )
 
 

@@ -138,10 +138,10 @@ class HeadHost:
                 await self._watch(cluster, head, process)
             return up
         finally:
-            dead = await asyncio.to_thread(kill_all, cluster.id)
+            while not await asyncio.to_thread(kill_all, cluster.id):
+                continue
             await process.wait()
-            if dead:
-                shutil.rmtree(head.folder, ignore_errors=True)
+            shutil.rmtree(head.folder, ignore_errors=True)
 
     @asynccontextmanager
     async def _turn(self, cluster: Cluster) -> AsyncIterator[bool]:

@@ -42,8 +42,9 @@ def main(argv: list[str]) -> int:
         pass
     for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(sig, signal.SIG_IGN)
-    if kill_all(cluster, spare=os.getpid()):
-        shutil.rmtree(folder, ignore_errors=True)
+    while not kill_all(cluster, spare=os.getpid()):
+        continue
+    shutil.rmtree(folder, ignore_errors=True)
     return code
 
 

@@ -210,6 +210,8 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """How often somebody was let in at its attempts."""
     rest_of: str = ""
     """Offer of another job of which a part was accepted: this job is what that left."""
+    root: str = ""
+    """The job that was submitted, of which this is a part; empty: itself."""
     rest: str = ""
     """The job that is what was left of this one, once a part of it was accepted."""
     part: int = 0

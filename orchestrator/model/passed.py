@@ -16,16 +16,13 @@ class Skip(Struct, frozen=True, omit_defaults=True, array_like=True, gc=False):
 
 
 class Gate(Struct, frozen=True, array_like=True, gc=False):
-    """A first right that was passed, and by what: declined | lapsed | undeliverable | accept_failed | accepted.
-
-    Of what is left of a split job also `whole`: by a no to the whole, or to this when the other part was taken; it is
-    one of those in `Rest.refused`, whose offer it names.
-    """
+    """A first right that was passed: declined | lapsed | undeliverable | accept_failed | split | accepted."""
 
     clause: str
     holder: str
     by: str
-    offer: int
+    offer: int | str
+    """Its number; its id where it was an offer of another job, of which this one was left."""
 
 
 class Rest(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -36,6 +33,8 @@ class Rest(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     workers: int
     piece: int
     """The first of its pieces, among those of the whole."""
+    root: str = ""
+    """The job that was submitted, where that is not the one that was split: it was left of another itself."""
     since: int
     """When the other's episode began: to start by counts from there."""
     asked: tuple[str, ...] = ()

@@ -105,6 +105,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         return self.gpus * self.max_runtime_ms
 
     @property
+    def whole_gpu_ms(self) -> int:
+        """The same of the whole that it is a part of."""
+        return self.gpus_per_worker * self.whole * self.max_runtime_ms
+
+    @property
     def fewest(self) -> int:
         """The least number of workers that will do."""
         return self.workers if self.min_workers is UNSET else self.min_workers

@@ -45,6 +45,7 @@ async def test_the_same_record_again_is_the_same_record(owner: httpx.AsyncClient
         ({"what": "waiver", "holder": "azure"}, "lacks gpus, until"),
         ({"what": "class", "name": "research"}, "lacks job"),
         ({"what": "override", "clause": "a/b"}, "lacks approver, why"),
+        ({"what": "override", "clause": "a/b", "approver": " ", "why": "outage"}, "says nothing"),
         ({**EVENT, "until": "2027-01-01"}, "no use for until"),
         ({**EVENT, "project": "vision"}, "no use for project"),
         ({**CONSENT, "gpus": 8}, "no use for gpus"),

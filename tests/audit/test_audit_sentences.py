@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from orchestrator.cli.audit import StoredDocuments
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.registry import SENTENCES
 from orchestrator.core.audit.verify import verify
+from orchestrator.model.placement import parse_terms, terms_bytes
 from orchestrator.testing.clock import STORY_BEGINS_US
 from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
@@ -52,6 +54,8 @@ STRANGER = {"id": "event-x", "what": "event", "name": "agi", "by": "eve"}
 FORGED_FREE = {"clause": "agreement/rofr", "how": "exempt", "holder": "zeus", "exemption": "x", "because": "research",
                "records": ["evidence-x"], "approver": "me"}  # fmt: skip
 
+SMALL = {"clause": "agreement/rofr", "how": "exempt", "holder": "azure", "exemption": "small",
+         "because": "below_threshold", "approver": "agreement"}  # fmt: skip
 OWNED = {"name": "b", "provider": "yves", "accelerator": "H100", "gpus": 16, "region": "eu-1",
          "from_us": STORY_BEGINS_US, "until_us": STORY_BEGINS_US + 86_400_000_000}  # fmt: skip
 
@@ -86,6 +90,8 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (14, "a release that it does not name", lambda: edited(export_of(told.released), "OfferOpened", 1, freed=[])),
     (14, "the outage was too short", lambda: at_other_time(export_of(told.out_of_reach), "OfferOpened", -60, -1)),
     (14, "there was no outage", lambda: without(export_of(told.out_of_reach), "HolderUnreachable")),
+    (14, "its holder declined a longer job", lambda: of_other_terms(export_of(told.declined), max_runtime_ms=10**9)),
+    (14, "its holder never declined", lambda: without(export_of(told.declined), "OfferAnswered")),
     (15, "an offer after the cancellation", lambda: again(export_of(told.cancelled), "OfferOpened")),
     (18, "complete twice", lambda: again(export_of(told.priced), "Ended")),
     (20, "a version that was not in force", lambda: edited(export_of(told.lost), "OfferOpened", contract=7)),
@@ -100,6 +106,7 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (26, "evidence that nobody recorded", lambda: without(export_of(told.exempted), "Recorded")),
     (26, "another stands for it", lambda: edited(export_of(told.exempted), "Recorded", record=EVIDENCE)),
     (26, "no such exemption", lambda: edited(export_of(told.exempted), "OfferOpened", freed=[FORGED_FREE])),
+    (26, "a part of what is too large", lambda: edited(export_of(told.too_large), "OfferOpened", 1, freed=[SMALL])),
     (27, "in a place that the terms forbid", lambda: edited(export_of(told.priced), "Intended", region="moon-1")),
     (27, "told to a stranger", lambda: edited(export_of(told.priced), "OfferOpened", provider="aws")),
     (29, "the window of another version", lambda: edited(export_of(told.lost), "OfferOpened", window=60_000_000)),
@@ -135,8 +142,15 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (42, "nothing was split", lambda: without(export_of(told.divided), "Split")),
     (42, "nothing is left", lambda: without(export_of(told.divided), "Submitted", 1)),
     (42, "split, and whole all the same", lambda: edited(export_of(told.divided), "Split", shape=shape_of(0))),
-    (42, "pieces of another part", lambda: edited(export_of(told.divided), "Submitted", 1, rest=rest_of(piece=0))),
-    (42, "left of another offer", lambda: edited(export_of(told.divided), "Submitted", 1, rest=rest_of(offer="x-o1"))),
+    (42, "pieces of another part", lambda: left_otherwise(piece=0)),
+    (42, "left of no offer", lambda: left_otherwise(offer="x-o1")),
+    (42, "left of a stranger's offer", lambda: edited(export_of(told.strangers), "Submitted", 3, rest=rest_of(
+        told.strangers, 3, offer=rest_of(told.strangers)["offer"]))),
+    (42, "to start by a later moment", lambda: left_otherwise(since=10**16)),
+    (42, "nobody was asked", lambda: left_otherwise(asked=[])),
+    (42, "nobody said no", lambda: left_otherwise(refused=[])),
+    (42, "another one said no", lambda: left_otherwise(refused=[{**rest_of()["refused"][0], "provider": "zeus"}])),
+    (42, "of another lineage", lambda: left_otherwise(root="x")),
     (42, "of another document", lambda: edited(export_of(told.divided), "Submitted", 1, max_attempts=99)),
     (1, "a growth passes its holder by", lambda: edited(export_of(told.scaled), "OfferOpened", 1, provider="oracle")),
     (43, "a growth by nobody's wish", lambda: edited(export_of(told.scaled), "Resized", workers=5)),
@@ -160,10 +174,14 @@ def shape_of(nth: int, story: Callable[..., object] = told.divided) -> str:
     return str(json.loads(export.events[place(export, "Submitted", nth)].body or "")["shape"])
 
 
-def rest_of(**changes: object) -> dict[str, object]:
-    """Where the first that was left comes from, told otherwise."""
-    export = export_of(told.divided)
-    return {**json.loads(export.events[place(export, "Submitted", 1)].body or "")["rest"], **changes}
+def rest_of(story: Callable[..., Any] = told.divided, nth: int = 1, **changes: Any) -> dict[str, Any]:
+    """Where the nth job that came in comes from, told otherwise."""
+    export = export_of(story)
+    return {**json.loads(export.events[place(export, "Submitted", nth)].body or "")["rest"], **changes}
+
+
+def left_otherwise(**changes: Any) -> Export:
+    return edited(export_of(told.divided), "Submitted", 1, rest=rest_of(**changes))
 
 
 def doubted(export: Export) -> Export:
@@ -180,6 +198,13 @@ def doubted(export: Export) -> Export:
 def terms_of(export: Export, nth: int) -> str:
     """What the nth offer was about."""
     return str(json.loads(export.events[place(export, "OfferOpened", nth)].body or "")["terms"])
+
+
+def of_other_terms(export: Export, **changes: object) -> Export:
+    """The first offer was about something else."""
+    made = terms_bytes(replace(parse_terms(export.specs[terms_of(export, 0)]), **changes))
+    digest = sha256(made).hexdigest()
+    return edited(replace(export, specs={**export.specs, digest: made}), "OfferOpened", terms=digest)
 
 
 def forgotten(export: Export) -> Export:

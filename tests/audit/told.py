@@ -83,15 +83,63 @@ async def elastic() -> World:
     return world
 
 
-async def divided() -> World:
-    """The holder takes a part of a divisible job; the rest goes to the market, which takes it in two parts."""
-    first, second = Script(offers=[do.Accepts(workers=3)]), Script(offers=[do.Accepts(workers=1)])
-    world = World({"azure": first, "oracle": second, "zeus": YES}, first_right("azure"), Work(steps=20))
+async def divide(world: World) -> None:
+    """Eight workers, until all parts of them are done."""
     async with world.server() as server:
         workers = {"count": 8, "gpus": 1, "accelerator": ["H100"]}
         row, _ = await server.desk.submit(submission(divisible=True, workers=workers))
         while (row := await until_over(server, row.job)).rest:
             row = await server.desk.job(row.rest)
+
+
+async def divided() -> World:
+    """The holder takes a part of a divisible job; the rest goes to the market, which takes it in two parts."""
+    first, second = Script(offers=[do.Accepts(workers=3)]), Script(offers=[do.Accepts(workers=1)])
+    world = World({"azure": first, "oracle": second, "zeus": YES}, first_right("azure"), Work(steps=20))
+    await divide(world)
+    return world
+
+
+async def declined() -> World:
+    """A divisible job is its holder's alone, until it declines; then the market takes it in two parts."""
+    alone = {"id": "alone", "type": "exclusive", "release": ["holder_declined"]}
+    market = {"oracle": Script(offers=[do.Accepts(workers=3)]), "zeus": YES}
+    world = World({"azure": NO, **market}, agreement("azure", alone))
+    await divide(world)
+    return world
+
+
+async def reclassified() -> World:
+    """What was left of a divisible job is offered when the class of the whole is recorded, which is another's alone."""
+    alone = {"id": "alone", "type": "exclusive", "select": {"class": ["api"]}}
+    scripts = {"azure": Script(offers=[do.Accepts(workers=3)]), "oracle": Script(offers=[do.Silent()]), "zeus": YES}
+    world = World(scripts, agreement("zeus", alone), Work(steps=60))
+    async with world.server() as server:
+        workers = {"count": 8, "gpus": 1, "accelerator": ["H100"]}
+        row, _ = await server.desk.submit(submission(divisible=True, workers=workers))
+        await asyncio.sleep(5)
+        await record(server, "class", name="api", job=row.job)
+        while (row := await until_over(server, row.job)).rest:
+            row = await server.desk.job(row.rest)
+    return world
+
+
+async def strangers() -> World:
+    """Two divisible jobs with nothing in common: the holder declines the first and takes a part of the second."""
+    azure = Script(offers=[do.Declines(), do.Accepts(workers=3)])
+    world = World({"azure": azure, "oracle": Script(offers=[do.Accepts(workers=2)])}, first_right("azure"))
+    await divide(world)
+    await divide(world)
+    return world
+
+
+async def too_large() -> World:
+    """A divisible job is more than its exemption's total: of what its holder leaves, which is not, the market has it by
+    the holder's no."""
+    small = {"id": "small", "because": "below_threshold", "select": {"gpuHours": {"lt": 64}}}
+    right = first_right("azure", exempt=[small | {"maxGpuHoursPerWindow": [6, "7d"]}])
+    world = World({"azure": Script(offers=[do.Accepts(workers=3)]), "oracle": YES}, right)
+    await divide(world)
     return world
 
 
@@ -297,8 +345,8 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, overridden, owned, elastic, divided, scaled,
-    lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
+    amended, restored, classified, overridden, owned, elastic, divided, declined, too_large, strangers, reclassified,
+    scaled, lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 
 

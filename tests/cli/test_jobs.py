@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from orchestrator.cli.main import app
@@ -291,16 +292,23 @@ def test_doctor_races_writers_on_a_store(cli: Run, home: Path) -> None:
     assert ran.exit_code == 0 and json.loads(ran.stdout)["double_wins"] == 0
 
 
-def test_ctrl_c_detaches_and_the_job_goes_on(server: Served) -> None:
+@pytest.mark.parametrize("split", [False, True])
+def test_ctrl_c_detaches_and_the_job_goes_on(server: Served, cli: Run, split: bool) -> None:
+    """Of one that was split meanwhile, what was left of it is named too."""
+    rest = cli("run", "-d", "--no-package", "--", "python").stdout.strip() if split else ""
     command = [sys.executable, "-m", "orchestrator.cli.main", "run", "--", "python", "train.py"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
         assert process.stderr is not None
         while "submitted\n" not in (line := process.stderr.readline()):
             assert line
+        job = line.split()[1]
+        server.tell(lambda desk: desk._rows.update({job: replace(desk._rows[job], rest=rest)}))
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
-    assert process.returncode == 130 and "orchestrator cancel" in said
+    going = [job, rest] if split else [job]
+    assert process.returncode == 130
+    assert re.findall("orchestrator cancel (.*)", said) == re.findall("orchestrator logs -f (.*)", said) == going
     assert not any(job.cancel_asked for job in server.desk._rows.values())
 
 

@@ -269,6 +269,15 @@ def test_warnings_of_the_contract_set_are_told(tmp_path: Path) -> None:
     assert any("work of class api is left with azure" in line for line in told)
 
 
+def test_a_webhook_whose_secret_is_nowhere_is_told_at_the_start(tmp_path: Path) -> None:
+    hooked = {"answers": "by_hand", "webhook": {"url": "https://azure.example/offers", "secret": "env:NOT_THERE"}}
+    stated = {"adapter": "local", "regions": {"eu": "EU"}, "operatorJurisdiction": "EU", "seal": 1, **hooked}
+    head = {"apiVersion": "orchestrator.dev/v1alpha1", "kind": "ProviderSet", "metadata": {"name": "one"}}
+    operators = load_providers(json.dumps(head | {"spec": {"providers": {"azure": stated}}}))
+    told = list(notices(load(home=tmp_path), None, operators))
+    assert any(line.startswith("no offer reaches azure: ") and "env:NOT_THERE" in line for line in told)
+
+
 def test_an_adapter_is_handed_its_own_price_book_the_cheapest_row_of_each_accelerator() -> None:
     rows = (("H100", "3.50"), ("H100", "2.49"), ("A100", "1.10"))
     book = [{"accelerator": kind, "usdPerGpuHour": usd, "source": "here", "date": "2026-03-01"} for kind, usd in rows]

@@ -78,6 +78,11 @@ def test_numbers_are_in_the_detail() -> None:
     assert "step 120 of epoch 1, waited 24 s to be alone" in [line.detail for line in lines]
 
 
+def test_a_moment_of_another_day_is_told_with_its_day() -> None:
+    day_us, noon = 86_400_000_000, 43_200_000_000
+    assert [explain.clock(noon + n * day_us, noon) for n in (0, 1)] == ["12:00:00Z", "1970-01-02 12:00:00Z"]
+
+
 def test_a_rejected_launch_says_what_was_missing() -> None:
     no = ev.Ended(epoch=1, how="rejected", why="spec", charge=0, detail="numpy==9 is not in the environment.")
     told = explain.timeline((0, event) for event in (*STORY[:6], no))

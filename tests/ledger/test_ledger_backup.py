@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.ledger.sql.copying import backup, opened, restore
+from orchestrator.adapters.ledger.sql.copying import backup, opened, restore, unopened
 from orchestrator.adapters.ledger.sql.database import Place
 from orchestrator.ports.ledger import Batch, IdempotencyKey, LedgerError, LedgerLocked
 from orchestrator.testing.check_ledger import new_event, row
@@ -131,6 +131,16 @@ async def test_half_a_backup_is_named_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "half").write_bytes((tmp_path / "kept").read_bytes()[:3000])
     with pytest.raises(LedgerError, match=r"half is damaged, or no backup: .*Take another"), opened(tmp_path / "half"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(sqlite3.SQLITE_FULL, "Make room"), (sqlite3.SQLITE_CORRUPT, "is damaged"), (None, "is damaged")]
+)
+def test_a_backup_is_not_called_damaged_for_want_of_room_for_its_copy(code: int | None, said: str) -> None:
+    cause = sqlite3.OperationalError("database or disk is full")
+    if code is not None:
+        cause.sqlite_errorcode = code
+    assert said in unopened(Path("kept"), cause)
 
 
 def test_there_must_be_a_ledger(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from orchestrator.core import answers, eligibility, lifecycle, offering, ranking, releases, resizing, windows
 from orchestrator.core.book import Book
 from orchestrator.core.capacity import Taken
 from orchestrator.core.rulebook import RuleBook
+from orchestrator.core.totals import Totals
 from orchestrator.core.turn import Turn
 from orchestrator.engine import lanes
 from orchestrator.model import event as ev
@@ -22,7 +24,7 @@ from tests.mutants import worlds as in_
 from tests.mutants.swap import Swap
 from tests.mutants.table import Mutant
 
-_emit = Turn.emit
+_emit, _has_room = Turn.emit, Totals.has_room
 
 
 def said(kind: type, change: Callable[[Turn, Any], dict[str, Any]]) -> Swap:
@@ -104,6 +106,14 @@ def _for_ever(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
 
 def _by_anybodys_part(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return refusal.how == "split" or _covers(refusal, gate, now_us, episode)
+
+
+def _for_itself(self: Totals, limit: Any, row: Any, shape: Shape, now: int) -> bool:
+    return _has_room(self, limit, row, replace(shape, pieces=UNSET), now)
+
+
+def _left(**changes: Any) -> Callable[[Turn, Any], dict[str, Any]]:
+    return lambda turn, event: {"rest": replace(event.rest, **changes)} if event.rest is not None else {}
 
 
 def _in_any_episode(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
@@ -227,6 +237,7 @@ ASKING = (
     Mutant("exclusive: left at an outage that frees nothing", (Swap(releases._outage, _down),), [in_.HOLDER_AWAY]),
     Mutant("exemption: its total is ignored", (Swap(RuleBook.without_room, lambda *args: frozenset()),),
            [in_.EXEMPT]),
+    Mutant("exemption: a part needs room for itself alone", (Swap(Totals.has_room, _for_itself),), [in_.TOO_LARGE]),
     Mutant("exemption: its total is not looked at again when accepted", (Swap(offering._no_longer_free,
            lambda *args: ""),), [in_.EXEMPT_AT_ONCE]),
     Mutant("exemption: without evidence", (Swap(releases._evidence, lambda records, name, ref: PROOF),),
@@ -243,6 +254,9 @@ ASKING = (
     Mutant("scale: a grown job passes its holder by", (Swap(resizing.grows, lambda row: False),), [in_.GROWS]),
     Mutant("scale: what has grown is offered as what it was", (Swap(resizing.becomes, lambda row:
            replace(row, next=None)),), [in_.GROWS]),
+    *(Mutant(f"split: what is left forgets {words}", (said(ev.Submitted, _left(**forgotten)),), [in_.SPLIT])
+      for words, forgotten in (("since when", {"since": 10**16}), ("who was asked", {"asked": ()}),
+                               ("who refused", {"refused": ()}), ("whose part it is", {"root": "x"}))),
     Mutant("class: what is only claimed is taken as it is", (Swap(_rank, _whatever_it_claims),), [in_.CLAIMED]),
     Mutant("proof: an ordinal is used again", (said(ev.OfferOpened, lambda turn, event: {"ordinal": 1}),),
            [in_.SHORT_TAIL]),

@@ -376,6 +376,17 @@ EIGHT = {"divisible": True, "workers": {"count": 8, "gpus": 1, "accelerator": ["
     "azure": Script(offers=[do.Accepts(workers=3)]), "oracle": Script(offers=[do.Accepts(workers=2)]), "zeus": YES},
     rights("azure", "zeus"))  # fmt: skip
 async def SPLIT(world: World) -> None:
+    await _divide(world)
+
+
+@world("a divisible job larger than a total, whose holder takes three of eight", {
+    "oracle": YES, "zeus": Script(offers=[do.Accepts(workers=3)])},
+    agreement("zeus", {**RIGHT, "exempt": [SMALL | {"maxGpuHoursPerWindow": [6, "7d"]}]}))  # fmt: skip
+async def TOO_LARGE(world: World) -> None:
+    await _divide(world)
+
+
+async def _divide(world: World) -> None:
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(**EIGHT))
         while (row := await until_over(server, row.job, 1800)).rest:

@@ -15,11 +15,20 @@ from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import parse_shape, parse_terms
 from orchestrator.model.wire import AttemptEnv
-from orchestrator.simulate.world import Server, World, first_right, submission, until_over
+from orchestrator.simulate.world import (
+    POLICY,
+    Server,
+    World,
+    agreement,
+    first_right,
+    provider_document,
+    submission,
+    until_over,
+)
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
-from tests.stories.agreements import alone, rights, told
+from tests.stories.agreements import alone, freed, record, right, rights, told
 from tests.stories.words import attempts
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -145,7 +154,9 @@ async def test_the_next_right_is_asked_for_what_the_first_leaves(a_world) -> Non
     assert [told(world, row.job) for row in rows] == [["azure"], ["oracle"], ["zeus"]]
     assert [opened(world, row.job).clause for row in rows] == ["of-azure/rofr", "of-oracle/rofr", ""]
     (gates,) = [e.gates for e in world.events(rows[2].job) if isinstance(e, ev.Intended)]
-    assert [(g.holder, g.by) for g in gates] == [("azure", "whole"), ("oracle", "whole")]
+    assert [(g.holder, g.by, g.offer) for g in gates] == [
+        ("azure", "split", f"{rows[0].job}-o1"), ("oracle", "split", f"{rows[1].job}-o1")
+    ]  # fmt: skip
 
 
 async def test_after_the_tail_the_holder_is_asked_for_the_rest_again(a_world) -> None:
@@ -160,6 +171,16 @@ async def test_an_exclusive_that_frees_unmet_capacity_frees_what_its_holder_leav
         world = a_world({"azure": takes(3, 5), "oracle": Script()}, alone(release))
         rows = await divided(world)
         assert [attempts(row) for row in rows] == [[("azure", "done")], [(who, "done")]]
+
+
+async def test_an_exclusive_that_its_holder_freed_is_free_for_each_part_of_the_whole_that_it_declined(a_world) -> None:
+    """Its no to all eight covers three of them, three again after a rejected launch, and two of the five others."""
+    for launch in (do.Starts(), do.Rejects()):
+        market = Script(offers=[do.Accepts(workers=3)], launches=[launch])
+        scripts = {"azure": Script(offers=[do.Declines()] * 9), "oracle": market, "zeus": takes(2)}
+        rows = await divided(a_world(scripts, alone("holder_declined")))
+        assert [row.piece for row in rows][:2] == [0, 3] and len(rows) > 1
+        assert all(a.provider != "azure" for row in rows for a in row.attempts)
 
 
 async def test_a_part_that_is_cancelled_leaves_the_others(a_world) -> None:
@@ -197,6 +218,93 @@ async def test_a_small_part_is_still_bound_by_what_binds_the_whole(a_world) -> N
         )
         mine, _ = await divided(world)
         assert told(world, mine.job) == ["azure", "azure"]
+
+
+async def test_a_class_that_is_recorded_for_the_whole_binds_all_that_was_left_of_it(a_world) -> None:
+    """Two parts run and the third is offered in the market when the whole turns out to be another's alone."""
+    only = agreement("zeus", {"id": "alone", "type": "exclusive", "select": {"class": ["api"]}, "release": ["consent"]})
+    scripts = {"azure": takes(3), "coreweave": takes(2), "oracle": Script(offers=[do.Silent()]), "zeus": Script()}
+    world = a_world(scripts, only, Work(steps=60))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
+        await asyncio.sleep(5)
+        await record(server, "class", name="api", job=row.job)
+        rows = await parts(server, row.job)
+    assert [told(world, part.job) for part in rows] == [["azure"], ["coreweave"], ["oracle", "zeus"]]
+    assert [e.why for e in world.events(rows[2].job) if isinstance(e, ev.OfferWithdrawn)] == ["reclassified"]
+    assert [parse_shape(world.disk.specs[part.shape]).job_class for part in rows] == ["api"] * 3
+
+
+async def test_a_class_that_was_recorded_before_the_split_is_that_of_both(a_world) -> None:
+    """Its policy asks for the class first; what was left of it is not asked for it again."""
+    operators = provider_document(["azure", "oracle"])
+    operators["spec"]["policies"] = {"default": {**POLICY, "classification": "held"}}
+    only = agreement("azure", {"id": "alone", "type": "exclusive", "select": {"class": ["serving"]}})
+    world = a_world({"azure": takes(3), "oracle": Script()}, only, providers=operators)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
+        await asyncio.sleep(5)
+        await record(server, "class", name="training", job=row.job)
+        rows = await parts(server, row.job)
+    assert [told(world, part.job) for part in rows] == [["azure"], ["oracle"]]
+
+
+async def test_a_class_that_is_recorded_for_a_part_leaves_what_it_was_left_of(a_world) -> None:
+    world = a_world({"azure": takes(3), "oracle": Script()}, None, Work(steps=60))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
+        await asyncio.sleep(5)
+        await record(server, "class", name="api", job=(await server.desk.job(row.job)).rest)
+        rows = await parts(server, row.job)
+    assert [parse_shape(world.disk.specs[part.shape]).job_class for part in rows] == ["training", "api"]
+
+
+def small(most: int, per: str = "lineage") -> dict[str, Any]:
+    """Exempts whatever is no more than so many GPU-hours; the eight would be eight."""
+    below = {"id": "small", "because": "below_threshold", "select": {"gpuHours": {"lt": 64}}}
+    return right(below | {"maxGpuHoursPerWindow": [most, "7d"], "per": per})
+
+
+async def test_what_is_left_is_not_exempt_where_the_whole_was_too_much(a_world) -> None:
+    """Five GPU-hours would fit under six; they are of eight, and go to the market by the no of who took three."""
+    for per in ("lineage", "set"):
+        world = a_world({"zeus": takes(3), "oracle": Script()}, small(6, per))
+        mine, rest = await divided(world)
+        assert (attempts(mine), attempts(rest)) == ([("zeus", "done")], [("oracle", "done")])
+        assert freed(world, mine.job) == freed(world, rest.job) == []
+
+
+async def test_parts_of_what_was_too_much_stay_bound_when_they_are_lost(a_world) -> None:
+    lost = Script(offers=[do.Accepts(workers=4)], scenes=[do.Kills(when=do.AtStep(12))])
+    no = Script(offers=[do.Declines()] * 9)
+    world = a_world({"zeus": no, "oracle": lost}, small(4), Work(steps=40, checkpoint_every=5))
+    rows = await divided(world)
+    assert told(world, rows[0].job)[:3] == ["zeus", "oracle", "zeus"]
+    assert not any(freed(world, row.job) for row in rows)
+
+
+async def test_of_a_whole_that_fits_every_part_is_exempt_and_all_count_as_one(a_world) -> None:
+    """Two, three and three run side by side under eight; the second, lost, would be more: its holder is asked."""
+    lost = Script(offers=[do.Accepts(workers=3)], scenes=[do.Kills(when=do.AtStep(12))])
+    scripts = {"azure": takes(2), "coreweave": lost, "oracle": Script(), "zeus": Script()}
+    for per in ("lineage", "set"):
+        world = a_world(scripts, small(8, per), Work(steps=90, checkpoint_every=5))
+        rows = await divided(world)
+        assert [told(world, row.job) for row in rows] == [["azure"], ["coreweave", "zeus"], ["oracle"]]
+        assert [len(freed(world, row.job)) for row in rows] == [1, 1, 1]
+        assert [row.root for row in rows] == ["", rows[0].job, rows[0].job]
+
+
+async def test_a_part_has_no_room_that_the_whole_would_not_have_beside_others(a_world) -> None:
+    """Another job has one of the eight GPU-hours: five of eight would fit into seven, and are not exempt."""
+    world = a_world({"oracle": takes(None, 3), "zeus": takes(3)}, small(8, "set"), Work(steps=90))
+    async with world.server() as server:
+        one, _ = await server.desk.submit(submission(workers={"gpus": 1, "accelerator": ["H100"]}))
+        await asyncio.sleep(2)
+        row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
+        rows = await parts(server, row.job)
+    assert (freed(world, one.job), told(world, row.job)) == ([("oracle", "small")], ["zeus"])
+    assert not any(freed(world, row.job) for row in rows)
 
 
 async def test_explain_tells_both_sides(a_world) -> None:

@@ -12,7 +12,7 @@ from orchestrator.cli.audit import audit
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.job import JobState
-from orchestrator.model.offer import OfferOut
+from orchestrator.model.offer import OfferOut, Reason
 from orchestrator.simulate.world import World, agreement, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -20,7 +20,7 @@ from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
 from tests.stories.agreements import HOUR, SILENT, right, told
-from tests.stories.words import attempts, ran
+from tests.stories.words import attempts, kinds, ran
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -266,3 +266,43 @@ async def test_an_elastic_job_takes_as_much_of_a_block_as_was_accepted(a_world) 
         row = await server.desk.job(jobs[0])
     assert [blocks_of(world, job)[0][3] for job in jobs] == ["yves/b"] * 3 + [""]
     assert row.attempts[0].workers == 3
+
+
+NEVER = do.Declines(reason=Reason.SPEC)
+
+
+async def test_a_job_that_may_fit_into_what_is_owned_is_not_held_although_its_owner_sells_nothing_like_it(
+    a_world,
+) -> None:
+    """The block's own no is good for a moment, to this job and to the other that waits."""
+    yves = Script(offers=[do.Declines(for_s=30), NEVER, NEVER, do.Accepts(), do.Accepts()])
+    world = a_world({"yves": yves}, None, blocks=(block(gpus=8),))
+    async with world.server() as server:
+        jobs = [(await server.desk.submit(submission()))[0].job for _ in range(2)]
+        rows = [await until_over(server, job) for job in jobs]
+    assert [attempts(row) for row in rows] == [[("yves", "done")]] * 2
+    assert all("Held" not in kinds(world, job) for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "held"),
+    [(HOUR, DAY, False), (DAY - HOUR / 2, DAY, True), (-HOUR, HOUR / 2, True), (-HOUR, HOUR * 2, False)],
+)
+async def test_nor_while_a_block_is_owned_or_is_to_come_that_lasts_for_long_enough(a_world, begins, ends, held) -> None:
+    when = {"from_us": STORY_BEGINS_US + int(begins * SECOND), "until_us": STORY_BEGINS_US + int(ends * SECOND)}
+    world = a_world({"yves": Script(offers=[NEVER] * 9)}, None, blocks=(block(**when),))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+    assert ("Held" in kinds(world, row.job)) is held
+
+
+async def test_a_held_job_goes_on_once_capacity_is_owned_that_it_fits_into(a_world) -> None:
+    world = a_world({"yves": Script(offers=[NEVER])})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+        assert kinds(world, row.job)[-1] == "Held"
+        await server.desk.own((block(),), "somebody")
+        row = await until_over(server, row.job)
+    assert row.attempts[0].block == "yves/b"

@@ -58,7 +58,7 @@ async def test_a_job_that_does_not_want_them_is_not_put_on_spot_machines(a_world
     row = await ran(world)
     assert attempts(row) == [("oracle", "done")]
     [no] = [e for e in world.events(row.job) if isinstance(e, ev.OfferAnswered) and not e.accepted]
-    assert no.reason == Reason.SPEC
+    assert (no.reason, no.detail) == (Reason.COUNTER, "spec")
 
 
 async def test_user_code_that_saves_too_slowly_goes_on_from_its_last_checkpoint(a_world) -> None:

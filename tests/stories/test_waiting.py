@@ -13,10 +13,11 @@ from orchestrator.model.documents.providers import load_providers
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import Answer, Charge, Reason, Sighting, SightingState
 from orchestrator.ports.ledger import LedgerUnavailable
-from orchestrator.simulate.world import World, first_right, provider_document, submission, until_over
+from orchestrator.simulate.world import World, agreement, first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
+from tests.stories.agreements import alone, record, told
 from tests.stories.words import attempts, kinds, ran
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -63,17 +64,18 @@ async def test_a_queue_behind_a_full_market_writes_only_what_somebody_answered(a
 
 
 NEVER = do.Declines(reason=Reason.SPEC, detail="this machine has 0 GPUs")
+DAY = 86_400
+DEAR, CHEAP = {("H100", "eu-1"): 5_000_000}, {("H100", "eu-1"): 2_000_000}
 
 
 async def test_a_job_that_all_decline_for_what_it_is_is_held_and_asked_again_only_when_resumed(a_world) -> None:
-    two = {"azure": Script(offers=[NEVER] * 2), "oracle": Script(offers=[NEVER])}
-    world = a_world(two, first_right("azure", tail="1s"))
+    world = a_world({"azure": Script(offers=[NEVER] * 2), "oracle": Script(offers=[NEVER])})
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
         await asyncio.sleep(4000)
         row = server.engine.core.book.jobs[row.job]
         assert (row.state, row.reason) == (JobState.HELD, "declined_by_all")
-        assert kinds(world, row.job).count("OfferOpened") == 2
+        assert told(world, row.job) == ["azure", "oracle"]
         await server.desk.resume(row.job, "somebody")
         row = await until_over(server, row.job)
     assert attempts(row) == [("oracle", "done")]
@@ -96,10 +98,119 @@ async def test_a_held_job_that_all_declined_is_asked_again_under_other_providers
     assert attempts(row) == [("oracle", "done")]
 
 
-@pytest.mark.parametrize("other", [do.Declines(), do.Declines(reason=Reason.SPEC, for_s=50)])
-async def test_while_one_may_yet_say_yes_the_job_is_not_held(a_world, other) -> None:
-    row = await ran(a_world({"azure": Script(offers=[NEVER] * 9), "oracle": Script(offers=[other])}))
+async def test_each_job_that_all_declined_goes_on_by_what_it_was_told_itself(a_world) -> None:
+    """The first was declined by both; of the second nobody could ask oracle while a law of one day kept it out."""
+    law = {"id": "law", "type": "residency", "operatorJurisdictionIn": ["EU"]}
+    of_a_day = agreement("azure", law, term={"from": "2026-01-02", "to": "2026-01-02"})
+    there = provider_document(["azure", "oracle"], azure={"operatorJurisdiction": "EU"})
+    world = a_world({"azure": Script(offers=[NEVER] * 3), "oracle": Script(offers=[NEVER])}, of_a_day, providers=there)
+    made = []
+    for _ in range(2):
+        async with world.server() as server:
+            made.append((await server.desk.submit(submission()))[0].job)
+            await asyncio.sleep(5)
+        assert [kinds(world, job)[-1] for job in made] == ["Held"] * len(made)
+        await asyncio.sleep(DAY)
+    async with world.server() as server:
+        assert attempts(await until_over(server, made[1])) == [("oracle", "done")]
+    assert told(world, made[1]) == ["azure", "azure", "oracle"] and kinds(world, made[0])[-1] == "Held"
+
+
+async def test_jobs_that_all_declined_are_not_decided_again_before_something_changes(a_world) -> None:
+    """However many wait, and whatever becomes of others of their shape."""
+    world = a_world({"azure": Script(offers=[NEVER] * 2)})
+    async with world.server() as server:
+        book, made, settled = server.engine.core.book, [], []
+        for _ in range(2):
+            made.append((await server.desk.submit(submission()))[0].job)
+            await asyncio.sleep(5)
+            [shape] = (book.shapes[key] for key in book.held_shapes)
+            settled.append(shape.settled)
+        assert len(shape.held["declined_by_all"]) == 2
+        assert settled[0] is not None and settled[0] is settled[1]
+        for job in made:
+            await server.desk.cancel(job, "somebody")
+        assert shape.settled is None
+
+
+@pytest.mark.parametrize(
+    ("azure", "oracle"),
+    [
+        ([NEVER] * 9, [do.Declines()]),
+        ([NEVER] * 9, [do.Declines(reason=Reason.SPEC, for_s=50)]),
+        ([NEVER] * 9, [do.Accepts(accelerator="A100")]),
+        ([NEVER] * 9, [do.Accepts(spot=True)]),
+        ([NEVER] * 9, [do.Silent()]),
+    ],
+)
+async def test_while_one_may_yet_say_yes_the_job_is_not_held(a_world, azure, oracle) -> None:
+    """Not for want of room alone, not for a while, not where what was said was a yes, not by silence."""
+    row = await ran(a_world({"azure": Script(offers=azure), "oracle": Script(offers=oracle)}))
     assert attempts(row) == [("oracle", "done")]
+
+
+@pytest.mark.parametrize("dear", ["azure", "oracle"])
+async def test_a_holder_is_asked_again_although_nobody_else_is_under_the_ceiling(a_world, dear) -> None:
+    """R10; and it may accept at the ceiling."""
+    azure = Script(offers=[NEVER if dear == "oracle" else do.Declines(for_s=5), do.Accepts(price=2_000_000)])
+    world = a_world({"azure": azure, "oracle": Script(offers=[NEVER] * 9)}, first_right("azure", tail="30s"))
+    async with world.server() as server:
+        await asyncio.sleep(1)
+        server.engine.core.book.set_prices(dear, DEAR)
+        row, _ = await server.desk.submit(submission(ceilingUsdPerGpuHour=3.0))
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "done")]
+
+
+EXEMPT = {"id": "small", "because": "below_threshold", "select": {"gpuHours": {"lt": 640}}}
+RIGHTS = (first_right("azure"), first_right("azure", exempt=[EXEMPT]), alone(), alone("holder_declined"))
+
+
+@pytest.mark.parametrize("terms", RIGHTS)
+async def test_what_an_agreement_is_about_is_never_held_for_what_was_declined(a_world, terms) -> None:
+    """Rights and exclusives revive: who is asked changes by itself."""
+    azure = Script(offers=[NEVER, NEVER, do.Accepts()])
+    world = a_world({"azure": azure, "oracle": Script(offers=[NEVER] * 9)}, terms)
+    row = await ran(world)
+    assert attempts(row) == [("azure", "done")] and "Held" not in kinds(world, row.job)
+
+
+async def test_whoever_is_over_the_ceiling_has_not_spoken(a_world) -> None:
+    world = a_world({"azure": Script(offers=[NEVER] * 9), "oracle": Script()})
+    async with world.server() as server:
+        await asyncio.sleep(1)
+        server.engine.core.book.set_prices("oracle", DEAR)
+        row, _ = await server.desk.submit(submission(ceilingUsdPerGpuHour=3.0))
+        await asyncio.sleep(5)
+        server.engine.core.book.set_prices("oracle", CHEAP)
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("oracle", "done")] and "Held" not in kinds(world, row.job)
+
+
+async def test_a_no_to_other_terms_is_none_to_these(a_world) -> None:
+    """The law that confined the job to Europe ends while the second of two is asked."""
+    there = provider_document(["azure", "oracle"], azure={"regions": {"eu-1": "EU", "us-1": "US"}})
+    law = {"id": "law", "type": "residency", "regionsIn": ["EU"]}
+    azure, oracle = Script(offers=[NEVER, do.Accepts()]), Script(offers=[do.Declines(reason=Reason.SPEC, after_s=9)])
+    world = a_world({"azure": azure, "oracle": oracle}, agreement("azure", law), providers=there)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+        await server.desk.amend(world.document(agreement("azure", {**law, "regionsIn": ["EU", "US"]})), "ann")
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "done")] and "Held" not in kinds(world, row.job)
+
+
+async def test_a_no_of_an_earlier_round_is_none_to_an_offer_that_was_taken_back(a_world) -> None:
+    world = a_world({"azure": Script(offers=[NEVER, do.Silent(), do.Accepts()])})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+        await server.desk.resume(row.job, "somebody")
+        await asyncio.sleep(5)
+        await record(server, "class", name="api", job=row.job)
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "done")] and kinds(world, row.job).count("Held") == 1
 
 
 async def test_a_provider_that_is_back_wakes_whoever_passed_it_over(a_world) -> None:

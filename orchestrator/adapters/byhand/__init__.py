@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from orchestrator.adapters.byhand.provider import ByHand
-from orchestrator.adapters.byhand.webhook import Webhook, signature
+from orchestrator.adapters.byhand.webhook import Webhook, lacking, signature
 
-__all__ = ["ByHand", "Webhook", "signature"]
+__all__ = ["ByHand", "Webhook", "lacking", "signature"]

@@ -94,7 +94,7 @@ class Webhook:
 
     async def _once(self, body: bytes, delivery: str) -> bytes:
         """One POST; what the receiver said in its acknowledgement."""
-        now, (address, secret) = self._now(), self._whereto()
+        now, (address, secret) = self._now(), whereto(self._url, self._secret)
         headers = {
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
@@ -111,25 +111,30 @@ class Webhook:
         kind = _Again if reply.status_code >= 500 or reply.status_code == 429 else Undeliverable
         raise kind(f"the webhook said {reply.status_code}; it acknowledges with 2xx")
 
-    def _whereto(self) -> tuple[str, str]:
-        """Address and secret, read now: either may be changed while we run."""
-        try:
-            address = by_reference(self._url) if is_reference(self._url) else self._url
-            return address, by_reference(self._secret)
-        except Misconfigured as error:
-            raise Undeliverable(str(error)) from error
-
     def lacking(self) -> list[str]:
         """What is missing, with its remedy."""
-        try:
-            self._whereto()
-        except Undeliverable as error:
-            return [str(error)]
-        return []
+        return lacking(self._url, self._secret)
 
     async def aclose(self) -> None:
         """Let go of connections."""
         await self._http.aclose()
+
+
+def whereto(url: str, secret: str) -> tuple[str, str]:
+    """Address and secret, read now: either may be changed while we run. Raises Undeliverable."""
+    try:
+        return by_reference(url) if is_reference(url) else url, by_reference(secret)
+    except Misconfigured as error:
+        raise Undeliverable(str(error)) from error
+
+
+def lacking(url: str, secret: str) -> list[str]:
+    """What a webhook's references lack now, with its remedy."""
+    try:
+        whereto(url, secret)
+    except Undeliverable as error:
+        return [str(error)]
+    return []
 
 
 async def _said(reply: httpx.Response) -> bytes:

@@ -25,6 +25,8 @@ class _Document(Struct, frozen=True):
 def claims_are_no_more(life: Life, history: History, judge: Judge) -> None:
     """It came in as its policy wants it, and nobody was asked while its class had to be recorded first."""
     for seen, submitted in life.of(ev.Submitted):
+        if submitted.rest is not None:
+            continue  # of the class of what it was left of, which sentence 42 says
         policies = {p.name: p for p in history.providers(history.providers_at(seen.seq)).policies}
         policy = policies.get(_policy(history, submitted))
         claimed = policy is None or policy.classification is Classification.CLAIMED

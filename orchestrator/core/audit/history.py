@@ -248,8 +248,8 @@ class History:
         if (other := life.resized_before(seen.seq)) is not None:
             shape = shape.ranged(other.workers, other.least)
         shape = shape.triggered(life.trigger_of(opened, seen.seq) or shape.trigger)
-        for record in self.records_before(seen.seq):
-            shape = with_record(shape, record) if record.job == life.job else shape
+        for record in self._records_of(life, seen.seq):
+            shape = with_record(shape, record)
         block = self.block(opened.block, seen.seq)
         if block is not None:
             shape = placed_in(shape, block)
@@ -268,16 +268,23 @@ class History:
     def job_class(self, life: Life, n: int) -> str:
         """Of which class the job was when its n-th offer was opened: as submitted, or as an attester has recorded."""
         opened = life.opened(n)
-        said = [r.name for r in self.records_before(opened[0].seq if opened else 0)
-                if r.job == life.job and r.what == What.CLASS]  # fmt: skip
+        said = [r.name for r in self._records_of(life, opened[0].seq if opened else 0) if r.what == What.CLASS]
         return said[-1] if said else self.shape(life).job_class
+
+    def _records_of(self, life: Life, seq: int) -> Iterator[Record]:
+        """The records before an event that are about this very job, and of a class also about what it was left of."""
+        parents = {other.job for other, _ in self.past(life)}
+        for record in self.records_before(seq):
+            if record.job == life.job or (record.job in parents and record.what == What.CLASS):
+                yield record
 
     def _spent(self, contracts: Contracts | None, shape: Shape, seen: Seen) -> frozenset[str]:
         if not any(e.limit_ms is not None for c in (contracts.of_holders if contracts else ()) for e in c.exempt):
             return frozenset()
         limits = {f"{c.ref}/{e.id}": e.limit_ms for c in (contracts.of_holders if contracts else ()) for e in c.exempt}
         used = self.volumes.used.get(seen.seq, {})
-        return frozenset(key for key, held in used.items() if held + shape.gpu_ms > (limits.get(key) or 0))
+        needed = {key: held.all + max(shape.gpu_ms, shape.whole_gpu_ms - held.own) for key, held in used.items()}
+        return frozenset(key for key, needs in needed.items() if needs > (limits.get(key) or 0))
 
     def _compiled_rules(
         self, contracts: Contracts | None, opened: ev.OfferOpened, shape: Shape, seen: Seen, variant: Variant

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 _OF_ALL = frozenset({"Led", "ControllerAbsent", "ContractInForce", "ProvidersInForce"})
 """Kinds that tell nothing of any provider. Their documents do, and stay behind."""
+_OURS = frozenset({"Intended", "Split", "Resized"})
+"""Kinds that follow from an offer and tell more than it did: which rights of others were passed, and how; as what the
+job is decided from then on (its project, labels and own ceiling), and which job is left, that others are offered."""
 
 
 class Disclosure(Protocol):
@@ -35,8 +38,8 @@ class ButJobs:
 class ForProvider:
     """What concerns one provider: offers to it, what became of them, its attempts, and when nobody led.
 
-    Not why an attempt was intended there: that says which rights of others were passed, and how. Nor what size a job
-    that runs there is to have: before it is offered, that is nobody's business.
+    Not what is ours alone: why an attempt was intended there, how a job was split of which it took a part, and what
+    size one that runs there is to have, which is nobody's business before it is offered.
     """
 
     def __init__(self, provider: str) -> None:
@@ -51,8 +54,7 @@ class ForProvider:
             self._offers.add((job, body["n"]))
         elif body["kind"] == "Intended" and theirs:
             self._epochs.add((job, body["epoch"]))
-            return False
-        if body["kind"] == "Resized":
+        if body["kind"] in _OURS:
             return False
         if body["kind"] in _OF_ALL or theirs:
             return True

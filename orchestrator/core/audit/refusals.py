@@ -9,10 +9,10 @@ from msgspec import Struct
 from orchestrator.core.audit.lives import Life, Past, Seen
 from orchestrator.model import event as ev
 from orchestrator.model.contract import DAY_US, Contracts, Release
-from orchestrator.model.placement import Rules, Terms, terms_hash
+from orchestrator.model.placement import Gate, Rules, Terms
 
 
-class No(Struct, frozen=True):
+class No(Struct, frozen=True, kw_only=True):
     """A holder's no to one offer, spoken, by silence, or to what it left when it took a part."""
 
     seq: int
@@ -21,10 +21,15 @@ class No(Struct, frozen=True):
     offer: ev.OfferOpened
     reason: str | None = None
     """Of a spoken one."""
-    own: bool = True
-    """To an offer of this very job."""
     taken: int = 0
     """Workers of the part that it took."""
+    job: str
+    """Whose offer it was."""
+
+    @property
+    def to_the_job(self) -> bool:
+        """Not to a place in what is owned already, behind no gate: that says nothing of what its provider sells."""
+        return not self.offer.block or bool(self.offer.clause)
 
     def refused(self, terms: Callable[[str], Terms]) -> Terms:
         """What exactly it refused."""
@@ -41,7 +46,10 @@ def noes(past: Past) -> Iterator[No]:
             found = _no_of(life, seen, younger) if seen.seq < until else None
             offer = life.opened(found.n) if found is not None else None
             if found is not None and offer is not None:
-                yield No(seen.seq, seen.at, found.how, offer[1], found.reason, number == 0, found.taken)
+                yield No(
+                    seq=seen.seq, at=seen.at, how=found.how, offer=offer[1], reason=found.reason, taken=found.taken,
+                    job=life.job,
+                )  # fmt: skip
 
 
 class _Found(Struct, frozen=True):
@@ -86,19 +94,18 @@ def held_in_time(life: Life, epoch: int) -> bool:
 def spoken(
     said: Iterable[No], terms: Callable[[str], Terms], contracts: Contracts, rules: Rules, now: tuple[Seen, int]
 ) -> tuple[tuple[str, str], ...]:
-    """(exclusive, release) that its holder's own no to this job had brought about: its last word, if spoken, by what
-    happened then (an event, and the job's episode)."""
+    """(exclusive, release) that its holder's own no to this job had brought about: its last word, if spoken, to terms
+    that are no better `now` (an event, and the job's episode)."""
     seen, episode = now
     holder = next((c for c in rules.candidates if c.provider == rules.only), None)
     last: dict[str, str | None] = {}
     for no in said:
-        if no.seq >= seen.seq or holder is None or no.offer.provider != holder.provider:
+        if no.seq >= seen.seq or holder is None or no.offer.provider != holder.provider or not no.to_the_job:
             continue
-        if no.offer.block and not no.offer.clause:
-            continue  # to what is owned already, not to the job
-        same = no.offer.episode == episode and _as_now(no, terms, holder.terms) == holder.terms_hash
-        recent = seen.at - no.at <= DAY_US
-        last[no.offer.clause] = no.reason if same and recent else None
+        then = no.refused(terms)
+        covered = set(holder.terms.regions) <= set(then.regions) and not better(holder.terms, then)
+        recent = no.offer.episode == episode and seen.at - no.at <= DAY_US
+        last[no.offer.clause] = no.reason if covered and recent else None
     reasons = {reason for reason in last.values() if reason is not None}
     found = {}
     for clause in contracts.exclusives if reasons else ():
@@ -111,10 +118,23 @@ def spoken(
     return tuple(sorted(found.items()))
 
 
-def _as_now(no: No, terms: Callable[[str], Terms], now: Terms) -> str:
-    """The hash of what was refused; of a whole that was split since, for as many workers as there are now."""
-    then = no.offer.terms
-    if no.own:
-        return then
-    whole = terms(then)
-    return terms_hash(whole.left_by(whole.workers - now.workers))
+def better(now: Terms, then: Terms, gate: Gate | None = None, price: int | None = None) -> list[str]:
+    """In which dimensions the supplier of `now` (for `price`, if it is known) is better off than the one who refused
+    `then`, by more than a gate agrees to."""
+    found = []
+    up, later = (gate.price_up_ppm, gate.start_later_ms) if gate else (0, 0)
+    if then.ceiling_microusd is not None:
+        ceiling = now.ceiling_microusd if price is None else price
+        dearer = ceiling is None or (ceiling - then.ceiling_microusd) * 1_000_000 > then.ceiling_microusd * up
+        found += ["price"] if dearer else []
+    if then.start_by_ms is not None and (now.start_by_ms is None or now.start_by_ms - then.start_by_ms > later):
+        found.append("start")
+    if (now.fewest * now.gpus_per_worker, now.fewest) < (then.fewest * then.gpus_per_worker, then.fewest):
+        found.append("quantity")
+    if now.max_runtime_ms < then.max_runtime_ms:
+        found.append("duration")
+    harder = now.cpus >= then.cpus and now.memory >= then.memory and now.gpus_per_worker >= then.gpus_per_worker
+    narrower = not then.accelerators or (now.accelerators and set(now.accelerators) <= set(then.accelerators))
+    if not harder or not narrower or now.residency != then.residency or now.spot > then.spot:
+        found.append("spec")
+    return found

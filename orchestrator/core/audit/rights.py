@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.core.audit.history import History, Life, Seen
-from orchestrator.core.audit.refusals import No, noes
+from orchestrator.core.audit.refusals import No, better, noes
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.core.eligibility import store_lawful
 from orchestrator.model import event as ev
 from orchestrator.model.contract import OnOutage, OnReplace
-from orchestrator.model.placement import Excluded, Gate, Rules, Terms
+from orchestrator.model.placement import Excluded, Gate, Rules
 
 
 def stands(no: No, gate: Gate, seen: Seen, episode: int) -> bool:
@@ -74,32 +74,9 @@ def no_better_terms(life: Life, history: History, judge: Judge) -> None:
             if not standing:
                 continue  # sentence 1 says so
             now = history.terms(found[1].terms).sized(intended.workers)
-            better = [_better(now, no.refused(history.terms), intended.price, gate) for no in standing]
-            words = f"{intended.provider} got better terms than {gate.holder} refused: {', '.join(better[0])}"
-            judge(not all(better), life.job, seen.seq, words)
-
-
-def _better(now: Terms, then: Terms, price: int | None, gate: Gate) -> list[str]:
-    """In which dimensions the supplier of `now` is better off than the one who refused `then`, by more than agreed."""
-    found = []
-    if then.ceiling_microusd is not None:
-        ceiling = now.ceiling_microusd if price is None else price
-        dearer = (
-            ceiling is None or (ceiling - then.ceiling_microusd) * 1_000_000 > then.ceiling_microusd * gate.price_up_ppm
-        )
-        found += ["price"] if dearer else []
-    if then.start_by_ms is not None:
-        later = now.start_by_ms is None or now.start_by_ms - then.start_by_ms > gate.start_later_ms
-        found += ["start"] if later else []
-    if (now.fewest * now.gpus_per_worker, now.fewest) < (then.fewest * then.gpus_per_worker, then.fewest):
-        found.append("quantity")
-    if now.max_runtime_ms < then.max_runtime_ms:
-        found.append("duration")
-    harder = now.cpus >= then.cpus and now.memory >= then.memory and now.gpus_per_worker >= then.gpus_per_worker
-    narrower = not then.accelerators or (now.accelerators and set(now.accelerators) <= set(then.accelerators))
-    if not harder or not narrower or now.residency != then.residency or now.spot > then.spot:
-        found.append("spec")
-    return found
+            won = [better(now, no.refused(history.terms), gate, intended.price) for no in standing]
+            words = f"{intended.provider} got better terms than {gate.holder} refused: {', '.join(won[0])}"
+            judge(not all(won), life.job, seen.seq, words)
 
 
 @of_job(32, "Lapses never change gating.")

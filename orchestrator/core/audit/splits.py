@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from orchestrator.core.audit.history import History, Life
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import Life
+from orchestrator.core.audit.refusals import No, noes
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.model import event as ev
+from orchestrator.model.capacity import inside
 from orchestrator.model.ids import offer_id
-from orchestrator.model.placement import Shape
+from orchestrator.model.job import RefusalRow
+from orchestrator.model.placement import Shape, terms_hash
 
 SPLIT = "A split leaves neither more nor less than there was, in one other job that is alike but for its size."
 
@@ -21,7 +25,8 @@ def split_of_an_accepted_part(life: Life, history: History, judge: Judge) -> Non
             judge(False, life.job, seen.seq, f"nobody had accepted offer {split.n}, by which it was split")
             continue
         terms, was = history.terms(opened[1].terms), _shape(life, history, seen.seq)
-        took = terms.divisible and yes.workers == split.workers and number == 0
+        first = number == 0 and opened[1].episode == 1
+        took = terms.divisible and yes.workers == split.workers and first
         judge(took, life.job, seen.seq, f"{opened[1].provider} took no part of what was offered as divisible")
         whole = 0 < split.left == was.workers - split.workers == terms.workers - split.workers
         judge(whole, life.job, seen.seq, f"{split.workers} and {split.left} workers were made of {was.workers}")
@@ -35,7 +40,7 @@ def split_of_an_accepted_part(life: Life, history: History, judge: Judge) -> Non
 
 @of_job(42)
 def left_of_a_split(life: Life, history: History, judge: Judge) -> None:
-    """A job that is called the rest of another is that of a split which just was, with all of its noes and no other."""
+    """A job that is called the rest of another is that of a split which just was, of the same document and policy."""
     for seen, came in life.of(ev.Submitted):
         if came.rest is None:
             continue
@@ -55,6 +60,50 @@ def left_of_a_split(life: Life, history: History, judge: Judge) -> None:
         before = theirs.rest.piece if theirs is not None and theirs.rest is not None else 0
         piece = came.rest.piece == before + found[0][1].workers
         judge(piece, life.job, seen.seq, f"its pieces begin with {came.rest.piece}, which is another one's")
+
+
+@of_job(42)
+def stands_where_the_whole_stood(life: Life, history: History, judge: Judge) -> None:
+    """What is left is placed since the same moment, was put to the same providers, and has all noes to the whole."""
+    past = history.past(life)
+    if len(past) == 1:
+        return  # left of nothing, which is judged above
+    (seen, came), whole = next(life.of(ev.Submitted)), past[-1][0]
+    rest = came.rest
+    assert rest is not None, "its past is another job's too"
+    begun = next((s.at for s, _ in whole.of(ev.Submitted)), None)
+    origin = begun, whole.job if len(past) > 2 else ""
+    judge((rest.since, rest.root) == origin, life.job, seen.seq, "it began at another moment, or with another job")
+    asked = _asked(past[1][0], seen.seq)
+    judge(list(rest.asked) == asked, life.job, seen.seq, f"{', '.join(asked)} had been asked, and it says otherwise")
+    heard = (no for no in noes(past) if no.job != life.job and no.to_the_job)
+    latest = {(no.offer.provider, no.offer.clause): no for no in heard}
+    same = {_told(no, history) for no in latest.values()} == {_noted(no) for no in rest.refused}
+    judge(same, life.job, seen.seq, "it has other noes than what it was left of")
+
+
+def _told(no: No, history: History) -> tuple[object, ...]:
+    """A no as the events tell it."""
+    terms = terms_hash(no.refused(history.terms))
+    return no.job, no.offer.n, no.offer.provider, no.offer.clause, terms, no.how, no.reason or "", no.at
+
+
+def _noted(no: RefusalRow) -> tuple[object, ...]:
+    """The same as what is left has it."""
+    return no.job, no.n, no.provider, no.clause, no.terms, no.how, no.reason, no.at
+
+
+def _asked(life: Life, until: int) -> list[str]:
+    """Whom, and into which blocks, the job had been offered in its round before an event."""
+    came = life.submitted
+    asked = [*came.rest.asked] if came is not None and came.rest is not None else []
+    for seen in life.seen:
+        match seen.event:
+            case ev.OfferOpened(provider=provider, block=block) if seen.seq < until:
+                asked.append(block if inside(block, provider) else provider)
+            case ev.RoundEnded() | ev.Resumed() if seen.seq < until:
+                asked.clear()
+    return asked
 
 
 def _shape(life: Life, history: History, seq: int) -> Shape:

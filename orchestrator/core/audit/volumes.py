@@ -16,7 +16,16 @@ from orchestrator.model.contract import Contracts, Exemption
 from orchestrator.model.placement import Terms
 
 Key = tuple[str, str]
-"""(`contract/clause/exemption`, the job where it is counted by lineage)."""
+"""(`contract/clause/exemption`, where it is counted by lineage the job that was submitted)."""
+
+
+class Held(Struct, frozen=True):
+    """What an exemption's window held when a job was offered."""
+
+    all: int
+    """As the exemption counts: of all jobs, or of the job's lineage."""
+    own: int
+    """Of that, of the job itself and of those that were split from it, or it from them."""
 
 
 class Use(Struct, frozen=True):
@@ -74,7 +83,9 @@ class Volumes:
         self._windows: dict[Key, Window] = defaultdict(Window)
         self._offers: dict[tuple[str, int], ev.OfferOpened] = {}
         self._running: dict[str, tuple[list[Key], int]] = {}
-        self.used: dict[int, dict[str, int]] = {}
+        self._roots: dict[str, str] = {}
+        """What was left of a split job → the job that was submitted."""
+        self.used: dict[int, dict[str, Held]] = {}
         """offer's event → what each limited exemption's window held for this job."""
         self.uses: dict[int, list[Use]] = {}
         """Intended's event → its exemptions."""
@@ -82,11 +93,13 @@ class Volumes:
     def see(self, seq: int, at: int, job: str, event: ev.AnyEvent) -> None:
         """The next event of a job."""
         match event:
+            case ev.Submitted(rest=ev.Rest(job=other)):
+                self._roots[job] = self._roots.get(other, other)
             case ev.OfferOpened():
                 self._offers[job, event.n] = event
                 limits = list(_limited(self._contracts(event.contract)))
                 if limits:
-                    self.used[seq] = {key: self._holds(key, exempt, job, at) for key, exempt in limits}
+                    self.used[seq] = {key: self._held(key, exempt, job, at) for key, exempt in limits}
             case ev.Intended(offer=n) if (job, n) in self._offers:
                 self._intended(seq, at, job, event, self._offers[job, n])
             case ev.Ended(epoch=epoch, ran_ms=ran):
@@ -100,24 +113,21 @@ class Volumes:
             return
         terms, attempt = self._terms(opened.terms).sized(intended.workers), f"{job}-{intended.epoch}"
         own = terms.gpus * terms.max_runtime_ms
-        limits = dict(_limited(self._contracts(opened.contract)))
+        limits, root = dict(_limited(self._contracts(opened.contract))), self._roots.get(job, job)
         self.uses[seq] = []
         keys = []
         for name in named:
             exempt = limits.get(name)
-            before = self._holds(name, exempt, job, at) if exempt else 0
+            before = self._held(name, exempt, job, at).all if exempt else 0
             self.uses[seq].append(Use(name, before, own, exempt.limit_ms if exempt else None))
-            for key in ((name, ""), (name, job)):  # a later version may limit it, by lineage or not
+            for key in ((name, ""), (name, root)):  # a later version may limit it, by lineage or not
                 keys.append(key)
                 self._windows[key].add(at, attempt, own)
         self._running[attempt] = (keys, terms.gpus)
 
-    def _holds(self, name: str, exempt: Exemption, job: str, at: int) -> int:
-        return self._windows[_key(name, exempt, job)].holds(at - exempt.window_us)
-
-
-def _key(name: str, exempt: Exemption, job: str) -> Key:
-    return name, job if exempt.per_lineage else ""
+    def _held(self, name: str, exempt: Exemption, job: str, at: int) -> Held:
+        own = self._windows[name, self._roots.get(job, job)].holds(at - exempt.window_us)
+        return Held(own if exempt.per_lineage else self._windows[name, ""].holds(at - exempt.window_us), own)
 
 
 def _limited(contracts: Contracts | None) -> Iterable[tuple[str, Exemption]]:

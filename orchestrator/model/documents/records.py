@@ -23,6 +23,13 @@ def _job_id(said: str) -> str:
     return said.upper()
 
 
+def _says_something(said: str) -> str:
+    if not said.strip():
+        raise refuse("empty", "it says nothing", "Name who or why")
+    return said
+
+
+Said = Annotated[Text, AfterValidator(_says_something)]
 JobId = Annotated[Word, AfterValidator(_job_id)]
 Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
 _SUBJECT = {"project", "job", "job_class", "until", "clause"}
@@ -52,8 +59,8 @@ class RecordDocument(Document):
     gpus: Annotated[Integer, Field(gt=0)] | None = None
     until: Moment | None = None
     document: Sha256 | None = None
-    approver: Text | None = None
-    why: Annotated[Text, Field(min_length=1)] | None = None
+    approver: Said | None = None
+    why: Said | None = None
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> RecordDocument:

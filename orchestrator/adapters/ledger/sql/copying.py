@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ ROWS = 1000
 """Rows under way at a time."""
 _VERSION = text("SELECT version_num FROM alembic_version")
 _TERM = text("SELECT term FROM lead WHERE id = 1")
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+"""Where SQLite says so of a file that we have just made, it is the disk's or the folder's fault."""
 _EMPTY = "SELECT 1 FROM meta WHERE name = 'ledger_id'"
 
 
@@ -62,12 +65,17 @@ def opened(file: Path) -> Iterator[Path]:
                 with engine.begin() as connection:
                     _whole(connection)
         except LedgerUnavailable as broken:
-            cause = getattr(broken.__cause__, "orig", broken)
-            said = f"{file} is damaged, or no backup: {cause}. Take another; nothing was done."
-            raise LedgerError(said) from broken
+            raise LedgerError(unopened(file, getattr(broken.__cause__, "orig", broken))) from broken
         except LedgerError as wrong:
             raise LedgerError(f"{file}: {wrong}") from wrong
         yield copied
+
+
+def unopened(file: Path, cause: BaseException) -> str:
+    """Why the copy of a backup could not be opened, and what to do."""
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM:
+        return f"{file} cannot be looked at: {cause}. Make room for a copy of it, or point TMPDIR at some; try again."
+    return f"{file} is damaged, or no backup: {cause}. Take another; nothing was done."
 
 
 def restore(copied: Path, place: Place) -> None:

@@ -7,10 +7,11 @@ account that may not list events goes without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
-from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused
+from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, Refused
 from orchestrator.adapters.providers.kubernetes.objects import name_of
 from orchestrator.adapters.providers.kubernetes.resources import EVENT, Happening, Many
 from orchestrator.model.offer import Sighting, SightingState
@@ -50,17 +51,22 @@ class Complaints:
     async def _said(self, lacking: Iterable[str]) -> dict[str, str]:
         """By key, the last complaint about its main object or, of a RayJob, its cluster; of many by one listing."""
         about = {name: key for key in lacking for name in self._names(key)}
-        if not about:
-            return {}
-        fields = "type=Warning" + (f",involvedObject.name={next(iter(about))}" if len(about) == 1 else "")
         last: dict[str, Happening] = {}
-        path = EVENT.path(self._cluster.connection.namespace)
-        async for page in self._cluster.client.pages(path, Many[Happening], fieldSelector=fields):
-            for one in page.items:
+        one_by_one = [f",involvedObject.name={name}" for name in about]
+        for narrowed in one_by_one if len(set(about.values())) <= 1 else [""]:
+            async for one in self._warnings(f"type=Warning{narrowed}"):
                 key = about.get(one.involved_object.name, "")
                 if key and (key not in last or one.at >= last[key].at):
                     last[key] = one
         return {key: f"{one.reason}: {one.message}" for key, one in last.items()}
+
+    async def _warnings(self, fields: str) -> AsyncIterator[Happening]:
+        """As many as can be read: a long listing may outlast the version of the namespace that it is of."""
+        path = EVENT.path(self._cluster.connection.namespace)
+        with suppress(Expired):
+            async for page in self._cluster.client.pages(path, Many[Happening], fieldSelector=fields):
+                for one in page.items:
+                    yield one
 
     def _names(self, key: str) -> list[str]:
         """What such events are about."""

@@ -133,7 +133,8 @@ class Room:
         return plan.places.short(asks)
 
     def first(self, offer: str, now_us: int) -> bool:
-        """Whether it was accepted here not long ago, and this is the first try of its launch; asked once for each."""
+        """Whether it was accepted here not long ago, and this is the first try of its launch that we make; asked once
+        for each. What another server made of it, whose lease had run out in the middle of its call, is the sweep's."""
         earmark = self._earmarks.get(offer)
         if earmark is None or earmark.tried:
             return False

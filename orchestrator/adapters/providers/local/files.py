@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ HEAD = "head.json"
 """Where the head listens, its token, since when; written by the keeper once it is ready."""
 SCRATCH = "scratch.json"
 """Name of the folder below /tmp of Ray, agents and all their temporary files, to be removed with the head."""
+SCRATCH_ROOT, SCRATCH_PREFIX = "/tmp", "ol-"
+"""Where such folders are, and how their names begin."""
 SUBMITTED = "submitted"
 STOP = "stop"
 GONE = "gone.json"
@@ -67,10 +70,16 @@ def maybe(path: Path) -> Any:
 
 
 def forget_scratch(folder: Path) -> None:
-    """Remove the scratch folder of this launch, if there is one; nothing may live in it any more."""
-    scratch = maybe(folder / SCRATCH)
-    if scratch is not None:
-        shutil.rmtree(scratch, ignore_errors=True)
+    """Remove the scratch folder of this launch, if there is one; nothing may live in it any more.
+
+    User code can write where its name is kept, so nothing but such a folder of ours is removed.
+    """
+    scratch = Path(maybe(folder / SCRATCH) or "")
+    if str(scratch.parent) != SCRATCH_ROOT or not scratch.name.startswith(SCRATCH_PREFIX):
+        return
+    with suppress(FileNotFoundError):
+        if scratch.lstat().st_uid == os.getuid():
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def lock(folder: Path) -> int | None:

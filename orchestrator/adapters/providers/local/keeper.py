@@ -46,11 +46,11 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     fcntl.flock(int(arguments[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)  # the provider's own lock, now ours to keep
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.signal(signal.SIGTERM, _told)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server
     why = "could not be started"
-    _clear(folder)  # what a keeper before us may have left
     try:
+        signal.signal(signal.SIGTERM, _told)
+        _clear(folder)  # what a keeper before us may have left
         if (folder / files.HEAD).exists():
             raise Ending("its keeper died")
         for _ in range(TRIES):
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 def _once(folder: Path) -> None:
     """Start it and stay. Raises Ending when that was it; returns when it did not come up."""
     launch = files.read(folder / files.LAUNCH)
-    scratch = Path(tempfile.mkdtemp(prefix="ol-", dir="/tmp"))
+    scratch = Path(tempfile.mkdtemp(prefix=files.SCRATCH_PREFIX, dir=files.SCRATCH_ROOT))
     files.write(folder / files.SCRATCH, str(scratch))
     wish = Wish(folder=scratch, **launch["head"])
     made = plan(wish, {**os.environ, **launch["environment"], files.MARKER: str(folder)})
