@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.model.wire import ENV_ATTEMPT, ENV_KEY, ENV_NONCE, ENV_WORK_DIR, AttemptEnv, Checkpoint
+from orchestrator.model.wire import ENV_ATTEMPT, ENV_KEY, ENV_NONCE, ENV_WORK_DIR, TOLD, AttemptEnv, Checkpoint
 from orchestrator.runlog import checkpoints, paths
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import JobLog, Refused, append_attempt
@@ -90,6 +90,8 @@ def report(
 def stopping() -> float | None:
     """Seconds left once a stop is under way, else None.
 
+    A script that was told so and ends with exit code 0 has been stopped: the job goes on elsewhere, or is cancelled.
+
     From the first call in the main thread on, SIGTERM no longer ends this process by itself: the script asked to know.
     In a Ray driver that holds from the first call after `ray.init`, which sets a handler of its own.
     """
@@ -99,7 +101,11 @@ def stopping() -> float | None:
     if threading.current_thread() is threading.main_thread() and _nobody_s(signal.getsignal(signal.SIGTERM)):
         signal.signal(signal.SIGTERM, lambda *_: None)
     left_ms = attempt.left_ms()
-    return None if left_ms is None else left_ms / 1000
+    if left_ms is None:
+        return None
+    with contextlib.suppress(OSError):  # first of all: what the script does about it may end at once
+        (_folder() / TOLD).touch()
+    return left_ms / 1000
 
 
 def _nobody_s(handler: object) -> bool:

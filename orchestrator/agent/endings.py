@@ -40,6 +40,7 @@ class Ended:
     past_limit: bool = False  # its last good read + limit had passed when it ended
     watchdog: bool = False  # a process of it ended itself for want of good reads
     stop_seen: bool = False  # the log asks it to stop: its processes may have seen that before the agent did
+    told: bool = False  # user code has asked, and was told to stop: it may have ended for that, with a good conscience
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def conclude(ended: Ended) -> IsDone | IsReleased:
     if ended.ours is not None:
         return IsReleased(ended.ours)
     if ended.exit == 0:
-        return IsDone(0)
+        return IsReleased("stopped" if ended.stop_seen else "limit") if ended.told else IsDone(0)
     if ended.past_limit or ended.watchdog:
         return IsReleased("limit")
     lost = _killed_or_lost(ended)

@@ -24,7 +24,7 @@ from orchestrator.agent.guarded import Guarded
 from orchestrator.agent.output import Output
 from orchestrator.agent.running import POLL_S, Bounds, Event, Exit, attend
 from orchestrator.model.ids import launch_key
-from orchestrator.model.wire import AttemptEntry, AttemptEnv, Beat, Claim, Done, Release, Start, WireError
+from orchestrator.model.wire import TOLD, AttemptEntry, AttemptEnv, Beat, Claim, Done, Release, Start, WireError
 from orchestrator.runlog import paths
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import JobLog, Reading, Refused, append_attempt, write_beat
@@ -206,6 +206,7 @@ class Life:
             ours=None if ended.order is None else ended.order.why,
             past_limit=limit_ms is not None and boottime_ms() >= ended.good_ms + limit_ms,
             stop_seen=verdict is not None and verdict.stop is not None,
+            told=(self._out.work / TOLD).exists(),
             watchdog=any(path.stat().st_size for path in self._out.work.glob("watchdog-*")),
         )
 
@@ -218,7 +219,8 @@ class Life:
         new_id, epoch, nonce, ran = self._out.new_id(), self.env.epoch, self._nonce, self._ran_ms()
         if isinstance(outcome, endings.IsDone):
             code, result = outcome.exit, outcome.result
-            self._append(Done(epoch=epoch, exit=code, result=result, ran_ms=ran, id=new_id, nonce=nonce))
+            part = self.env.part
+            self._append(Done(epoch=epoch, exit=code, result=result, ran_ms=ran, id=new_id, nonce=nonce, workers=part))
             return code
         self._append(Release(epoch=epoch, why=outcome.why, gone=gone, ran_ms=ran, id=new_id, nonce=nonce))
         return EXIT_RELEASED

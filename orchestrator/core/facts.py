@@ -186,6 +186,8 @@ class DoneSeen(Struct, frozen=True, gc=False):
     ran_ms: int
     billed: tuple[int, int] | None = None
     """(micro-dollars, GPU-seconds) as the provider counts them, if it has said."""
+    workers: int | None = None
+    """Of a divisible job: so many of its pieces are done; None: all."""
 
 
 class ReleaseSeen(Struct, frozen=True, kw_only=True, gc=False):
@@ -281,6 +283,8 @@ class LogEnd(Struct, frozen=True):
     """User-code time of the attempt that the ledger believes in."""
     done: tuple[int, int] | None = None
     """(exit, ran_ms) of a job that is complete."""
+    workers: int | None = None
+    """Of a divisible job that is: so many of its pieces; None: all."""
 
 
 Fact: TypeAlias = (

@@ -108,14 +108,17 @@ def on_start(turn: Turn, row: JobRow, fact: f.StartSeen) -> None:
 
 
 def on_done(turn: Turn, row: JobRow, fact: f.DoneSeen) -> None:
-    """The one way to be complete: user code ended by itself."""
+    """The one way to be complete: user code ended by itself. After a restore from before a split the log may hold the
+    end of a part, and the job would be the whole: that is no success."""
     attempt = active(row)
     if attempt is None or attempt.epoch != fact.epoch:
         return
+    in_part = fact.workers is not None and attempt.workers is not None and fact.workers < attempt.workers
+    failed = "done_in_part" if in_part else "" if fact.exit == 0 else "user_failure"
     charge, gpu_seconds = fact.billed if fact.billed else (None, None)
     turn.emit(row.job, ev.Ended(
         epoch=fact.epoch, how="done", exit=fact.exit, charge=charge, gpu_seconds=gpu_seconds, ran_ms=fact.ran_ms,
-        why="" if fact.exit == 0 else "user_failure", fails="" if fact.exit == 0 else "user_failure",
+        why=failed, fails=failed,
     ))  # fmt: skip
 
 

@@ -73,7 +73,7 @@ for _state in (J.QUEUED, J.OFFERING, J.LAUNCHING, J.RUNNING, J.RECOVERING, J.HEL
     if _state is not J.OFFERING:  # what is open is withdrawn first: its terms would be other ones
         JOB_MOVES[_state]["Resized"] = (_state,)
 
-FOR_A_PERSON = frozenset({"run_log_ahead", "run_log_unread"})
+FOR_A_PERSON = frozenset({"run_log_ahead", "run_log_part", "run_log_unread"})
 """Reasons for which a job is held that no change lifts, only a person, or its run log when it is read."""
 
 EVIDENCE = frozenset({"LateAnswer", "Charged"})

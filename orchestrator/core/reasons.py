@@ -29,6 +29,8 @@ REASONS: Mapping[str, str] = {
     "restore": "the ledger was put back from a backup",
     "run_log_unread": "its run log could not be read since the ledger was put back; it is asked for again by itself",
     "run_log_ahead": "its run log holds what the ledger does not know; look at it, then resume",
+    "run_log_part": "it was split after the backup, and a part of it is done; cancel it, and submit the rest anew",
+    "done_in_part": "its run log says that only a part of it is done",
     "classification": "its class is not settled; an attester must record it",
     "start_by_passed": "its start-by moment passed",
     "crash_loop": "killed twice at the same checkpoint",

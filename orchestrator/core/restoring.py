@@ -14,7 +14,7 @@ from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.job import AttemptState, JobRow, JobState
 
-AHEAD, UNREAD = "run_log_ahead", "run_log_unread"
+AHEAD, PART, UNREAD = "run_log_ahead", "run_log_part", "run_log_unread"
 
 
 def is_ahead(row: JobRow, log: LogEnd) -> bool:
@@ -61,10 +61,11 @@ def hold(turn: Turn, row: JobRow, log: LogEnd) -> None:
     """Nothing more is done for it before somebody looks, except that what is complete is, and a cancel goes on."""
     attempt = active(row)
     if attempt is not None and log.done is not None:
-        failover.on_done(turn, row, DoneSeen(row.job, attempt.epoch, *log.done))
+        failover.on_done(turn, row, DoneSeen(row.job, attempt.epoch, *log.done, workers=log.workers))
     elif row.state is not JobState.STOPPING:
         _let_go(turn, row, log)
-        turn.emit(row.job, ev.Held(AHEAD, ahead=log.epoch))
+        in_part = log.workers is not None and log.workers < turn.book.shape_of(row).shape.workers
+        turn.emit(row.job, ev.Held(PART if in_part else AHEAD, ahead=log.epoch))
     elif log.done is not None:
         turn.emit(row.job, ev.Cancelled())
     else:

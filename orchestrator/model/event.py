@@ -315,7 +315,7 @@ class Failed(Event, frozen=True, tag="Failed"):
 
 
 class Held(Event, frozen=True, tag="Held"):
-    """The job waits for a person or a change: one of `placement.Held`, run_log_ahead, run_log_unread."""
+    """The job waits for a person or a change: one of `placement.Held`, run_log_ahead, run_log_part, run_log_unread."""
 
     reason: str
     skipped: tuple[Skip, ...] = ()

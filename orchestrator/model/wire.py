@@ -19,6 +19,7 @@ ENV_ATTEMPT = "ORCHESTRATOR_ATTEMPT"  # an AttemptEnv; store keys apart, by refe
 ENV_NONCE = "ORCHESTRATOR_ATTEMPT_NONCE"  # of the claim; only below an agent
 ENV_KEY = "ORCHESTRATOR_ATTEMPT_KEY"  # the launch key: the marker by which processes are found and ended
 ENV_WORK_DIR = "ORCHESTRATOR_WORK_DIR"  # the agent's folder on its machine
+TOLD = "told"  # a file there: user code has asked, and knows that it is to stop
 
 ReleaseWhy = Literal["stopped", "limit", "killed", "lost_worker", "lost_node", "max_runtime", "user_failure"]
 RELEASE_WHYS: tuple[ReleaseWhy, ...] = (
@@ -154,6 +155,7 @@ class Done:
     ran_ms: int  # user-code time of this attempt
     id: str
     nonce: str
+    workers: int | None = None  # of a divisible job: of so many pieces; null, and not written: of all that there are
 
 
 AttemptEntry = Claim | Start | Checkpoint | Prune | Release | Done
@@ -172,7 +174,10 @@ def kind_of(entry: Entry) -> str:
 
 def encode(entry: Entry) -> bytes:
     """The entry's bytes: UTF-8 JSON with `v` and `kind`, keys sorted."""
-    return _dump({"v": VERSION, "kind": kind_of(entry), **_plain(entry)})
+    said = _plain(entry)
+    if said.get("workers", 0) is None:
+        del said["workers"]  # entries of other jobs are as they ever were
+    return _dump({"v": VERSION, "kind": kind_of(entry), **said})
 
 
 def decode(data: bytes) -> Entry:
@@ -258,6 +263,11 @@ class AttemptEnv:
     retries_left: int = 0
     workers: int | None = None  # of an elastic job: as many as were accepted; null: it has one size
     nodes: int = 1  # machines of this attempt; the agent can see the end of processes on its own only
+
+    @property
+    def part(self) -> int | None:
+        """Of a divisible job, how many of its pieces are this attempt's; None: of any other."""
+        return self.workers if "ORCHESTRATOR_PIECES" in self.environment else None
 
     def to_json(self) -> str:
         """The text of ORCHESTRATOR_ATTEMPT. A job of one size has no `workers`: agents of before do not know it."""

@@ -242,8 +242,9 @@ class SimulatedAgent:
 
     async def _complete(self, code: int) -> str:
         done = Done(
-            epoch=self.env.epoch, exit=code, result=None, ran_ms=self._ran_ms(), id=self.site.token(), nonce=self.nonce
-        )
+            epoch=self.env.epoch, exit=code, result=None, ran_ms=self._ran_ms(), id=self.site.token(), nonce=self.nonce,
+            workers=self.env.part,
+        )  # fmt: skip
         return await self._say(done) or f"exit {code}"
 
     # ---- reading ---------------------------------------------------------------------------------------------------

@@ -73,6 +73,13 @@ def test_user_code_that_asked_learns_how_long_it_has(world: World) -> None:
     assert b"left True" in read_chunks(world.log.store, out("default", JOB, 1))[0]
 
 
+def test_user_code_that_obeys_before_the_agent_knows_of_the_stop_has_not_completed_the_job(world: World) -> None:
+    code = "(Path(os.environ['ORCHESTRATOR_WORK_DIR']) / 'told').touch()"  # as `stopping` does before it says so
+    agent = world.launch(f"import os\nfrom pathlib import Path\n{code}")
+    assert agent.wait() == 75
+    assert isinstance(world.last, Release) and world.last.why == "limit"
+
+
 DRIVER = """
 import types
 def init():

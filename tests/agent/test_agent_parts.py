@@ -47,6 +47,8 @@ RAISED_LATER = f"{DIED}\n\nDuring handling of the above exception, another excep
         (Ended(1, DIED, stop_seen=True), IsReleased("stopped")),
         (Ended(1, TASK, stop_seen=True), IsDone(1, "ValueError: mine")),
         (Ended(0, stop_seen=True), IsDone(0)),
+        (Ended(0, stop_seen=True, told=True), IsReleased("stopped")),
+        (Ended(0, told=True), IsReleased("limit")),
         (Ended(1, DIED), IsReleased("lost_worker")),
         (Ended(1, NODE), IsReleased("lost_node")),
         (Ended(1, "ray.exceptions.NodeDiedError: gone"), IsReleased("lost_node")),

@@ -207,6 +207,7 @@ def test_a_stop_bounds_a_worker_that_ignores_it(world: World) -> None:
     world.running()
     world.stop(1, grace_ms=300)
     assert worker.process.wait(10) == -signal.SIGKILL
+    assert (world.root / "told").exists()
 
 
 # ---- outside a job

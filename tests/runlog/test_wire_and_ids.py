@@ -19,6 +19,7 @@ ENTRIES = [
     wire.Stop(epoch=2, reason="cancel", grace_ms=5, id="i", term=7),
     wire.Release(epoch=2, why="limit", gone=False, ran_ms=1, id="i", nonce="n"),
     wire.Done(epoch=2, exit=3, result="Ä", ran_ms=1, id="i", nonce="n"),
+    wire.Done(epoch=2, exit=0, result=None, ran_ms=1, id="i", nonce="n", workers=3),
 ]
 
 

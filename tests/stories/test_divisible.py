@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import parse_shape, parse_terms
 from orchestrator.model.wire import AttemptEnv
+from orchestrator.ports.ledger import Committed
 from orchestrator.simulate.world import (
     POLICY,
     Server,
@@ -83,6 +85,8 @@ async def test_what_the_holder_leaves_goes_straight_to_the_market(a_world) -> No
 
 async def test_one_commit_holds_the_acceptance_and_what_it_leaves(a_world) -> None:
     world = a_world({"azure": takes(3), "oracle": Script()}, first_right("azure"))
+    ends: list[int] = []
+    world.on_commit = lambda _: ends.append(len(world.disk.events))
     mine, rest = await divided(world)
     split = next(e for e in world.events(mine.job) if isinstance(e, ev.Split))
     came = next(e for e in world.events(rest.job) if isinstance(e, ev.Submitted))
@@ -95,8 +99,9 @@ async def test_one_commit_holds_the_acceptance_and_what_it_leaves(a_world) -> No
     assert parse_terms(world.disk.specs[no.terms]) == offered.left_by(3)
     shapes = [parse_shape(world.disk.specs[digest]) for digest in (split.shape, came.shape)]
     assert [(s.workers, s.fewest, s.pieces) for s in shapes] == [(3, 3, 8), (5, 1, 8)]
-    by = {(e.job, e.kind): e.at for e in world.disk.events if e.kind in ("Split", "Intended", "Submitted")}
-    assert by[mine.job, "Split"] == by[mine.job, "Intended"] == by[rest.job, "Submitted"]
+    commit = {(e.job, e.kind): bisect_left(ends, n) for n, e in enumerate(world.disk.events, 1)}
+    assert len({commit[mine.job, "OfferAnswered"], commit[mine.job, "Split"], commit[mine.job, "Intended"]}) == 1
+    assert commit[rest.job, "Submitted"] == commit[mine.job, "Split"] < commit[rest.job, "Intended"]
 
 
 async def test_whose_whole_it_takes_is_not_split(a_world) -> None:
@@ -197,11 +202,17 @@ async def test_a_server_that_dies_at_the_split_goes_on_with_both(a_world) -> Non
     world = a_world(
         {"azure": Script(offers=[do.Accepts(workers=3, after_s=30)]), "oracle": Script()}, first_right("azure")
     )
+
+    def die(_: Committed) -> None:
+        if any(e.kind == "Split" for e in world.disk.events):
+            raise ConnectionError("the machine is gone")
+
+    world.on_commit = die
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(divisible=True, workers=EIGHT))
-        while not (await server.desk.job(row.job)).rest:
-            async with server.engine.committed:
-                await server.engine.committed.wait()
+        await asyncio.sleep(60)
+        assert server.engine.failed is not None and sizes(world, "azure") == []
+    world.on_commit = None
     async with world.server() as server:
         mine, rest = await parts(server, row.job)
     assert (attempts(mine), attempts(rest)) == ([("azure", "done")], [("oracle", "done")])

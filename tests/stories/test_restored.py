@@ -201,3 +201,24 @@ async def test_a_cancel_that_was_asked_before_the_backup_goes_on(a_world) -> Non
         assert (await server.desk.job(row.job)).fence == 3, "above the one in the log"
         over = await until_over(server, row.job)
     assert over.state is JobState.CANCELLED
+
+
+async def test_what_was_split_since_and_is_done_in_part_never_succeeds_as_the_whole(a_world) -> None:
+    """Three of eight are done by its run log; the five others are no job that this ledger knows."""
+    azure = Script(offers=[do.Accepts(workers=3, after_s=5)])
+    scripts = {"azure": azure, "oracle": Script(offers=[do.Silent()] * 9)}
+    world = a_world(scripts, first_right("azure"), Work(steps=10))
+    async with world.server() as server:
+        workers = {"count": 8, "gpus": 1, "accelerator": ["H100"]}
+        row, _ = await server.desk.submit(submission(divisible=True, workers=workers))
+        await asyncio.sleep(1)
+        taken = world.disk.backup()
+        await until_over(server, row.job)
+    await world.put_back(taken)
+    async with world.server() as server:
+        await asyncio.sleep(10)
+        row = await server.desk.job(row.job)
+        assert (row.state, row.reason) == (JobState.HELD, "run_log_part")
+        await server.desk.resume(row.job, "ann")
+        row = await until_over(server, row.job)
+    assert (row.state, row.reason) == (JobState.FAILED, "done_in_part")

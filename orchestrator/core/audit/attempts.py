@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from orchestrator.core.audit.history import OFFER_ENDS, History, Life, Seen
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import OFFER_ENDS, Life, Seen
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.model import event as ev
 

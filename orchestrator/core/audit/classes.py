@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from orchestrator.core.audit.history import History, Life, Unreadable
+from orchestrator.core.audit.history import History, Unreadable
+from orchestrator.core.audit.lives import Life
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Classification

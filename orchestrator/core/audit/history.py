@@ -14,10 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from orchestrator.core.audit.export import EventLine, Export
-from orchestrator.core.audit.lives import OFFER_ENDS as OFFER_ENDS
-from orchestrator.core.audit.lives import E, Past, past_of
-from orchestrator.core.audit.lives import Life as Life
-from orchestrator.core.audit.lives import Seen as Seen
+from orchestrator.core.audit.lives import E, Life, Past, Seen, past_of
 from orchestrator.core.audit.refusals import noes, spoken
 from orchestrator.core.audit.volumes import Volumes
 from orchestrator.core.capacity import find, narrowed, placed_in
@@ -62,13 +59,13 @@ class History:
         self.unreadable: list[tuple[EventLine, str]] = []
         for line in export.events:
             self._take(line)
-        self.absences = [(s.seq, e.since, e.until) for s, e in self._whole(ev.ControllerAbsent)]
-        self._contracts = [(s.seq, e.n, e.digest) for s, e in self._whole(ev.ContractInForce)]
-        self._providers = [(s.seq, e.n, e.digest) for s, e in self._whole(ev.ProvidersInForce)]
-        self._records = [(s.seq, msgspec.structs.replace(e.record, at=s.at)) for s, e in self._whole(ev.Recorded)]
+        self.absences = [(s.seq, e.since, e.until) for s, e in self._of_ledger(ev.ControllerAbsent)]
+        self._contracts = [(s.seq, e.n, e.digest) for s, e in self._of_ledger(ev.ContractInForce)]
+        self._providers = [(s.seq, e.n, e.digest) for s, e in self._of_ledger(ev.ProvidersInForce)]
+        self._records = [(s.seq, msgspec.structs.replace(e.record, at=s.at)) for s, e in self._of_ledger(ev.Recorded)]
         reach = (ev.HolderUnreachable, ev.HolderReachable)
         self._reach = [(s.seq, s) for s in self.ledger if isinstance(s.event, reach)]
-        self._capacity = [(s.seq, e.blocks) for s, e in self._whole(ev.CapacityInForce)]
+        self._capacity = [(s.seq, e.blocks) for s, e in self._of_ledger(ev.CapacityInForce)]
         self.lapsed_clauses = self._lapsed()
         """Clause → the event by which an offer under it first lapsed."""
         self.ended_at = export.events[-1].at if export.events else 0
@@ -93,9 +90,9 @@ class History:
                     life.add(seen)
                 return
         if life is not None:
-            life.whole = False
+            life.readable = False
 
-    def _whole(self, kind: type[E]) -> Iterator[tuple[Seen, E]]:
+    def _of_ledger(self, kind: type[E]) -> Iterator[tuple[Seen, E]]:
         return ((s, s.event) for s in self.ledger if isinstance(s.event, kind))
 
     def _lapsed(self) -> dict[str, int]:

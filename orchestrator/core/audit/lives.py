@@ -31,7 +31,7 @@ class Life:
     job: str
     project: str
     seen: list[Seen] = field(default_factory=list)
-    whole: bool = True
+    readable: bool = True
     """False where a body is redacted or unreadable: the job cannot be folded."""
     _kinds: dict[type, list[Seen]] = field(default_factory=lambda: defaultdict(list))
     _offers: dict[int, list[Seen]] = field(default_factory=lambda: defaultdict(list))

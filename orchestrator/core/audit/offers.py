@@ -6,7 +6,8 @@ import hashlib
 
 import msgspec
 
-from orchestrator.core.audit.history import OFFER_ENDS, History, Life, Seen
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import OFFER_ENDS, Life, Seen
 from orchestrator.core.audit.proof import bytes_out
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.model import event as ev

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from orchestrator.core.audit.history import History, Life, Seen
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.registry import Judge, of_ledger
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block, inside

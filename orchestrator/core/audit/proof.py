@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from orchestrator.core.audit.history import History, Seen
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import Seen
 from orchestrator.core.audit.registry import Judge, of_ledger
 from orchestrator.core.chain import genesis
 from orchestrator.model import event as ev

@@ -6,7 +6,8 @@ how often an event was attested, and how much was placed under an exemption, is 
 
 from __future__ import annotations
 
-from orchestrator.core.audit.history import History, Life, Seen
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.core.audit.rights import offers_and_uses
 from orchestrator.core.clauses import applies

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.core.audit.history import History, Life, Seen
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.refusals import No, better, noes
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.core.eligibility import store_lawful

@@ -21,7 +21,8 @@ from orchestrator.core.audit import (
     world,
 )
 from orchestrator.core.audit.export import Export
-from orchestrator.core.audit.history import Documents, History, Life, Seen, Unreadable
+from orchestrator.core.audit.history import Documents, History, Unreadable
+from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.registry import SENTENCES, Breach, Finding, Judge, Part, Report, Verdict
 from orchestrator.core.audit.world import World
 from orchestrator.model import event as ev

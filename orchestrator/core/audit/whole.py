@@ -9,7 +9,8 @@ from hashlib import sha256
 import msgspec
 
 from orchestrator.core.audit.export import EventLine, RowLine
-from orchestrator.core.audit.history import History, Life
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import Life
 from orchestrator.core.audit.registry import Judge, of_ledger
 from orchestrator.core.chain import genesis, hash_body, link
 from orchestrator.core.ledgerfold import fold_ledger
@@ -83,7 +84,7 @@ def fold_equals_rows(history: History, judge: Judge) -> None:
     folded = set()
     for life in history.lives.values():
         folded.add(life.job)
-        if life.whole:
+        if life.readable:
             difference = _difference(life, rows.get(life.job))
             judge(difference is None, life.job, life.seen[-1].seq if life.seen else 0, difference or "")
     own = _ledger_row(history)

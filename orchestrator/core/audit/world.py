@@ -15,7 +15,8 @@ from itertools import pairwise
 from msgspec import Struct
 
 from orchestrator.core.audit.attempts import ends_job
-from orchestrator.core.audit.history import History, Life
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import Life
 from orchestrator.core.audit.registry import Judge, of_world
 from orchestrator.core.windows import NEVER
 from orchestrator.model import event as ev
