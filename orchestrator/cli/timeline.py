@@ -24,7 +24,7 @@ STRETCH = 420
 SHORT = {
     "Submitted": "submitted", "OfferOpened": "offer", "OfferLapsed": "silent", "OfferWithdrawn": "withdrawn",
     "RoundEnded": "round over", "Started": "running", "WentUnknown": "unknown", "SeenAgain": "found",
-    "ReclaimNoticed": "notice", "Resized": "resized",
+    "ReclaimNoticed": "notice", "Scaled": "scaled",
     "Fenced": "fenced", "Ended": "ended", "DeliveryFailed": "undelivered", "CancelAsked": "cancel",
     "Cancelled": "cancelled", "Failed": "failed", "Held": "held", "Resumed": "goes on",
     "Accessed": "looked at",

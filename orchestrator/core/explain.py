@@ -304,7 +304,7 @@ def _held(scene: Scene, e: ev.Held, line: Line) -> Line:
     return _say(line, f"held: {why(e.reason)}", tone=Tone.BAD)
 
 
-def _resized(scene: Scene, e: ev.Resized, line: Line) -> Line:
+def _scaled(scene: Scene, e: ev.Scaled, line: Line) -> Line:
     provider, size = (
         scene.epochs.get(e.epoch, ""),
         f"{e.least} to {e.workers} workers" if e.least else _so_many(e.workers),
@@ -352,7 +352,7 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "RoundEnded": _round_ended, "Split": _split, "Intended": _intended, "Confirmed": _confirmed,
     "WentUnknown": _unknown, "SeenAgain": _seen, "ReclaimNoticed": _reclaim, "Started": _started, "Fencing": _fencing,
     "Fenced": _fenced, "Ended": _ended, "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept,
-    "Resized": _resized, "ControllerAbsent": _absent, "Recorded": _recorded, "CapacityInForce": _capacity,
+    "Scaled": _scaled, "ControllerAbsent": _absent, "Recorded": _recorded, "CapacityInForce": _capacity,
     "HolderUnreachable": lambda s, e, line: _say(
         line, f"{e.holder} cannot be reached, while others can", provider=e.holder, tone=Tone.WARN
     ),

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestrator.core.resizing import becomes, grows, resized
+from orchestrator.core.sizes import becomes, grows, scaled
 from orchestrator.core.standing import active as active
 from orchestrator.core.standing import last_epoch as last_epoch
 from orchestrator.core.standing import next_epoch as next_epoch
@@ -71,7 +71,7 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
 for _state in (J.QUEUED, J.OFFERING, J.LAUNCHING, J.RUNNING, J.RECOVERING, J.HELD):
     JOB_MOVES[_state]["Reshaped"] = (_state,)  # whatever else is going on
     if _state is not J.OFFERING:  # what is open is withdrawn first: its terms would be other ones
-        JOB_MOVES[_state]["Resized"] = (_state,)
+        JOB_MOVES[_state]["Scaled"] = (_state,)
 
 FOR_A_PERSON = frozenset({"run_log_ahead", "run_log_part", "run_log_unread"})
 """Reasons for which a job is held that no change lifts, only a person, or its run log when it is read."""
@@ -377,11 +377,11 @@ def _reshaped(row: JobRow, at: int, e: ev.Reshaped) -> JobRow:
     return replace(row, shape=e.shape, next=replace(row.next, shape=e.next) if row.next else None)
 
 
-def _resized(row: JobRow, at: int, e: ev.Resized) -> JobRow:
+def _scaled(row: JobRow, at: int, e: ev.Scaled) -> JobRow:
     running = active(row)
     if e.epoch != (running.epoch if running else 0):
         raise IllegalMove(f"{row.job}: another size stops epoch {e.epoch}, which is not what is under way")
-    return resized(row, e)
+    return scaled(row, e)
 
 
 _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
@@ -390,5 +390,5 @@ _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
     "Split": _split, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
     "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended, "CancelAsked": _cancel_asked,
     "Cancelled": _cancelled, "Failed": _failed, "Held": _held, "Resumed": _resumed,
-    "Reshaped": _reshaped, "Resized": _resized, "Accessed": _accessed, "ReclaimNoticed": _reclaim_noticed,
+    "Reshaped": _reshaped, "Scaled": _scaled, "Accessed": _accessed, "ReclaimNoticed": _reclaim_noticed,
 }  # fmt: skip

@@ -42,7 +42,6 @@ REASONS: Mapping[str, str] = {
     "stopped": "stopped as asked",
     "reclaimed": "its machines were taken back, after a notice",
     "scaled": "it is to have another size",
-    "superseded": "the job is to have another size",
     "user_failure": "user code failed",
     "max_attempts": "every attempt it may have was used",
     "gate_revived": "the holder's refusal is no longer good",

@@ -337,7 +337,7 @@ class Reshaped(Event, frozen=True, tag="Reshaped"):
     """What it is to be once its attempt is over, where it waits to be another size; seen likewise."""
 
 
-class Resized(Event, frozen=True, tag="Resized", kw_only=True):
+class Scaled(Event, frozen=True, tag="Scaled", kw_only=True):
     """Somebody wants the job to have another size: at once where it waits, else as soon as its attempt is over."""
 
     shape: str
@@ -357,7 +357,7 @@ AnyEvent: TypeAlias = (
     | HolderReachable | Restored | LogsRead | Submitted | OfferOpened | OfferDelivered | DeliveryFailed
     | OfferAnswered | LateAnswer | OfferLapsed | OfferWithdrawn | RoundEnded | Split | Intended | LaunchConfirmed
     | WentUnknown | SeenAgain | ReclaimNoticed | Started | Fencing | Fenced | Ended | Charged | Accessed
-    | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped | Resized
+    | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped | Scaled
 )  # fmt: skip
 
 _TAGS: dict[type, str] = {k: str(k.__struct_config__.tag) for k in get_args(AnyEvent)}

@@ -35,7 +35,7 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class OfferState(StrEnum):
-    """opened → delivered → accepted | declined | lapsed | withdrawn | superseded."""
+    """opened → delivered → accepted | declined | lapsed | withdrawn."""
 
     OPENED = "opened"
     DELIVERED = "delivered"
@@ -43,7 +43,6 @@ class OfferState(StrEnum):
     DECLINED = "declined"
     LAPSED = "lapsed"
     WITHDRAWN = "withdrawn"
-    SUPERSEDED = "superseded"
 
 
 class AttemptState(StrEnum):
@@ -219,7 +218,7 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     piece: int = 0
     """The first of its pieces, among those of the whole divisible job."""
     size: SizeRow | None = None
-    """What it was made by the latest `Resized`; None: it is as its document says, or a part of that."""
+    """What it was made by the latest `Scaled`; None: it is as its document says, or a part of that."""
     next: SizeRow | None = None
     """What it becomes when its attempt is over, which is asked to stop for it; None: it stays as it is."""
     grown: bool = False

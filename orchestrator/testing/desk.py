@@ -185,8 +185,8 @@ class FakeDesk:
         if size is not None and (size.workers, size.least) == (workers, least):
             return row, False
         epoch = attempt.epoch if attempt is not None else 0
-        resized = kinds.Resized(shape="0" * 64, workers=workers, least=least, was=1, epoch=epoch, by=by)
-        return self.tell(job, resized), True
+        scaled = kinds.Scaled(shape="0" * 64, workers=workers, least=least, was=1, epoch=epoch, by=by)
+        return self.tell(job, scaled), True
 
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """See Desk."""

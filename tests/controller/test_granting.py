@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.engine.follower import Told, WishBody
 from orchestrator.engine.granting import POISON, TRIES_MOST, Granting
-from orchestrator.model.event import Resized
+from orchestrator.model.event import Scaled
 from orchestrator.model.ids import launch_key
 from orchestrator.ports.inbox import Wished
 from orchestrator.ports.ledger import Batch, Committed
@@ -86,5 +86,5 @@ async def test_another_size_has_its_reply_in_the_commit_that_writes_it_down(work
         await grant(table, server)
         now = await server.desk.job(row.job)
     assert table.told == ([Told(id=row.job)] if workers == 1 else [])
-    assert [event.workers for event in world.events(row.job) if isinstance(event, Resized)] == [3] * (workers == 3)
+    assert [event.workers for event in world.events(row.job) if isinstance(event, Scaled)] == [3] * (workers == 3)
     assert (now.next or now.size) is None or workers == 3

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from orchestrator.core.book import trigger_of
 from orchestrator.core.effects import Act, effects_of, stop_of
 from orchestrator.core.lifecycle import JOB_MOVES, IllegalMove, fold_job
-from orchestrator.core.resizing import grows
 from orchestrator.core.scaling import to_be, why_not
+from orchestrator.core.sizes import grows
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Trigger
 from orchestrator.model.job import TERMINAL, AttemptRow, AttemptState, JobRow, JobState, SizeRow
@@ -32,8 +32,8 @@ def folded(row: JobRow, *events: ev.AnyEvent) -> JobRow:
     return row
 
 
-def wish(workers: int, epoch: int = 0, least: int = 0, was: int = 2) -> ev.Resized:
-    return ev.Resized(shape=f"of {workers}", workers=workers, least=least, was=was, epoch=epoch)
+def wish(workers: int, epoch: int = 0, least: int = 0, was: int = 2) -> ev.Scaled:
+    return ev.Scaled(shape=f"of {workers}", workers=workers, least=least, was=was, epoch=epoch)
 
 
 @pytest.mark.parametrize(("most", "least", "then"), [(4, 0, UNSET), (4, 4, UNSET), (4, 2, 2), (4, 1, 1)])
@@ -46,7 +46,7 @@ def test_a_range_whose_ends_are_one_is_one_size(most: int, least: int, then: obj
 @pytest.mark.parametrize("state", JobState)
 def test_whatever_is_not_over_may_have_another_size_once_nothing_is_open(state: JobState) -> None:
     may = state not in TERMINAL and state not in (JobState.STOPPING, JobState.OFFERING)
-    assert ("Resized" in JOB_MOVES[state]) is may
+    assert ("Scaled" in JOB_MOVES[state]) is may
     assert bool(why_not(replace(QUEUED, state=state), a_shape())) is not (may or state is JobState.OFFERING)
 
 

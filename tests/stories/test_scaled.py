@@ -69,7 +69,7 @@ async def test_an_open_offer_is_taken_back_and_the_new_size_offered(a_world) -> 
     world = a_world({"azure": azure, "oracle": Script()}, first_right("azure"))
     row = await scaled(world, 10, 8, 2)
     [back] = [e for e in world.events(row.job) if isinstance(e, ev.OfferWithdrawn)]
-    assert (back.n, back.why) == (1, "superseded")
+    assert (back.n, back.why) == (1, "scaled")
     gated = "azure", "agreement/rofr", "new"
     assert asked(world, row.job) == [(*gated, 4, 4), (*gated, 2, 8)]
     assert (sizes(world, "azure"), row.attempts[0].workers) == ([8], 8)
@@ -200,7 +200,7 @@ async def test_a_done_that_came_first_wins(a_world) -> None:
         await server.desk.scale(row.job, 8, 0, "me")
         row = await until_over(server, row.job)
     assert (row.state, attempts(row), row.next, row.size) == (JobState.SUCCEEDED, [("azure", "done")], None, None)
-    assert "Resized" in kinds(world, row.job)
+    assert "Scaled" in kinds(world, row.job)
 
 
 async def test_a_cancel_after_it_wins(a_world) -> None:
@@ -242,7 +242,7 @@ async def test_the_same_size_changes_nothing(a_world) -> None:
         assert (await server.desk.scale(row.job, 8, 0, "me"))[1] is True
         assert (await server.desk.scale(row.job, 8, 0, "me"))[1] is False
         await until_over(server, row.job)
-    assert kinds(world, row.job).count("Resized") == 1
+    assert kinds(world, row.job).count("Scaled") == 1
 
 
 async def test_a_divisible_job_and_one_that_is_over_keep_their_size(a_world) -> None:

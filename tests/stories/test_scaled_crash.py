@@ -51,7 +51,7 @@ async def at_step(world: World, server: Server, step: int) -> None:
 
 def live(points: Points) -> Counter[str]:
     world, row = on_virtual_time(grown(points))
-    assert (row.state, kinds(world, row.job).count("Resized")) == (JobState.SUCCEEDED, 1)
+    assert (row.state, kinds(world, row.job).count("Scaled")) == (JobState.SUCCEEDED, 1)
     opened = [(e.provider, e.trigger) for e in world.events(row.job) if isinstance(e, ev.OfferOpened)]
     assert opened == [("oracle", "new"), ("zeus", "scale_up")]
     assert [(a.provider, a.workers) for a in row.attempts] == [("oracle", 2), ("zeus", None)]

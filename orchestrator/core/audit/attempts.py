@@ -22,7 +22,7 @@ _OfEpoch: TypeAlias = (
     | ev.Charged
     | ev.Accessed
     | ev.ReclaimNoticed
-    | ev.Resized
+    | ev.Scaled
 )
 _OfOffer: TypeAlias = (
     ev.OfferDelivered
@@ -150,7 +150,7 @@ def _needs(event: ev.AnyEvent) -> tuple[str, int] | None:
     match event:
         case ev.Submitted():
             return None
-        case ev.Resized(epoch=0):
+        case ev.Scaled(epoch=0):
             return "Submitted", 0
         case ev.Intended(offer=n):
             return "OfferOpened", n

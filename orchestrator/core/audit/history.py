@@ -242,7 +242,7 @@ class History:
         shape = self._seen_by(contracts, life)
         split = life.split_before(seen.seq)
         shape = shape.sized(split.workers if split else None)
-        if (other := life.resized_before(seen.seq)) is not None:
+        if (other := life.scaled_before(seen.seq)) is not None:
             shape = shape.ranged(other.workers, other.least)
         shape = shape.triggered(life.trigger_of(opened, seen.seq) or shape.trigger)
         for record in self._records_of(life, seen.seq):

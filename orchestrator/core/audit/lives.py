@@ -73,12 +73,12 @@ class Life:
         """What closed the n-th offer, in order."""
         return [s for s in self._offers.get(n, ()) if isinstance(s.event, OFFER_ENDS)]
 
-    def resized_before(self, seq: int) -> ev.Resized | None:
+    def scaled_before(self, seq: int) -> ev.Scaled | None:
         """The last wish before an offer that it have another size; it is so when that is opened. None: there was none.
 
         What was wished while an attempt was under way is so since its end, and no offer was made before that.
         """
-        return next((e for s, e in reversed(list(self.of(ev.Resized))) if s.seq < seq), None)
+        return next((e for s, e in reversed(list(self.of(ev.Scaled))) if s.seq < seq), None)
 
     def trigger_of(self, opened: ev.OfferOpened, seq: int) -> Trigger | None:
         """Why it is placed again in an episode after its first: None in that; larger than what had ended, or lost."""
@@ -87,7 +87,7 @@ class Life:
         started = {e.epoch for _, e in self.of(ev.Started)}
         ends = [(s.seq, e.epoch) for s, e in self.of(ev.Ended) if s.seq < seq and e.epoch in started]
         at, epoch = ends[-1] if ends else (0, 0)
-        wishes = [e for s, e in self.of(ev.Resized) if s.seq < at and e.epoch == epoch]
+        wishes = [e for s, e in self.of(ev.Scaled) if s.seq < at and e.epoch == epoch]
         intended = self.intended(epoch)
         had = wishes[-1].was if wishes else 0
         if intended is not None and intended[1].workers is not None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 _OF_ALL = frozenset({"Led", "ControllerAbsent", "ContractInForce", "ProvidersInForce"})
 """Kinds that tell nothing of any provider. Their documents do, and stay behind."""
-_OURS = frozenset({"Intended", "Split", "Resized"})
+_OURS = frozenset({"Intended", "Split", "Scaled"})
 """Kinds that follow from an offer and tell more than it did: which rights of others were passed, and how; as what the
 job is decided from then on (its project, labels and own ceiling), and which job is left, that others are offered."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.core.audit.history import History, Life, Seen
+from orchestrator.core.audit.history import History
+from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Trigger
@@ -14,7 +15,7 @@ SCALED = "A job that was given another size is alike but for that, and is offere
 @of_job(43, SCALED)
 def alike_but_for_its_size(life: Life, history: History, judge: Judge) -> None:
     """What it is to be is what it was, or was to be, with the workers of the wish; what it had is told truly."""
-    for seen, wish in life.of(ev.Resized):
+    for seen, wish in life.of(ev.Scaled):
         before = _to_be(life, history, seen.seq)
         same = history.shape_of(wish.shape) == before.ranged(wish.workers, wish.least)
         judge(same, life.job, seen.seq, "it goes on as another job than it was")
@@ -26,7 +27,7 @@ def alike_but_for_its_size(life: Life, history: History, judge: Judge) -> None:
 def offered_as_what_was_wished(life: Life, history: History, judge: Judge) -> None:
     """Every offer after a wish is for as many workers, and for the reason that follows from what had run."""
     for seen, opened in life.of(ev.OfferOpened):
-        wish = life.resized_before(seen.seq)
+        wish = life.scaled_before(seen.seq)
         if wish is None:
             continue
         most = history.terms(opened.terms).workers
@@ -46,7 +47,7 @@ def _said(seen: Seen) -> str:
     match seen.event:
         case ev.Reshaped(shape=shape, next=later):
             return later or shape
-        case ev.Submitted(shape=shape) | ev.Split(shape=shape) | ev.Resized(shape=shape):
+        case ev.Submitted(shape=shape) | ev.Split(shape=shape) | ev.Scaled(shape=shape):
             return shape
     return ""
 

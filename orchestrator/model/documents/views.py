@@ -98,7 +98,7 @@ class OfferView(View):
     id: str
     n: int
     provider: str
-    state: str = Field(description="opened, delivered, accepted, declined, lapsed, withdrawn or superseded")
+    state: str = Field(description="opened, delivered, accepted, declined, lapsed or withdrawn")
     clause: str = Field(default="", description="the first right that it honours; empty: the open market")
     episode: int
     round: int

@@ -13,7 +13,7 @@ from orchestrator.model import event as ev
 from orchestrator.model.job import AttemptRow, JobRow, SizeRow
 
 
-def resized(row: JobRow, e: ev.Resized) -> JobRow:
+def scaled(row: JobRow, e: ev.Scaled) -> JobRow:
     """The job after the wish: every attempt keeps the number of workers that it has."""
     attempts = tuple(_of(attempt, e.was) for attempt in row.attempts)
     row = replace(row, attempts=attempts, next=SizeRow(e.shape, e.workers, e.least))
