@@ -52,7 +52,7 @@ def _attempt(core: Core, row: JobRow, attempt: AttemptRow, spec: LaunchSpec, sha
         command=spec.command, package=spec.package, requirements=spec.requirements,
         environment=spec.environment if shape.pieces is UNSET else {**spec.environment, **_pieces(row, shape.pieces)},
         max_runtime_left_ms=max(row.max_runtime_ms - row.ran_ms, 1), retries_left=spec.retries,
-        workers=attempt.workers if shape.pieces is UNSET else attempt.workers or shape.workers,
+        workers=attempt.workers or shape.workers,
     )  # fmt: skip
 
 

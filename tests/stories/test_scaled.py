@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.agent.environment import own_variables
 from orchestrator.core.explain import timeline
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, JobState
@@ -187,6 +189,15 @@ async def test_what_never_started_is_the_same_episode_and_no_fault_of_its_provid
     assert [offer[2] for offer in asked(world, row.job)] == ["new", "new"]
     assert attempts(row) == [("azure", "gone"), ("azure", "done")]
     assert (row.refusals, row.avoid, row.episode, {run.epoch for run in world.site.runs}) == ((), (), 1, {2})
+
+
+@pytest.mark.parametrize("count", [4, {"min": 2, "max": 4}])
+async def test_user_code_is_told_how_many_it_is_now(a_world, count: Any) -> None:
+    """Whether it had one size before or a range: what reads the variable once goes on reading it."""
+    world = a_world({"azure": Script()}, work=SAVES)
+    await scaled(world, 15, 6, count=count)
+    told_each = [own_variables(agent.env, "nonce", Path("work")) for agent in world.site.agents]
+    assert [variables["ORCHESTRATOR_WORKERS"] for variables in told_each] == ["4", "6"]
 
 
 # ---- races -----------------------------------------------------------------------------------------------------------
