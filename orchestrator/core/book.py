@@ -263,6 +263,7 @@ class Book:
         for waiters in (old.waiting, self.early):
             waiters.discard(after.job)
         self._let_go(old, before)
+        self.shape_of(after).settled = None  # how its jobs were last decided says nothing of one that comes to them
         offer = open_offer(before)
         if offer is not None:
             old.asking[offer.provider] -= 1

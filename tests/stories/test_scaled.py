@@ -107,6 +107,22 @@ async def test_a_held_job_goes_on_when_its_new_size_can_be_had(a_world) -> None:
     assert row.state is JobState.SUCCEEDED and sizes(world, "azure") == [2]
 
 
+async def test_a_held_job_is_decided_anew_among_others_that_are_held_at_its_new_size(a_world) -> None:
+    """What they were told says nothing of it: two workers of it were never offered to anybody."""
+    never = Script(offers=[do.Declines(reason=Reason.SPEC)] * 2)
+    world = a_world({"azure": never})
+    async with world.server() as server:
+        small, _ = await server.desk.submit(submission(workers={**FOUR, "count": 2}))
+        await asyncio.sleep(5)
+        large, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(5)
+        await server.desk.scale(large.job, 2, 0, "me")
+        row = await until_over(server, large.job)
+        assert (row.state, (await server.desk.job(small.job)).reason) == (JobState.SUCCEEDED, "declined_by_all")
+        await server.desk.cancel(small.job, "me")
+    assert sizes(world, "azure") == [2]
+
+
 # ---- what runs -------------------------------------------------------------------------------------------------------
 
 
