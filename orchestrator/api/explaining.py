@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.api.projections import job_view, moment
-from orchestrator.core.explain import Line, clock, timeline
+from orchestrator.core.explain import Line, timeline
+from orchestrator.core.numbers import clock
 from orchestrator.core.reasons import why
 from orchestrator.model import event as kinds
 from orchestrator.model.documents.views import ExplainView, LineView

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
-from orchestrator.core.explain import Line, Tone, span
+from orchestrator.core.explain import Line, Tone
+from orchestrator.core.numbers import span
 from orchestrator.model.documents.views import ExplainView
 
 LANES_LEFT, RIGHT, TOP = 132, 48, 92

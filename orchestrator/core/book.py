@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from orchestrator.core.capacity import Taken
 from orchestrator.core.ledgerfold import fold_ledger
-from orchestrator.core.lifecycle import active, fold_job, open_offer
+from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, urgency
+from orchestrator.core.standing import active, open_offer
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.core.standing import active, open_offer
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import ProviderFacts, Providers, Trigger
 from orchestrator.model.job import JobRow, OfferState

@@ -14,11 +14,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from orchestrator.core.numbers import clock as clock
-from orchestrator.core.numbers import dollars as dollars
-from orchestrator.core.numbers import join
-from orchestrator.core.numbers import moment as moment
-from orchestrator.core.numbers import span as span
+from orchestrator.core.numbers import clock, dollars, join, moment, span
 from orchestrator.core.reasons import why
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Trigger

@@ -7,7 +7,7 @@ failure; a job moves on only after a confirmed rejection or end, or behind a fen
 from __future__ import annotations
 
 from orchestrator.core import facts as f
-from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.core.standing import active, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import (
     LOSS_MEMORY,

@@ -11,12 +11,13 @@ from typing import Any
 
 from orchestrator.core import facts as f
 from orchestrator.core import failover, restoring
-from orchestrator.core.lifecycle import may_enter, open_offer
+from orchestrator.core.moves import may_enter
 from orchestrator.core.offering import on_answer
 from orchestrator.core.owning import on_owned
 from orchestrator.core.placing import place
 from orchestrator.core.recording import on_amended, on_reachability, on_record
 from orchestrator.core.scaling import on_scale
+from orchestrator.core.standing import open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import undeliverable_at
 from orchestrator.model import event as ev

@@ -16,8 +16,9 @@ from orchestrator.core.book import Book
 from orchestrator.core.clauses import may_select
 from orchestrator.core.facts import Amended
 from orchestrator.core.known import concerns, reaches, with_record, within
-from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, open_offer
+from orchestrator.core.moves import FOR_A_PERSON, JOB_MOVES
 from orchestrator.core.releases import minding
+from orchestrator.core.standing import open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts

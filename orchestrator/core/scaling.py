@@ -10,7 +10,8 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from orchestrator.core.facts import ScaleWish
-from orchestrator.core.lifecycle import JOB_MOVES, active, open_offer
+from orchestrator.core.moves import JOB_MOVES
+from orchestrator.core.standing import active, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id

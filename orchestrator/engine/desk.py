@@ -16,11 +16,11 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, ScaleWish, Wish
-from orchestrator.core.lifecycle import active
 from orchestrator.core.reasons import why
 from orchestrator.core.recording import misnamed
 from orchestrator.core.restoring import UNREAD
 from orchestrator.core.scaling import to_be, why_not
+from orchestrator.core.standing import active
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine

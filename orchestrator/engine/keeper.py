@@ -15,8 +15,8 @@ from typing import Any
 
 from orchestrator.core.effects import Act, Effect, stop_of
 from orchestrator.core.facts import BeatSeen, BeatSilent, Fact, FencePlaced, GoneSeen, StopPlaced, Unstarted
-from orchestrator.core.lifecycle import active
 from orchestrator.core.liveness import Pulse, after_failure, after_read
+from orchestrator.core.standing import active
 from orchestrator.core.sweep import Ending
 from orchestrator.core.windows import NEVER, START_ALLOWANCE, launch_overdue_at
 from orchestrator.engine.core import Core, log

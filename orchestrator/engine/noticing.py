@@ -7,7 +7,7 @@ cannot be read. Decides nothing and writes nothing down.
 from __future__ import annotations
 
 from orchestrator.core.eligibility import limits_nothing
-from orchestrator.core.explain import clock
+from orchestrator.core.numbers import clock
 from orchestrator.core.sentences import WARNED
 from orchestrator.engine.orders import store_of
 from orchestrator.engine.storewatch import StoreWatch

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET
 
-from orchestrator.core.lifecycle import active
+from orchestrator.core.standing import active
 from orchestrator.core.windows import START_ALLOWANCE, take_over_wait
 from orchestrator.engine.core import Core
 from orchestrator.engine.wiring import LaunchSpec, StoreAccess, Wiring

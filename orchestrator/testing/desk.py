@@ -15,7 +15,9 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec.structs import replace
 
 from orchestrator.core.ledgerfold import fold_ledger
-from orchestrator.core.lifecycle import active, fold_job, may_enter
+from orchestrator.core.lifecycle import fold_job
+from orchestrator.core.moves import may_enter
+from orchestrator.core.standing import active
 from orchestrator.model import event as kinds
 from orchestrator.model.capacity import Block
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from orchestrator.core.book import trigger_of
 from orchestrator.core.effects import Act, effects_of, stop_of
-from orchestrator.core.lifecycle import JOB_MOVES, IllegalMove, fold_job
+from orchestrator.core.lifecycle import fold_job
+from orchestrator.core.moves import JOB_MOVES, IllegalMove
 from orchestrator.core.scaling import to_be, why_not
 from orchestrator.core.sizes import grows
 from orchestrator.model import event as ev
