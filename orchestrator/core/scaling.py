@@ -31,7 +31,7 @@ def on_scale(turn: Turn, row: JobRow, wish: ScaleWish) -> None:
         turn.emit(row.job, ev.OfferWithdrawn(offer.n, "scaled"))
         turn.released.append((offer.provider, offer_id(row.job, offer.n)))
     turn.emit(row.job, ev.Scaled(
-        shape=turn.cite(after), workers=after.workers, least=0 if after.min_workers is UNSET else after.min_workers,
+        shape=turn.cite(after), workers=after.workers, least=after.least,
         was=known[row.shape].workers, epoch=attempt.epoch if attempt else 0, by=wish.by,
     ))  # fmt: skip
 

@@ -67,7 +67,7 @@ class EngineDesk(ReadingDesk):
         self._engine = engine
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._last_id = (0, b"")
-        self._recording = asyncio.Lock()
+        self._recording, self._scaling = asyncio.Lock(), asyncio.Lock()
 
     # ---- wishes ----
 
@@ -138,16 +138,20 @@ class EngineDesk(ReadingDesk):
 
     async def scale(self, job: str, workers: int, least: int, by: str, reply: Replying = here) -> tuple[JobRow, bool]:
         """Give the job another number of workers; (row, whether that is a change)."""
-        row = await self._decided(job)
+        async with self._scaling:  # so that of two equal wishes at once the second finds the first
+            return await self._scale(ScaleWish(job, workers, least, by), reply)
+
+    async def _scale(self, wish: ScaleWish, reply: Replying) -> tuple[JobRow, bool]:
+        row = await self._decided(job := wish.job)
         if row.state in TERMINAL:
             raise Refused(f"job {job} cannot have another size: it is {row.state.value}")
         now = self._engine.core.book.known_shapes[to_be(row)]
-        if (after := now.ranged(workers, least)) == now:
+        if (after := now.ranged(wish.workers, wish.least)) == now:
             return row, False
         if reason := why_not(row, after):
             raise Refused(f"job {job} cannot have another size: {reason}")
-        await self._engine.wish(ScaleWish(job, workers, least, by), Carried(reply=reply(job)))
-        return await self.job(job), True
+        await self._engine.wish(wish, Carried(reply=reply(job)))
+        return await self._scaled(job, wish.workers, wish.least), True
 
     async def _decided(self, job: str) -> JobRow:
         """Where a job stands that may be decided about; `Busy` until its run log was read after a restore."""

@@ -122,7 +122,7 @@ class FollowerDesk(ReadingDesk):
     async def scale(self, job: str, workers: int, least: int, by: str) -> tuple[JobRow, bool]:
         """Hand over that somebody gives the job another number of workers; (row, whether that is a change)."""
         told = await self._wish("scale", WishBody(job=job, by=by, workers=workers, least=least))
-        return await self.job(job), told.created
+        return await (self._scaled(job, workers, least) if told.created else self.job(job)), told.created
 
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """Hand over that another contract set takes effect."""

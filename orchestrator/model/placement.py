@@ -128,6 +128,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         """With as many workers as were accepted of a range; None: it has the one size that it has."""
         return self if workers is None else msgspec.structs.replace(self, workers=workers, min_workers=UNSET)
 
+    @property
+    def least(self) -> int:
+        """The least of its range; 0: it has one size. What `ranged` takes."""
+        return 0 if self.min_workers is UNSET else self.min_workers
+
     def ranged(self, workers: int, least: int) -> Shape:
         """The same work with another number of workers, or any number of a range; `least` 0: all of them."""
         return msgspec.structs.replace(self, workers=workers, min_workers=least if 0 < least < workers else UNSET)

@@ -12,17 +12,20 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.moves import may_enter
-from orchestrator.core.standing import active
+from orchestrator.core.scaling import why_not
+from orchestrator.core.standing import active, open_offer
 from orchestrator.model import event as kinds
 from orchestrator.model.capacity import Block
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
+from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record, same
 from orchestrator.ports.desk import (
     Busy,
@@ -42,6 +45,7 @@ from orchestrator.ports.desk import (
 from orchestrator.ports.ledger import StoredEvent
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.testing.access import FakeAccess
+from orchestrator.testing.builders import a_shape
 from orchestrator.testing.clock import STORY_BEGINS_US, FakeClock
 
 _HOUR_US = 3_600_000_000
@@ -179,16 +183,28 @@ class FakeDesk:
         return self.tell(job, kinds.Resumed(by=by))
 
     async def scale(self, job: str, workers: int, least: int, by: str) -> tuple[JobRow, bool]:
-        """See Desk; whatever has not ended may have any size."""
+        """See Desk; by the rules of the real one."""
         row = await self.job(job)
-        if row.state in TERMINAL:
-            raise Refused(f"job {job} cannot have another size: it is {row.state}")
-        size, attempt = row.next or row.size, active(row)
-        if size is not None and (size.workers, size.least) == (workers, least):
+        now = self._shape(row)
+        after = now.ranged(workers, least)
+        if row.state not in TERMINAL and after == now:
             return row, False
-        epoch = attempt.epoch if attempt is not None else 0
-        scaled = kinds.Scaled(shape="0" * 64, workers=workers, least=least, was=1, epoch=epoch, by=by)
+        if reason := why_not(row, after):
+            raise Refused(f"job {job} cannot have another size: {reason}")
+        offer, attempt = open_offer(row), active(row)
+        if offer is not None:
+            self.tell(job, kinds.OfferWithdrawn(offer.n, "scaled"))
+        epoch, was = attempt.epoch if attempt is not None else 0, (row.size or now).workers
+        scaled = kinds.Scaled(shape="0" * 64, workers=workers, least=after.least, was=was, epoch=epoch, by=by)
         return self.tell(job, scaled), True
+
+    def _shape(self, row: JobRow) -> Shape:
+        """What it is, or is to be, as far as its size goes."""
+        asked = json.loads(self._documents[row.spec])["spec"]
+        count, size = asked.get("workers", {}).get("count", 1), row.next or row.size
+        most, least = (count["max"], count["min"]) if isinstance(count, dict) else (count, 0)
+        whole = a_shape(pieces=most if asked.get("divisible") else UNSET)
+        return whole.ranged(most, least) if size is None else whole.ranged(size.workers, size.least)
 
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """See Desk."""

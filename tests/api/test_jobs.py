@@ -167,7 +167,7 @@ async def test_cancel_is_idempotent(owner: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"), [(6, (6, None)), ({"min": 4, "max": 8}, (8, 4)), ({"min": 3, "max": 3}, (3, 3))]
+    ("said", "shown"), [(6, (6, None)), ({"min": 4, "max": 8}, (8, 4)), ({"min": 3, "max": 3}, (3, None))]
 )
 async def test_a_job_that_waits_has_another_size_at_once(owner: httpx.AsyncClient, said: object, shown: object) -> None:
     job = (await submit(owner)).json()["id"]
@@ -191,6 +191,8 @@ async def test_a_job_that_runs_is_to_have_it_and_one_that_is_over_is_not(
     await owner.post(f"/v1/jobs/{other}/cancel")
     refused = await owner.post(f"/v1/jobs/{other}/scale", json={"workers": 4})
     assert refused.status_code == 409 and "cancelled" in refused.json()["detail"]
+    stopping = await owner.post(f"/v1/jobs/{job}/scale", json={"workers": 8})
+    assert stopping.status_code == 409 and "stopping" in stopping.json()["detail"]
 
 
 @pytest.mark.parametrize("said", [0, -1, "8", 1.5, True, {"min": 8, "max": 4}, {"min": 4}, 10**9, [4, 8], None])

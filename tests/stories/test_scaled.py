@@ -272,6 +272,28 @@ async def test_the_same_size_changes_nothing(a_world) -> None:
     assert kinds(world, row.job).count("Scaled") == 1
 
 
+async def test_of_two_equal_wishes_at_once_one_is_a_change(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        both = await asyncio.gather(*(server.desk.scale(row.job, 8, 0, who) for who in ("ann", "bob")))
+        assert [changed for _, changed in both] == [True, False]
+        await until_over(server, row.job)
+    assert kinds(world, row.job).count("Scaled") == 1
+
+
+async def test_a_cancel_that_comes_first_leaves_nothing_to_change(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        wishes = (server.desk.cancel(row.job, "ann"), server.desk.scale(row.job, 8, 0, "bob"))
+        _, said = await asyncio.gather(*wishes, return_exceptions=True)
+        assert isinstance(said, Refused) and "it is stopping" in str(said)
+        await until_over(server, row.job)
+
+
 async def test_a_divisible_job_and_one_that_is_over_keep_their_size(a_world) -> None:
     world = a_world({"azure": Script()}, work=SAVES)
     async with world.server() as server:

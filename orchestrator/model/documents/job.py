@@ -189,7 +189,8 @@ class Scale(Document):
     @property
     def range(self) -> tuple[int, int]:
         """The most workers that it may have, and the least; 0: no fewer than that."""
-        return (self.workers.max, self.workers.min) if isinstance(self.workers, Elastic) else (self.workers, 0)
+        most, least = (self.workers.max, self.workers.min) if isinstance(self.workers, Elastic) else (self.workers, 0)
+        return most, least if least < most else 0
 
 
 class DataUse(Document):
