@@ -109,7 +109,7 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
         if not changed:
             response.status_code = 200
         await tell_seq(desk, response)
-        return job_view(row, notices=() if changed else (SAME_SIZE,))
+        return job_view(row, notices=await desk.notices(row) if changed else (SAME_SIZE,))
 
     @routes.post("/{job}/resume", status_code=202, responses={409: {"model": ProblemView}})
     async def resume(job: JobId, response: Response, caller: Caller = submitter) -> JobView:

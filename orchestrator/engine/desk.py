@@ -16,6 +16,8 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, ScaleWish, Wish
+from orchestrator.core.foreseeing import foreseen, nobody
+from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.reasons import why
 from orchestrator.core.recording import misnamed
 from orchestrator.core.restoring import UNREAD
@@ -26,6 +28,7 @@ from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.reading import LOOK_S, ReadingDesk, on_record
 from orchestrator.engine.storewatch import StoreWatch
+from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
@@ -150,8 +153,20 @@ class EngineDesk(ReadingDesk):
             return row, False
         if reason := why_not(row, after):
             raise Refused(f"job {job} cannot have another size: {reason}")
+        if reason := self._stops_for_nothing(row, after):
+            raise Refused(f"job {job} runs on as it is: with another size it would be {reason}")
         await self._engine.wish(wish, Carried(reply=reply(job)))
         return await self._scaled(job, wish.workers, wish.least), True
+
+    def _stops_for_nothing(self, row: JobRow, after: Shape) -> str:
+        """Why nobody might run it with its new size, were it stopped for it; empty: somebody may, or nothing runs."""
+        if (attempt := active(row)) is None:
+            return ""
+        book, now = self._engine.core.book, self._engine.core.now
+        was = attempt.workers or book.known_shapes[row.shape].workers
+        wished = ev.Scaled(shape="", workers=after.workers, least=after.least, was=was, epoch=attempt.epoch)
+        then = fold_job(row, row.job, row.project, now, wished)
+        return nobody(foreseen(book.rulebook, then, after, now, book.ledger)[1])
 
     async def _decided(self, job: str) -> JobRow:
         """Where a job stands that may be decided about; `Busy` until its run log was read after a restore."""

@@ -183,8 +183,10 @@ async def test_a_job_that_runs_is_to_have_it_and_one_that_is_over_is_not(
 ) -> None:
     job = (await submit(owner)).json()["id"]
     desk.play_on(job)
+    desk.noticed[job] = ["what it will meet with"]
     view = (await owner.post(f"/v1/jobs/{job}/scale", json={"workers": 4})).json()
     assert (view["workers"], view["nextWorkers"], view["state"]) == (None, 4, "running")
+    assert view["notices"] == ["what it will meet with"]
     assert "to have 4 workers" in (await owner.get(f"/v1/jobs/{job}/explain")).json()["why"]
     await owner.post(f"/v1/jobs/{job}/cancel")
     other = (await submit(owner)).json()["id"]

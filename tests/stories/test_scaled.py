@@ -15,7 +15,7 @@ from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import parse_terms
 from orchestrator.ports.desk import Refused
-from orchestrator.simulate.world import World, first_right, submission, until_over
+from orchestrator.simulate.world import World, agreement, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
@@ -252,6 +252,47 @@ async def test_a_server_that_dies_goes_on_with_it(a_world, after_s: int) -> None
     async with world.server() as server:
         row = await until_over(server, row.job)
     assert (row.state, sizes(world, "azure")) == (JobState.SUCCEEDED, [4, 8])
+
+
+# ---- what is told beforehand -----------------------------------------------------------------------------------------
+
+
+LARGE = {"select": {"gpus": {"gte": 5}}}
+
+
+@pytest.mark.parametrize(
+    ("clause", "job", "notice"),
+    [
+        ({"id": "rofr", "type": "first_right", "window": "15m", **GROWTH}, {},
+         "once it has stopped zeus is offered the job alone for 15m (agreement/rofr"),
+        ({"id": "large", "type": "exclusive", **LARGE}, {},
+         "once it has stopped only zeus may run it, by an exclusive"),
+        ({"id": "none", "type": "exclusive", "select": {"class": ["serving"]}}, {"startBy": "2h"},
+         "it fails if it does not run again within 2 h of its stop (spec.startBy)"),
+    ],
+)  # fmt: skip
+async def test_what_it_will_meet_with_is_told_with_the_wish(a_world, clause: Any, job: Any, notice: str) -> None:
+    world = a_world({"oracle": Script(), "zeus": Script()}, agreement("zeus", clause), work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR, **job))
+        await asyncio.sleep(15)
+        assert await server.desk.notices(await server.desk.job(row.job)) == []
+        row, _ = await server.desk.scale(row.job, 8, 0, "me")
+        (said,) = await server.desk.notices(row)
+        assert said.startswith(notice)
+        await until_over(server, row.job)
+
+
+async def test_what_runs_is_not_stopped_for_a_size_that_nobody_may_run(a_world) -> None:
+    ceiling = {"id": "cap", "type": "price", "ceilingUsdPerGpuHour": 0.01, **LARGE}
+    world = a_world({"oracle": Script(launches=[do.Starts()])}, agreement("oracle", ceiling), work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        with pytest.raises(Refused, match=r"runs on as it is.*costs more than its ceiling"):
+            await server.desk.scale(row.job, 8, 0, "me")
+        row = await until_over(server, row.job)
+    assert (attempts(row), kinds(world, row.job).count("Scaled")) == ([("oracle", "done")], 0)
 
 
 # ---- what stays, what is refused -------------------------------------------------------------------------------------
