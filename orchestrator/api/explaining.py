@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from orchestrator.api.projections import job_view, moment
 from orchestrator.core.explain import Line, timeline
-from orchestrator.core.numbers import clock
+from orchestrator.core.numbers import clock, so_many
 from orchestrator.core.reasons import why
 from orchestrator.model import event as kinds
 from orchestrator.model.documents.views import ExplainView, LineView
@@ -82,9 +82,10 @@ def _attempting(row: JobRow) -> str:
         return row.state.value
     if row.state is JobState.RECOVERING:
         if attempt.why == "scaled":
-            return f"has stopped at {attempt.provider}: it is being fenced, then offered with its new size"
+            over = "has stopped" if attempt.started_at is not None else "did not start"
+            return f"{over} at {attempt.provider}: it is being fenced, then offered with its new size"
         return f"lost at {attempt.provider}: it is being fenced, then goes on elsewhere"
     doing = "runs at" if row.state is JobState.RUNNING else "is being launched at"
     unsure = ", as far as we know: its provider does not answer" if attempt.state is AttemptState.UNKNOWN else ""
-    stops = f"; asked to save and stop, to have {row.next.workers} workers" if row.next else ""
+    stops = f"; asked to save and stop, to have {so_many(row.next.workers, row.next.least)}" if row.next else ""
     return f"{doing} {attempt.provider} {attempt.region}".rstrip() + f" (attempt {attempt.epoch}){unsure}{stops}"

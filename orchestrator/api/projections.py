@@ -91,6 +91,7 @@ def job_view(
         workers=row.size.workers if row.size else row.part or None,
         min_workers=(row.size.least or None) if row.size else None,
         next_workers=row.next.workers if row.next else None,
+        next_min_workers=(row.next.least or None) if row.next else None,
         first_piece=row.piece,
         attempts=[attempt_view(attempt) for attempt in row.attempts],
         progress=progress_view(progress) if progress else None,

@@ -1,4 +1,5 @@
-"""Commands that look at jobs or end them: jobs, job, logs, explain, cancel, resume. Clients of the server."""
+"""Commands that look at jobs, end or change them: jobs, job, logs, explain, cancel, resume, scale. Clients of the
+server."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ from orchestrator.cli.output import (
     state,
     table,
 )
+from orchestrator.core.numbers import so_many
 from orchestrator.model.documents.views import AttemptView, JobView
 from orchestrator.model.job import JobState
 from orchestrator.sdk import Client
@@ -100,9 +102,8 @@ def _show(view: JobView, why: str) -> None:
     if view.rest or view.rest_of:
         console.print(Text(_part(view), style="dim"))
     if view.next_workers is not None:
-        console.print(
-            Text(f"to have {view.next_workers} worker(s) once its attempt has saved and stopped", style="dim")
-        )
+        size = so_many(view.next_workers, view.next_min_workers or 0)
+        console.print(Text(f"to have {size} once its attempt has saved and stopped", style="dim"))
     if view.progress is not None:
         parts = (
             ("step", view.progress.step),

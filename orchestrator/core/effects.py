@@ -75,11 +75,12 @@ def stop_of(row: JobRow, epoch: int, now: int) -> tuple[str, int]:
     Before its machines are taken back, that is what is left until then, for whoever reads a whole check later.
     """
     attempt = row.attempts[-1]
-    if row.cancel_asked or attempt.epoch != epoch or attempt.reclaim_at is None:
-        other = "unreachable" if row.next is None else "scale"
-        return "cancel" if row.cancel_asked else other, row.grace_ms
-    left_ms = (attempt.reclaim_at - now) // 1000 - row.check_ms - RECLAIM_SLACK_MS
-    return "preempt", max(0, left_ms)
+    if row.cancel_asked:
+        return "cancel", row.grace_ms
+    if attempt.epoch == epoch and attempt.reclaim_at is not None:
+        left_ms = (attempt.reclaim_at - now) // 1000 - row.check_ms - RECLAIM_SLACK_MS
+        return "preempt", max(0, left_ms)
+    return "unreachable" if row.next is None else "scale", row.grace_ms
 
 
 def stops_when_unreachable(row: JobRow, attempt: AttemptRow) -> bool:

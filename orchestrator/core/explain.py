@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from orchestrator.core.numbers import clock, dollars, join, moment, span
+from orchestrator.core.numbers import clock, dollars, join, moment, so_many, span
 from orchestrator.core.reasons import why
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Trigger
@@ -162,16 +162,12 @@ def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:
 
 def _workers(accepted: int | None) -> str:
     """Of an elastic or divisible job, how large it will be."""
-    return "" if accepted is None else f" with {_so_many(accepted)}"
-
-
-def _so_many(workers: int) -> str:
-    return f"{workers} worker{'s' if workers > 1 else ''}"
+    return "" if accepted is None else f" with {so_many(accepted)}"
 
 
 def _split(scene: Scene, e: ev.Split, line: Line) -> Line:
     provider = scene.offers.get(e.n, "")
-    plain = f"split: {provider} took {_so_many(e.workers)}, the other {e.left} are a job of their own"
+    plain = f"split: {provider} took {so_many(e.workers)}, the other {e.left} are a job of their own"
     return _say(line, plain, e.rest, provider=provider)
 
 
@@ -301,12 +297,9 @@ def _held(scene: Scene, e: ev.Held, line: Line) -> Line:
 
 
 def _scaled(scene: Scene, e: ev.Scaled, line: Line) -> Line:
-    provider, size = (
-        scene.epochs.get(e.epoch, ""),
-        f"{e.least} to {e.workers} workers" if e.least else _so_many(e.workers),
-    )
+    provider = scene.epochs.get(e.epoch, "")
     stops = f"; what runs at {provider} is asked to save and stop" if e.epoch else ""
-    return _say(line, f"to have {size}{stops}", f"by {e.by}" if e.by else "", provider=provider)
+    return _say(line, f"to have {so_many(e.workers, e.least)}{stops}", f"by {e.by}" if e.by else "", provider=provider)
 
 
 def _swept(scene: Scene, e: ev.Swept, line: Line) -> Line:

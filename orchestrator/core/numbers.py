@@ -1,4 +1,4 @@
-"""How are moments, durations and money told to a person? Called by `explain` and whoever else shows them."""
+"""How are moments, durations, money and sizes told to a person? Called by `explain` and whoever else shows them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def dollars(micro: int) -> str:
     places = 6 if 0 < micro < 10_000 else 2
     text = f"{micro / 1_000_000:.{places}f}"
     return f"${text.rstrip('0') if places > 2 else text}"
+
+
+def so_many(most: int, least: int = 0) -> str:
+    """Workers of a job: 1 worker, 8 workers, 4 to 8 workers."""
+    return f"{least} to {most} workers" if least else f"{most} worker{'s' if most > 1 else ''}"
 
 
 def join(*parts: str) -> str:

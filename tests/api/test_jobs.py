@@ -185,9 +185,13 @@ async def test_a_job_that_runs_is_to_have_it_and_one_that_is_over_is_not(
     desk.play_on(job)
     desk.noticed[job] = ["what it will meet with"]
     view = (await owner.post(f"/v1/jobs/{job}/scale", json={"workers": 4})).json()
-    assert (view["workers"], view["nextWorkers"], view["state"]) == (None, 4, "running")
+    assert (view["workers"], view["nextWorkers"], view["nextMinWorkers"], view["state"]) == (None, 4, None, "running")
     assert view["notices"] == ["what it will meet with"]
     assert "to have 4 workers" in (await owner.get(f"/v1/jobs/{job}/explain")).json()["why"]
+    for size, least, words in ((1, None, "to have 1 worker"), ({"min": 2, "max": 3}, 2, "to have 2 to 3 workers")):
+        view = (await owner.post(f"/v1/jobs/{job}/scale", json={"workers": size})).json()
+        explained = (await owner.get(f"/v1/jobs/{job}/explain")).json()
+        assert view["nextMinWorkers"] == least and explained["why"].endswith(words)
     await owner.post(f"/v1/jobs/{job}/cancel")
     other = (await submit(owner)).json()["id"]
     await owner.post(f"/v1/jobs/{other}/cancel")

@@ -178,6 +178,7 @@ class JobView(View):
     next_workers: int | None = Field(
         default=None, description="what it has once its attempt, which is asked to stop for it, is over"
     )
+    next_min_workers: int | None = Field(default=None, description="the least of `next_workers` then; null: all")
     first_piece: int = Field(default=0, description="of a part of a divisible job, its first among those of the whole")
     attempts: list[AttemptView] = []
     progress: ProgressView | None = None
