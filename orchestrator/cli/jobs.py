@@ -215,8 +215,13 @@ def scale(
 ) -> None:
     """Give a job another number of workers.
 
-    What runs saves, stops, and goes on from there as that; a larger job is offered as a growth (`scale_up`), by the
-    contracts in force. Examples: `orchestrator scale JOB --workers 8`, `orchestrator scale JOB --workers 4:8`
+    A job that waits has it at once. One that runs is asked to save and stop, and goes on from its last checkpoint as
+    that; its code reads in `ORCHESTRATOR_WORKERS` how many it is now. More than ran before is a growth: the contracts
+    in force say who is offered it first (`scale_up`), and nothing promises that anybody takes it. What it will meet
+    with is said beforehand; what runs is not stopped for a size that nobody may run.
+
+    Examples: `orchestrator scale JOB --workers 8`; any number from 4 to 8, as whoever accepts has room:
+    `orchestrator scale JOB --workers 4:8`
     """
     with Client(patience_s=PATIENCE_S) as client:
         view = client.job(job).scale(size_of(workers))
