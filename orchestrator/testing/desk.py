@@ -116,15 +116,16 @@ class FakeDesk:
         fails = "" if exit_code == 0 else "user_failure"
         self.tell(job, kinds.Ended(epoch=1, how="done", exit=exit_code, charge=1_300_000, ran_ms=1500, fails=fails))
 
-    def play_on(self, job: str) -> None:
-        """The same up to where it runs at oracle."""
+    def play_on(self, job: str, starts: bool = True) -> None:
+        """The same up to where it runs at oracle, or is launched there."""
         self.tell(job, _opened(1, "azure"), kinds.OfferDelivered(n=1, ref="r1", sent="0" * 64))
         self.tell(job, kinds.OfferAnswered(n=1, accepted=False, reason="capacity", scope="provider"))
         self.tell(job, _opened(2, "oracle"), kinds.OfferDelivered(n=2, ref="r2", sent="0" * 64))
         accepted = kinds.OfferAnswered(n=2, accepted=True, price=2_600_000, region="us-east", terms="0" * 64)
         self.tell(job, accepted, _intended(), kinds.LaunchConfirmed(epoch=1))
-        self.tell(job, kinds.Started(epoch=1, waited_ms=0, cleared=True))
-        self.say(job, b"step 1 loss 0.5\n")
+        if starts:
+            self.tell(job, kinds.Started(epoch=1, waited_ms=0, cleared=True))
+            self.say(job, b"step 1 loss 0.5\n")
 
     # ---- the desk ----------------------------------------------------------------------------------------------------
 
