@@ -102,8 +102,7 @@ def _show(view: JobView, why: str) -> None:
     if view.rest or view.rest_of:
         console.print(Text(_part(view), style="dim"))
     if view.next_workers is not None:
-        size = so_many(view.next_workers, view.next_min_workers or 0)
-        console.print(Text(f"to have {size} once its attempt has saved and stopped", style="dim"))
+        console.print(Text(_to_be(view), style="dim"))
     if view.progress is not None:
         parts = (
             ("step", view.progress.step),
@@ -114,6 +113,12 @@ def _show(view: JobView, why: str) -> None:
     if view.attempts:
         headings = ("try", "provider", "region", "workers", "state", "why", "ran", "price/h", "charged")
         table(headings, (_attempt(attempt, _count(view)) for attempt in view.attempts), "")
+
+
+def _to_be(view: JobView) -> str:
+    """Of a job that is to have another size."""
+    size = so_many(view.next_workers or 0, view.next_min_workers or 0)
+    return f"to have {size} once its attempt has saved and stopped"
 
 
 def _asked(view: JobView) -> str:
@@ -227,7 +232,7 @@ def scale(
         view = client.job(job).scale(size_of(workers))
     _said(view, as_json)
     if not as_json:
-        _note(view.notices)
+        _note([_to_be(view), *view.notices] if view.next_workers is not None else view.notices)
 
 
 def _said(view: JobView, as_json: bool) -> None:

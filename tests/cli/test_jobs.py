@@ -206,6 +206,16 @@ def test_a_job_is_scaled(cli: Run, server: Served) -> None:
     assert cli("scale", job, "--workers", "8:4").exit_code == 4
 
 
+def test_a_running_job_is_scaled_once_it_has_stopped(cli: Run, server: Served) -> None:
+    job = submitted(cli)
+    server.tell(lambda desk: desk.play_on(job))
+    server.desk.noticed[job] = ["zeus is asked first"]
+    told = cli("scale", job, "--workers", "2:3")
+    words = "to have 2 to 3 workers once its attempt has saved and stopped"
+    assert words in told.stderr + told.stdout and "zeus is asked first" in told.stderr + told.stdout
+    assert words in cli("job", job).stdout
+
+
 def test_an_unknown_job_is_the_callers_fault(cli: Run, server: Served) -> None:
     ran = cli("job", "nonsense")
     assert ran.exit_code == 2 and "orchestrator jobs" in ran.stderr
