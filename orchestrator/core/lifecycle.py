@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.core.moves import ATTEMPT_MOVES, EVIDENCE, JOB_MOVES, OFFER_MOVES, IllegalMove
-from orchestrator.core.sizes import becomes, grows, scaled
+from orchestrator.core.sizes import becomes, scaled
 from orchestrator.core.standing import active, last_epoch, next_epoch, open_offer
 from orchestrator.model import event as ev
 from orchestrator.model.job import (
@@ -254,8 +254,7 @@ def _goes_on(row: JobRow, at: int, e: ev.Ended, ran: bool) -> JobRow:
     if row.state is J.STOPPING:
         return row
     if ran:
-        grown = grows(row)
-        row = replace(row, episode=row.episode + 1, episode_at=at, round=1, asked=(), wait_until=None, grown=grown)
+        row = replace(row, episode=row.episode + 1, episode_at=at, round=1, asked=(), wait_until=None, grown=False)
     row = becomes(row)
     free = e.how == "rejected" or row.fenced > e.epoch
     return replace(row, state=J.QUEUED if free else J.RECOVERING)

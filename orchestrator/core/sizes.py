@@ -1,7 +1,7 @@
 """Of which size is a job from now on, or once what runs has ended? The fold's part of `orchestrator scale`; rows only.
 
 Called by `lifecycle`. A job that waits is the other size at once. One with an attempt stays as it is until that is
-over, and then begins anew as the other size: larger is a growth, which has a trigger of its own (R1, R6).
+over, and then begins anew as the other size. More than ran before is a growth, which has a trigger of its own (R1, R6).
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ def _of(attempt: AttemptRow, workers: int) -> AttemptRow:
     return attempt if attempt.workers is not None else replace(attempt, workers=workers)
 
 
-def grows(row: JobRow) -> bool:
-    """Whether it is about to have more workers than its last attempt had."""
-    return row.next is not None and row.next.workers > (row.attempts[-1].workers or 0)
+def grows(row: JobRow, size: SizeRow) -> bool:
+    """Whether that is more workers than user code ran with last; nothing is, before it ever ran."""
+    ran = [attempt.workers for attempt in row.attempts if attempt.started_at is not None]
+    return bool(ran) and size.workers > (ran[-1] or 0)
 
 
 def becomes(row: JobRow) -> JobRow:
     """With nothing under way it is what it was to be; whoever was asked in this round was asked about another size."""
-    if row.next is None:
+    size = row.next
+    if size is None:
         return row
-    return replace(row, shape=row.next.shape, size=row.next, next=None, asked=(), wait_until=None)
+    return replace(row, shape=size.shape, size=size, next=None, grown=grows(row, size), asked=(), wait_until=None)

@@ -222,7 +222,7 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     next: SizeRow | None = None
     """What it becomes when its attempt is over, which is asked to stop for it; None: it stays as it is."""
     grown: bool = False
-    """Its episode began because it was made larger than what ran."""
+    """Since what ran last was placed, somebody has made it larger than that."""
     ended_at: int | None = None
     applied_at: int = 0
     """Time of the last event folded in."""

@@ -156,6 +156,9 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (43, "a growth by nobody's wish", lambda: edited(export_of(told.scaled), "Scaled", workers=5)),
     (43, "a growth of another job", lambda: edited(export_of(told.scaled), "Scaled", shape=shape_of(0, told.scaled))),
     (43, "it had more than it says", lambda: edited(export_of(told.scaled), "Scaled", was=9)),
+    (43, "nobody wished it", lambda: without(export_of(told.scaled), "Scaled")),
+    (43, "what was lost is called new", lambda: edited(export_of(told.lost), "OfferOpened", 3, trigger="new")),
+    (43, "a loss is called a growth", lambda: edited(export_of(told.lost), "OfferOpened", 3, trigger="scale_up")),
     (43, "a growth is called a loss", lambda: edited(export_of(told.scaled), "OfferOpened", 1, trigger="replace")),
     (43, "offered as the size that it had", lambda: edited(
         export_of(told.scaled), "OfferOpened", 1, terms=terms_of(export_of(told.scaled), 0))),

@@ -11,7 +11,6 @@ from orchestrator.core.effects import Act, effects_of, stop_of
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.moves import JOB_MOVES, IllegalMove
 from orchestrator.core.scaling import to_be, why_not
-from orchestrator.core.sizes import grows
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Trigger
 from orchestrator.model.job import TERMINAL, AttemptRow, AttemptState, JobRow, JobState, SizeRow
@@ -68,7 +67,6 @@ def test_what_runs_is_it_when_it_has_ended(had: int | None, wanted: int, trigger
     row = folded(replace(RUNNING, attempts=(replace(ATTEMPT, workers=had),)), wish(wanted, 1))
     assert (row.shape, to_be(row), row.attempts[0].workers) == ("two", f"of {wanted}", had or 2)
     assert (stop_of(row, 1, 5), [e.act for e in effects_of(row)]) == (("scale", 10), [Act.STOP])
-    assert grows(row) is (trigger is Trigger.SCALE_UP)
     row = folded(row, STOPPED)
     assert (row.state, row.shape, row.next, row.episode) == (JobState.RECOVERING, f"of {wanted}", None, 2)
     assert trigger_of(row, a_shape()) is trigger
@@ -77,6 +75,36 @@ def test_what_runs_is_it_when_it_has_ended(had: int | None, wanted: int, trigger
 def test_the_last_wish_before_the_end_is_the_one() -> None:
     row = folded(RUNNING, wish(8, 1), wish(1, 1), STOPPED)
     assert (row.size, row.grown) == (SizeRow("of 1", 1), False)
+
+
+@pytest.mark.parametrize(
+    ("wished", "trigger"), [((8, 3), Trigger.SCALE_UP), ((2, 5), Trigger.REPLACE), ((1, 5), Trigger.REPLACE)]
+)
+@pytest.mark.parametrize("launching", [False, True])
+def test_with_every_wish_it_is_a_growth_or_none_by_what_ran_last(
+    wished: tuple[int, int], trigger: Trigger, launching: bool
+) -> None:
+    """The second one came in the gap, or while the replacement was launching: that never ran."""
+    last, before = wished
+    row = folded(RUNNING, wish(before, 1), STOPPED)
+    if not launching:
+        return gap(folded(row, wish(last, was=before)), trigger)
+    replacement = replace(ATTEMPT, epoch=2, state=AttemptState.CONFIRMED, started_at=None)
+    row = replace(row, state=JobState.LAUNCHING, attempts=(*row.attempts, replacement), fenced=3)
+    row = folded(row, wish(last, 2, was=before), ev.Ended(epoch=2, how="gone", why="scaled"))
+    return gap(row, trigger)
+
+
+def gap(row: JobRow, trigger: Trigger) -> None:
+    assert (row.episode, row.next, trigger_of(row, a_shape())) == (2, None, trigger)
+
+
+def test_a_loss_is_none_whoever_grew_before_and_a_wish_after_it_may_be() -> None:
+    lost = ev.Ended(epoch=1, how="gone", why="machines_gone")
+    for size, trigger in ((3, Trigger.SCALE_UP), (1, Trigger.REPLACE)):
+        row = folded(RUNNING, lost)
+        assert trigger_of(row, a_shape()) is Trigger.REPLACE
+        gap(folded(row, wish(size)), trigger)
 
 
 def test_what_had_not_started_is_in_the_same_episode() -> None:

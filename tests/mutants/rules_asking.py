@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from orchestrator.core import answers, eligibility, lifecycle, offering, ranking, releases, resizing, windows
+from orchestrator.core import answers, eligibility, lifecycle, offering, ranking, releases, sizes, windows
 from orchestrator.core.book import Book
 from orchestrator.core.capacity import Taken
 from orchestrator.core.rulebook import RuleBook
@@ -118,6 +118,17 @@ def _left(**changes: Any) -> Callable[[Turn, Any], dict[str, Any]]:
 
 def _in_any_episode(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return _covers(refusal, gate, now_us, refusal.episode)
+
+
+_scaled, _triggered = sizes.scaled, Shape.triggered
+
+
+def _as_decided_before(row: Any, e: ev.Scaled) -> Any:
+    return replace(_scaled(row, e), grown=row.grown)
+
+
+def _one_more(self: Shape, trigger: Any) -> Shape:
+    return replace(_triggered(self, trigger), workers=self.workers + 1)
 
 
 def _not_for(reason: Reason) -> Swap:
@@ -251,9 +262,11 @@ ASKING = (
     Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [in_.SPLIT]),
     Mutant("split: the whole is left", (Swap(Shape.left_by, lambda self, taken: self),), [in_.SPLIT]),
     Mutant("split: who took the part keeps the whole", (Swap(Shape.sized, lambda self, workers: self),), [in_.SPLIT]),
-    Mutant("scale: a grown job passes its holder by", (Swap(resizing.grows, lambda row: False),), [in_.GROWS]),
-    Mutant("scale: what has grown is offered as what it was", (Swap(resizing.becomes, lambda row:
+    Mutant("scale: a grown job passes its holder by", (Swap(sizes.grows, lambda row, size: False),), [in_.GROWS]),
+    Mutant("scale: what has grown is offered as what it was", (Swap(sizes.becomes, lambda row:
            replace(row, next=None)),), [in_.GROWS]),
+    Mutant("scale: a growth is decided once per episode", (Swap(_scaled, _as_decided_before),), [in_.GROWS_LATER]),
+    Mutant("scale: what was lost is offered as more", (Swap(Shape.triggered, _one_more),), [in_.CUT_OFF]),
     *(Mutant(f"split: what is left forgets {words}", (said(ev.Submitted, _left(**forgotten)),), [in_.SPLIT])
       for words, forgotten in (("since when", {"since": 10**16}), ("who was asked", {"asked": ()}),
                                ("who refused", {"refused": ()}), ("whose part it is", {"root": "x"}))),

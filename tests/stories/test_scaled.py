@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import parse_terms
 from orchestrator.ports.desk import Refused
-from orchestrator.simulate.world import World, agreement, first_right, submission, until_over
+from orchestrator.simulate.world import Server, World, agreement, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
@@ -38,6 +39,26 @@ async def scaled(world: World, after_s: float, most: int, least: int = 0, **work
         await asyncio.sleep(after_s)
         await server.desk.scale(row.job, most, least, "me")
         return await until_over(server, row.job)
+
+
+async def scaled_twice(world: World, first: int, then: int) -> JobRow:
+    """The second time after what ran has ended, and before another offer is made."""
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        await server.desk.scale(row.job, first, 0, "me")
+        row = await until(server, row.job, lambda row: row.next is None)
+        assert row.state is JobState.RECOVERING
+        await server.desk.scale(row.job, then, 0, "me")
+        return await until_over(server, row.job)
+
+
+async def until(server: Server, job: str, so: Callable[[JobRow], bool]) -> JobRow:
+    """The job as soon as it is so."""
+    while not so(row := await server.desk.job(job)):
+        async with server.engine.committed:
+            await server.engine.committed.wait()
+    return row
 
 
 def asked(world: World, job: str) -> list[tuple[str, str, str, int, int]]:
@@ -151,6 +172,47 @@ async def test_a_holder_that_declines_a_growth_leaves_it_to_the_market(a_world) 
     world = a_world({"oracle": Script(), "zeus": no}, first_right("zeus", **GROWTH), work=SAVES)
     row = await scaled(world, 15, 8)
     assert told(world, row.job) == ["oracle", "zeus", "oracle"] and sizes(world, "oracle") == [4, 8]
+
+
+async def test_a_growth_after_a_loss_is_one(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(12))], offers=[do.Accepts(), do.Declines(for_s=100)])
+    world = a_world({"oracle": dies, "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await until(server, row.job, lambda row: row.episode == 2)
+        await server.desk.scale(row.job, 8, 0, "me")
+        await until_over(server, row.job)
+    assert [(who, why) for who, _, why, _, _ in asked(world, row.job)][-1] == ("zeus", "scale_up")
+
+
+async def test_a_growth_in_two_wishes_is_offered_first_to_whose_it_is(a_world) -> None:
+    """First to less, and between the end of what ran and the next offer to more than ran."""
+    select = {"trigger": ["new", "scale_up"], "gpus": {"gte": 5}}
+    world = a_world({"oracle": Script(), "zeus": Script()}, first_right("zeus", select=select), work=SAVES)
+    row = await scaled_twice(world, 3, 8)
+    assert [(who, why) for who, _, why, _, _ in asked(world, row.job)][-1] == ("zeus", "scale_up")
+    assert attempts(row) == [("oracle", "released"), ("zeus", "done")]
+
+
+async def test_up_and_back_again_is_no_growth(a_world) -> None:
+    select = {"trigger": ["new", "replace"]}
+    no = Script(offers=[do.Declines()])
+    world = a_world({"oracle": Script(), "zeus": no}, first_right("zeus", select=select), work=SAVES)
+    row = await scaled_twice(world, 5, 4)
+    gated = [(who, why) for who, clause, why, _, _ in asked(world, row.job) if clause]
+    assert gated == [("zeus", "new"), ("zeus", "replace")]
+
+
+async def test_a_growth_while_the_replacement_is_launching_is_one(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(12))], offers=[do.Accepts(), do.Declines(for_s=100)])
+    slow = Script(launches=[do.Starts(after_s=60)])
+    world = a_world({"oracle": dies, "x": slow, "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await until(server, row.job, lambda row: len(row.attempts) == 2)
+        await server.desk.scale(row.job, 8, 0, "me")
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("oracle", "fenced"), ("x", "gone"), ("zeus", "done")]
 
 
 async def test_smaller_is_no_growth(a_world) -> None:

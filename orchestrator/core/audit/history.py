@@ -240,10 +240,7 @@ class History:
         and by what was known then."""
         contracts = self.contracts(opened.contract)
         shape = self._seen_by(contracts, life)
-        split = life.split_before(seen.seq)
-        shape = shape.sized(split.workers if split else None)
-        if (other := life.scaled_before(seen.seq)) is not None:
-            shape = shape.ranged(other.workers, other.least)
+        shape = life.with_its_size(shape, seen.seq)
         shape = shape.triggered(life.trigger_of(opened, seen.seq) or shape.trigger)
         for record in self._records_of(life, seen.seq):
             shape = with_record(shape, record)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Trigger
+from orchestrator.model.placement import Shape
 
 E = TypeVar("E", bound=ev.Event)
 OFFER_ENDS = (ev.OfferAnswered, ev.OfferLapsed, ev.OfferWithdrawn)
@@ -73,26 +74,37 @@ class Life:
         """What closed the n-th offer, in order."""
         return [s for s in self._offers.get(n, ()) if isinstance(s.event, OFFER_ENDS)]
 
-    def scaled_before(self, seq: int) -> ev.Scaled | None:
-        """The last wish before an offer that it have another size; it is so when that is opened. None: there was none.
+    def with_its_size(self, shape: Shape, seq: int) -> Shape:
+        """The shape that it was submitted with, of the size that it had when an offer was opened: by the last wish, or
+        as it was split.
 
         What was wished while an attempt was under way is so since its end, and no offer was made before that.
         """
-        return next((e for s, e in reversed(list(self.of(ev.Scaled))) if s.seq < seq), None)
+        wish = next((e for s, e in reversed(list(self.of(ev.Scaled))) if s.seq < seq), None)
+        if wish is not None:
+            return shape.ranged(wish.workers, wish.least)
+        split = self.split_before(seq)
+        return shape.sized(split.workers if split else None)
+
+    def under_way(self, seq: int) -> ev.Intended | None:
+        """The attempt that was not over just before an event."""
+        last = next((e for s, e in reversed(list(self.of(ev.Intended))) if s.seq < seq), None)
+        over = last is not None and any(s.seq < seq and e.epoch == last.epoch for s, e in self.of(ev.Ended))
+        return None if over else last
 
     def trigger_of(self, opened: ev.OfferOpened, seq: int) -> Trigger | None:
-        """Why it is placed again in an episode after its first: None in that; larger than what had ended, or lost."""
+        """Why it is placed again in an episode after its first: None in that; it lost what ran last, or somebody has
+        wished since that was placed that it be larger."""
         if opened.episode == 1:
             return None
-        started = {e.epoch for _, e in self.of(ev.Started)}
-        ends = [(s.seq, e.epoch) for s, e in self.of(ev.Ended) if s.seq < seq and e.epoch in started]
-        at, epoch = ends[-1] if ends else (0, 0)
-        wishes = [e for s, e in self.of(ev.Scaled) if s.seq < at and e.epoch == epoch]
-        intended = self.intended(epoch)
-        had = wishes[-1].was if wishes else 0
-        if intended is not None and intended[1].workers is not None:
-            had = intended[1].workers
-        return Trigger.SCALE_UP if wishes and wishes[-1].workers > had else Trigger.REPLACE
+        ran = [e.epoch for s, e in self.of(ev.Started) if s.seq < seq]
+        placed = self.intended(ran[-1]) if ran else None
+        since, workers = (placed[0].seq, placed[1].workers) if placed is not None else (seq, None)
+        wishes = [e for s, e in self.of(ev.Scaled) if since < s.seq < seq]
+        if not wishes:
+            return Trigger.REPLACE
+        had = wishes[0].was if workers is None else workers
+        return Trigger.SCALE_UP if wishes[-1].workers > had else Trigger.REPLACE
 
     def split_before(self, seq: int) -> ev.Split | None:
         """How it was split before an event; None: it was whole."""

@@ -9,7 +9,7 @@ from orchestrator.model import event as ev
 from orchestrator.model.contract import Trigger
 from orchestrator.model.placement import Shape
 
-SCALED = "A job that was given another size is alike but for that, and is offered as that; a growth is called one."
+SCALED = "A job has another size only as somebody wished, and is alike but for that; it is offered as what it is."
 
 
 @of_job(43, SCALED)
@@ -25,14 +25,13 @@ def alike_but_for_its_size(life: Life, history: History, judge: Judge) -> None:
 
 @of_job(43)
 def offered_as_what_was_wished(life: Life, history: History, judge: Judge) -> None:
-    """Every offer after a wish is for as many workers, and for the reason that follows from what had run."""
+    """Every offer is for as many workers as were submitted, if nobody wished otherwise, and for the reason that follows
+    from what had run."""
     for seen, opened in life.of(ev.OfferOpened):
-        wish = life.scaled_before(seen.seq)
-        if wish is None:
-            continue
+        shape = life.with_its_size(history.shape(life), seen.seq)
         most = history.terms(opened.terms).workers
-        judge(most == wish.workers, life.job, seen.seq, f"{opened.provider} is offered {most} of {wish.workers}")
-        why = Trigger.OWNED if opened.block else life.trigger_of(opened, seen.seq) or Trigger.NEW
+        judge(most == shape.workers, life.job, seen.seq, f"{opened.provider} is offered {most} of {shape.workers}")
+        why = Trigger.OWNED if opened.block else life.trigger_of(opened, seen.seq) or shape.trigger
         words = f"{opened.provider} is offered it as {opened.trigger}, and it is {why.value}"
         judge(opened.trigger == why, life.job, seen.seq, words)
 
