@@ -17,7 +17,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from orchestrator.model.contract import OnOutage, OnReplace, Trigger
+from orchestrator.model.contract import OnOutage, Trigger
 
 HOUR_MS = 3_600_000
 MOST_WORKERS = 100_000
@@ -295,7 +295,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     window_us: int
     tail_us: int
-    on_replace: OnReplace
+    inherits: bool  # whether a no of an earlier episode passes it: `onReplace: inherit`, and what was lost is replaced
     on_outage: OnOutage
     undeliverable_after_us: int
     terms: Terms
