@@ -104,7 +104,7 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
 
     @routes.post("/{job}/scale", status_code=202, responses=unchanged)
     async def scale(job: JobId, size: Scale, response: Response, caller: Caller = submitter) -> JobView:
-        """Give a job another number of workers. What runs is asked to save and stop, and goes on from there as that."""
+        """Give a job another number of workers. What runs saves, stops for it if need be, and goes on."""
         row, changed = await desk.scale(job, *size.range, caller.name)
         if not changed:
             response.status_code = 200

@@ -118,7 +118,7 @@ def _show(view: JobView, why: str) -> None:
 def _to_be(view: JobView) -> str:
     """Of a job that is to have another size."""
     size = so_many(view.next_workers or 0, view.next_min_workers or 0)
-    return f"to have {size} once its attempt has saved and stopped"
+    return f"to have {size} once its attempt is over"
 
 
 def _asked(view: JobView) -> str:

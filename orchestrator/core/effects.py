@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from orchestrator.core.sizes import stops
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState, OfferState
 
 
@@ -51,7 +52,7 @@ def _of_attempt(row: JobRow, attempt: AttemptRow) -> list[Effect]:
         return [] if gone else [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
     if row.fence > attempt.epoch:
         return [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
-    asked = row.state is JobState.STOPPING or row.next is not None
+    asked = row.state is JobState.STOPPING or stops(row)
     if asked or attempt.reclaim_at is not None or stops_when_unreachable(row, attempt):
         # At the run log first, so that user code has its grace; its machines end when the attempt has. Without a
         # limit nothing else would ever confirm that end, so the provider is asked at once.
@@ -80,7 +81,7 @@ def stop_of(row: JobRow, epoch: int, now: int) -> tuple[str, int]:
     if attempt.epoch == epoch and attempt.reclaim_at is not None:
         left_ms = (attempt.reclaim_at - now) // 1000 - row.check_ms - RECLAIM_SLACK_MS
         return "preempt", max(0, left_ms)
-    return "unreachable" if row.next is None else "scale", row.grace_ms
+    return "scale" if stops(row) else "unreachable", row.grace_ms
 
 
 def stops_when_unreachable(row: JobRow, attempt: AttemptRow) -> bool:

@@ -197,6 +197,8 @@ class ReleaseSeen(Struct, frozen=True, kw_only=True, gc=False):
     epoch: int
     why: str
     ran_ms: int
+    stopped_for: str = ""
+    """The reason of the stop in its log, if that holds one."""
     crash_loop: bool = False
 
 
@@ -238,6 +240,8 @@ class FencePlaced(Struct, frozen=True, gc=False):
     unclaimed: bool
     """The epoch below never claimed: behind the fence it never can."""
     ran_ms: int
+    stopped_for: str = ""
+    """The reason of the stop that had reached the epoch below, if one had."""
 
 
 class StopPlaced(Struct, frozen=True, gc=False):
@@ -246,6 +250,8 @@ class StopPlaced(Struct, frozen=True, gc=False):
     job: str
     epoch: int
     unclaimed: bool
+    stopped_for: str = ""
+    """Its reason, or that of the one which stood there before."""
 
 
 class Priced(Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.core.moves import ATTEMPT_MOVES, EVIDENCE, JOB_MOVES, OFFER_MOVES, IllegalMove
-from orchestrator.core.sizes import becomes, scaled
+from orchestrator.core.sizes import becomes, scaled, stops
 from orchestrator.core.standing import active, last_epoch, next_epoch, open_offer
 from orchestrator.model import event as ev
 from orchestrator.model.job import (
@@ -296,10 +296,10 @@ def _reshaped(row: JobRow, at: int, e: ev.Reshaped) -> JobRow:
 
 
 def _scaled(row: JobRow, at: int, e: ev.Scaled) -> JobRow:
-    running = active(row)
-    if e.epoch != (running.epoch if running else 0):
-        raise IllegalMove(f"{row.job}: another size stops epoch {e.epoch}, which is not what is under way")
-    return scaled(row, e)
+    after = scaled(row, e)
+    if e.epoch != (last_epoch(after) if stops(after) else 0):
+        raise IllegalMove(f"{row.job}: another size stops epoch {e.epoch}, which is not what has to stop for it")
+    return after
 
 
 _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {

@@ -24,6 +24,12 @@ def _of(attempt: AttemptRow, workers: int) -> AttemptRow:
     return attempt if attempt.workers is not None else replace(attempt, workers=workers)
 
 
+def stops(row: JobRow) -> bool:
+    """Whether what is under way is of a size that nobody wants any more."""
+    attempt = active(row)
+    return attempt is not None and row.next is not None and not row.next.holds(attempt.workers)
+
+
 def grows(row: JobRow, size: SizeRow) -> bool:
     """Whether that is more workers than user code ran with last; nothing is, before it ever ran."""
     ran = [attempt.workers for attempt in row.attempts if attempt.started_at is not None]

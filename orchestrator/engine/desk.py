@@ -21,14 +21,14 @@ from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.reasons import why
 from orchestrator.core.recording import misnamed
 from orchestrator.core.restoring import UNREAD
-from orchestrator.core.scaling import to_be, why_not
+from orchestrator.core.scaling import to_be, why_not, wished
+from orchestrator.core.sizes import stops
 from orchestrator.core.standing import active
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.reading import LOOK_S, ReadingDesk, on_record
 from orchestrator.engine.storewatch import StoreWatch
-from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
@@ -160,13 +160,11 @@ class EngineDesk(ReadingDesk):
 
     def _stops_for_nothing(self, row: JobRow, after: Shape) -> str:
         """Why nobody might run it with its new size, were it stopped for it; empty: somebody may, or nothing runs."""
-        if (attempt := active(row)) is None:
+        if active(row) is None:
             return ""
         book, now = self._engine.core.book, self._engine.core.now
-        was = attempt.workers or book.known_shapes[row.shape].workers
-        wished = ev.Scaled(shape="", workers=after.workers, least=after.least, was=was, epoch=attempt.epoch)
-        then = fold_job(row, row.job, row.project, now, wished)
-        return nobody(foreseen(book.rulebook, then, after, now, book.ledger)[1])
+        then = fold_job(row, row.job, row.project, now, wished(row, after, book.known_shapes[row.shape].workers))
+        return "" if not stops(then) else nobody(foreseen(book.rulebook, then, after, now, book.ledger)[1])
 
     async def _decided(self, job: str) -> JobRow:
         """Where a job stands that may be decided about; `Busy` until its run log was read after a restore."""

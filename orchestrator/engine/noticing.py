@@ -11,6 +11,7 @@ from orchestrator.core.foreseeing import to_come
 from orchestrator.core.numbers import clock
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.sentences import WARNED
+from orchestrator.core.sizes import stops
 from orchestrator.engine.orders import store_of
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
@@ -45,7 +46,7 @@ async def _in_force(wiring: Wiring, own: LedgerRow) -> Contracts | None:
 
 
 async def _size_to_come(wiring: Wiring, own: LedgerRow, row: JobRow) -> list[str]:
-    document = await wiring.ledger.spec(row.next.shape) if row.next is not None else None
+    document = await wiring.ledger.spec(row.next.shape) if row.next is not None and stops(row) else None
     if document is None:
         return []
     rules = RuleBook(await _in_force(wiring, own), wiring.provider_set)

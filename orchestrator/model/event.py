@@ -338,7 +338,7 @@ class Reshaped(Event, frozen=True, tag="Reshaped"):
 
 
 class Scaled(Event, frozen=True, tag="Scaled", kw_only=True):
-    """Somebody wants the job to have another size: at once where it waits, else as soon as its attempt is over."""
+    """Somebody wants the job to have another size: at once where it waits, else when its attempt is over."""
 
     shape: str
     workers: int
@@ -348,7 +348,7 @@ class Scaled(Event, frozen=True, tag="Scaled", kw_only=True):
     was: int
     """The most of them so far."""
     epoch: int = 0
-    """The attempt that is asked to save and stop for it; 0: none is under way."""
+    """The attempt that is asked to save and stop for it; 0: none is under way, or it is of such a size."""
     by: str = ""
 
 

@@ -155,6 +155,10 @@ class SizeRow(Struct, frozen=True, array_like=True, gc=False):
     least: int = 0
     """0: all or nothing."""
 
+    def holds(self, workers: int | None) -> bool:
+        """Whether that is one of its numbers."""
+        return workers is not None and (self.least or self.workers) <= workers <= self.workers
+
 
 class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Everything the planner knows of one job, and all that the API shows without reading its events."""
@@ -220,7 +224,7 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     size: SizeRow | None = None
     """What it was made by the latest `Scaled`; None: it is as its document says, or a part of that."""
     next: SizeRow | None = None
-    """What it becomes when its attempt is over, which is asked to stop for it; None: it stays as it is."""
+    """What it becomes when its attempt is over, which stops for that if its size is none of it; None: it stays so."""
     grown: bool = False
     """Since what ran last was placed, somebody has made it larger than that."""
     ended_at: int | None = None

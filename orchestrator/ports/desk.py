@@ -145,8 +145,8 @@ class Desk(Protocol):
     async def scale(self, job: str, workers: int, least: int, by: str) -> tuple[JobRow, bool]:
         """Give the job another number of workers, `least` (0: all) to `workers`; (row, whether that is a change).
 
-        What runs is asked to save and stop for it. `Refused` if the job has ended or is ending, is divisible, or runs
-        in owned capacity.
+        What runs with none of these is asked to save and stop. `Refused` if the job has ended or is ending, is
+        divisible, or runs in owned capacity.
         """
         ...
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.moves import may_enter
-from orchestrator.core.scaling import why_not
+from orchestrator.core.scaling import why_not, wished
 from orchestrator.core.standing import active, open_offer
 from orchestrator.model import event as kinds
 from orchestrator.model.capacity import Block
@@ -192,12 +192,9 @@ class FakeDesk:
             return row, False
         if reason := why_not(row, after):
             raise Refused(f"job {job} cannot have another size: {reason}")
-        offer, attempt = open_offer(row), active(row)
-        if offer is not None:
+        if (offer := open_offer(row)) is not None:
             self.tell(job, kinds.OfferWithdrawn(offer.n, "scaled"))
-        epoch, was = attempt.epoch if attempt is not None else 0, (row.size or now).workers
-        scaled = kinds.Scaled(shape="0" * 64, workers=workers, least=after.least, was=was, epoch=epoch, by=by)
-        return self.tell(job, scaled), True
+        return self.tell(job, wished(row, after, (row.size or now).workers, "0" * 64, by)), True
 
     def _shape(self, row: JobRow) -> Shape:
         """What it is, or is to be, as far as its size goes."""

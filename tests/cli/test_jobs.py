@@ -211,7 +211,7 @@ def test_a_running_job_is_scaled_once_it_has_stopped(cli: Run, server: Served) -
     server.tell(lambda desk: desk.play_on(job))
     server.desk.noticed[job] = ["zeus is asked first"]
     told = cli("scale", job, "--workers", "2:3")
-    words = "to have 2 to 3 workers once its attempt has saved and stopped"
+    words = "to have 2 to 3 workers once its attempt is over"
     assert words in told.stderr + told.stdout and "zeus is asked first" in told.stderr + told.stdout
     assert words in cli("job", job).stdout
 

@@ -59,8 +59,7 @@ def test_what_waits_is_it_at_once_and_is_asked_about_anew() -> None:
 
 @pytest.mark.parametrize(
     ("had", "wanted", "trigger"),
-    [(None, 3, Trigger.SCALE_UP), (None, 2, Trigger.REPLACE), (None, 1, Trigger.REPLACE),
-     (1, 2, Trigger.SCALE_UP), (4, 3, Trigger.REPLACE)],
+    [(None, 3, Trigger.SCALE_UP), (None, 1, Trigger.REPLACE), (1, 2, Trigger.SCALE_UP), (4, 3, Trigger.REPLACE)],
 )  # fmt: skip
 def test_what_runs_is_it_when_it_has_ended(had: int | None, wanted: int, trigger: Trigger) -> None:
     """`had`: of an elastic job, what was accepted; else the two that its shape has."""
@@ -75,6 +74,24 @@ def test_what_runs_is_it_when_it_has_ended(had: int | None, wanted: int, trigger
 def test_the_last_wish_before_the_end_is_the_one() -> None:
     row = folded(RUNNING, wish(8, 1), wish(1, 1), STOPPED)
     assert (row.size, row.grown) == (SizeRow("of 1", 1), False)
+
+
+@pytest.mark.parametrize(
+    ("had", "most", "least", "trigger"),
+    [(None, 2, 0, Trigger.REPLACE), (None, 4, 2, Trigger.SCALE_UP), (3, 4, 1, Trigger.SCALE_UP),
+     (3, 3, 1, Trigger.REPLACE)],
+)  # fmt: skip
+def test_what_runs_as_it_may_runs_on_and_the_range_counts_when_it_is_placed_again(
+    had: int | None, most: int, least: int, trigger: Trigger
+) -> None:
+    row = folded(replace(RUNNING, attempts=(replace(ATTEMPT, workers=had),)), wish(most, 0, least))
+    assert (effects_of(row), row.shape, to_be(row)) == ((), "two", f"of {most}")
+    gap(folded(row, ev.Ended(epoch=1, how="gone", why="machines_gone")), trigger)
+
+
+def test_a_wish_that_is_taken_back_stops_nothing_any_more() -> None:
+    row = folded(RUNNING, wish(8, 1), wish(2))
+    assert (effects_of(row), stop_of(row, 1, 5)[0]) == ((), "unreachable")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +146,7 @@ def test_another_contract_set_sees_both_sizes_otherwise() -> None:
 
 
 @pytest.mark.parametrize(("row", "epoch"), [(QUEUED, 1), (RUNNING, 0), (RUNNING, 2)])
-def test_a_wish_names_what_is_under_way(row: JobRow, epoch: int) -> None:
+def test_a_wish_names_what_stops_for_it(row: JobRow, epoch: int) -> None:
     with pytest.raises(IllegalMove, match="another size"):
         folded(row, wish(8, epoch))
 

@@ -19,8 +19,13 @@ def alike_but_for_its_size(life: Life, history: History, judge: Judge) -> None:
         before = _to_be(life, history, seen.seq)
         same = history.shape_of(wish.shape) == before.ranged(wish.workers, wish.least)
         judge(same, life.job, seen.seq, "it goes on as another job than it was")
-        had = _had(life, history, wish.epoch) if wish.epoch else before.workers
+        running = life.under_way(seen.seq)
+        had = _had(life, history, running) if running is not None else before.workers
         judge(wish.was == had, life.job, seen.seq, f"it is said to have had {wish.was} workers, and had {had}")
+        runs = had if running is None or running.workers is None else running.workers
+        fits = running is None or (wish.least or wish.workers) <= runs <= wish.workers
+        stopped = 0 if fits or running is None else running.epoch
+        judge(wish.epoch == stopped, life.job, seen.seq, f"attempt {wish.epoch} is to stop for it, not {stopped}")
 
 
 @of_job(43)
@@ -51,8 +56,7 @@ def _said(seen: Seen) -> str:
     return ""
 
 
-def _had(life: Life, history: History, epoch: int) -> int:
+def _had(life: Life, history: History, running: ev.Intended) -> int:
     """The most workers that an attempt's offer was for."""
-    intended = life.intended(epoch)
-    opened = life.opened(intended[1].offer) if intended is not None else None
+    opened = life.opened(running.offer)
     return history.terms(opened[1].terms).workers if opened is not None else 0
