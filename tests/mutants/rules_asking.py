@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from orchestrator.core import answers, eligibility, lifecycle, offering, ranking, releases, sizes, windows
+from orchestrator.core import answers, eligibility, lifecycle, moves, offering, ranking, releases, sizes, windows
 from orchestrator.core.book import Book
 from orchestrator.core.capacity import Taken
 from orchestrator.core.rulebook import RuleBook
@@ -208,12 +208,12 @@ class _AnyMove(dict):  # type: ignore[type-arg]
 
 
 def _any_move(row: Any, job: str, project: str, at: int, event: Any) -> Any:
-    kept = dict(lifecycle.JOB_MOVES)
-    lifecycle.JOB_MOVES.update({state: _AnyMove(moves) for state, moves in kept.items()})
+    kept = dict(moves.JOB_MOVES)
+    moves.JOB_MOVES.update({state: _AnyMove(legal) for state, legal in kept.items()})
     try:
         return _fold_job(row, job, project, at, event)
     finally:
-        lifecycle.JOB_MOVES.update(kept)
+        moves.JOB_MOVES.update(kept)
 
 
 _fold_job = lifecycle.fold_job
