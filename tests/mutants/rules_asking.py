@@ -16,6 +16,7 @@ from orchestrator.core.totals import Totals
 from orchestrator.core.turn import Turn
 from orchestrator.engine import lanes
 from orchestrator.model import event as ev
+from orchestrator.model.contract import Trigger
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import OfferOut, Reason
 from orchestrator.model.placement import Shape
@@ -120,7 +121,7 @@ def _in_any_episode(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return _covers(refusal, gate, now_us, refusal.episode)
 
 
-_scaled, _triggered = sizes.scaled, Shape.triggered
+_scaled, _triggered, _gate = sizes.scaled, Shape.triggered, eligibility._gate
 
 
 def _as_decided_before(row: Any, e: ev.Scaled) -> Any:
@@ -266,6 +267,8 @@ ASKING = (
     Mutant("scale: what has grown is offered as what it was", (Swap(sizes.becomes, lambda row:
            replace(row, next=None)),), [in_.GROWS]),
     Mutant("scale: a growth is decided once per episode", (Swap(_scaled, _as_decided_before),), [in_.GROWS_LATER]),
+    Mutant("scale: a growth inherits a no to less", (Swap(_gate, lambda right, holder, trigger:
+           _gate(right, holder, Trigger.REPLACE)),), [in_.GROWS_AFTER_A_NO]),
     Mutant("scale: what was lost is offered as more", (Swap(Shape.triggered, _one_more),), [in_.CUT_OFF]),
     *(Mutant(f"split: what is left forgets {words}", (said(ev.Submitted, _left(**forgotten)),), [in_.SPLIT])
       for words, forgotten in (("since when", {"since": 10**16}), ("who was asked", {"asked": ()}),

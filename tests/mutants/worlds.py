@@ -362,6 +362,16 @@ async def LAUNCHED_LATE(world: World) -> None:
 @world("a job grows, and growths are a holder's to refuse", {"oracle": YES, "zeus": YES},
        first_right("zeus", select={"trigger": ["scale_up"]}), Work(steps=30))  # fmt: skip
 async def GROWS(world: World) -> None:
+    await _grow(world)
+
+
+@world("a job grows whose holder inherits its no", {"oracle": YES, "zeus": NO},
+       first_right("zeus", select={"trigger": ["new", "scale_up"]}, onReplace="inherit"), Work(steps=30))  # fmt: skip
+async def GROWS_AFTER_A_NO(world: World) -> None:
+    await _grow(world)
+
+
+async def _grow(world: World) -> None:
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(workers={"count": 2, "gpus": 1, "accelerator": ["H100"]}))
         await asyncio.sleep(12)

@@ -500,6 +500,13 @@ async def test_an_attempt_that_was_stopped_for_another_size_is_none_of_those_tha
     assert (row.state, [a.why for a in row.attempts]) == (JobState.SUCCEEDED, ["scaled", "scaled", ""])
 
 
+async def test_a_growth_that_never_starts_leaves_it_the_attempt_that_it_may_have(a_world) -> None:
+    azure = Script(launches=[do.Starts(), do.NeverStarts()])
+    world = a_world({"azure": azure, "oracle": Script()}, work=SAVES, providers=once("azure", "oracle"))
+    row = await scaled(world, 15, 8)
+    assert (row.state, [a.why for a in row.attempts]) == (JobState.SUCCEEDED, ["scaled", "never_started", ""])
+
+
 async def test_a_loss_counts_as_ever(a_world) -> None:
     dies = Script(scenes=[do.Kills(when=do.AtStep(25))])
     world = a_world({"azure": dies}, work=SAVES, providers=once("azure"))
