@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def home() -> Iterator[Path]:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=30)
         end_launches(folder / "local")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,7 @@ def grown(home: Path) -> Iterator[JobView]:
         told = command(home, "scale", job.id, "--workers", "2")
         assert "is running" in told
         yield job.wait(timeout=240)
+    del os.environ["ORCHESTRATOR_HOME"]
 
 
 def seen(job: Job) -> int:
