@@ -42,7 +42,7 @@ A provider finds a rewritten ledger by its own receipts; without them only the c
   orchestrator-verify ledger.jsonl --receipts receipts.jsonl   # azure
 
 Exit codes: 0 it holds · 1 it does not, findings are listed · 2 usage · 3 --strict, and something was not checked"""
-CITED, CHAINED = ("spec", "shape", "terms", "digest"), ("kind", "project", "job", "salt", "body_hash", "chain")
+CITED, CHAINED = ("spec", "shape", "terms", "digest", "next"), ("kind", "project", "job", "salt", "body_hash", "chain")
 FIELDS: dict[str, dict[str, Any]] = {
     "header": {"ledger": str, "format": str}, "end": {"events": int, "head": str}, "row": {}, "counter": {},
     "event": {"seq": int, "at": int, "body": (str, type(None)), **dict.fromkeys(CHAINED, str)},

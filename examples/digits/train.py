@@ -1,11 +1,12 @@
-"""Train a classifier of handwritten digits, data-parallel on two Ray actors, and resume from the last checkpoint.
+"""Train a classifier of handwritten digits, data-parallel on Ray actors, and resume from the last checkpoint.
 
     python train.py                      # on a laptop, as it is
     orchestrator run -- python train.py  # the same file, placed, watched and resumed by Orchestrator
 
 The 1,797 images ship inside scikit-learn. Each step every worker computes the gradient of its own batch of its own
 share of the images; the driver averages the gradients and moves the weights. Everything is drawn from the seed, the
-step and the rank, so a run that was cut off and resumed ends with the same weights as one that was not.
+step and the rank, so a run that was cut off and resumed ends with the same weights as one that was not. It has an actor
+for each worker of the job, also after `orchestrator scale`: what is saved does not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -178,7 +179,8 @@ def main() -> int:
     """Train, judge on the held-out images, and say so; 1 if the classifier is worse than it must be."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--steps", type=int, default=240)
-    parse.add_argument("--workers", type=int, default=2)
+    told = int(os.environ.get("ORCHESTRATOR_WORKERS", "2"))
+    parse.add_argument("--workers", type=int, default=told, help="as many as the job has; outside a job %(default)s")
     parse.add_argument("--batch", type=int, default=64, help="images per worker and step")
     parse.add_argument("--rate", type=float, default=0.1)
     parse.add_argument("--seed", type=int, default=1)

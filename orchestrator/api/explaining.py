@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.api.projections import job_view, moment
-from orchestrator.core.explain import Line, clock, timeline
+from orchestrator.core.explain import Line, timeline
+from orchestrator.core.numbers import clock, so_many
 from orchestrator.core.reasons import why
+from orchestrator.core.sizes import stops
 from orchestrator.model import event as kinds
 from orchestrator.model.documents.views import ExplainView, LineView
 from orchestrator.model.job import AttemptState, JobRow, JobState, OfferState
@@ -80,7 +82,12 @@ def _attempting(row: JobRow) -> str:
     if attempt is None:
         return row.state.value
     if row.state is JobState.RECOVERING:
+        if attempt.why == "scaled":
+            over = "has stopped" if attempt.started_at is not None else "did not start"
+            return f"{over} at {attempt.provider}: it is being fenced, then offered with its new size"
         return f"lost at {attempt.provider}: it is being fenced, then goes on elsewhere"
     doing = "runs at" if row.state is JobState.RUNNING else "is being launched at"
     unsure = ", as far as we know: its provider does not answer" if attempt.state is AttemptState.UNKNOWN else ""
-    return f"{doing} {attempt.provider} {attempt.region}".rstrip() + f" (attempt {attempt.epoch}){unsure}"
+    size = f"to have {so_many(row.next.workers, row.next.least)}" if row.next else ""
+    then = f"; asked to save and stop, {size}" if stops(row) else size and f"; {size} when it is placed again"
+    return f"{doing} {attempt.provider} {attempt.region}".rstrip() + f" (attempt {attempt.epoch}){unsure}{then}"

@@ -14,7 +14,7 @@ from orchestrator.api.problems import REFUSALS
 from orchestrator.api.projections import job_view, offer_views
 from orchestrator.api.projects import JobId, of_job, of_some, rows_of
 from orchestrator.api.seeing import caught_up, seen, tell_seq
-from orchestrator.model.documents.job import PROJECT
+from orchestrator.model.documents.job import PROJECT, Scale
 from orchestrator.model.documents.views import ExplainView, FieldError, JobView, OfferView, Page, ProblemView
 from orchestrator.ports.desk import Desk, Refused, Submission
 from orchestrator.ports.ledger import StoredEvent
@@ -25,6 +25,7 @@ State = Literal[
 KEY = r"^[\x21-\x7e]{1,255}$"
 RESIDENCY = b'"residency":"'
 """In the canonical bytes of a job that names one: only these may have to be told something at once."""
+SAME_SIZE = "it has that size already, or is about to have it: nothing was changed"
 BODY = {
     "required": True,
     "content": {
@@ -96,6 +97,20 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
         row = await desk.cancel(job, caller.name)
         await tell_seq(desk, response)
         return job_view(row)
+
+    unchanged: dict[int | str, dict[str, Any]] = {
+        200: {"model": JobView, "description": "it has that size already: nothing was changed"},
+        409: {"model": ProblemView},
+    }
+
+    @routes.post("/{job}/scale", status_code=202, responses=unchanged)
+    async def scale(job: JobId, size: Scale, response: Response, caller: Caller = submitter) -> JobView:
+        """Give a job another number of workers. What runs saves, stops for it if need be, and goes on."""
+        row, changed = await desk.scale(job, *size.range, caller.name)
+        if not changed:
+            response.status_code = 200
+        await tell_seq(desk, response)
+        return job_view(row, notices=await desk.notices(row) if changed else (SAME_SIZE,))
 
     @routes.post("/{job}/resume", status_code=202, responses={409: {"model": ProblemView}})
     async def resume(job: JobId, response: Response, caller: Caller = submitter) -> JobView:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from orchestrator.api.access import Scope, allowed, bearer
 from orchestrator.api.problems import REFUSALS, Denied
 from orchestrator.api.projections import moment
-from orchestrator.core.lifecycle import open_offer
+from orchestrator.core.standing import open_offer
 from orchestrator.core.windows import deadline
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said, open_offer_view
 from orchestrator.model.documents.views import Page, ProblemView

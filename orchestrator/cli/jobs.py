@@ -1,4 +1,5 @@
-"""Commands that look at jobs or end them: jobs, job, logs, explain, cancel, resume. Clients of the server."""
+"""Commands that look at jobs, end or change them: jobs, job, logs, explain, cancel, resume, scale. Clients of the
+server."""
 
 from __future__ import annotations
 
@@ -16,7 +17,20 @@ from rich.text import Text
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.failing import say
-from orchestrator.cli.output import AsJson, JobArgument, age, clean, dollars, life, lines, print_json, state, table
+from orchestrator.cli.output import (
+    AsJson,
+    JobArgument,
+    age,
+    clean,
+    dollars,
+    life,
+    lines,
+    print_json,
+    size_of,
+    state,
+    table,
+)
+from orchestrator.core.numbers import so_many
 from orchestrator.model.documents.views import AttemptView, JobView
 from orchestrator.model.job import JobState
 from orchestrator.sdk import Client
@@ -89,8 +103,10 @@ def _show(view: JobView, why: str) -> None:
     console.print(Text.assemble((view.id, "bold"), f"  {clean(view.name)}  ", state(view.state)))
     console.print(Text(clean(why)))
     console.print(Text(clean(_asked(view)), style="dim"))
-    if view.workers is not None:
+    if view.rest or view.rest_of:
         console.print(Text(_part(view), style="dim"))
+    if view.next_workers is not None:
+        console.print(Text(_to_be(view), style="dim"))
     if view.progress is not None:
         parts = (
             ("step", view.progress.step),
@@ -101,6 +117,12 @@ def _show(view: JobView, why: str) -> None:
     if view.attempts:
         headings = ("try", "provider", "region", "workers", "state", "why", "ran", "price/h", "charged")
         table(headings, (_attempt(attempt, _count(view)) for attempt in view.attempts), "")
+
+
+def _to_be(view: JobView) -> str:
+    """Of a job that is to have another size."""
+    size = so_many(view.next_workers or 0, view.next_min_workers or 0)
+    return f"to have {size} once its attempt is over"
 
 
 def _asked(view: JobView) -> str:
@@ -121,9 +143,9 @@ def _part(view: JobView) -> str:
 
 
 def _count(view: JobView) -> str:
-    """How many workers it asks for; of an elastic job the range, of a part of a divisible one its own."""
+    """How many workers it asks for; of an elastic job the range, of a part or one that was scaled its own."""
     if view.workers is not None:
-        return str(view.workers)
+        return str(view.workers) if view.min_workers is None else f"{view.min_workers} to {view.workers}"
     count = (view.document or {}).get("spec", {}).get("workers", {}).get("count", 1)
     return f"{count['min']} to {count['max']}" if isinstance(count, dict) else str(count)
 
@@ -201,6 +223,28 @@ def resume(job: JobArgument, as_json: AsJson = False) -> None:
     with Client(patience_s=PATIENCE_S) as client:
         view = client.job(job).resume()
     _said(view, as_json)
+
+
+def scale(
+    job: JobArgument,
+    workers: Annotated[str, typer.Option(metavar="N|MIN:MAX", help="So many, or any number of a range.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give a job another number of workers.
+
+    A job that waits has it at once. One that runs is asked to save and stop, and goes on from its last checkpoint as
+    that; its code reads in `ORCHESTRATOR_WORKERS` how many it is now. More than ran before is a growth: the contracts
+    in force say who is offered it first (`scale_up`), and nothing promises that anybody takes it. What it will meet
+    with is said beforehand; what runs is not stopped for a size that nobody may run.
+
+    Examples: `orchestrator scale JOB --workers 8`; any number from 4 to 8, as whoever accepts has room:
+    `orchestrator scale JOB --workers 4:8`
+    """
+    with Client(patience_s=PATIENCE_S) as client:
+        view = client.job(job).scale(size_of(workers))
+    _said(view, as_json)
+    if not as_json:
+        _note([_to_be(view), *view.notices] if view.next_workers is not None else view.notices)
 
 
 def _said(view: JobView, as_json: bool) -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
     "offers": Place("orchestrator.cli.offers", "app"),
     "cancel": Place("orchestrator.cli.jobs", "cancel"),
     "resume": Place("orchestrator.cli.jobs", "resume"),
+    "scale": Place("orchestrator.cli.jobs", "scale"),
     "providers": Place("orchestrator.cli.providers", "app"),
     "contracts": Place("orchestrator.cli.contracts", "app"),
     "capacity": Place("orchestrator.cli.capacity", "app"),

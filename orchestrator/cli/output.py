@@ -6,6 +6,7 @@ Text from outside (names, reasons, output of clouds) is escaped, so that it can 
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,15 @@ TONES = {"good": "green", "warn": "yellow", "bad": "red", "plain": ""}
 UNFOLDED = 10_000
 """Columns where nobody sees them: longer than any row of ours."""
 STATES = {"succeeded": "green", "failed": "red", "held": "yellow", "cancelled": "yellow", "running": "cyan"}
+
+
+def size_of(text: str) -> int | dict[str, int]:
+    """A number of workers, or a range as torchrun writes it."""
+    found = re.fullmatch(r"([1-9][0-9]*)(?::([1-9][0-9]*))?", text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is neither a number nor a range, as in 4 or 2:8", param_hint="--workers")
+    least, most = found.groups()
+    return int(least) if most is None else {"min": int(least), "max": int(most)}
 
 
 def print_json(what: View | Sequence[View]) -> None:

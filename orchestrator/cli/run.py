@@ -23,7 +23,7 @@ from rich.text import Text
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.failing import say
 from orchestrator.cli.jobs import PATIENCE_S, outcome
-from orchestrator.cli.output import AsJson, clean, print_json
+from orchestrator.cli.output import AsJson, clean, print_json, size_of
 from orchestrator.core.explain import Scene, tell
 from orchestrator.model import event as kinds
 from orchestrator.model.documents import DocumentError, Problem, TrainingJob, load_job, unhonoured
@@ -78,7 +78,7 @@ def run(
     (`--json`: one document of each).
     Ctrl-C stops following; the job goes on (`orchestrator cancel` ends it).
     """
-    size: dict[str, Any] = {"count": _count(workers), "gpus": gpus, "cpus": cpus}
+    size: dict[str, Any] = {"count": size_of(workers), "gpus": gpus, "cpus": cpus}
     size |= {"memory": memory} if memory else {}
     size |= {"accelerator": accelerator} if accelerator else {}
     what: dict[str, Any] = {"environment": _pairs(environment or [])} if environment else {}
@@ -99,15 +99,6 @@ def run(
         **({"class": job_class} if job_class else {}),
     )
     _submit(job, key, detach, as_json)
-
-
-def _count(text: str) -> int | dict[str, int]:
-    """One number, or a range as torchrun writes it."""
-    found = re.fullmatch(r"([1-9][0-9]*)(?::([1-9][0-9]*))?", text)
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is neither a number nor a range, as in 4 or 2:8", param_hint="--workers")
-    least, most = found.groups()
-    return int(least) if most is None else {"min": int(least), "max": int(most)}
 
 
 def _label(command: list[str]) -> str | None:

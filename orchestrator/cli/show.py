@@ -19,7 +19,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.core.explain import dollars, span
+from orchestrator.core.numbers import dollars, span
 from orchestrator.model.documents.views import AttemptView, ExplainView, JobView, LineView, ProgressView
 
 COLOURS = {"plain": "default", "good": "green", "warn": "yellow", "bad": "red"}

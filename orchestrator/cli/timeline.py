@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
-from orchestrator.core.explain import Line, Tone, span
+from orchestrator.core.explain import Line, Tone
+from orchestrator.core.numbers import span
 from orchestrator.model.documents.views import ExplainView
 
 LANES_LEFT, RIGHT, TOP = 132, 48, 92
@@ -24,7 +25,7 @@ STRETCH = 420
 SHORT = {
     "Submitted": "submitted", "OfferOpened": "offer", "OfferLapsed": "silent", "OfferWithdrawn": "withdrawn",
     "RoundEnded": "round over", "Started": "running", "WentUnknown": "unknown", "SeenAgain": "found",
-    "ReclaimNoticed": "notice",
+    "ReclaimNoticed": "notice", "Scaled": "scaled",
     "Fenced": "fenced", "Ended": "ended", "DeliveryFailed": "undelivered", "CancelAsked": "cancel",
     "Cancelled": "cancelled", "Failed": "failed", "Held": "held", "Resumed": "goes on",
     "Accessed": "looked at",

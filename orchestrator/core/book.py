@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from orchestrator.core.capacity import Taken
 from orchestrator.core.ledgerfold import fold_ledger
-from orchestrator.core.lifecycle import active, fold_job, open_offer
+from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, urgency
+from orchestrator.core.standing import active, open_offer
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger
@@ -26,7 +27,9 @@ PROBES = 8
 
 
 def trigger_of(row: JobRow, shape: Shape) -> Trigger:
-    """Why the job is placed: once it ran, it replaces an attempt that was lost."""
+    """Why the job is placed: once it ran, it replaces an attempt that was lost, or is to be larger than that."""
+    if row.grown:
+        return Trigger.SCALE_UP
     return Trigger.REPLACE if row.episode > 1 else shape.trigger
 
 
@@ -273,6 +276,7 @@ class Book:
         for waiters in (old.waiting, self.early):
             waiters.discard(after.job)
         self._let_go(old, before)
+        self.shape_of(after).settled = None  # how its jobs were last decided says nothing of one that comes to them
         offer = open_offer(before)
         if offer is not None:
             old.asking[offer.provider] -= 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.core.standing import active, open_offer
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import ProviderFacts, Providers, Trigger
 from orchestrator.model.job import JobRow, OfferState

@@ -39,7 +39,11 @@ FAMILIES: tuple[Family, ...] = (
     Family("orchestrator_attempts_total", "counter", "Attempts intended, by provider."),
     Family("orchestrator_attempts_started_total", "counter", "Attempts whose user code began, by provider."),
     Family("orchestrator_attempts_ended_total", "counter", "Attempts that ended, by provider and how."),
-    Family("orchestrator_failovers_total", "counter", "Attempts after one that had started, by where from and to."),
+    Family(
+        "orchestrator_failovers_total",
+        "counter",
+        "Attempts after one that had started and was lost, by where from and to.",
+    ),
     Family(
         "orchestrator_unknowns_total", "counter", "Times that an attempt's state became unknown, by provider and why."
     ),
@@ -163,9 +167,9 @@ def _late(e: ev.LateAnswer, at: int, before: JobRow, after: JobRow) -> Counts:
 
 def _intended(e: ev.Intended, at: int, before: JobRow, after: JobRow) -> Counts:
     added = {key("orchestrator_attempts_total", provider=e.provider): 1}
-    lost = [attempt.provider for attempt in before.attempts if attempt.started_at is not None]
-    if lost:
-        added[key("orchestrator_failovers_total", origin=lost[-1], target=e.provider)] = 1
+    ran = [attempt for attempt in before.attempts if attempt.started_at is not None]
+    if ran and ran[-1].why != "scaled":
+        added[key("orchestrator_failovers_total", origin=ran[-1].provider, target=e.provider)] = 1
     return added
 
 

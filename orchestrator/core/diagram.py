@@ -1,14 +1,14 @@
 """What may a job do next? The table of legal moves, drawn.
 
 Called by `python -m orchestrator.core.diagram`, which prints what the README holds between its marks; a test compares
-the two. Draws `lifecycle.JOB_MOVES` and adds nothing.
+the two. Draws `moves.JOB_MOVES` and adds nothing.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-from orchestrator.core.lifecycle import ATTEMPT_MOVES, JOB_MOVES, OFFER_MOVES
+from orchestrator.core.moves import ATTEMPT_MOVES, JOB_MOVES, OFFER_MOVES
 from orchestrator.model.job import TERMINAL, JobState
 
 WIDEST = 3

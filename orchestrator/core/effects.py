@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from orchestrator.core.sizes import stops
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState, OfferState
 
 
@@ -51,7 +52,8 @@ def _of_attempt(row: JobRow, attempt: AttemptRow) -> list[Effect]:
         return [] if gone else [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
     if row.fence > attempt.epoch:
         return [Effect(Act.END, attempt.provider, row.job, attempt.epoch)]
-    if row.state is JobState.STOPPING or attempt.reclaim_at is not None or stops_when_unreachable(row, attempt):
+    asked = row.state is JobState.STOPPING or stops(row)
+    if asked or attempt.reclaim_at is not None or stops_when_unreachable(row, attempt):
         # At the run log first, so that user code has its grace; its machines end when the attempt has. Without a
         # limit nothing else would ever confirm that end, so the provider is asked at once.
         stop = Effect(Act.STOP, "", row.job, attempt.epoch)
@@ -74,10 +76,12 @@ def stop_of(row: JobRow, epoch: int, now: int) -> tuple[str, int]:
     Before its machines are taken back, that is what is left until then, for whoever reads a whole check later.
     """
     attempt = row.attempts[-1]
-    if row.cancel_asked or attempt.epoch != epoch or attempt.reclaim_at is None:
-        return "cancel" if row.cancel_asked else "unreachable", row.grace_ms
-    left_ms = (attempt.reclaim_at - now) // 1000 - row.check_ms - RECLAIM_SLACK_MS
-    return "preempt", max(0, left_ms)
+    if row.cancel_asked:
+        return "cancel", row.grace_ms
+    if attempt.epoch == epoch and attempt.reclaim_at is not None:
+        left_ms = (attempt.reclaim_at - now) // 1000 - row.check_ms - RECLAIM_SLACK_MS
+        return "preempt", max(0, left_ms)
+    return "scale" if stops(row) else "unreachable", row.grace_ms
 
 
 def stops_when_unreachable(row: JobRow, attempt: AttemptRow) -> bool:

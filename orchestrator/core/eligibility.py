@@ -23,10 +23,12 @@ from orchestrator.model.contract import (
     Exclusive,
     FirstRight,
     OnExceed,
+    OnReplace,
     PriceCeiling,
     ProviderFacts,
     Providers,
     ResidencyLaw,
+    Trigger,
 )
 from orchestrator.model.placement import (
     Candidate,
@@ -75,7 +77,7 @@ def compile_rules(
         contracts=contracts.digest if contracts else None,
         providers=providers.digest,
         candidates=tuple(candidates.values()),
-        gates=tuple(_gate(right, candidates[right.holder]) for right in rights),
+        gates=tuple(_gate(right, candidates[right.holder], shape.trigger) for right in rights),
         excluded=(*barred.values(), *(_set_apart(name, only) for name in elsewhere)),
         not_applicable=tuple(_not_applicable(weighed)),
         jurisdictions=_jurisdictions(laws),
@@ -211,7 +213,7 @@ def _candidate(facts: ProviderFacts, regions: tuple[str, ...], shape: Shape, cei
     )
 
 
-def _gate(right: FirstRight, holder: Candidate) -> Gate:
+def _gate(right: FirstRight, holder: Candidate, trigger: Trigger) -> Gate:
     return Gate(
         clause=right.ref,
         contract=right.contract,
@@ -219,7 +221,7 @@ def _gate(right: FirstRight, holder: Candidate) -> Gate:
         rank=right.rank,
         window_us=right.window_us,
         tail_us=right.tail_us,
-        on_replace=right.on_replace,
+        inherits=right.on_replace is OnReplace.INHERIT and trigger is Trigger.REPLACE,
         on_outage=right.on_outage,
         undeliverable_after_us=right.undeliverable_after_us,
         terms=holder.terms,

@@ -8,16 +8,16 @@ detail with them. Pure: the same events give the same lines; it never decides an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from orchestrator.core.numbers import clock, dollars, join, moment, so_many, span
 from orchestrator.core.reasons import why
 from orchestrator.model import event as ev
-from orchestrator.model.contract import DAY_US
+from orchestrator.model.contract import Trigger
 from orchestrator.model.placement import Freed
 
 
@@ -116,47 +116,6 @@ def _passed_over(scene: Scene, at: int, kind: str, skipped: tuple[ev.Skip, ...])
     return tuple(line for line in lines if (line.provider, line.plain) not in scene.told)
 
 
-# ---- numbers in words ------------------------------------------------------------------------------------------------
-
-
-def clock(at_us: int, beside_us: int | None = None) -> str:
-    """Time of day, UTC, to the second; and the day, where it is another than that of `beside_us`."""
-    if beside_us is not None and at_us // DAY_US != beside_us // DAY_US:
-        return moment(at_us)
-    return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%H:%M:%S}Z"
-
-
-def moment(at_us: int) -> str:
-    """Day and time, UTC, to the second."""
-    return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%Y-%m-%d %H:%M:%S}Z"
-
-
-def span(ms: int) -> str:
-    """A duration as people say it: 250 ms, 12.5 s, 4 min 10 s, 2 h 5 min."""
-    if ms < 1000:
-        return f"{ms} ms"
-    if ms < 60_000:
-        return f"{ms / 1000:.3g} s"
-    large, small, units = (ms // 60_000, ms // 1000 % 60, "min s") if ms < 3_600_000 else _hours(ms)
-    big, little = units.split()
-    return f"{large} {big} {small} {little}" if small else f"{large} {big}"
-
-
-def _hours(ms: int) -> tuple[int, int, str]:
-    return ms // 3_600_000, ms // 60_000 % 60, "h min"
-
-
-def dollars(micro: int) -> str:
-    """Micro-dollars as dollars: to the cent, or as many places as less than a cent needs."""
-    places = 6 if 0 < micro < 10_000 else 2
-    text = f"{micro / 1_000_000:.{places}f}"
-    return f"${text.rstrip('0') if places > 2 else text}"
-
-
-def _join(*parts: str) -> str:
-    return ", ".join(part for part in parts if part)
-
-
 # ---- one small function per kind -------------------------------------------------------------------------------------
 
 
@@ -168,9 +127,10 @@ def _opened(scene: Scene, e: ev.OfferOpened, line: Line) -> Line:
     where = f"first right of {e.clause}" if e.clause else "open market"
     if e.block:
         where = f"owned capacity {e.block}" + (f", behind the {where}" if e.clause else "")
-    again = f"episode {e.episode}: " if e.episode != scene.episode else ""
+    grown = ", to be larger" if e.trigger == Trigger.SCALE_UP else ""
+    again = f"episode {e.episode}{grown}: " if e.episode != scene.episode else ""
     hold = f"{dollars(e.hold)} held" if e.hold is not None else ""
-    detail = _join(f"window {span(e.window // 1000)}", hold)
+    detail = join(f"window {span(e.window // 1000)}", hold)
     plain = "; ".join([f"{again}offered to {e.provider}: {where}", *map(freed, e.freed)])
     return _say(line, plain, detail, provider=e.provider)
 
@@ -197,25 +157,21 @@ def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:
     if e.accepted:
         price = f"{dollars(e.price)} per GPU-hour" if e.price is not None else ""
         plain = f"{provider} accepted{_workers(e.workers)}" + (" on spot machines" if e.spot else "")
-        return _say(line, plain, _join(price, e.region), provider=provider, tone=Tone.GOOD)
+        return _say(line, plain, join(price, e.region), provider=provider, tone=Tone.GOOD)
     until = f"until {clock(e.until, line.at)}" if e.until else ""
     covers = f"whole {e.scope}" if e.scope else ""
     plain = f"{provider} declined: {why(e.reason)}"
-    return _say(line, plain, _join(e.detail.rstrip("."), covers, until), provider=provider, tone=Tone.WARN)
+    return _say(line, plain, join(e.detail.rstrip("."), covers, until), provider=provider, tone=Tone.WARN)
 
 
 def _workers(accepted: int | None) -> str:
     """Of an elastic or divisible job, how large it will be."""
-    return "" if accepted is None else f" with {_so_many(accepted)}"
-
-
-def _so_many(workers: int) -> str:
-    return f"{workers} worker{'s' if workers > 1 else ''}"
+    return "" if accepted is None else f" with {so_many(accepted)}"
 
 
 def _split(scene: Scene, e: ev.Split, line: Line) -> Line:
     provider = scene.offers.get(e.n, "")
-    plain = f"split: {provider} took {_so_many(e.workers)}, the other {e.left} are a job of their own"
+    plain = f"split: {provider} took {so_many(e.workers)}, the other {e.left} are a job of their own"
     return _say(line, plain, e.rest, provider=provider)
 
 
@@ -245,7 +201,7 @@ def _round_ended(scene: Scene, e: ev.RoundEnded, line: Line) -> Line:
 def _intended(scene: Scene, e: ev.Intended, line: Line) -> Line:
     price = f"{dollars(e.price)} per GPU-hour" if e.price is not None else ""
     plain = f"launching at {e.provider}{_workers(e.workers)}"
-    return _say(line, plain, _join(e.region, e.accelerator, price), provider=e.provider, quiet=True)
+    return _say(line, plain, join(e.region, e.accelerator, price), provider=e.provider, quiet=True)
 
 
 def _confirmed(scene: Scene, e: ev.LaunchConfirmed, line: Line) -> Line:
@@ -276,7 +232,7 @@ def _started(scene: Scene, e: ev.Started, line: Line) -> Line:
     step = f"step {e.resumed_step} of epoch {e.resumed_epoch}"
     waited = "cleared" if e.cleared else f"waited {span(e.waited_ms)} to be alone"
     plain = f"resumed at {provider} from its checkpoint"
-    return _say(line, plain, _join(step, waited), provider=provider, tone=Tone.GOOD)
+    return _say(line, plain, join(step, waited), provider=provider, tone=Tone.GOOD)
 
 
 def _fencing(scene: Scene, e: ev.Fencing, line: Line) -> Line:
@@ -297,14 +253,14 @@ def _newest(scene: Scene) -> str:
 def _ended(scene: Scene, e: ev.Ended, line: Line) -> Line:
     provider = scene.epochs.get(e.epoch, "")
     line = replace(line, provider=provider)
-    detail = _join(
+    detail = join(
         e.detail.rstrip("."),
         f"ran {span(e.ran_ms)}" if e.ran_ms else "",
         dollars(e.charge) if e.charge is not None else "",
     )
     if e.fails:
         code = f"exit {e.exit}" if e.exit is not None else ""
-        return _say(line, f"failed at {provider}: {why(e.fails)}", _join(code, detail), tone=Tone.BAD)
+        return _say(line, f"failed at {provider}: {why(e.fails)}", join(code, detail), tone=Tone.BAD)
     if e.how == "done":
         return _say(line, f"done at {provider}", detail, tone=Tone.GOOD)
     reason = f": {why(e.why)}" if e.why else ""
@@ -336,12 +292,18 @@ def _accessed(scene: Scene, e: ev.Accessed, line: Line) -> Line:
 
 def _submitted(scene: Scene, e: ev.Submitted, line: Line) -> Line:
     if e.rest is not None:
-        return _say(line, "what was left of a job that was split", _join(e.name, f"offer {e.rest.offer}"))
-    return _say(line, "submitted", _join(e.name, f"by {e.by}" if e.by else ""))
+        return _say(line, "what was left of a job that was split", join(e.name, f"offer {e.rest.offer}"))
+    return _say(line, "submitted", join(e.name, f"by {e.by}" if e.by else ""))
 
 
 def _held(scene: Scene, e: ev.Held, line: Line) -> Line:
     return _say(line, f"held: {why(e.reason)}", tone=Tone.BAD)
+
+
+def _scaled(scene: Scene, e: ev.Scaled, line: Line) -> Line:
+    provider = scene.epochs.get(e.epoch, "")
+    stops = f"; what runs at {provider} is asked to save and stop" if e.epoch else ""
+    return _say(line, f"to have {so_many(e.workers, e.least)}{stops}", f"by {e.by}" if e.by else "", provider=provider)
 
 
 def _swept(scene: Scene, e: ev.Swept, line: Line) -> Line:
@@ -363,8 +325,9 @@ def _recorded(scene: Scene, e: ev.Recorded, line: Line) -> Line:
     }.get(r.what, r.what)
     until = f"until {moment(r.until)}" if r.until is not None else ""
     approved = f"approved by {r.approver}" if r.approver else ""
-    detail = _join(f"by {r.by or 'somebody'}", approved, r.why.rstrip("."), until, r.id)
-    return _say(line, f"on record: {said}", detail, tone=Tone.WARN if r.what == "override" else Tone.PLAIN)
+    tone = Tone.WARN if r.what == "override" else Tone.PLAIN
+    detail = join(f"by {r.by or 'somebody'}", approved, r.why.rstrip("."), until, r.id)
+    return _say(line, f"on record: {said}", detail, tone=tone)
 
 
 def _capacity(scene: Scene, e: ev.CapacityInForce, line: Line) -> Line:
@@ -382,7 +345,7 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "RoundEnded": _round_ended, "Split": _split, "Intended": _intended, "Confirmed": _confirmed,
     "WentUnknown": _unknown, "SeenAgain": _seen, "ReclaimNoticed": _reclaim, "Started": _started, "Fencing": _fencing,
     "Fenced": _fenced, "Ended": _ended, "Charged": _charged, "Accessed": _accessed, "Held": _held, "Swept": _swept,
-    "ControllerAbsent": _absent, "Recorded": _recorded, "CapacityInForce": _capacity,
+    "Scaled": _scaled, "ControllerAbsent": _absent, "Recorded": _recorded, "CapacityInForce": _capacity,
     "HolderUnreachable": lambda s, e, line: _say(
         line, f"{e.holder} cannot be reached, while others can", provider=e.holder, tone=Tone.WARN
     ),

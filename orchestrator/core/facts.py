@@ -43,6 +43,16 @@ class ResumeWish(Struct, frozen=True, gc=False):
     by: str
 
 
+class ScaleWish(Struct, frozen=True, gc=False):
+    """Somebody wants the job to have another number of workers."""
+
+    job: str
+    workers: int
+    least: int
+    """The least that may be taken; 0: all or nothing."""
+    by: str
+
+
 class AnswerWish(Struct, frozen=True, gc=False):
     """A supplier's people answer an offer by hand."""
 
@@ -187,6 +197,8 @@ class ReleaseSeen(Struct, frozen=True, kw_only=True, gc=False):
     epoch: int
     why: str
     ran_ms: int
+    stopped_for: str = ""
+    """The reason of the stop in its log, if that holds one."""
     crash_loop: bool = False
 
 
@@ -228,6 +240,8 @@ class FencePlaced(Struct, frozen=True, gc=False):
     unclaimed: bool
     """The epoch below never claimed: behind the fence it never can."""
     ran_ms: int
+    stopped_for: str = ""
+    """The reason of the stop that had reached the epoch below, if one had."""
 
 
 class StopPlaced(Struct, frozen=True, gc=False):
@@ -236,6 +250,8 @@ class StopPlaced(Struct, frozen=True, gc=False):
     job: str
     epoch: int
     unclaimed: bool
+    stopped_for: str = ""
+    """Its reason, or that of the one which stood there before."""
 
 
 class Priced(Struct, frozen=True, gc=False):
@@ -278,8 +294,8 @@ class LogEnd(Struct, frozen=True):
 
 
 Fact: TypeAlias = (
-    Wish | CancelWish | ResumeWish | AnswerWish | VisitWish | RecordWish | Amended | OwnedWish | Due | Delivery | Polled
-    | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen | DoneSeen
-    | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray | Billed
-    | ReclaimSeen | LogEnd
+    Wish | CancelWish | ResumeWish | ScaleWish | AnswerWish | VisitWish | RecordWish | Amended | OwnedWish | Due
+    | Delivery | Polled | PollFailed | Launched | Sighted | ProviderDown | ProviderUp | CapacityReleased | StartSeen
+    | DoneSeen | ReleaseSeen | BeatSeen | BeatSilent | FencePlaced | StopPlaced | Unstarted | GoneSeen | Priced | Stray
+    | Billed | ReclaimSeen | LogEnd
 )  # fmt: skip

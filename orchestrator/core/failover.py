@@ -7,7 +7,7 @@ failure; a job moves on only after a confirmed rejection or end, or behind a fen
 from __future__ import annotations
 
 from orchestrator.core import facts as f
-from orchestrator.core.lifecycle import active, open_offer
+from orchestrator.core.standing import active, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import (
     LOSS_MEMORY,
@@ -22,7 +22,7 @@ from orchestrator.model.ids import offer_id
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState
 from orchestrator.model.offer import Confirmed, OutcomeUnknown, Reason, Rejected, Scope, SightingState
 
-SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped"})
+SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped", "scaled"})
 """Ends that say nothing against the provider."""
 DETAIL = 200
 """Characters of a provider's own words that are kept."""
@@ -47,6 +47,7 @@ def _rejected(turn: Turn, row: JobRow, attempt: AttemptRow, no: Rejected, sent_a
     late = False
     if offer is not None and offer.ttl is not None and offer.answered_at is not None:
         late = sent_at > offer.answered_at + offer.ttl
+    refused = turn.book.shape_of(row)  # as it was launched: when that is over it may be another
     row = turn.emit(row.job, ev.Ended(
         epoch=attempt.epoch, how="rejected", why=no.reason.value, charge=0, late=late,
         detail=no.detail[:DETAIL],
@@ -55,7 +56,7 @@ def _rejected(turn: Turn, row: JobRow, attempt: AttemptRow, no: Rejected, sent_a
         turn.book.providers[attempt.provider].memory.fail(row.job, turn.now)
     if no.reason is Reason.CAPACITY and not (offer and offer.clause):
         until = no.until or turn.now + 30_000_000
-        turn.book.park(turn.book.shape_of(row), attempt.provider, until)
+        turn.book.park(refused, attempt.provider, until)
     finish_stop(turn, row)
 
 
@@ -145,9 +146,8 @@ def on_release(turn: Turn, row: JobRow, fact: f.ReleaseSeen) -> None:
         fails = "max_runtime"
     elif fact.crash_loop:
         fails = "crash_loop"
-    elif not stopping and row.started >= row.max_attempts:
-        fails = "max_attempts"
-    why = "reclaimed" if fact.why == "stopped" and attempt.reclaim_at is not None else fact.why
+    why = _why_released(attempt, fact)
+    fails = fails or _used_up(row, why)
     lost = why not in SAME_PLACE_WHYS
     row = turn.emit(row.job, ev.Ended(
         epoch=fact.epoch, how="released", why=why, ran_ms=fact.ran_ms, fails="" if stopping else fails,
@@ -156,6 +156,22 @@ def on_release(turn: Turn, row: JobRow, fact: f.ReleaseSeen) -> None:
     if row.state is JobState.RECOVERING:
         fence(turn, row, why)
     finish_stop(turn, row)
+
+
+def _why_released(attempt: AttemptRow, fact: f.ReleaseSeen) -> str:
+    """What it was stopped for, where it says that it was: its log knows, a ledger that was put back may not."""
+    if fact.why != "stopped":
+        return fact.why
+    if attempt.reclaim_at is not None:
+        return "reclaimed"
+    return "scaled" if fact.stopped_for == "scale" else fact.why
+
+
+def _used_up(row: JobRow, why: str) -> str:
+    """That no attempt is left to a job whose last one ends because of `why`; empty: there is. What was stopped for
+    another size, then or before, is none of those that it may have."""
+    used = sum(attempt.started_at is not None and attempt.why != "scaled" for attempt in row.attempts)
+    return "max_attempts" if why != "scaled" and used >= row.max_attempts else ""
 
 
 def on_beat(turn: Turn, row: JobRow, fact: f.BeatSeen) -> None:
@@ -202,24 +218,27 @@ def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
     row = turn.emit(row.job, ev.Fenced(fact.epoch))
     attempt = active(row)
     if attempt is not None and attempt.epoch < fact.epoch:
-        refused = _failed_its_acceptance(row, attempt)
+        told = fact.stopped_for == "scale"  # behind which it might not start
+        why = "scaled" if told and (fact.unclaimed or not attempt.why) else attempt.why or "never_started"
+        refused = not told and _failed_its_acceptance(row, attempt)
         if refused and row.state is not JobState.STOPPING:
             turn.book.providers[attempt.provider].memory.fail(row.job, turn.now)
         row = turn.emit(row.job, ev.Ended(
-            epoch=attempt.epoch, how="gone" if fact.unclaimed else "fenced", why=attempt.why or "never_started",
-            ran_ms=fact.ran_ms, avoid_scope=Scope.PROVIDER.value, avoid_until=turn.now + LOSS_MEMORY,
-            fails=_fails_behind_fence(row, attempt, turn.now), refused=refused,
+            epoch=attempt.epoch, how="gone" if fact.unclaimed else "fenced",
+            why=why, ran_ms=fact.ran_ms, avoid_scope="" if why == "scaled" else Scope.PROVIDER.value,
+            avoid_until=0 if why == "scaled" else turn.now + LOSS_MEMORY,
+            fails=_fails_behind_fence(row, attempt, why, turn.now), refused=refused,
         ))  # fmt: skip
     finish_stop(turn, row)
 
 
-def _fails_behind_fence(row: JobRow, attempt: AttemptRow, now: int) -> str:
+def _fails_behind_fence(row: JobRow, attempt: AttemptRow, why: str, now: int) -> str:
     """Why the loss of this attempt is the end of the job; empty: it is not."""
     if row.state is JobState.STOPPING:
         return ""
     if attempt.started_at is None and now >= must_start_by(row):
         return "start_by_passed"
-    return "max_attempts" if row.started >= row.max_attempts else ""
+    return _used_up(row, why)
 
 
 def _failed_its_acceptance(row: JobRow, attempt: AttemptRow) -> bool:
@@ -239,6 +258,8 @@ def on_stop_placed(turn: Turn, row: JobRow, fact: f.StopPlaced) -> None:
         fence(turn, row, "cancel")
     elif attempt.reclaim_at is not None:
         fence(turn, row, "reclaimed")
+    elif fact.stopped_for == "scale":
+        fence(turn, row, "scaled")
 
 
 # ---- wishes and timers -----------------------------------------------------------------------------------------------

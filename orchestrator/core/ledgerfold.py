@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from orchestrator.core.lifecycle import IllegalMove
+from orchestrator.core.moves import IllegalMove
 from orchestrator.model import event as ev
 from orchestrator.model.job import LedgerRow
 

@@ -1,8 +1,8 @@
-"""The lifecycle of a job, its offers and its attempts: one table, and the fold that obeys it.
+"""The lifecycle of a job, its offers and its attempts: the fold that obeys the table in `moves`.
 
 Called for every event, in the engine before its commit and in the audit afterwards; never decides anything.
 Two rules on top of the table: a terminal state absorbs (only evidence may follow it), and a move that the table
-does not list is an `IllegalMove`, whoever asks for it. The diagrams in the documentation are drawn from these tables.
+does not list is an `IllegalMove`, whoever asks for it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.core.moves import ATTEMPT_MOVES, EVIDENCE, JOB_MOVES, OFFER_MOVES, IllegalMove
+from orchestrator.core.sizes import becomes, scaled, stops
+from orchestrator.core.standing import active, last_epoch, next_epoch, open_offer
 from orchestrator.model import event as ev
 from orchestrator.model.job import (
     TERMINAL,
@@ -26,105 +29,6 @@ from orchestrator.model.job import (
 )
 
 J, F, A = JobState, OfferState, AttemptState
-
-JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
-    J.QUEUED: {
-        "OfferOpened": (J.OFFERING,), "RoundEnded": (J.QUEUED,), "Held": (J.HELD,), "Failed": (J.FAILED,),
-        "CancelAsked": (J.STOPPING,),
-    },
-    J.OFFERING: {
-        "OfferDelivered": (J.OFFERING,), "DeliveryFailed": (J.OFFERING,), "OfferAnswered": (J.OFFERING, J.QUEUED),
-        "OfferLapsed": (J.QUEUED,), "OfferWithdrawn": (J.QUEUED,), "Split": (J.OFFERING,), "Intended": (J.LAUNCHING,),
-        "CancelAsked": (J.STOPPING,),
-    },
-    J.LAUNCHING: {
-        "Confirmed": (J.LAUNCHING,), "WentUnknown": (J.LAUNCHING,), "SeenAgain": (J.LAUNCHING,),
-        "Started": (J.RUNNING,), "Fencing": (J.LAUNCHING, J.RECOVERING), "Fenced": (J.LAUNCHING,),
-        "Ended": (J.QUEUED, J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
-        "Accessed": (J.LAUNCHING,), "ReclaimNoticed": (J.LAUNCHING,),
-    },
-    J.RUNNING: {
-        "WentUnknown": (J.RUNNING,), "SeenAgain": (J.RUNNING,), "Fencing": (J.RECOVERING,),
-        "Ended": (J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,), "Accessed": (J.RUNNING,),
-        "ReclaimNoticed": (J.RUNNING,),
-    },
-    J.RECOVERING: {
-        "Fencing": (J.RECOVERING,), "Fenced": (J.RECOVERING, J.QUEUED), "WentUnknown": (J.RECOVERING,),
-        "SeenAgain": (J.RECOVERING,), "Started": (J.RECOVERING,),
-        "Ended": (J.QUEUED, J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
-        "Failed": (J.FAILED,),
-    },
-    J.STOPPING: {
-        "OfferWithdrawn": (J.STOPPING,), "Confirmed": (J.STOPPING,), "WentUnknown": (J.STOPPING,),
-        "SeenAgain": (J.STOPPING,), "Started": (J.STOPPING,), "Fencing": (J.STOPPING,), "Fenced": (J.STOPPING,),
-        "Ended": (J.STOPPING, J.SUCCEEDED, J.FAILED), "Cancelled": (J.CANCELLED,),
-    },
-    J.HELD: {"Resumed": (J.QUEUED,), "CancelAsked": (J.STOPPING,), "Failed": (J.FAILED,)},
-    J.SUCCEEDED: {}, J.FAILED: {}, J.CANCELLED: {},
-}  # fmt: skip
-"""state → event kind → states it may lead to."""
-for _state in (J.QUEUED, J.OFFERING, J.LAUNCHING, J.RUNNING, J.RECOVERING, J.HELD):
-    JOB_MOVES[_state]["Reshaped"] = (_state,)  # whatever else is going on
-
-FOR_A_PERSON = frozenset({"run_log_ahead", "run_log_part", "run_log_unread"})
-"""Reasons for which a job is held that no change lifts, only a person, or its run log when it is read."""
-
-EVIDENCE = frozenset({"LateAnswer", "Charged"})
-"""Kinds that change no state and may follow a terminal one."""
-
-OFFER_MOVES: dict[str, tuple[tuple[OfferState, ...], OfferState | None]] = {
-    "OfferDelivered": ((F.OPENED,), F.DELIVERED),
-    "DeliveryFailed": ((F.OPENED, F.DELIVERED), None),
-    "OfferAnswered": ((F.DELIVERED,), None),
-    "OfferLapsed": ((F.OPENED, F.DELIVERED), F.LAPSED),
-    "OfferWithdrawn": ((F.OPENED, F.DELIVERED, F.ACCEPTED), F.WITHDRAWN),
-    "Split": ((F.ACCEPTED,), None),
-    "Intended": ((F.ACCEPTED,), None),
-}
-"""event kind → offer states it is legal in, and where it leads (None: the fold says)."""
-
-ATTEMPT_MOVES: dict[str, tuple[tuple[AttemptState, ...], AttemptState | None]] = {
-    "Confirmed": ((A.INTENDED, A.UNKNOWN), A.CONFIRMED),
-    "WentUnknown": ((A.INTENDED, A.CONFIRMED, A.RUNNING), A.UNKNOWN),
-    "SeenAgain": ((A.UNKNOWN,), None),
-    "Started": ((A.CONFIRMED, A.UNKNOWN), A.RUNNING),
-    "Ended": ((A.INTENDED, A.CONFIRMED, A.UNKNOWN, A.RUNNING), A.ENDED),
-    "Accessed": ((A.CONFIRMED, A.UNKNOWN, A.RUNNING), None),
-    "ReclaimNoticed": ((A.CONFIRMED, A.UNKNOWN, A.RUNNING), None),
-}
-"""event kind → attempt states it is legal in, and where it leads."""
-
-
-class IllegalMove(Exception):
-    """An event that the table does not allow here: a bug of ours or a forged ledger."""
-
-
-def active(row: JobRow) -> AttemptRow | None:
-    """The attempt that is not over, if there is one (never more than one)."""
-    last = row.attempts[-1] if row.attempts else None
-    return last if last is not None and last.state is not A.ENDED else None
-
-
-def may_enter(row: JobRow, epoch: int) -> bool:
-    """Whether this attempt is one at which somebody may be let in: held by its provider, neither over nor ending."""
-    attempt = active(row) if "Accessed" in JOB_MOVES[row.state] else None
-    return attempt is not None and attempt.epoch == epoch and attempt.state in ATTEMPT_MOVES["Accessed"][0]
-
-
-def open_offer(row: JobRow) -> OfferRow | None:
-    """The offer that waits for an answer, if there is one."""
-    offer = row.offer
-    return offer if offer is not None and offer.state in (F.OPENED, F.DELIVERED) else None
-
-
-def last_epoch(row: JobRow) -> int:
-    """The highest epoch intended so far; 0 before the first."""
-    return row.attempts[-1].epoch if row.attempts else 0
-
-
-def next_epoch(row: JobRow) -> int:
-    """The epoch of the job's next attempt: above every one that the ledger or, after a restore, the run log knows."""
-    return max(last_epoch(row), row.ahead) + 1
 
 
 def fold_job(row: JobRow | None, job: str, project: str, at: int, event: ev.AnyEvent) -> JobRow:
@@ -334,9 +238,9 @@ def _ended(row: JobRow, at: int, e: ev.Ended) -> JobRow:
     if e.avoid_scope:
         after = replace(after, avoid=(*after.avoid, AvoidRow(attempt.provider, e.avoid_scope, e.avoid_until, e.why)))
     if e.how == "done" and not e.fails:
-        return replace(after, state=J.SUCCEEDED, ended_at=at)
+        return replace(after, state=J.SUCCEEDED, ended_at=at, next=None)
     if e.fails:
-        return replace(after, state=J.FAILED, reason=e.fails, ended_at=at)
+        return replace(after, state=J.FAILED, reason=e.fails, ended_at=at, next=None)
     return _goes_on(after, at, e, ran)
 
 
@@ -350,7 +254,8 @@ def _goes_on(row: JobRow, at: int, e: ev.Ended, ran: bool) -> JobRow:
     if row.state is J.STOPPING:
         return row
     if ran:
-        row = replace(row, episode=row.episode + 1, episode_at=at, round=1, asked=(), wait_until=None)
+        row = replace(row, episode=row.episode + 1, episode_at=at, round=1, asked=(), wait_until=None, grown=False)
+    row = becomes(row)
     free = e.how == "rejected" or row.fenced > e.epoch
     return replace(row, state=J.QUEUED if free else J.RECOVERING)
 
@@ -365,7 +270,7 @@ def _reclaim_noticed(row: JobRow, at: int, e: ev.ReclaimNoticed) -> JobRow:
 
 
 def _cancel_asked(row: JobRow, at: int, e: ev.CancelAsked) -> JobRow:
-    return replace(row, state=J.STOPPING, cancel_asked=True, wait_until=None)
+    return replace(row, state=J.STOPPING, cancel_asked=True, wait_until=None, next=None)
 
 
 def _cancelled(row: JobRow, at: int, e: ev.Cancelled) -> JobRow:
@@ -387,7 +292,14 @@ def _resumed(row: JobRow, at: int, e: ev.Resumed) -> JobRow:
 
 
 def _reshaped(row: JobRow, at: int, e: ev.Reshaped) -> JobRow:
-    return replace(row, shape=e.shape)
+    return replace(row, shape=e.shape, next=replace(row.next, shape=e.next) if row.next else None)
+
+
+def _scaled(row: JobRow, at: int, e: ev.Scaled) -> JobRow:
+    after = scaled(row, e)
+    if e.epoch != (last_epoch(after) if stops(after) else 0):
+        raise IllegalMove(f"{row.job}: another size stops epoch {e.epoch}, which is not what has to stop for it")
+    return after
 
 
 _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
@@ -396,5 +308,5 @@ _FOLDS: dict[str, Callable[[JobRow, int, Any], JobRow]] = {
     "Split": _split, "Intended": _intended, "Confirmed": _confirmed, "WentUnknown": _unknown, "SeenAgain": _seen,
     "Started": _started, "Fencing": _fencing, "Fenced": _fenced, "Ended": _ended, "CancelAsked": _cancel_asked,
     "Cancelled": _cancelled, "Failed": _failed, "Held": _held, "Resumed": _resumed,
-    "Reshaped": _reshaped, "Accessed": _accessed, "ReclaimNoticed": _reclaim_noticed,
+    "Reshaped": _reshaped, "Scaled": _scaled, "Accessed": _accessed, "ReclaimNoticed": _reclaim_noticed,
 }  # fmt: skip

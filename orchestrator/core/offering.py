@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from orchestrator.core.answers import as_a_no, counter, hold_for, narrowed, taken
 from orchestrator.core.book import Book
-from orchestrator.core.lifecycle import MAX_LATE, next_epoch, open_offer
+from orchestrator.core.lifecycle import MAX_LATE
 from orchestrator.core.owning import gone, rules_of_offer
 from orchestrator.core.passing import passed_gates
 from orchestrator.core.recording import on_covers
 from orchestrator.core.shapebook import GATED_WIDTH, ProviderBook, ShapeBook
 from orchestrator.core.splitting import split
+from orchestrator.core.standing import next_epoch, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
 from orchestrator.model import event as ev

@@ -11,11 +11,13 @@ from typing import Any
 
 from orchestrator.core import facts as f
 from orchestrator.core import failover, restoring
-from orchestrator.core.lifecycle import may_enter, open_offer
+from orchestrator.core.moves import may_enter
 from orchestrator.core.offering import on_answer
 from orchestrator.core.owning import on_owned
 from orchestrator.core.placing import place
 from orchestrator.core.recording import on_amended, on_reachability, on_record
+from orchestrator.core.scaling import on_scale
+from orchestrator.core.standing import open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import undeliverable_at
 from orchestrator.model import event as ev
@@ -200,7 +202,7 @@ _ON_JOB: dict[type, Callable[[Turn, JobRow, Any], None]] = {
     f.Due: _due, f.CancelWish: _cancel, f.ResumeWish: _resume, f.StartSeen: failover.on_start,
     f.DoneSeen: failover.on_done, f.ReleaseSeen: failover.on_release, f.BeatSeen: failover.on_beat,
     f.BeatSilent: failover.on_silence, f.FencePlaced: failover.on_fence, f.StopPlaced: failover.on_stop_placed,
-    f.VisitWish: _visit, f.AnswerWish: _told,
+    f.VisitWish: _visit, f.ScaleWish: on_scale, f.AnswerWish: _told,
     f.Unstarted: failover.on_unstarted, f.GoneSeen: failover.on_gone, f.ReclaimSeen: failover.on_reclaim,
     f.Billed: _billed,
 }  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from orchestrator.core.releases import REFUSED
-from orchestrator.model.contract import DAY_US, Contracts, OnOutage, OnReplace, Release
+from orchestrator.model.contract import DAY_US, Contracts, OnOutage, Release
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import (
     Candidate,
@@ -100,7 +100,7 @@ def covers(refusal: Refused, gate: Gate, now_us: int, episode: int) -> bool:
         return False
     if refusal.how is How.UNDELIVERABLE and gate.on_outage is not OnOutage.DEEMED_DECLINE:
         return False
-    if refusal.episode != episode and gate.on_replace is not OnReplace.INHERIT:
+    if refusal.episode != episode and not gate.inherits:
         return False
     if not 0 <= now_us - refusal.at_us <= gate.tail_us:
         return False

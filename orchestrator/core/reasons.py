@@ -42,6 +42,7 @@ REASONS: Mapping[str, str] = {
     "limit": "it could not read its run log for too long and stopped itself",
     "stopped": "stopped as asked",
     "reclaimed": "its machines were taken back, after a notice",
+    "scaled": "it is to have another size",
     "user_failure": "user code failed",
     "max_attempts": "every attempt it may have was used",
     "gate_revived": "the holder's refusal is no longer good",

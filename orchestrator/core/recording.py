@@ -7,7 +7,8 @@ recorded for a job that was split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -15,8 +16,9 @@ from orchestrator.core.book import Book
 from orchestrator.core.clauses import may_select
 from orchestrator.core.facts import Amended
 from orchestrator.core.known import concerns, reaches, with_record, within
-from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, open_offer
+from orchestrator.core.moves import FOR_A_PERSON, JOB_MOVES
 from orchestrator.core.releases import minding
+from orchestrator.core.standing import open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts
@@ -120,7 +122,7 @@ def _reshape(turn: Turn, row: JobRow, record: Record) -> None:
     if offer is not None and (before.job_class, before.unsettled) != (after.job_class, after.unsettled):
         row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "reclassified"))
         turn.released.append((offer.provider, offer_id(row.job, offer.n)))
-    reshape(turn, row, after)
+    reshape(turn, row, lambda shape: with_record(shape, record))
 
 
 def relabel(turn: Turn, labels: Mapping[str, Labels]) -> None:
@@ -128,7 +130,7 @@ def relabel(turn: Turn, labels: Mapping[str, Labels]) -> None:
     for job, seen in labels.items():
         row = turn.book.jobs.get(job)
         if row is not None and "Reshaped" in JOB_MOVES[row.state]:
-            reshape(turn, row, replace(turn.book.known_shapes[row.shape], labels=seen))
+            reshape(turn, row, partial(replace, labels=seen))
 
 
 def on_amended(turn: Turn, amended: Amended) -> None:
@@ -149,9 +151,12 @@ def on_amended(turn: Turn, amended: Amended) -> None:
     on_reachability(turn)
 
 
-def reshape(turn: Turn, row: JobRow, shape: Shape) -> None:
-    """The job is decided as this shape from here on."""
-    turn.book.reconsider(turn.book.shape_of(turn.emit(row.job, ev.Reshaped(turn.cite(shape)))))
+def reshape(turn: Turn, row: JobRow, seen: Callable[[Shape], Shape]) -> None:
+    """The job is decided as another shape from here on, and so is what it is to be once its attempt is over."""
+    known = turn.book.known_shapes
+    later = turn.cite(seen(known[row.next.shape])) if row.next else ""
+    row = turn.emit(row.job, ev.Reshaped(turn.cite(seen(known[row.shape])), later))
+    turn.book.reconsider(turn.book.shape_of(row))
 
 
 def on_reachability(turn: Turn) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from orchestrator.core import failover
 from orchestrator.core.facts import DoneSeen, LogEnd
-from orchestrator.core.lifecycle import active, last_epoch, open_offer
+from orchestrator.core.standing import active, last_epoch, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.job import AttemptState, JobRow, JobState

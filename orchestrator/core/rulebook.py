@@ -66,6 +66,11 @@ class RuleBook:
             found = ruled.placements[key] = rank(ruled.rules, self.prices(ruled.rules), gates)
         return ruled.rules, found
 
+    def foreseen(self, row: JobRow, shape: Shape, now: int, ledger: LedgerRow) -> tuple[Rules, Placement]:
+        """The same for a job that is not of this shape yet: nothing is kept of the answer."""
+        rules = compile_rules(self.contracts, self.providers, shape, now, _known(PLAIN, shape, now, ledger))
+        return rules, rank(rules, self.prices(rules), self.open_gates(row, rules, now))
+
     def ruled(self, shape: ShapeBook, row: JobRow, now: int, ledger: LedgerRow) -> Ruled:
         """Contracts and law for this job: what is alike for all of its shape is answered once."""
         spent = self._spent(shape, row, now) if self.limits else PLAIN[0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.core.lifecycle import active
+from orchestrator.core.standing import active
 from orchestrator.model.job import AttemptState, JobRow, JobState, OfferRow
 
 SECOND = 1_000_000

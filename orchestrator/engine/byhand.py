@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 from orchestrator.core.answers import counter
 from orchestrator.core.facts import AnswerWish
-from orchestrator.core.lifecycle import open_offer
 from orchestrator.core.sentences import dollars
+from orchestrator.core.standing import open_offer
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.lanes import hash_sent, offer_out, offer_sent
 from orchestrator.engine.wiring import Wiring

@@ -14,7 +14,8 @@ import structlog
 from orchestrator.core.book import Book
 from orchestrator.core.effects import Effect, effects_of
 from orchestrator.core.facts import Fact, Sighted
-from orchestrator.core.lifecycle import FOR_A_PERSON, active
+from orchestrator.core.moves import FOR_A_PERSON
+from orchestrator.core.standing import active
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.lead import Lead
 from orchestrator.engine.wiring import Wiring

@@ -15,11 +15,15 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, Wish
-from orchestrator.core.lifecycle import active
+from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, ScaleWish, Wish
+from orchestrator.core.foreseeing import foreseen, nobody
+from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.reasons import why
 from orchestrator.core.recording import misnamed
 from orchestrator.core.restoring import UNREAD
+from orchestrator.core.scaling import to_be, why_not, wished
+from orchestrator.core.sizes import stops
+from orchestrator.core.standing import active
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine
@@ -66,7 +70,7 @@ class EngineDesk(ReadingDesk):
         self._engine = engine
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._last_id = (0, b"")
-        self._recording = asyncio.Lock()
+        self._recording, self._scaling = asyncio.Lock(), asyncio.Lock()
 
     # ---- wishes ----
 
@@ -134,6 +138,33 @@ class EngineDesk(ReadingDesk):
             raise Refused(f"job {job} is {row.state.value}, not held; only held jobs are resumed")
         await self._engine.wish(ResumeWish(job, by), Carried(reply=reply(job)))
         return await self.job(job)
+
+    async def scale(self, job: str, workers: int, least: int, by: str, reply: Replying = here) -> tuple[JobRow, bool]:
+        """Give the job another number of workers; (row, whether that is a change)."""
+        async with self._scaling:  # so that of two equal wishes at once the second finds the first
+            return await self._scale(ScaleWish(job, workers, least, by), reply)
+
+    async def _scale(self, wish: ScaleWish, reply: Replying) -> tuple[JobRow, bool]:
+        row = await self._decided(job := wish.job)
+        if row.state in TERMINAL:
+            raise Refused(f"job {job} cannot have another size: it is {row.state.value}")
+        now = self._engine.core.book.known_shapes[to_be(row)]
+        if (after := now.ranged(wish.workers, wish.least)) == now:
+            return row, False
+        if reason := why_not(row, after):
+            raise Refused(f"job {job} cannot have another size: {reason}")
+        if reason := self._stops_for_nothing(row, after):
+            raise Refused(f"job {job} runs on as it is: with another size it would be {reason}")
+        await self._engine.wish(wish, Carried(reply=reply(job)))
+        return await self._scaled(job, wish.workers, wish.least), True
+
+    def _stops_for_nothing(self, row: JobRow, after: Shape) -> str:
+        """Why nobody might run it with its new size, were it stopped for it; empty: somebody may, or nothing runs."""
+        if active(row) is None:
+            return ""
+        book, now = self._engine.core.book, self._engine.core.now
+        then = fold_job(row, row.job, row.project, now, wished(row, after, book.known_shapes[row.shape].workers))
+        return "" if not stops(then) else nobody(foreseen(book.rulebook, then, after, now, book.ledger)[1])
 
     async def _decided(self, job: str) -> JobRow:
         """Where a job stands that may be decided about; `Busy` until its run log was read after a restore."""

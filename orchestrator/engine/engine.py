@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from orchestrator.core.effects import Act, Effect, effects_of
 from orchestrator.core.facts import Amended, Billed, Delivery, Due, Fact
-from orchestrator.core.lifecycle import active
 from orchestrator.core.planner import finish, on_fact
+from orchestrator.core.standing import active
 from orchestrator.core.turn import Turn
 from orchestrator.engine.batching import Batcher, Carried
 from orchestrator.engine.core import Core, log

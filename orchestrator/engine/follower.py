@@ -67,6 +67,9 @@ class WishBody(msgspec.Struct, omit_defaults=True):
     provider: str = ""
     answer: Answer | None = None
     """`provider`'s, to an offer."""
+    workers: int = 0
+    least: int = 0
+    """Of another size."""
 
 
 class Told(msgspec.Struct, omit_defaults=True):
@@ -115,6 +118,11 @@ class FollowerDesk(ReadingDesk):
         """Hand over that a held job may go on."""
         await self._wish("resume", WishBody(job=job, by=by))
         return await self.job(job)
+
+    async def scale(self, job: str, workers: int, least: int, by: str) -> tuple[JobRow, bool]:
+        """Hand over that somebody gives the job another number of workers; (row, whether that is a change)."""
+        told = await self._wish("scale", WishBody(job=job, by=by, workers=workers, least=least))
+        return await (self._scaled(job, workers, least) if told.created else self.job(job)), told.created
 
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """Hand over that another contract set takes effect."""

@@ -90,6 +90,9 @@ class Granting:
                 return Told(id=(await desk.cancel(body.job, body.by, grant)).job)
             case "resume":
                 return Told(id=(await desk.resume(body.job, body.by, grant)).job)
+            case "scale":
+                row, changed = await desk.scale(body.job, body.workers, body.least, body.by, grant)
+                return Told(id=row.job, created=changed)
             case "amend":
                 await desk.amend(body.contracts, body.by, grant)
                 return Told()

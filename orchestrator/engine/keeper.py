@@ -15,12 +15,12 @@ from typing import Any
 
 from orchestrator.core.effects import Act, Effect, stop_of
 from orchestrator.core.facts import BeatSeen, BeatSilent, Fact, FencePlaced, GoneSeen, StopPlaced, Unstarted
-from orchestrator.core.lifecycle import active
 from orchestrator.core.liveness import Pulse, after_failure, after_read
+from orchestrator.core.standing import active
 from orchestrator.core.sweep import Ending
 from orchestrator.core.windows import NEVER, START_ALLOWANCE, launch_overdue_at
 from orchestrator.engine.core import Core, log
-from orchestrator.engine.logfacts import facts_of, ran_ms
+from orchestrator.engine.logfacts import facts_of, ran_ms, stopped_for
 from orchestrator.engine.orders import store_of
 from orchestrator.model.ids import launch_key, parse_launch_key
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow
@@ -94,9 +94,11 @@ class Keeper:
         unclaimed = below is None or below.epoch not in result.state.claims
         said = self._said(row.job)  # what the log said before our entry counts first: a start, an end
         if effect.act is Act.FENCE:
-            await self._core.told([*said, FencePlaced(row.job, effect.n, unclaimed, ran)])
+            told = stopped_for(result.state, below.epoch) if below is not None else ""
+            await self._core.told([*said, FencePlaced(row.job, effect.n, unclaimed, ran, told)])
         else:
-            await self._core.told([*said, StopPlaced(row.job, effect.n, effect.n not in result.state.claims)])
+            unclaimed, told = effect.n not in result.state.claims, stopped_for(result.state, effect.n)
+            await self._core.told([*said, StopPlaced(row.job, effect.n, unclaimed, told)])
         return True
 
     def _entry(self, effect: Effect, row: JobRow) -> ControllerEntry:

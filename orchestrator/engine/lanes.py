@@ -15,7 +15,7 @@ import msgspec
 from orchestrator.core.book import trigger_of
 from orchestrator.core.effects import Act, Effect
 from orchestrator.core.facts import Delivery, Fact, Launched
-from orchestrator.core.lifecycle import open_offer
+from orchestrator.core.standing import open_offer
 from orchestrator.core.windows import undeliverable_at
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.forgetful import SentOrders

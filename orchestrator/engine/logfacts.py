@@ -20,7 +20,8 @@ def facts_of(job: str, attempt: AttemptRow, state: RunLog, bill: tuple[int, int]
     release = state.releases.get(epoch)
     if release is not None:
         found.append(ReleaseSeen(
-            job=job, epoch=epoch, why=release.why, ran_ms=release.ran_ms, crash_loop=crash_loop(state)
+            job=job, epoch=epoch, why=release.why, ran_ms=release.ran_ms, stopped_for=stopped_for(state, epoch),
+            crash_loop=crash_loop(state),
         ))  # fmt: skip
     return found
 
@@ -32,6 +33,11 @@ def _start(job: str, epoch: int, state: RunLog, waited: bool) -> Fact:
         job=job, epoch=epoch, waited_ms=(wait_ms(state, epoch) or 0) if waited else 0, cleared=epoch in state.clears,
         resumed_epoch=newest.epoch if newest else 0, resumed_step=newest.step if newest else 0,
     )  # fmt: skip
+
+
+def stopped_for(state: RunLog, epoch: int) -> str:
+    """The reason of the stop that reaches this epoch; empty: none does."""
+    return state.stop.reason if state.stop is not None and state.stop.epoch >= epoch else ""
 
 
 def ran_ms(state: RunLog, epoch: int, beat: Beat | None) -> int:

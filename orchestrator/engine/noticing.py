@@ -1,17 +1,21 @@
 """What should somebody who looks at a job know that its row does not say? Sentences, for a desk's readers.
 
 Called by `ReadingDesk`. Looks only where something may be wrong: a residency that limits nothing, a run log that
-cannot be read. Decides nothing and writes nothing down.
+cannot be read, a size for which what runs is about to stop. Decides nothing and writes nothing down.
 """
 
 from __future__ import annotations
 
 from orchestrator.core.eligibility import limits_nothing
-from orchestrator.core.explain import clock
+from orchestrator.core.foreseeing import to_come
+from orchestrator.core.numbers import clock
+from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.sentences import WARNED
+from orchestrator.core.sizes import stops
 from orchestrator.engine.orders import store_of
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
+from orchestrator.model.contract import Contracts
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow
 from orchestrator.model.placement import Warned, parse_shape
 
@@ -20,7 +24,7 @@ async def notices(wiring: Wiring, stores: StoreWatch | None, own: LedgerRow, row
     """Of one job that is not over; `own`: what is in force."""
     if row.state in TERMINAL:
         return []
-    found = [await _residency(wiring, own, row)]
+    found = [await _residency(wiring, own, row), *await _size_to_come(wiring, own, row)]
     if stores is not None and row.attempts:
         found.append(_unread(wiring, stores, row))
     return [notice for notice in found if notice]
@@ -31,11 +35,22 @@ async def _residency(wiring: Wiring, own: LedgerRow, row: JobRow) -> str:
     tag = parse_shape(document).residency if document is not None else None
     if tag is None:
         return ""
-    agreed = await wiring.ledger.spec(own.contract_digest) if own.contract_digest else None
-    contracts = wiring.agreed(agreed or b"").contracts
-    if not limits_nothing(contracts, tag, wiring.clock.now_us()):
+    if not limits_nothing(await _in_force(wiring, own), tag, wiring.clock.now_us()):
         return ""
     return f"spec.residency `{tag}`: {WARNED[Warned.UNKNOWN_RESIDENCY]}; the job may run anywhere"
+
+
+async def _in_force(wiring: Wiring, own: LedgerRow) -> Contracts | None:
+    agreed = await wiring.ledger.spec(own.contract_digest) if own.contract_digest else None
+    return wiring.agreed(agreed or b"").contracts
+
+
+async def _size_to_come(wiring: Wiring, own: LedgerRow, row: JobRow) -> list[str]:
+    document = await wiring.ledger.spec(row.next.shape) if row.next is not None and stops(row) else None
+    if document is None:
+        return []
+    rules = RuleBook(await _in_force(wiring, own), wiring.provider_set)
+    return to_come(rules, row, parse_shape(document), wiring.clock.now_us(), own)
 
 
 def _unread(wiring: Wiring, stores: StoreWatch, row: JobRow) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET
 
-from orchestrator.core.lifecycle import active
+from orchestrator.core.standing import active
 from orchestrator.core.windows import START_ALLOWANCE, take_over_wait
 from orchestrator.engine.core import Core
 from orchestrator.engine.wiring import LaunchSpec, StoreAccess, Wiring
@@ -52,7 +52,7 @@ def _attempt(core: Core, row: JobRow, attempt: AttemptRow, spec: LaunchSpec, sha
         command=spec.command, package=spec.package, requirements=spec.requirements,
         environment=spec.environment if shape.pieces is UNSET else {**spec.environment, **_pieces(row, shape.pieces)},
         max_runtime_left_ms=max(row.max_runtime_ms - row.ran_ms, 1), retries_left=spec.retries,
-        workers=attempt.workers if shape.pieces is UNSET else attempt.workers or shape.workers,
+        workers=attempt.workers or shape.workers,
     )  # fmt: skip
 
 

@@ -65,6 +65,14 @@ class ReadingDesk:
             raise UnknownJob(f"there is no job {job!r}")
         return job_row(stored.body)
 
+    async def _scaled(self, job: str, workers: int, least: int) -> JobRow:
+        """The job after a wish for this size. Raises Refused where something came first: its end, a cancel, a block."""
+        row = await self.job(job)
+        size = row.next or row.size
+        if size is None or (size.workers, size.least) != (workers, least if least < workers else 0):
+            raise Refused(f"job {job} is not to have that size: something else came first, it is {row.state.value}")
+        return row
+
     async def jobs(
         self, project: str | None, states: Sequence[str], limit: int, before: str | None
     ) -> Sequence[JobRow]:

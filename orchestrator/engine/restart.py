@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from orchestrator.core.book import Book
 from orchestrator.core.counters import offered
 from orchestrator.core.failover import on_provider_down
-from orchestrator.core.lifecycle import FOR_A_PERSON, JOB_MOVES, active, open_offer
+from orchestrator.core.moves import FOR_A_PERSON, JOB_MOVES
 from orchestrator.core.owning import on_owned
 from orchestrator.core.recording import Labels, relabel
+from orchestrator.core.scaling import to_be
+from orchestrator.core.standing import active, open_offer
 from orchestrator.core.totals import exempting
 from orchestrator.core.turn import Turn
 from orchestrator.engine.stranger import calling
@@ -108,7 +110,7 @@ async def _capabilities(provider: Provider) -> Capabilities | None:
 
 async def _shapes(wiring: Wiring, rows: Iterable[JobRow]) -> Mapping[str, Shape]:
     found = {}
-    for digest in {row.shape for row in rows}:
+    for digest in {digest for row in rows for digest in (row.shape, to_be(row))}:
         found[digest] = parse_shape(await _document(wiring, digest))
     return found
 

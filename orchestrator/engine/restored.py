@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from orchestrator.core.facts import LogEnd
 from orchestrator.core.ledgerfold import fold_ledger
-from orchestrator.core.lifecycle import active
 from orchestrator.core.restoring import all_read, found, is_ahead, set_aside
+from orchestrator.core.standing import active
 from orchestrator.core.turn import Turn
 from orchestrator.engine.batching import ledger_live_row
 from orchestrator.engine.core import Core, log

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.core.facts import VisitWish
-from orchestrator.core.lifecycle import active, may_enter
+from orchestrator.core.moves import may_enter
+from orchestrator.core.standing import active
 from orchestrator.model.event import Accessed
 from orchestrator.model.ids import parse_launch_key
 from orchestrator.model.job import JobRow

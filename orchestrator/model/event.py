@@ -335,6 +335,23 @@ class Reshaped(Event, frozen=True, tag="Reshaped"):
     is about this job."""
 
     shape: str
+    next: str = ""
+    """What it is to be once its attempt is over, where it waits to be another size; seen likewise."""
+
+
+class Scaled(Event, frozen=True, tag="Scaled", kw_only=True):
+    """Somebody wants the job to have another size: at once where it waits, else when its attempt is over."""
+
+    shape: str
+    workers: int
+    """The most of them."""
+    least: int = 0
+    """The least that may be taken; 0: all or nothing."""
+    was: int
+    """The most of them so far."""
+    epoch: int = 0
+    """The attempt that is asked to save and stop for it; 0: none is under way, or it is of such a size."""
+    by: str = ""
 
 
 AnyEvent: TypeAlias = (
@@ -342,7 +359,7 @@ AnyEvent: TypeAlias = (
     | HolderReachable | Restored | LogsRead | Submitted | OfferOpened | OfferDelivered | DeliveryFailed
     | OfferAnswered | LateAnswer | OfferLapsed | OfferWithdrawn | RoundEnded | Split | Intended | LaunchConfirmed
     | WentUnknown | SeenAgain | ReclaimNoticed | Started | Fencing | Fenced | Ended | Charged | Accessed
-    | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped
+    | CancelAsked | Cancelled | Failed | Held | Resumed | Reshaped | Scaled
 )  # fmt: skip
 
 _TAGS: dict[type, str] = {k: str(k.__struct_config__.tag) for k in get_args(AnyEvent)}

@@ -35,7 +35,7 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class OfferState(StrEnum):
-    """opened → delivered → accepted | declined | lapsed | withdrawn | superseded."""
+    """opened → delivered → accepted | declined | lapsed | withdrawn."""
 
     OPENED = "opened"
     DELIVERED = "delivered"
@@ -43,7 +43,6 @@ class OfferState(StrEnum):
     DECLINED = "declined"
     LAPSED = "lapsed"
     WITHDRAWN = "withdrawn"
-    SUPERSEDED = "superseded"
 
 
 class AttemptState(StrEnum):
@@ -143,9 +142,22 @@ class AttemptRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False
     block: str = ""
     """Owned capacity that it takes; empty: none."""
     workers: int | None = None
-    """Of an elastic job: as many as its provider accepted; None: the job has one size."""
+    """Of an elastic job as many as its provider accepted, of one that was scaled what it had; None: all it has."""
     reclaim_at: int | None = None
     """When its provider takes the machines back, as it gave notice; None: it gave none."""
+
+
+class SizeRow(Struct, frozen=True, array_like=True, gc=False):
+    """Another size than its document says: the shape of it, its most workers, and the least that may be taken."""
+
+    shape: str
+    workers: int
+    least: int = 0
+    """0: all or nothing."""
+
+    def holds(self, workers: int | None) -> bool:
+        """Whether that is one of its numbers."""
+        return workers is not None and (self.least or self.workers) <= workers <= self.workers
 
 
 class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
@@ -209,6 +221,12 @@ class JobRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Of a part of a divisible job, how many workers that is; 0: it is whole, and as its document says."""
     piece: int = 0
     """The first of its pieces, among those of the whole divisible job."""
+    size: SizeRow | None = None
+    """What it was made by the latest `Scaled`; None: it is as its document says, or a part of that."""
+    next: SizeRow | None = None
+    """What it becomes when its attempt is over, which stops for that if its size is none of it; None: it stays so."""
+    grown: bool = False
+    """Since what ran last was placed, somebody has made it larger than that."""
     ended_at: int | None = None
     applied_at: int = 0
     """Time of the last event folded in."""

@@ -17,10 +17,12 @@ from enum import StrEnum
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from orchestrator.model.contract import OnOutage, OnReplace, Trigger
+from orchestrator.model.contract import OnOutage, Trigger
 
 HOUR_MS = 3_600_000
 MOST_WORKERS = 100_000
+MOST_GPUS = 1_000_000
+"""More than any cloud has; beyond it a job is a mistake."""
 MOST_PRICE = 10**12
 """Micro-dollars per GPU-hour, a million dollars: more is a slip of the pen, and what follows from it fits no ledger."""
 
@@ -125,6 +127,15 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     def sized(self, workers: int | None) -> Shape:
         """With as many workers as were accepted of a range; None: it has the one size that it has."""
         return self if workers is None else msgspec.structs.replace(self, workers=workers, min_workers=UNSET)
+
+    @property
+    def least(self) -> int:
+        """The least of its range; 0: it has one size. What `ranged` takes."""
+        return 0 if self.min_workers is UNSET else self.min_workers
+
+    def ranged(self, workers: int, least: int) -> Shape:
+        """The same work with another number of workers, or any number of a range; `least` 0: all of them."""
+        return msgspec.structs.replace(self, workers=workers, min_workers=least if 0 < least < workers else UNSET)
 
     def left_by(self, taken: int) -> Shape:
         """What is left of a divisible job when so many of its workers are taken."""
@@ -284,7 +295,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     window_us: int
     tail_us: int
-    on_replace: OnReplace
+    inherits: bool  # whether a no of an earlier episode passes it: `onReplace: inherit`, and what was lost is replaced
     on_outage: OnOutage
     undeliverable_after_us: int
     terms: Terms

@@ -120,7 +120,8 @@ class Prune:
 class Stop:
     """Controller: epochs up to this one stop.
 
-    `reason`: cancel, unreachable, preempt (its machines are taken back), never_started (later move).
+    `reason`: cancel, unreachable, preempt (its machines are taken back), scale (it goes on with another number of
+    workers), never_started (later move).
     """
 
     epoch: int
@@ -261,7 +262,7 @@ class AttemptEnv:
     requirements: tuple[str, ...] = ()
     max_runtime_left_ms: int | None = None  # null: no limit
     retries_left: int = 0
-    workers: int | None = None  # of an elastic job: as many as were accepted; null: it has one size
+    workers: int | None = None  # as many as this attempt has; null: an older server did not say
     nodes: int = 1  # machines of this attempt; the agent can see the end of processes on its own only
 
     @property
@@ -270,7 +271,7 @@ class AttemptEnv:
         return self.workers if "ORCHESTRATOR_PIECES" in self.environment else None
 
     def to_json(self) -> str:
-        """The text of ORCHESTRATOR_ATTEMPT. A job of one size has no `workers`: agents of before do not know it."""
+        """The text of ORCHESTRATOR_ATTEMPT; what was not said is left out."""
         said = {"v": VERSION, **_plain(self)}
         return _dump(said if self.workers is not None else {k: x for k, x in said.items() if k != "workers"}).decode()
 

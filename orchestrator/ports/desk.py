@@ -142,6 +142,14 @@ class Desk(Protocol):
         """Let a held job go on; `Refused` if it is not held."""
         ...
 
+    async def scale(self, job: str, workers: int, least: int, by: str) -> tuple[JobRow, bool]:
+        """Give the job another number of workers, `least` (0: all) to `workers`; (row, whether that is a change).
+
+        What runs with none of these is asked to save and stop. `Refused` if the job has ended or is ending, is
+        divisible, or runs in owned capacity.
+        """
+        ...
+
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """Let a contract set (canonical bytes) take effect; gives what is in force. The same again changes nothing."""
         ...

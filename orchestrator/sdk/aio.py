@@ -325,6 +325,15 @@ class AsyncJob:
         self.view = await self._client._do(op.wish(self.id, "cancel", self._client._patience()))
         return self.view
 
+    async def scale(self, workers: int | Mapping[str, int]) -> JobView:
+        """Give it another number of workers, or as a job is written: `{"min": 4, "max": 8}`.
+
+        What runs saves, stops and goes on from there as that; `notices` say where it has that size already. Raises
+        Conflict where its size cannot change, Invalid for what is no size.
+        """
+        self.view = await self._client._do(op.scale(self.id, workers, self._client._patience()))
+        return self.view
+
     async def resume(self) -> JobView:
         """Let it go on, if it is held. Raises Conflict if it is not."""
         self.view = await self._client._do(op.wish(self.id, "resume", self._client._patience()))

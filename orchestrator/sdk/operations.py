@@ -232,6 +232,13 @@ def wish(job: str, verb: str, patience: Patience) -> Steps[JobView]:
     return (yield from _ask(JobView, Call("POST", _of(job, f"/{verb}")), patience))
 
 
+def scale(job: str, workers: int | Mapping[str, int], patience: Patience) -> Steps[JobView]:
+    """Give a job another number of workers, or a range of it."""
+    count = workers if isinstance(workers, int) else dict(workers)
+    body, headers = json.dumps({"workers": count}).encode(), {"Content-Type": "application/json"}
+    return (yield from _ask(JobView, Call("POST", _of(job, "/scale"), {}, headers, body), patience))
+
+
 def output_of(job: str, rank: int, follow: bool) -> Call:
     """What one rank prints, where it runs now."""
     return Call("GET", _of(job, "/logs"), {"rank": rank, "follow": follow})

@@ -12,15 +12,20 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from orchestrator.core.ledgerfold import fold_ledger
-from orchestrator.core.lifecycle import active, fold_job, may_enter
+from orchestrator.core.lifecycle import fold_job
+from orchestrator.core.moves import may_enter
+from orchestrator.core.scaling import why_not, wished
+from orchestrator.core.standing import active, open_offer
 from orchestrator.model import event as kinds
 from orchestrator.model.capacity import Block
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
+from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record, same
 from orchestrator.ports.desk import (
     Busy,
@@ -40,6 +45,7 @@ from orchestrator.ports.desk import (
 from orchestrator.ports.ledger import StoredEvent
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.testing.access import FakeAccess
+from orchestrator.testing.builders import a_shape
 from orchestrator.testing.clock import STORY_BEGINS_US, FakeClock
 
 _HOUR_US = 3_600_000_000
@@ -110,15 +116,16 @@ class FakeDesk:
         fails = "" if exit_code == 0 else "user_failure"
         self.tell(job, kinds.Ended(epoch=1, how="done", exit=exit_code, charge=1_300_000, ran_ms=1500, fails=fails))
 
-    def play_on(self, job: str) -> None:
-        """The same up to where it runs at oracle."""
+    def play_on(self, job: str, starts: bool = True) -> None:
+        """The same up to where it runs at oracle, or is launched there."""
         self.tell(job, _opened(1, "azure"), kinds.OfferDelivered(n=1, ref="r1", sent="0" * 64))
         self.tell(job, kinds.OfferAnswered(n=1, accepted=False, reason="capacity", scope="provider"))
         self.tell(job, _opened(2, "oracle"), kinds.OfferDelivered(n=2, ref="r2", sent="0" * 64))
         accepted = kinds.OfferAnswered(n=2, accepted=True, price=2_600_000, region="us-east", terms="0" * 64)
         self.tell(job, accepted, _intended(), kinds.LaunchConfirmed(epoch=1))
-        self.tell(job, kinds.Started(epoch=1, waited_ms=0, cleared=True))
-        self.say(job, b"step 1 loss 0.5\n")
+        if starts:
+            self.tell(job, kinds.Started(epoch=1, waited_ms=0, cleared=True))
+            self.say(job, b"step 1 loss 0.5\n")
 
     # ---- the desk ----------------------------------------------------------------------------------------------------
 
@@ -175,6 +182,27 @@ class FakeDesk:
         if row.state is not JobState.HELD:
             raise Refused(f"job {job} is {row.state}, not held: there is nothing to resume")
         return self.tell(job, kinds.Resumed(by=by))
+
+    async def scale(self, job: str, workers: int, least: int, by: str) -> tuple[JobRow, bool]:
+        """See Desk; by the rules of the real one."""
+        row = await self.job(job)
+        now = self._shape(row)
+        after = now.ranged(workers, least)
+        if row.state not in TERMINAL and after == now:
+            return row, False
+        if reason := why_not(row, after):
+            raise Refused(f"job {job} cannot have another size: {reason}")
+        if (offer := open_offer(row)) is not None:
+            self.tell(job, kinds.OfferWithdrawn(offer.n, "scaled"))
+        return self.tell(job, wished(row, after, (row.size or now).workers, "0" * 64, by)), True
+
+    def _shape(self, row: JobRow) -> Shape:
+        """What it is, or is to be, as far as its size goes."""
+        asked = json.loads(self._documents[row.spec])["spec"]
+        count, size = asked.get("workers", {}).get("count", 1), row.next or row.size
+        most, least = (count["max"], count["min"]) if isinstance(count, dict) else (count, 0)
+        whole = a_shape(pieces=most if asked.get("divisible") else UNSET)
+        return whole.ranged(most, least) if size is None else whole.ranged(size.workers, size.least)
 
     async def amend(self, document: bytes, by: str) -> LedgerRow:
         """See Desk."""

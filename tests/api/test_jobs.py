@@ -168,6 +168,61 @@ async def test_cancel_is_idempotent(owner: httpx.AsyncClient) -> None:
         assert (reply.status_code, reply.json()["state"]) == (202, "cancelled")
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"), [(6, (6, None)), ({"min": 4, "max": 8}, (8, 4)), ({"min": 3, "max": 3}, (3, None))]
+)
+async def test_a_job_that_waits_has_another_size_at_once(owner: httpx.AsyncClient, said: object, shown: object) -> None:
+    job = (await submit(owner)).json()["id"]
+    reply = await owner.post(f"/v1/jobs/{job}/scale", json={"workers": said})
+    view = reply.json()
+    assert (reply.status_code, view["workers"], view["minWorkers"], view["nextWorkers"]) == (202, *shown, None)
+    again = await owner.post(f"/v1/jobs/{job}/scale", json={"workers": said})
+    assert again.status_code == 200 and "nothing was changed" in again.json()["notices"][0]
+
+
+async def test_a_job_that_runs_is_to_have_it_and_one_that_is_over_is_not(
+    owner: httpx.AsyncClient, desk: FakeDesk
+) -> None:
+    job = (await submit(owner)).json()["id"]
+    desk.play_on(job)
+    desk.noticed[job] = ["what it will meet with"]
+    view = (await owner.post(f"/v1/jobs/{job}/scale", json={"workers": 4})).json()
+    assert (view["workers"], view["nextWorkers"], view["nextMinWorkers"], view["state"]) == (None, 4, None, "running")
+    assert view["notices"] == ["what it will meet with"]
+    assert "to have 4 workers" in (await owner.get(f"/v1/jobs/{job}/explain")).json()["why"]
+    again = "(attempt 1); to have 1 worker when it is placed again"  # it runs with one
+    for size, least, words in ((1, None, again), ({"min": 2, "max": 3}, 2, "stop, to have 2 to 3 workers")):
+        view = (await owner.post(f"/v1/jobs/{job}/scale", json={"workers": size})).json()
+        explained = (await owner.get(f"/v1/jobs/{job}/explain")).json()
+        assert view["nextMinWorkers"] == least and explained["why"].endswith(words)
+    await owner.post(f"/v1/jobs/{job}/cancel")
+    other = (await submit(owner)).json()["id"]
+    await owner.post(f"/v1/jobs/{other}/cancel")
+    refused = await owner.post(f"/v1/jobs/{other}/scale", json={"workers": 4})
+    assert refused.status_code == 409 and "cancelled" in refused.json()["detail"]
+    stopping = await owner.post(f"/v1/jobs/{job}/scale", json={"workers": 8})
+    assert stopping.status_code == 409 and "stopping" in stopping.json()["detail"]
+
+
+@pytest.mark.parametrize(("ran", "words"), [(True, "has stopped at oracle"), (False, "did not start at oracle")])
+async def test_what_waits_for_its_new_size_is_said_as_it_was(
+    owner: httpx.AsyncClient, desk: FakeDesk, ran: bool, words: str
+) -> None:
+    job = (await submit(owner)).json()["id"]
+    desk.play_on(job, starts=ran)
+    await owner.post(f"/v1/jobs/{job}/scale", json={"workers": 4})
+    desk.tell(job, kinds.Ended(epoch=1, how="gone", why="scaled"), kinds.Fencing(epoch=2, why="scaled"))
+    assert (await owner.get(f"/v1/jobs/{job}/explain")).json()["why"].startswith(words)
+
+
+@pytest.mark.parametrize("said", [0, -1, "8", 1.5, True, {"min": 8, "max": 4}, {"min": 4}, 10**9, [4, 8], None])
+async def test_what_is_no_number_of_workers_is_refused(owner: httpx.AsyncClient, said: object) -> None:
+    job = (await submit(owner)).json()["id"]
+    reply = await owner.post(f"/v1/jobs/{job}/scale", json={"workers": said})
+    assert (reply.status_code, reply.json()["fault"]) == (422, "caller")
+    assert reply.json()["errors"][0]["field"].startswith("body.workers")
+
+
 async def test_only_a_held_job_is_resumed(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
     job = (await submit(owner)).json()["id"]
     no = await owner.post(f"/v1/jobs/{job}/resume")

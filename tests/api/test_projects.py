@@ -62,7 +62,7 @@ async def running(server: Served, client: AsyncClient, project: str) -> AsyncJob
 
 JOB_ROUTES = [
     ("GET", ""), ("GET", "/offers"), ("GET", "/explain"), ("GET", "/events"), ("GET", "/logs"), ("GET", "/logs?rank=0"),
-    ("POST", "/cancel"), ("POST", "/resume"), ("POST", "/dump"),
+    ("POST", "/cancel"), ("POST", "/resume"), ("POST", "/scale"), ("POST", "/dump"),
 ]  # fmt: skip
 
 
@@ -91,7 +91,7 @@ async def test_nobody_gets_into_a_job_of_another_project(server: Served, owner: 
 
 async def test_in_its_own_project_everything_goes(server: Served, a: AsyncClient, http: httpx.AsyncClient) -> None:
     job = await running(server, a, "team-a")
-    for verb, path in (route for route in JOB_ROUTES if route[1] not in ("/resume", "/cancel")):
+    for verb, path in (route for route in JOB_ROUTES if route[1] not in ("/resume", "/cancel", "/scale")):
         assert (await http.request(verb, f"/v1/jobs/{job.id}{path}")).status_code == 200, f"{verb} {path}"
     async with asyncio.timeout(10), job.run_in(["echo", "hello"]) as session:
         assert [data async for stream, data in session if stream == STDOUT] == [b"hello\n"]

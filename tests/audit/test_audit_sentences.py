@@ -20,7 +20,7 @@ from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 43)}
+LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 44)}
 
 
 def violated(export: Export) -> set[int]:
@@ -154,6 +154,17 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (42, "another one said no", lambda: left_otherwise(refused=[{**rest_of()["refused"][0], "provider": "zeus"}])),
     (42, "of another lineage", lambda: left_otherwise(root="x")),
     (42, "of another document", lambda: edited(export_of(told.divided), "Submitted", 1, max_attempts=99)),
+    (1, "a growth passes its holder by", lambda: edited(export_of(told.scaled), "OfferOpened", 1, provider="oracle")),
+    (43, "a growth by nobody's wish", lambda: edited(export_of(told.scaled), "Scaled", workers=5)),
+    (43, "a growth of another job", lambda: edited(export_of(told.scaled), "Scaled", shape=shape_of(0, told.scaled))),
+    (43, "it had more than it says", lambda: edited(export_of(told.scaled), "Scaled", was=9)),
+    (43, "nobody wished it", lambda: without(export_of(told.scaled), "Scaled")),
+    (43, "what was lost is called new", lambda: edited(export_of(told.lost), "OfferOpened", 3, trigger="new")),
+    (43, "a loss is called a growth", lambda: edited(export_of(told.lost), "OfferOpened", 3, trigger="scale_up")),
+    (43, "a growth is called a loss", lambda: edited(export_of(told.scaled), "OfferOpened", 1, trigger="replace")),
+    (43, "offered as the size that it had", lambda: edited(
+        export_of(told.scaled), "OfferOpened", 1, terms=terms_of(export_of(told.scaled), 0))),
+    (4, "scaled for an attempt that is over", lambda: swapped(export_of(told.scaled), "Scaled", "Ended")),
     (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
     (39, "numbers left out without a restore", lambda: edited(export_of(told.lost), "OfferOpened", 2, n=7, unused=4)),
     (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
@@ -163,9 +174,9 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
 ]  # fmt: skip
 
 
-def shape_of(nth: int) -> str:
-    """Of the nth job of the divided one."""
-    export = export_of(told.divided)
+def shape_of(nth: int, story: Callable[..., object] = told.divided) -> str:
+    """Of the nth job of the divided one, or of another story."""
+    export = export_of(story)
     return str(json.loads(export.events[place(export, "Submitted", nth)].body or "")["shape"])
 
 

@@ -108,6 +108,11 @@ async def every_kind(world: World) -> None:
         for cloud in world.providers.values():
             cloud.play(do.Reclaims(when=do.At(0), notice_s=30))
         await until_over(server, job)  # taken back after a notice, and run again
+        await server.desk.own((), "me")
+        job = await submitted(server)
+        await asyncio.sleep(10)
+        await server.desk.scale(job, 2, 0, "me")
+        await until_over(server, job)  # scaled
         await asyncio.sleep(60)
         await submitted(server)  # and one is alive at the end
     await world.put_back(world.disk.backup())

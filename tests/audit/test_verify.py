@@ -139,6 +139,16 @@ def test_what_is_not_the_providers_is_nowhere_in_its_export(story: Callable[...,
         assert {line["digest"] for line in shown if line["line"] == "spec"} == offered
 
 
+def test_whose_attempt_ended_for_another_size_is_told_so_and_not_which() -> None:
+    """oracle ran two workers; that zeus was offered three to four is between us and zeus."""
+    shown = [json.loads(line) for line in exported(told.scaled, ForProvider("oracle")).splitlines()]
+    bodies = [json.loads(line["body"]) for line in shown if line.get("body")]
+    assert [body["why"] for body in bodies if body["kind"] == "Ended"] == ["scaled"]
+    assert [line["body"] for line in shown if line.get("kind") == "Scaled"] == [None]
+    assert {size for body in bodies for size in (body.get("workers"), body.get("least"))} <= {None, 2}
+    assert [json.loads(line["text"])["workers"] for line in shown if line["line"] == "spec"] == [2]
+
+
 def test_a_job_can_be_left_out_and_the_rest_still_verifies() -> None:
     story = export_of(told.waiting)
     job = next(e.job for e in story.events if e.job)

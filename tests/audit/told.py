@@ -143,6 +143,18 @@ async def too_large() -> World:
     return world
 
 
+async def scaled() -> World:
+    """The clause is over growths alone: a job runs in the market, grows, and is offered to the holder, who takes it."""
+    world = World({"oracle": YES, "zeus": YES}, first_right("zeus", select={"trigger": ["scale_up"]}), Work(steps=20))
+    async with world.server() as server:
+        workers = {"count": 2, "gpus": 1, "accelerator": ["H100"]}
+        row, _ = await server.desk.submit(submission(workers=workers))
+        await asyncio.sleep(12)
+        await server.desk.scale(row.job, 4, 3, "test")
+        await until_over(server, row.job)
+    return world
+
+
 async def cancelled() -> World:
     """Looked at, then cancelled while it runs."""
     world = World({"azure": YES})
@@ -334,7 +346,7 @@ async def classified() -> World:
 
 STORIES = (
     amended, restored, classified, overridden, owned, elastic, divided, declined, too_large, strangers, reclassified,
-    lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
+    scaled, lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
 )  # fmt: skip
 
 

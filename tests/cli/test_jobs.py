@@ -196,6 +196,26 @@ def test_a_held_job_is_resumed(cli: Run, server: Served) -> None:
     assert cli("resume", job).exit_code == 0
 
 
+def test_a_job_is_scaled(cli: Run, server: Served) -> None:
+    job = submitted(cli)
+    assert cli("scale", job, "--workers", "4:8").exit_code == 0
+    assert "4 to 8 worker(s)" in cli("job", job).stdout
+    assert "nothing was changed" in cli("scale", job, "--workers", "4:8").stdout
+    assert json.loads(cli("scale", job, "--workers", "6", "--json").stdout)["workers"] == 6
+    assert cli("scale", job, "--workers", "many").exit_code == 2
+    assert cli("scale", job, "--workers", "8:4").exit_code == 4
+
+
+def test_a_running_job_is_scaled_once_it_has_stopped(cli: Run, server: Served) -> None:
+    job = submitted(cli)
+    server.tell(lambda desk: desk.play_on(job))
+    server.desk.noticed[job] = ["zeus is asked first"]
+    told = cli("scale", job, "--workers", "2:3")
+    words = "to have 2 to 3 workers once its attempt is over"
+    assert words in told.stderr + told.stdout and "zeus is asked first" in told.stderr + told.stdout
+    assert words in cli("job", job).stdout
+
+
 def test_an_unknown_job_is_the_callers_fault(cli: Run, server: Served) -> None:
     ran = cli("job", "nonsense")
     assert ran.exit_code == 2 and "orchestrator jobs" in ran.stderr

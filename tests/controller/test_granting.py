@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.engine.follower import Told, WishBody
 from orchestrator.engine.granting import POISON, TRIES_MOST, Granting
+from orchestrator.model.event import Scaled
 from orchestrator.model.ids import launch_key
 from orchestrator.ports.inbox import Wished
 from orchestrator.ports.ledger import Batch, Committed
@@ -73,3 +74,17 @@ async def test_a_visit_has_its_reply_in_the_commit_that_writes_it_down() -> None
     assert [event.kind for event in batch.events] == ["Accessed"] and table.told == []
     told = msgspec.json.decode(batch.replies[0].body, type=Told)
     assert told == Told(id=launch_key(row.job, 1), created=True)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+async def test_another_size_has_its_reply_in_the_commit_that_writes_it_down(workers: int) -> None:
+    """The same size is no change, and is told as none."""
+    world = World({"azure": Script()})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        table = Table("scale", WishBody(job=row.job, by="somebody", workers=workers))
+        await grant(table, server)
+        now = await server.desk.job(row.job)
+    assert table.told == ([Told(id=row.job)] if workers == 1 else [])
+    assert [event.workers for event in world.events(row.job) if isinstance(event, Scaled)] == [3] * (workers == 3)
+    assert (now.next or now.size) is None or workers == 3

@@ -125,7 +125,7 @@ def test_a_refusal_is_good_to_the_end_of_its_tail() -> None:
     ("clause", "changes", "episode", "good"),
     [
         ("", {}, 2, False),
-        ("onReplace: inherit, ", {}, 2, True),
+        ("onReplace: inherit, ", {}, 2, False),
         ("", {"how": How.LAPSED}, 1, True),
         ("", {"how": How.ACCEPT_FAILED}, 1, True),
         ("", {"how": How.UNDELIVERABLE}, 1, False),
@@ -139,6 +139,12 @@ def test_what_a_refusal_is_worth(clause: str, changes: dict[str, object], episod
     rules = rules_of(contract(f"{clause}type: first_right, window: 15m"))
     placement = order(rules, {}, [no(rules, **changes)], NOON, episode)
     assert (placement.gates == (), placement.refused == ("azure",)) == (good, good)
+
+
+@pytest.mark.parametrize("trigger", [Trigger.NEW, Trigger.SCALE_UP, Trigger.REPLACE])
+def test_only_what_is_replaced_inherits_a_refusal(trigger: Trigger) -> None:
+    rules = rules_of(contract("onReplace: inherit, type: first_right, window: 15m"), trigger=trigger)
+    assert (order(rules, {}, [no(rules)], NOON, 2).gates == ()) is (trigger is Trigger.REPLACE)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.core.diagram import section
-from orchestrator.core.lifecycle import JOB_MOVES
+from orchestrator.core.moves import JOB_MOVES
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from orchestrator.core import answers, eligibility, lifecycle, offering, ranking, releases, windows
+from orchestrator.core import answers, eligibility, lifecycle, moves, offering, ranking, releases, sizes, windows
 from orchestrator.core.book import Book
 from orchestrator.core.capacity import Taken
 from orchestrator.core.rulebook import RuleBook
@@ -16,6 +16,7 @@ from orchestrator.core.totals import Totals
 from orchestrator.core.turn import Turn
 from orchestrator.engine import lanes
 from orchestrator.model import event as ev
+from orchestrator.model.contract import Trigger
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import OfferOut, Reason
 from orchestrator.model.placement import Shape
@@ -120,6 +121,17 @@ def _in_any_episode(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return _covers(refusal, gate, now_us, refusal.episode)
 
 
+_scaled, _triggered, _gate = sizes.scaled, Shape.triggered, eligibility._gate
+
+
+def _as_decided_before(row: Any, e: ev.Scaled) -> Any:
+    return replace(_scaled(row, e), grown=row.grown)
+
+
+def _one_more(self: Shape, trigger: Any) -> Shape:
+    return replace(_triggered(self, trigger), workers=self.workers + 1)
+
+
 def _not_for(reason: Reason) -> Swap:
     def taken(*args: Any) -> Reason | None:
         found = _counter(*args)
@@ -197,12 +209,12 @@ class _AnyMove(dict):  # type: ignore[type-arg]
 
 
 def _any_move(row: Any, job: str, project: str, at: int, event: Any) -> Any:
-    kept = dict(lifecycle.JOB_MOVES)
-    lifecycle.JOB_MOVES.update({state: _AnyMove(moves) for state, moves in kept.items()})
+    kept = dict(moves.JOB_MOVES)
+    moves.JOB_MOVES.update({state: _AnyMove(legal) for state, legal in kept.items()})
     try:
         return _fold_job(row, job, project, at, event)
     finally:
-        lifecycle.JOB_MOVES.update(kept)
+        moves.JOB_MOVES.update(kept)
 
 
 _fold_job = lifecycle.fold_job
@@ -251,6 +263,13 @@ ASKING = (
     Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [in_.SPLIT]),
     Mutant("split: the whole is left", (Swap(Shape.left_by, lambda self, taken: self),), [in_.SPLIT]),
     Mutant("split: who took the part keeps the whole", (Swap(Shape.sized, lambda self, workers: self),), [in_.SPLIT]),
+    Mutant("scale: a grown job passes its holder by", (Swap(sizes.grows, lambda row, size: False),), [in_.GROWS]),
+    Mutant("scale: what has grown is offered as what it was", (Swap(sizes.becomes, lambda row:
+           replace(row, next=None)),), [in_.GROWS]),
+    Mutant("scale: a growth is decided once per episode", (Swap(_scaled, _as_decided_before),), [in_.GROWS_LATER]),
+    Mutant("scale: a growth inherits a no to less", (Swap(_gate, lambda right, holder, trigger:
+           _gate(right, holder, Trigger.REPLACE)),), [in_.GROWS_AFTER_A_NO]),
+    Mutant("scale: what was lost is offered as more", (Swap(Shape.triggered, _one_more),), [in_.CUT_OFF]),
     *(Mutant(f"split: what is left forgets {words}", (said(ev.Submitted, _left(**forgotten)),), [in_.SPLIT])
       for words, forgotten in (("since when", {"since": 10**16}), ("who was asked", {"asked": ()}),
                                ("who refused", {"refused": ()}), ("whose part it is", {"root": "x"}))),

@@ -7,12 +7,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestrator.core import failover, lifecycle, restoring, sweep
+from orchestrator.core import failover, lifecycle, restoring, standing, sweep
 from orchestrator.core.turn import Turn
 from orchestrator.engine import orders
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lead import Lead
 from orchestrator.model import event as ev
+from orchestrator.model.job import JobState
 from orchestrator.model.wire import Claim, Fence, Start
 from orchestrator.runlog import log, rules
 from orchestrator.testing.agents import SimulatedAgent
@@ -149,15 +150,15 @@ async def _leads_for_ever(self: Lead) -> None:
 
 
 def _epoch_again(row: Any) -> int:
-    return max(lifecycle.last_epoch(row), 1)
+    return max(standing.last_epoch(row), 1)
 
 
 def _in_limbo(row: Any, at: int, e: Any, ran: bool) -> Any:
-    return replace(_goes_on(row, at, e, ran), state=lifecycle.JobState.RECOVERING)
+    return replace(_goes_on(row, at, e, ran), state=JobState.RECOVERING)
 
 
 def _as_an_end(turn: Turn, row: Any, fact: Any) -> None:
-    if (attempt := lifecycle.active(row)) is not None:
+    if (attempt := standing.active(row)) is not None:
         turn.emit(row.job, ev.Ended(epoch=attempt.epoch, how="gone", why="reclaimed"))
 
 
@@ -192,7 +193,7 @@ RUNNING = (
            [in_.TAKEN_BACK]),
     Mutant("sweep: stops nothing", (SWEEPLESS,), [in_.COMES_BACK]),
     Mutant("keys: a repeated launch has another key", (Swap(_order_for, _another_key()),), [in_.CALL_LOST]),
-    Mutant("epochs: one is used again", (Swap(lifecycle.next_epoch, _epoch_again),), [in_.DIES]),
+    Mutant("epochs: one is used again", (Swap(standing.next_epoch, _epoch_again),), [in_.DIES]),
     Mutant("lead: the lease is not looked at before a call", (UNLEASED,), [FROZEN_LEADER]),
     Mutant("restore: a job whose run log is ahead is not held", (LOGS_APART,), [in_.PUT_BACK]),
 )  # fmt: skip

@@ -109,6 +109,12 @@ class Life(RuleBasedStateMachine):
         job = self.jobs[seed % len(self.jobs)]
         self.run(self._at_the_desk(lambda desk: desk.cancel(job, "somebody")))
 
+    @precondition(lambda self: self.leads() and self.jobs)
+    @rule(seed=seeds, workers=st.integers(1, 4), least=st.sampled_from([0, 0, 1, 2]))
+    def scale(self, seed: int, workers: int, least: int) -> None:
+        job = self.jobs[seed % len(self.jobs)]
+        self.run(self._at_the_desk(lambda desk: desk.scale(job, workers, min(least, workers), "somebody")))
+
     @precondition(leads)
     @rule(seed=seeds)
     def amend(self, seed: int) -> None:

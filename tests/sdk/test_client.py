@@ -49,6 +49,20 @@ async def test_the_async_client_does_the_same(server: Served) -> None:
         assert (await job.explain()).job.id == job.id
 
 
+def test_a_job_is_scaled(client: Client, server: Served) -> None:
+    job = client.submit(least())
+    assert (job.scale({"min": 4, "max": 8}).workers, job.view.min_workers) == (8, 4)
+    server.tell(lambda desk: desk.play(job.id))
+    with pytest.raises(Conflict, match="succeeded"):
+        job.scale(2)
+
+
+async def test_the_async_client_scales_too(server: Served) -> None:
+    async with AsyncClient() as client:
+        job = await client.submit(least())
+        assert (await job.scale(2)).workers == 2
+
+
 def test_logs_are_followed_to_the_end_of_the_job(client: Client, server: Served) -> None:
     job = client.submit(least())
     lines = job.logs(follow=True)

@@ -46,6 +46,7 @@ WHO = {
     "GET /v1/events": "viewer",
     "POST /v1/jobs/{job}/cancel": "submitter",
     "POST /v1/jobs/{job}/resume": "submitter",
+    "POST /v1/jobs/{job}/scale": "submitter",
     "POST /v1/jobs/{job}/dump": "submitter operator",
     "PUT /v1/packages/{digest}": "submitter",
     "GET /v1/packages/{digest}": "viewer",

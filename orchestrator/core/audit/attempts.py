@@ -22,6 +22,7 @@ _OfEpoch: TypeAlias = (
     | ev.Charged
     | ev.Accessed
     | ev.ReclaimNoticed
+    | ev.Scaled
 )
 _OfOffer: TypeAlias = (
     ev.OfferDelivered
@@ -156,6 +157,8 @@ def _needs(event: ev.AnyEvent) -> tuple[str, int] | None:
     match event:
         case ev.Submitted():
             return None
+        case ev.Scaled(epoch=0):
+            return "Submitted", 0
         case ev.Intended(offer=n):
             return "OfferOpened", n
         case ev.Fenced(epoch=epoch):

@@ -18,7 +18,7 @@ from orchestrator.core.audit.redact import Disclosure
 from orchestrator.core.chain import genesis
 
 FORMAT = "orchestrator.dev/audit/v1"
-_CITES = ("spec", "shape", "terms", "digest")
+_CITES = ("spec", "shape", "terms", "digest", "next")
 """Fields of bodies that name a document."""
 
 

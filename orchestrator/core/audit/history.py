@@ -22,7 +22,7 @@ from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records, with_record
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
-from orchestrator.model.contract import Contracts, Providers, Trigger
+from orchestrator.model.contract import Contracts, Providers
 from orchestrator.model.placement import Rules, Shape, Terms, parse_shape, parse_terms
 from orchestrator.model.record import Record, What
 
@@ -278,9 +278,8 @@ class History:
         and by what was known then."""
         contracts = self.contracts(opened.contract)
         shape = self._seen_by(contracts, life)
-        split = life.split_before(seen.seq)
-        shape = shape.sized(split.workers if split else None)
-        shape = shape.triggered(Trigger.REPLACE if opened.episode > 1 else shape.trigger)
+        shape = life.with_its_size(shape, seen.seq)
+        shape = shape.triggered(life.trigger_of(opened, seen.seq) or shape.trigger)
         for record in self._records_of(life, seen.seq):
             shape = with_record(shape, record)
         block = self.block(opened.block, seen.seq)

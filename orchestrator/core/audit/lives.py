@@ -10,6 +10,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from orchestrator.model import event as ev
+from orchestrator.model.contract import Trigger
+from orchestrator.model.placement import Shape
 
 E = TypeVar("E", bound=ev.Event)
 OFFER_ENDS = (ev.OfferAnswered, ev.OfferLapsed, ev.OfferWithdrawn)
@@ -71,6 +73,38 @@ class Life:
     def ends_of(self, n: int) -> list[Seen]:
         """What closed the n-th offer, in order."""
         return [s for s in self._offers.get(n, ()) if isinstance(s.event, OFFER_ENDS)]
+
+    def with_its_size(self, shape: Shape, seq: int) -> Shape:
+        """The shape that it was submitted with, of the size that it had when an offer was opened: by the last wish, or
+        as it was split.
+
+        What was wished while an attempt was under way is so since its end, and no offer was made before that.
+        """
+        wish = next((e for s, e in reversed(list(self.of(ev.Scaled))) if s.seq < seq), None)
+        if wish is not None:
+            return shape.ranged(wish.workers, wish.least)
+        split = self.split_before(seq)
+        return shape.sized(split.workers if split else None)
+
+    def under_way(self, seq: int) -> ev.Intended | None:
+        """The attempt that was not over just before an event."""
+        last = next((e for s, e in reversed(list(self.of(ev.Intended))) if s.seq < seq), None)
+        over = last is not None and any(s.seq < seq and e.epoch == last.epoch for s, e in self.of(ev.Ended))
+        return None if over else last
+
+    def trigger_of(self, opened: ev.OfferOpened, seq: int) -> Trigger | None:
+        """Why it is placed again in an episode after its first: None in that; it lost what ran last, or somebody has
+        wished since that was placed that it be larger."""
+        if opened.episode == 1:
+            return None
+        ran = [e.epoch for s, e in self.of(ev.Started) if s.seq < seq]
+        placed = self.intended(ran[-1]) if ran else None
+        since, workers = (placed[0].seq, placed[1].workers) if placed is not None else (seq, None)
+        wishes = [e for s, e in self.of(ev.Scaled) if since < s.seq < seq]
+        if not wishes:
+            return Trigger.REPLACE
+        had = wishes[0].was if workers is None else workers
+        return Trigger.SCALE_UP if wishes[-1].workers > had else Trigger.REPLACE
 
     def split_before(self, seq: int) -> ev.Split | None:
         """How it was split before an event; None: it was whole."""

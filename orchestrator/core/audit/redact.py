@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 _OF_ALL = frozenset({"Led", "ControllerAbsent", "ContractInForce", "ProvidersInForce"})
 """Kinds that tell nothing of any provider. Their documents do, and stay behind."""
-_OURS = frozenset({"Intended", "Split"})
-"""Kinds that follow from an offer and tell more than it did: which rights of others were passed, and how; as what the
-job is decided from then on (its project, labels and own ceiling), and which job is left, that others are offered."""
+_OURS = frozenset({"Intended", "Split", "Scaled"})
+"""Kinds that are about jobs of theirs and tell more than concerns them: which rights of others were passed, and how; as
+what the job is decided from then on (its project, labels and own ceiling); which job is left, that others are offered;
+of which size it is to be, which others may be offered first."""
 
 
 class Disclosure(Protocol):
@@ -38,7 +39,10 @@ class ButJobs:
 class ForProvider:
     """What concerns one provider: offers to it, what became of them, its attempts, and when nobody led.
 
-    Not what is ours alone: why an attempt was intended there, and how a job was split of which it took a part.
+    Not what is ours alone: why an attempt was intended there, how a job was split of which it took a part, and what
+    size one that runs there is to have, which is nobody's business before it is offered. *That* it is to have another
+    is no secret: kinds stay, the chain is made of them. So the end of its attempt says `scaled`, which is fair to the
+    provider too: it did not lose the job, and an offer that was taken back so is no refusal of its.
     """
 
     def __init__(self, provider: str) -> None:

@@ -14,17 +14,18 @@ from orchestrator.core.audit.refusals import No, better, noes
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.core.eligibility import store_lawful
 from orchestrator.model import event as ev
-from orchestrator.model.contract import OnOutage, OnReplace
+from orchestrator.model.contract import OnOutage, Trigger
 from orchestrator.model.placement import Excluded, Gate, Rules
 
 
-def stands(no: No, gate: Gate, seen: Seen, episode: int) -> bool:
-    """Whether a no frees the job from this gate for what was done by `seen`, its terms not yet compared."""
+def stands(no: No, gate: Gate, seen: Seen, opened: ev.OfferOpened) -> bool:
+    """Whether a no frees the job from this gate for what `seen` did with an offer, its terms not yet compared."""
     if no.seq >= seen.seq or no.offer.provider != gate.holder or no.offer.clause != gate.clause:
         return False
     if no.how == "undeliverable" and gate.on_outage is not OnOutage.DEEMED_DECLINE:
         return False
-    if no.offer.episode != episode and gate.on_replace is not OnReplace.INHERIT:
+    inherited = gate.inherits and opened.trigger == Trigger.REPLACE
+    if no.offer.episode != opened.episode and not inherited:
         return False
     return no.at <= seen.at <= no.at + gate.tail_us
 
@@ -58,7 +59,7 @@ def gates_are_passed(life: Life, history: History, judge: Judge) -> None:
     heard = list(noes(history.past(life)))
     for seen, provider, (opened_at, opened) in offers_and_uses(life):
         for gate in to_pass(history.rules(life, opened, opened_at), provider):
-            passed = any(stands(no, gate, seen, opened.episode) for no in reversed(heard))
+            passed = any(stands(no, gate, seen, opened) for no in reversed(heard))
             words = f"{provider} before {gate.holder} had refused under {gate.clause}"
             judge(passed, life.job, seen.seq, words)
 
@@ -71,7 +72,7 @@ def no_better_terms(life: Life, history: History, judge: Judge) -> None:
         if found is None:
             continue
         for gate in to_pass(history.rules(life, found[1], found[0]), intended.provider):
-            standing = [no for no in noes(history.past(life)) if stands(no, gate, seen, intended.episode)]
+            standing = [no for no in noes(history.past(life)) if stands(no, gate, seen, found[1])]
             if not standing:
                 continue  # sentence 1 says so
             now = history.terms(found[1].terms).sized(intended.workers)
@@ -94,7 +95,7 @@ def lapses_change_nothing(life: Life, history: History, judge: Judge) -> None:
             judge(True, life.job, seen.seq, "")
         for gate in to_pass(rules, provider):
             if gate.clause in earlier:
-                passed = any(stands(no, gate, seen, opened.episode) for no in reversed(heard))
+                passed = any(stands(no, gate, seen, opened) for no in reversed(heard))
                 judge(passed, life.job, seen.seq, f"{provider} without {gate.clause}, whose offers had lapsed before")
 
 

@@ -111,7 +111,7 @@ def _asked(life: Life, until: int) -> list[str]:
 
 def _shape(life: Life, history: History, seq: int) -> Shape:
     """As what the job was decided just before an event."""
-    kinds = ev.Submitted | ev.Reshaped | ev.Split
+    kinds = ev.Submitted | ev.Reshaped | ev.Split  # what is divisible never has another size
     said = [seen.event.shape for seen in life.seen if seen.seq < seq and isinstance(seen.event, kinds)]
     return history.shape_of(said[-1] if said else "")
 

@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.core.audit import attempts, classes, offers, owned, proof, releases, rights, splits, whole, world
+from orchestrator.core.audit import (
+    attempts,
+    classes,
+    offers,
+    owned,
+    proof,
+    releases,
+    rights,
+    sizes,
+    splits,
+    whole,
+    world,
+)
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.history import Documents, History, Unreadable, Withheld
 from orchestrator.core.audit.lives import Life, Seen
@@ -16,7 +28,7 @@ from orchestrator.core.audit.world import World
 from orchestrator.model import event as ev
 from orchestrator.model.placement import Freed
 
-_MODULES = (attempts, classes, offers, owned, proof, releases, rights, splits, whole, world)
+_MODULES = (attempts, classes, offers, owned, proof, releases, rights, sizes, splits, whole, world)
 """Importing them registers their sentences."""
 
 

@@ -14,7 +14,9 @@ from orchestrator.core.audit.lives import Life
 from orchestrator.core.audit.registry import Judge, of_ledger
 from orchestrator.core.chain import genesis, hash_body, link
 from orchestrator.core.ledgerfold import fold_ledger
-from orchestrator.core.lifecycle import IllegalMove, active, fold_job, open_offer
+from orchestrator.core.lifecycle import fold_job
+from orchestrator.core.moves import IllegalMove
+from orchestrator.core.standing import active, open_offer
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row, row_bytes
 
 

@@ -38,11 +38,10 @@ from orchestrator.model.documents.units import (
     is_kept,
     refuse,
 )
-from orchestrator.model.placement import MOST_WORKERS, Shape, select_labels
+from orchestrator.model.placement import MOST_GPUS, MOST_WORKERS, Shape, select_labels
 
 DEFAULT_MAX_RUNTIME_MS = 86_400_000  # where neither the job nor its policy names one
 MOST_PARTS = 5_000  # anybody may submit: a second of reading is the most that one body may cost the server
-MAX_GPUS = 1_000_000  # more than any cloud has; beyond it a job is a mistake
 _YEAR_MS = 366 * 86_400_000
 PROJECT = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"  # a Kubernetes namespace's name, which a project's may be
 
@@ -172,14 +171,26 @@ class Workers(Document):
 
     @model_validator(mode="after")
     def _possible(self) -> Workers:
-        if self.most * self.gpus > MAX_GPUS:
+        if self.most * self.gpus > MOST_GPUS:
             reason = f"{self.most} x {self.gpus} GPUs are more than any provider has"
-            raise refuse("impossible_size", reason, f"Ask for at most {MAX_GPUS} GPUs in all")
+            raise refuse("impossible_size", reason, f"Ask for at most {MOST_GPUS} GPUs in all")
         if self.accelerator and not self.gpus:
             raise refuse("impossible_size", "it names an accelerator and no GPU", "Set gpus, or drop accelerator")
         if len(set(self.accelerator)) != len(self.accelerator):
             raise refuse("duplicate", "an accelerator is named twice", "Name each once")
         return self
+
+
+class Scale(Document):
+    """Another number of workers for a job that is there."""
+
+    workers: Count
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The most workers that it may have, and the least; 0: no fewer than that."""
+        most, least = (self.workers.max, self.workers.min) if isinstance(self.workers, Elastic) else (self.workers, 0)
+        return most, least if least < most else 0
 
 
 class DataUse(Document):

@@ -98,7 +98,7 @@ class OfferView(View):
     id: str
     n: int
     provider: str
-    state: str = Field(description="opened, delivered, accepted, declined, lapsed, withdrawn or superseded")
+    state: str = Field(description="opened, delivered, accepted, declined, lapsed or withdrawn")
     clause: str = Field(default="", description="the first right that it honours; empty: the open market")
     episode: int
     round: int
@@ -171,7 +171,14 @@ class JobView(View):
     provider: str = Field(default="", description="who has it, or is being asked now")
     rest_of: str = Field(default="", description="offer of another job: this job is what a part accepted of it left")
     rest: str = Field(default="", description="job that is what was left when a part of this one was accepted")
-    workers: int | None = Field(default=None, description="of a part of a divisible job; null: as its document says")
+    workers: int | None = Field(
+        default=None, description="of a part of a divisible job, or of one that was scaled; null: as its document says"
+    )
+    min_workers: int | None = Field(default=None, description="the least that may be taken of `workers`; null: all")
+    next_workers: int | None = Field(
+        default=None, description="what it has once its attempt, which is asked to stop for it, is over"
+    )
+    next_min_workers: int | None = Field(default=None, description="the least of `next_workers` then; null: all")
     first_piece: int = Field(default=0, description="of a part of a divisible job, its first among those of the whole")
     attempts: list[AttemptView] = []
     progress: ProgressView | None = None

@@ -1,0 +1,588 @@
+"""A job is given another size: at once while it waits, after it has saved and stopped while it runs (R1, R6)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.agent.environment import own_variables
+from orchestrator.core.explain import timeline
+from orchestrator.core.facts import Launched, ScaleWish
+from orchestrator.model import event as ev
+from orchestrator.model.ids import launch_key
+from orchestrator.model.job import JobRow, JobState
+from orchestrator.model.offer import Reason, Rejected
+from orchestrator.model.placement import parse_terms
+from orchestrator.ports.desk import Refused
+from orchestrator.simulate.world import (
+    POLICY,
+    Server,
+    World,
+    agreement,
+    first_right,
+    provider_document,
+    submission,
+    until_over,
+)
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.scripts import Script
+from tests.stories.agreements import told
+from tests.stories.words import attempts, kinds
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+FOUR = {"count": 4, "gpus": 1, "accelerator": ["H100"]}
+SAVES = Work(steps=40, checkpoint_every=25, saves_when_stopped=True, dies_after_s=2.0)
+JUST_BEFORE_S = 20.5
+"""Work of 19 s ends half a second later, before its agent reads its log again."""
+GROWTH = {"select": {"trigger": ["scale_up"]}}
+
+
+async def scaled(world: World, after_s: float, most: int, least: int = 0, **workers: Any) -> JobRow:
+    """A job of four workers that is given another size after so many seconds, at its end."""
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers={**FOUR, **workers}))
+        await asyncio.sleep(after_s)
+        await server.desk.scale(row.job, most, least, "me")
+        return await until_over(server, row.job)
+
+
+async def scaled_twice(world: World, first: int, then: int) -> JobRow:
+    """The second time after what ran has ended, and before another offer is made."""
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        await server.desk.scale(row.job, first, 0, "me")
+        row = await until(server, row.job, lambda row: row.next is None)
+        assert row.state is JobState.RECOVERING
+        await server.desk.scale(row.job, then, 0, "me")
+        return await until_over(server, row.job)
+
+
+async def until(server: Server, job: str, so: Callable[[JobRow], bool]) -> JobRow:
+    """The job as soon as it is so."""
+    while not so(row := await server.desk.job(job)):
+        async with server.engine.committed:
+            await server.engine.committed.wait()
+    return row
+
+
+def asked(world: World, job: str) -> list[tuple[str, str, str, int, int]]:
+    """(provider, clause, trigger, least, most workers) of each offer."""
+    opened = [e for e in world.events(job) if isinstance(e, ev.OfferOpened)]
+    terms = [parse_terms(world.disk.specs[e.terms]) for e in opened]
+    return [(e.provider, e.clause, e.trigger, t.fewest, t.workers) for e, t in zip(opened, terms, strict=True)]
+
+
+def sizes(world: World, name: str) -> list[int]:
+    return [one.order.workers for one in world.providers[name].machines.launches.values()]
+
+
+def starts(world: World, job: str) -> list[tuple[int, int]]:
+    return [(e.epoch, e.resumed_step) for e in world.events(job) if isinstance(e, ev.Started)]
+
+
+# ---- what waits ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_waits_between_rounds_is_another_size_at_once(a_world) -> None:
+    azure = Script(offers=[do.Declines(for_s=300)])
+    world = a_world({"azure": azure})
+    row = await scaled(world, 10, 2)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("new", 2, 2)]
+    assert (sizes(world, "azure"), row.episode, attempts(row)) == ([2], 1, [("azure", "done")])
+
+
+async def test_an_open_offer_is_taken_back_and_the_new_size_offered(a_world) -> None:
+    azure = Script(offers=[do.Silent()])
+    world = a_world({"azure": azure, "oracle": Script()}, first_right("azure"))
+    row = await scaled(world, 10, 8, 2)
+    [back] = [e for e in world.events(row.job) if isinstance(e, ev.OfferWithdrawn)]
+    assert (back.n, back.why) == (1, "scaled")
+    gated = "azure", "agreement/rofr", "new"
+    assert asked(world, row.job) == [(*gated, 4, 4), (*gated, 2, 8)]
+    assert (sizes(world, "azure"), row.attempts[0].workers) == ([8], 8)
+
+
+async def test_a_yes_to_the_old_size_comes_too_late(a_world) -> None:
+    """Its provider does not hear of the withdrawal, says yes, and is told to let it go."""
+    slow = Script(offers=[do.Accepts(after_s=20)] * 2, faults=[do.Loses(verb="withdraw", nth=n) for n in range(1, 40)])
+    world = a_world({"azure": slow})
+    row = await scaled(world, 10, 8)
+    assert kinds(world, row.job).count("LateAnswer") == 1 and sizes(world, "azure") == [8]
+
+
+async def test_a_holder_s_no_to_more_is_none_to_less(a_world) -> None:
+    """Smaller is better for the holder than what it refused (R8), larger is not."""
+    no = Script(offers=[do.Declines()])
+    market = Script(offers=[do.Silent()])
+    for size, order in ((2, ["azure", "oracle", "azure"]), (8, ["azure", "oracle", "oracle"])):
+        world = a_world({"azure": no, "oracle": market}, first_right("azure"))
+        row = await scaled(world, 10, size)
+        assert told(world, row.job) == order
+
+
+async def test_a_held_job_goes_on_when_its_new_size_can_be_had(a_world) -> None:
+    never = Script(offers=[do.Declines(reason=Reason.SPEC)])
+    world = a_world({"azure": never})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(10)
+        assert (await server.desk.job(row.job)).reason == "declined_by_all"
+        await server.desk.scale(row.job, 2, 0, "me")
+        row = await until_over(server, row.job)
+    assert row.state is JobState.SUCCEEDED and sizes(world, "azure") == [2]
+
+
+async def test_a_held_job_is_decided_anew_among_others_that_are_held_at_its_new_size(a_world) -> None:
+    """What they were told says nothing of it: two workers of it were never offered to anybody."""
+    never = Script(offers=[do.Declines(reason=Reason.SPEC)] * 2)
+    world = a_world({"azure": never})
+    async with world.server() as server:
+        small, _ = await server.desk.submit(submission(workers={**FOUR, "count": 2}))
+        await asyncio.sleep(5)
+        large, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(5)
+        await server.desk.scale(large.job, 2, 0, "me")
+        row = await until_over(server, large.job)
+        assert (row.state, (await server.desk.job(small.job)).reason) == (JobState.SUCCEEDED, "declined_by_all")
+        await server.desk.cancel(small.job, "me")
+    assert sizes(world, "azure") == [2]
+
+
+# ---- what runs -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_runs_saves_and_goes_on_larger_behind_that_very_step(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    row = await scaled(world, 15, 8)
+    assert (row.state, attempts(row)) == (JobState.SUCCEEDED, [("azure", "released"), ("azure", "done")])
+    assert [a.workers for a in row.attempts] == [4, None] and sizes(world, "azure") == [4, 8]
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("scale_up", 8, 8)]
+    last = max(w.step for w in world.site.witness if w.epoch == 1)
+    assert starts(world, row.job) == [(1, 0), (2, last)]
+    assert [w.step for w in world.site.witness] == list(range(1, 41)), "no step is lost, none is done twice"
+    assert (row.attempts[0].why, row.avoid, row.episode) == ("scaled", (), 2)
+
+
+async def test_a_growth_is_offered_to_whose_clause_selects_it_first(a_world) -> None:
+    """The clause is about growths alone: the job was free, what it grows by is not."""
+    world = a_world({"oracle": Script(), "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    row = await scaled(world, 15, 4, count=2)
+    assert [(who, why) for who, _, why, _, _ in asked(world, row.job)] == [("oracle", "new"), ("zeus", "scale_up")]
+    assert attempts(row) == [("oracle", "released"), ("zeus", "done")]
+
+
+async def test_a_holder_that_declines_a_growth_leaves_it_to_the_market(a_world) -> None:
+    no = Script(offers=[do.Declines()])
+    world = a_world({"oracle": Script(), "zeus": no}, first_right("zeus", **GROWTH), work=SAVES)
+    row = await scaled(world, 15, 8)
+    assert told(world, row.job) == ["oracle", "zeus", "oracle"] and sizes(world, "oracle") == [4, 8]
+
+
+async def test_a_growth_after_a_loss_is_one(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(12))], offers=[do.Accepts(), do.Declines(for_s=100)])
+    world = a_world({"oracle": dies, "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await until(server, row.job, lambda row: row.episode == 2)
+        await server.desk.scale(row.job, 8, 0, "me")
+        await until_over(server, row.job)
+    assert [(who, why) for who, _, why, _, _ in asked(world, row.job)][-1] == ("zeus", "scale_up")
+
+
+async def test_a_growth_in_two_wishes_is_offered_first_to_whose_it_is(a_world) -> None:
+    """First to less, and between the end of what ran and the next offer to more than ran."""
+    select = {"trigger": ["new", "scale_up"], "gpus": {"gte": 5}}
+    world = a_world({"oracle": Script(), "zeus": Script()}, first_right("zeus", select=select), work=SAVES)
+    row = await scaled_twice(world, 3, 8)
+    assert [(who, why) for who, _, why, _, _ in asked(world, row.job)][-1] == ("zeus", "scale_up")
+    assert attempts(row) == [("oracle", "released"), ("zeus", "done")]
+
+
+async def test_up_and_back_again_is_no_growth(a_world) -> None:
+    select = {"trigger": ["new", "replace"]}
+    no = Script(offers=[do.Declines()])
+    world = a_world({"oracle": Script(), "zeus": no}, first_right("zeus", select=select), work=SAVES)
+    row = await scaled_twice(world, 5, 4)
+    gated = [(who, why) for who, clause, why, _, _ in asked(world, row.job) if clause]
+    assert gated == [("zeus", "new"), ("zeus", "replace")]
+
+
+async def test_a_growth_while_the_replacement_is_launching_is_one(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(12))], offers=[do.Accepts(), do.Declines(for_s=100)])
+    slow = Script(launches=[do.Starts(after_s=60)])
+    world = a_world({"oracle": dies, "x": slow, "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await until(server, row.job, lambda row: len(row.attempts) == 2)
+        await server.desk.scale(row.job, 8, 0, "me")
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("oracle", "fenced"), ("x", "gone"), ("zeus", "done")]
+
+
+async def test_smaller_is_no_growth(a_world) -> None:
+    world = a_world({"oracle": Script(), "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    row = await scaled(world, 15, 2)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("replace", 2, 2)]
+    assert sizes(world, "oracle") == [4, 2] and row.state is JobState.SUCCEEDED
+
+
+async def test_an_elastic_job_grows_above_what_was_accepted_of_it(a_world) -> None:
+    some = Script(offers=[do.Accepts(workers=2), do.Accepts(workers=3)])
+    world = a_world({"azure": some}, work=SAVES)
+    row = await scaled(world, 15, 4, 3, count={"min": 2, "max": 4})
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 2, 4), ("scale_up", 3, 4)]
+    assert [a.workers for a in row.attempts] == [2, 3]
+
+
+async def test_after_its_growth_a_loss_is_a_loss(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(25))])
+    world = a_world({"azure": dies, "oracle": Script()}, work=SAVES)
+    row = await scaled(world, 15, 8)
+    assert [offer[2:] for offer in asked(world, row.job)][-1] == ("replace", 8, 8)
+    assert row.state is JobState.SUCCEEDED and sizes(world, "oracle") == [8]
+
+
+async def test_a_loss_before_the_stop_was_read_is_a_growth_all_the_same(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(12))])
+    often = Work(steps=40, checkpoint_every=5, dies_after_s=20)
+    world = a_world({"azure": dies, "oracle": Script()}, work=often)
+    row = await scaled(world, 12, 8)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("scale_up", 8, 8)]
+    assert row.state is JobState.SUCCEEDED
+
+
+async def test_the_last_wish_counts(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        for size in (8, 3):
+            await server.desk.scale(row.job, size, 0, "me")
+        row = await until_over(server, row.job)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("replace", 3, 3)]
+    assert row.size is not None and (row.size.workers, row.next, len(row.attempts)) == (3, None, 2)
+
+
+async def test_what_never_started_is_the_same_episode_and_no_fault_of_its_provider(a_world) -> None:
+    """The holder had the launch; that we took it back is no refusal of its."""
+    late = Script(launches=[do.Starts(after_s=60)])
+    world = a_world({"azure": late, "oracle": Script()}, first_right("azure"), work=SAVES)
+    row = await scaled(world, 20, 8)
+    assert [offer[2] for offer in asked(world, row.job)] == ["new", "new"]
+    assert attempts(row) == [("azure", "gone"), ("azure", "done")]
+    assert (row.refusals, row.avoid, row.episode, {run.epoch for run in world.site.runs}) == ((), (), 1, {2})
+
+
+@pytest.mark.parametrize("count", [4, {"min": 2, "max": 4}])
+async def test_user_code_is_told_how_many_it_is_now(a_world, count: Any) -> None:
+    """Whether it had one size before or a range: what reads the variable once goes on reading it."""
+    world = a_world({"azure": Script()}, work=SAVES)
+    await scaled(world, 15, 6, count=count)
+    told_each = [own_variables(agent.env, "nonce", Path("work")) for agent in world.site.agents]
+    assert [variables["ORCHESTRATOR_WORKERS"] for variables in told_each] == ["4", "6"]
+
+
+# ---- races -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_done_that_came_first_wins(a_world) -> None:
+    world = a_world({"azure": Script()}, work=Work(steps=20, step_s=0.95))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(JUST_BEFORE_S)
+        await server.desk.scale(row.job, 8, 0, "me")
+        row = await until_over(server, row.job)
+    assert (row.state, attempts(row), row.next, row.size) == (JobState.SUCCEEDED, [("azure", "done")], None, None)
+    assert "Scaled" in kinds(world, row.job)
+
+
+async def test_a_cancel_after_it_wins(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        await server.desk.scale(row.job, 8, 0, "me")
+        await server.desk.cancel(row.job, "me")
+        row = await until_over(server, row.job)
+    assert (row.state, len(row.attempts), row.next, row.size) == (JobState.CANCELLED, 1, None, None)
+
+
+@pytest.mark.parametrize("after_s", [10, 15, 17])
+async def test_a_server_that_dies_goes_on_with_it(a_world, after_s: int) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(after_s)
+        await server.desk.scale(row.job, 8, 0, "me")
+    await asyncio.sleep(5)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert (row.state, sizes(world, "azure")) == (JobState.SUCCEEDED, [4, 8])
+
+
+# ---- what is told beforehand -----------------------------------------------------------------------------------------
+
+
+LARGE = {"select": {"gpus": {"gte": 5}}}
+
+
+@pytest.mark.parametrize(
+    ("clause", "job", "notice"),
+    [
+        ({"id": "rofr", "type": "first_right", "window": "15m", **GROWTH}, {},
+         "once it has stopped zeus is offered the job alone for 15m (agreement/rofr"),
+        ({"id": "large", "type": "exclusive", **LARGE}, {},
+         "once it has stopped only zeus may run it, by an exclusive"),
+        ({"id": "none", "type": "exclusive", "select": {"class": ["serving"]}}, {"startBy": "2h"},
+         "it fails if it does not run again within 2 h of its stop (spec.startBy)"),
+    ],
+)  # fmt: skip
+async def test_what_it_will_meet_with_is_told_with_the_wish(a_world, clause: Any, job: Any, notice: str) -> None:
+    world = a_world({"oracle": Script(), "zeus": Script()}, agreement("zeus", clause), work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR, **job))
+        await asyncio.sleep(15)
+        assert await server.desk.notices(await server.desk.job(row.job)) == []
+        row, _ = await server.desk.scale(row.job, 8, 0, "me")
+        (said,) = await server.desk.notices(row)
+        assert said.startswith(notice)
+        await until_over(server, row.job)
+
+
+async def test_what_runs_is_not_stopped_for_a_size_that_nobody_may_run(a_world) -> None:
+    ceiling = {"id": "cap", "type": "price", "ceilingUsdPerGpuHour": 0.01, **LARGE}
+    world = a_world({"oracle": Script(launches=[do.Starts()])}, agreement("oracle", ceiling), work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        with pytest.raises(Refused, match=r"runs on as it is.*costs more than its ceiling"):
+            await server.desk.scale(row.job, 8, 0, "me")
+        row = await until_over(server, row.job)
+    assert (attempts(row), kinds(world, row.job).count("Scaled")) == ([("oracle", "done")], 0)
+
+
+# ---- what stays, what is refused -------------------------------------------------------------------------------------
+
+
+async def test_the_same_size_changes_nothing(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        before = await server.desk.head()
+        assert (await server.desk.scale(row.job, 4, 0, "me"))[1] is False
+        assert (await server.desk.scale(row.job, 4, 4, "me"))[1] is False
+        assert await server.desk.head() == before
+        assert (await server.desk.scale(row.job, 8, 0, "me"))[1] is True
+        assert (await server.desk.scale(row.job, 8, 0, "me"))[1] is False
+        await until_over(server, row.job)
+    assert kinds(world, row.job).count("Scaled") == 1
+
+
+async def test_of_two_equal_wishes_at_once_one_is_a_change(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        both = await asyncio.gather(*(server.desk.scale(row.job, 8, 0, who) for who in ("ann", "bob")))
+        assert [changed for _, changed in both] == [True, False]
+        await until_over(server, row.job)
+    assert kinds(world, row.job).count("Scaled") == 1
+
+
+async def test_a_cancel_that_comes_first_leaves_nothing_to_change(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        wishes = (server.desk.cancel(row.job, "ann"), server.desk.scale(row.job, 8, 0, "bob"))
+        _, said = await asyncio.gather(*wishes, return_exceptions=True)
+        assert isinstance(said, Refused) and "it is stopping" in str(said)
+        await until_over(server, row.job)
+
+
+async def test_a_divisible_job_and_one_that_is_over_keep_their_size(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR, divisible=True))
+        with pytest.raises(Refused, match="divisible"):
+            await server.desk.scale(row.job, 8, 0, "me")
+        await until_over(server, row.job)
+        with pytest.raises(Refused, match="succeeded"):
+            await server.desk.scale(row.job, 8, 0, "me")
+
+
+async def test_an_amendment_that_selects_on_labels_loses_neither_size(a_world) -> None:
+    """Once while the job is about to grow, once when it has."""
+    world = a_world({"oracle": Script(), "zeus": Script()}, work=Work(steps=60, checkpoint_every=10, dies_after_s=2.5))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR, labels={"team": "vision", "site": "own"}))
+        await asyncio.sleep(15)
+        await server.desk.scale(row.job, 8, 0, "me")
+        for label in ({"team": ["vision"]}, {"site": ["own"]}):
+            select = {"trigger": ["scale_up"], "labels": label}
+            await server.desk.amend(world.document(first_right("zeus", select=select)), "ann")
+        row = await until_over(server, row.job)
+    said = [e for e in world.events(row.job) if isinstance(e, ev.Reshaped)]
+    assert [bool(e.next) for e in said] == [True, True]
+    assert [offer[::2] for offer in asked(world, row.job)] == [("oracle", "new", 4), ("zeus", "scale_up", 8)]
+
+
+async def test_what_runs_in_a_size_of_the_new_range_runs_on(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    row = await scaled(world, 15, 8, 4)
+    assert (attempts(row), sizes(world, "azure")) == ([("azure", "done")], [4])
+    said = [line.plain for line in timeline((0, e) for e in world.events(row.job))]
+    assert "to have 4 to 8 workers" in said
+
+
+async def test_the_range_that_stopped_nothing_counts_after_a_loss(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(25))])
+    world = a_world({"azure": dies, "zeus": Script()}, first_right("zeus", **GROWTH), work=SAVES)
+    row = await scaled(world, 15, 8, 4)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("scale_up", 4, 8)]
+    assert attempts(row) == [("azure", "fenced"), ("zeus", "done")]
+
+
+async def test_a_wish_that_is_taken_back_at_once_stops_nothing(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        await server.engine.core.told([ScaleWish(row.job, size, 0, "me") for size in (8, 4)])
+        row = await until_over(server, row.job)
+    assert (attempts(row), row.grown) == ([("azure", "done")], False)
+
+
+async def test_a_wish_that_is_taken_back_when_the_stop_stands_is_no_growth_and_no_fault(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        await server.desk.scale(row.job, 8, 0, "me")
+        await asyncio.sleep(0.5)
+        await server.desk.scale(row.job, 4, 0, "me")
+        row = await until_over(server, row.job)
+    assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("replace", 4, 4)]
+    assert (attempts(row), row.avoid) == ([("azure", "released"), ("azure", "done")], ())
+
+
+# ---- what it costs ---------------------------------------------------------------------------------------------------
+
+
+def once(*names: str) -> dict[str, Any]:
+    """A job may have one attempt."""
+    document = provider_document(list(names))
+    document["spec"]["policies"]["default"] = {**POLICY, "maxAttempts": 1}
+    return document
+
+
+@pytest.mark.parametrize("launch", [do.Starts(after_s=60), do.RequestLost()])
+async def test_an_attempt_that_was_stopped_for_another_size_is_none_of_those_that_it_may_have(a_world, launch) -> None:
+    """Scaled while it runs, and again while that growth is launching."""
+    azure = Script(launches=[do.Starts(), launch])
+    world = a_world({"azure": azure}, work=SAVES, providers=once("azure"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        await server.desk.scale(row.job, 6, 0, "me")
+        await until(server, row.job, lambda row: len(row.attempts) == 2)
+        await asyncio.sleep(5)
+        await server.desk.scale(row.job, 8, 0, "me")
+        row = await until_over(server, row.job)
+    assert (row.state, [a.why for a in row.attempts]) == (JobState.SUCCEEDED, ["scaled", "scaled", ""])
+
+
+async def test_a_growth_that_never_starts_leaves_it_the_attempt_that_it_may_have(a_world) -> None:
+    azure = Script(launches=[do.Starts(), do.NeverStarts()])
+    world = a_world({"azure": azure, "oracle": Script()}, work=SAVES, providers=once("azure", "oracle"))
+    row = await scaled(world, 15, 8)
+    assert (row.state, [a.why for a in row.attempts]) == (JobState.SUCCEEDED, ["scaled", "never_started", ""])
+
+
+async def test_a_loss_counts_as_ever(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(25))])
+    world = a_world({"azure": dies}, work=SAVES, providers=once("azure"))
+    row = await scaled(world, 15, 8)
+    assert (row.state, row.reason) == (JobState.FAILED, "max_attempts")
+
+
+async def test_what_was_stopped_for_it_is_no_loss_although_the_wish_went_with_the_ledger(a_world) -> None:
+    """The backup is older than the wish; the stop and the release stand in the run log."""
+    world = a_world({"azure": Script()}, work=SAVES, providers=once("azure"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        taken = world.disk.backup()
+        await server.desk.scale(row.job, 8, 0, "me")
+        await asyncio.sleep(1)
+    await asyncio.sleep(10)
+    await world.put_back(taken)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert (row.state, [a.why for a in row.attempts]) == (JobState.SUCCEEDED, ["scaled", ""])
+
+
+async def test_a_launch_that_was_lost_is_no_fault_of_its_provider_once_it_was_taken_back(a_world) -> None:
+    world = a_world({"azure": Script(launches=[do.RequestLost()])}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await until(server, row.job, lambda row: bool(row.attempts))
+        await server.desk.scale(row.job, 8, 0, "me")
+        row = await until_over(server, row.job, 60)
+    assert (row.state, [a.why for a in row.attempts], row.avoid) == (JobState.SUCCEEDED, ["scaled", ""], ())
+
+
+async def test_a_launch_that_was_rejected_says_nothing_of_the_size_to_come(a_world) -> None:
+    world = a_world({"azure": Script(launches=[do.NeverStarts()])}, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await until(server, row.job, lambda row: bool(row.attempts))
+        core = server.engine.core
+        no = Rejected(key=launch_key(row.job, 1), reason=Reason.CAPACITY, until=core.now + 600_000_000)
+        await core.told([ScaleWish(row.job, 2, 0, "me"), Launched(no, core.now)])
+        row = await until_over(server, row.job, 60)
+    assert attempts(row) == [("azure", "rejected"), ("azure", "done")]
+
+
+async def test_a_scale_is_no_failover_in_the_metrics(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    await scaled(world, 15, 8)
+    assert not [name for name in world.disk.counters if name.startswith("orchestrator_failovers_total")]
+
+
+@pytest.mark.parametrize("most", [400, 8])
+async def test_a_refusal_is_not_inherited_by_a_growth(a_world, most: int) -> None:
+    """Which is no better for the holder than what it refused, and all the same an offer of its own."""
+    no = Script(offers=[do.Declines()] * 2)
+    right = first_right("zeus", onReplace="inherit", select={"trigger": ["new", "scale_up"]})
+    world = a_world({"oracle": Script(), "zeus": no}, right, work=SAVES)
+    row = await scaled(world, 15, most)
+    gated = [(who, why, workers) for who, clause, why, _, workers in asked(world, row.job) if clause]
+    assert gated == [("zeus", "new", 4), ("zeus", "scale_up", most)]
+
+
+async def test_a_refusal_is_inherited_by_what_replaces_a_loss(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(25))])
+    right = first_right("zeus", onReplace="inherit", select={"trigger": ["new", "replace"]})
+    world = a_world({"coreweave": dies, "oracle": Script(), "zeus": Script(offers=[do.Declines()])}, right, work=SAVES)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        row = await until_over(server, row.job)
+    assert told(world, row.job) == ["zeus", "coreweave", "oracle"]
+
+
+async def test_explain_tells_it(a_world) -> None:
+    world = a_world({"azure": Script()}, work=SAVES)
+    row = await scaled(world, 15, 8, 5)
+    said = [line.plain for line in timeline((0, e) for e in world.events(row.job))]
+    assert "to have 5 to 8 workers; what runs at azure is asked to save and stop" in said
+    assert "attempt at azure released: it is to have another size" in said
+    assert "episode 2, to be larger: offered to azure: open market" in said
