@@ -22,6 +22,7 @@ from orchestrator.model.offer import OfferOut, Reason
 from orchestrator.model.placement import Shape
 from orchestrator.model.record import Record
 from tests.mutants import worlds as in_
+from tests.mutants import worlds_of_size as of_size
 from tests.mutants.swap import Swap
 from tests.mutants.table import Mutant
 
@@ -249,7 +250,7 @@ ASKING = (
     Mutant("exclusive: left at an outage that frees nothing", (Swap(releases._outage, _down),), [in_.HOLDER_AWAY]),
     Mutant("exemption: its total is ignored", (Swap(RuleBook.without_room, lambda *args: frozenset()),),
            [in_.EXEMPT]),
-    Mutant("exemption: a part needs room for itself alone", (Swap(Totals.has_room, _for_itself),), [in_.TOO_LARGE]),
+    Mutant("exemption: a part needs room for itself alone", (Swap(Totals.has_room, _for_itself),), [of_size.TOO_LARGE]),
     Mutant("exemption: its total is not looked at again when accepted", (Swap(offering._no_longer_free,
            lambda *args: ""),), [in_.EXEMPT_AT_ONCE]),
     Mutant("exemption: without evidence", (Swap(releases._evidence, lambda records, name, ref: PROOF),),
@@ -260,17 +261,18 @@ ASKING = (
     Mutant("override: without anybody's record", (Swap(releases._overridden, _by_anybody),), [in_.REFUSED,
            in_.HOLDER_AWAY]),
     Mutant("owned: a block is filled beyond its room", (Swap(Taken.of, lambda self, block: 0),), [in_.OWNED]),
-    Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [in_.SPLIT]),
-    Mutant("split: the whole is left", (Swap(Shape.left_by, lambda self, taken: self),), [in_.SPLIT]),
-    Mutant("split: who took the part keeps the whole", (Swap(Shape.sized, lambda self, workers: self),), [in_.SPLIT]),
-    Mutant("scale: a grown job passes its holder by", (Swap(sizes.grows, lambda row, size: False),), [in_.GROWS]),
+    Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [of_size.SPLIT]),
+    Mutant("split: the whole is left", (Swap(Shape.left_by, lambda self, taken: self),), [of_size.SPLIT]),
+    Mutant("split: who took the part keeps the whole", (Swap(Shape.sized, lambda self, workers: self),),
+           [of_size.SPLIT]),
+    Mutant("scale: a grown job passes its holder by", (Swap(sizes.grows, lambda row, size: False),), [of_size.GROWS]),
     Mutant("scale: what has grown is offered as what it was", (Swap(sizes.becomes, lambda row:
-           replace(row, next=None)),), [in_.GROWS]),
-    Mutant("scale: a growth is decided once per episode", (Swap(_scaled, _as_decided_before),), [in_.GROWS_LATER]),
+           replace(row, next=None)),), [of_size.GROWS]),
+    Mutant("scale: a growth is decided once per episode", (Swap(_scaled, _as_decided_before),), [of_size.GROWS_LATER]),
     Mutant("scale: a growth inherits a no to less", (Swap(_gate, lambda right, holder, trigger:
-           _gate(right, holder, Trigger.REPLACE)),), [in_.GROWS_AFTER_A_NO]),
+           _gate(right, holder, Trigger.REPLACE)),), [of_size.GROWS_AFTER_A_NO]),
     Mutant("scale: what was lost is offered as more", (Swap(Shape.triggered, _one_more),), [in_.CUT_OFF]),
-    *(Mutant(f"split: what is left forgets {words}", (said(ev.Submitted, _left(**forgotten)),), [in_.SPLIT])
+    *(Mutant(f"split: what is left forgets {words}", (said(ev.Submitted, _left(**forgotten)),), [of_size.SPLIT])
       for words, forgotten in (("since when", {"since": 10**16}), ("who was asked", {"asked": ()}),
                                ("who refused", {"refused": ()}), ("whose part it is", {"root": "x"}))),
     Mutant("class: what is only claimed is taken as it is", (Swap(_rank, _whatever_it_claims),), [in_.CLAIMED]),

@@ -18,7 +18,6 @@ from orchestrator.testing.agents import Work
 from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.scripts import Script
 from tests.mutants.table import Lived
-from tests.stories.agreements import rights
 
 YES = Script()
 NO = Script(offers=[do.Declines(for_s=300)] * 9)
@@ -357,62 +356,3 @@ async def LAUNCHED_LATE(world: World) -> None:
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
         await until_over(server, row.job, 1800)
-
-
-@world("a job grows, and growths are a holder's to refuse", {"oracle": YES, "zeus": YES},
-       first_right("zeus", select={"trigger": ["scale_up"]}), Work(steps=30))  # fmt: skip
-async def GROWS(world: World) -> None:
-    await _grow(world)
-
-
-@world("a job grows whose holder inherits its no", {"oracle": YES, "zeus": NO},
-       first_right("zeus", select={"trigger": ["new", "scale_up"]}, onReplace="inherit"), Work(steps=30))  # fmt: skip
-async def GROWS_AFTER_A_NO(world: World) -> None:
-    await _grow(world)
-
-
-async def _grow(world: World) -> None:
-    async with world.server() as server:
-        row, _ = await server.desk.submit(submission(workers={"count": 2, "gpus": 1, "accelerator": ["H100"]}))
-        await asyncio.sleep(12)
-        await server.desk.scale(row.job, 4, 0, "me")
-        await until_over(server, row.job, 1800)
-
-
-@world("a job grows in two wishes, the second just after its end", {"oracle": YES, "zeus": YES},
-       first_right("zeus", select={"trigger": ["scale_up"]}), Work(steps=30))  # fmt: skip
-async def GROWS_LATER(world: World) -> None:
-    async with world.server() as server:
-        row, _ = await server.desk.submit(submission(workers={"count": 2, "gpus": 1, "accelerator": ["H100"]}))
-        await asyncio.sleep(12)
-        await server.desk.scale(row.job, 1, 0, "me")
-        while row.episode == 1:
-            async with server.engine.committed:
-                await server.engine.committed.wait()
-            row = await server.desk.job(row.job)
-        await server.desk.scale(row.job, 4, 0, "me")
-        await until_over(server, row.job, 1800)
-
-
-EIGHT = {"divisible": True, "workers": {"count": 8, "gpus": 1, "accelerator": ["H100"]}}
-
-
-@world("two rights over a divisible job", {
-    "azure": Script(offers=[do.Accepts(workers=3)]), "oracle": Script(offers=[do.Accepts(workers=2)]), "zeus": YES},
-    rights("azure", "zeus"))  # fmt: skip
-async def SPLIT(world: World) -> None:
-    await _divide(world)
-
-
-@world("a divisible job larger than a total, whose holder takes three of eight", {
-    "oracle": YES, "zeus": Script(offers=[do.Accepts(workers=3)])},
-    agreement("zeus", {**RIGHT, "exempt": [SMALL | {"maxGpuHoursPerWindow": [6, "7d"]}]}))  # fmt: skip
-async def TOO_LARGE(world: World) -> None:
-    await _divide(world)
-
-
-async def _divide(world: World) -> None:
-    async with world.server() as server:
-        row, _ = await server.desk.submit(submission(**EIGHT))
-        while (row := await until_over(server, row.job, 1800)).rest:
-            row = await server.desk.job(row.rest)
