@@ -256,7 +256,7 @@ class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False)
     restored: int | None = None
     """When the ledger was put back from a backup, until every live job's run log was read; None: nothing to do."""
     lost: tuple[int, int] = (0, 0)
-    """When it was last put back, and how many offers of a job it may have lost by that."""
+    """When it was last put back, and how many offers of a job all that were put back may have lost by that."""
 
 
 _encoder = msgspec.json.Encoder()
