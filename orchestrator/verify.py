@@ -90,8 +90,7 @@ class Verifier:
     def judge(self, check: str, holds: object, where: str, words: str) -> bool:
         """Count one thing; `words` say what is wrong where it does not hold."""
         self.checked[check] += 1
-        if not holds:
-            self.findings.append((check, where, words))
+        self.findings += [] if holds else [(check, where, words)]
         return bool(holds)
 
     def attempt(self, check: str, where: str, judged: Callable[..., None], *given: Any) -> None:
@@ -174,8 +173,9 @@ class Verifier:
         for kind, cited in (("ContractInForce", offer["contract"]), ("ProvidersInForce", offer["providers"])):
             newest = max((body["n"] for _, body in self.of("", kind, e.seq)), default=0)
             self.judge("terms", cited == newest, e.where, f"it cites {kind} {cited}, but {newest} was in force")
-        last = max((body["n"] for _, body in self.of(e.job, "OfferOpened", e.seq)), default=0)
-        dense = offer["n"] == last + 1 + offer.get("unused", 0) and not self._open[e.job]
+        last, since = max(((body["n"], x.at) for x, body in self.of(e.job, "OfferOpened", e.seq)), default=(0, 0))
+        lost = sum(body.get("lost", 0) for x, body in self.of("", "Restored", e.seq) if since < x.at)  # of a backup
+        dense = offer["n"] == last + 1 + offer.get("unused", 0) <= last + 1 + lost and not self._open[e.job]
         words = f"offer {offer['n']} follows offer {last}, and offer {self._open[e.job] or 'none'} is open"
         self.judge("order", dense or self.hidden[e.job], e.where, words)
         self._open[e.job], self._proven = offer["n"], self._proven or bool(offer.get("head"))

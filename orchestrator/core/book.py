@@ -18,7 +18,7 @@ from orchestrator.core.standing import active, open_offer
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger
-from orchestrator.model.job import AttemptState, JobRow, JobState, LedgerRow, OfferState
+from orchestrator.model.job import AttemptState, JobRow, JobState, LedgerRow, OfferState, RefusalRow
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import Placement, Rules, Shape, Terms
 
@@ -321,8 +321,15 @@ class Book:
             shape.waiting.add(row.job)
             self.early.discard(row.job)
         last = row.refusals[-1] if row.refusals else None
-        if last is not None and last.until is not None and not last.clause:
+        if last is not None and last.until is not None and not last.clause and self._of_this_size(last, row):
             self.park(shape, last.provider, last.until)
+
+    def _of_this_size(self, refusal: RefusalRow, row: JobRow) -> bool:
+        """Whether that was a no to what the job is now, and not to the size that it had before it was scaled."""
+        terms, size = self.terms.get(refusal.terms), row.size
+        return (
+            size is None or terms is None or (terms.workers, terms.fewest) == (size.workers, size.least or size.workers)
+        )
 
     def next_round(self, row: JobRow, now: int) -> None:
         """A job's time between two rounds is over; its other timers run on."""

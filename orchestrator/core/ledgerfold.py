@@ -34,7 +34,7 @@ def fold_ledger(row: LedgerRow, at: int, event: ev.AnyEvent) -> LedgerRow:
             kept = {r.id: r for r in row.records if r.until is None or at < r.until}
             return replace(row, records=tuple((kept | {record.id: replace(record, at=at)}).values()))
         case ev.Restored(lost=lost):
-            return replace(row, restored=at, lost=(at, row.lost[1] + lost) if lost else row.lost)
+            return replace(row, restored=at, lost=(*row.lost, (at, lost)) if lost else row.lost)
         case ev.LogsRead() if row.restored is not None:
             return replace(row, restored=None)
         case ev.HolderUnreachable(holder=holder):

@@ -168,8 +168,8 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
 def _lost(book: Book, row: JobRow) -> int:
     """How many offers of this job may have been made that a ledger which was put back does not know: their ids are at
     their providers and never repeat (R2)."""
-    since, most = book.ledger.lost
-    return most if (row.offer.opened_at if row.offer else row.submitted_at) < since else 0
+    since = row.offer.opened_at if row.offer else row.episode_at
+    return sum(lost for at, lost in book.ledger.lost if since < at)
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------

@@ -255,8 +255,8 @@ class LedgerRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False)
     """What the server's own file said when it last took effect; None: that is what is in force."""
     restored: int | None = None
     """When the ledger was put back from a backup, until every live job's run log was read; None: nothing to do."""
-    lost: tuple[int, int] = (0, 0)
-    """When it was last put back, and how many offers of a job all that were put back may have lost by that."""
+    lost: tuple[tuple[int, int], ...] = ()
+    """Each time that it was put back: when, and how many offers of a job it may have lost by that."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -211,6 +211,7 @@ FORGED: list[tuple[str, str, Callable[[], Export]]] = [
     ("terms", "more workers than offered", lambda: edited(export_of(told.elastic), "OfferAnswered", 1, workers=5)),
     ("terms", "a version that was not in force", lambda: edited(export_of(told.lost), "OfferOpened", contract=7)),
     ("digests", "a document is gone", lambda: replace(export_of(told.priced), specs={})),
+    ("order", "a number left out", lambda: edited(export_of(told.lost), "OfferOpened", 2, n=4, unused=1)),
     ("offers", "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
     ("offers", "a head that never was", lambda: edited(export_of(told.lost), "OfferOpened", 1, head="0" * 64)),
     ("offers", "other bytes left", lambda: edited(export_of(told.lost), "OfferOpened", window=1)),

@@ -33,6 +33,7 @@ async def test_a_job_that_waits_between_rounds_is_another_size_at_once(a_world) 
     row = await scaled(world, 10, 2)
     assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("new", 2, 2)]
     assert (sizes(world, "azure"), row.episode, attempts(row)) == ([2], 1, [("azure", "done")])
+    assert row.ended_at is not None and row.ended_at - row.submitted_at < 60_000_000, "it waits out no refusal of four"
 
 
 async def test_an_open_offer_is_taken_back_and_the_new_size_offered(a_world) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-_OF_ALL = frozenset({"Led", "ControllerAbsent", "ContractInForce", "ProvidersInForce"})
+_OF_ALL = frozenset({"Led", "ControllerAbsent", "ContractInForce", "ProvidersInForce", "Restored"})
 """Kinds that tell nothing of any provider. Their documents do, and stay behind."""
 _OURS = frozenset({"Intended", "Split", "Scaled"})
 """Kinds that are about jobs of theirs and tell more than concerns them: which rights of others were passed, and how; as
@@ -37,7 +37,8 @@ class ButJobs:
 
 
 class ForProvider:
-    """What concerns one provider: offers to it, what became of them, its attempts, and when nobody led.
+    """What concerns one provider: offers to it, what became of them, its attempts; when nobody led, and when the ledger
+    was put back.
 
     Not what is ours alone: why an attempt was intended there, how a job was split of which it took a part, and what
     size one that runs there is to have, which is nobody's business before it is offered. *That* it is to have another
