@@ -173,6 +173,8 @@ def _opened(job: str, at: datetime, event: kinds.OfferOpened) -> OfferView:
         provider=event.provider,
         state="opened",
         clause=event.clause,
+        trigger=event.trigger,
+        block=event.block,
         episode=event.episode,
         round=event.round,
         contract=event.contract,

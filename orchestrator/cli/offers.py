@@ -73,7 +73,8 @@ def of_job(job: JobArgument, as_json: AsJson = False) -> None:
 def _offer(view: OfferView) -> tuple[str, ...]:
     passed = ", ".join(f"{skip.provider} ({skip.reason.replace('_', ' ')})" for skip in view.skipped)
     said = (view.state, view.reason.replace("_", " "), dollars(view.price_microusd))
-    return (f"o{view.n}", view.provider, view.clause or "market", *said, f"{view.opened_at:%H:%M:%S}", passed)
+    right = view.clause or (f"owned {view.block}" if view.block else "market")
+    return (f"o{view.n}", view.provider, right, *said, f"{view.opened_at:%H:%M:%S}", passed)
 
 
 @app.command("list")

@@ -233,7 +233,9 @@ class EngineDesk(ReadingDesk):
             async with asyncio.timeout(LOOK_S * 2), self._engine.committed:
                 await self._engine.committed.wait()
 
-    async def _log(self, row: JobRow) -> RunLog:
+    async def _log(self, row: JobRow) -> RunLog | None:
+        if row.state in TERMINAL:  # nobody watches it any more
+            return await super()._log(row)
         keeper = self._engine.keeper
         return (await keeper.read(row.job) if active(row) else None) or keeper.state(row.job)  # somebody watches
 

@@ -8,20 +8,15 @@ other server, and wishes are told to come back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import msgspec
 
 from orchestrator.engine import byhand, visiting
-from orchestrator.engine.orders import store_of
 from orchestrator.engine.reading import ReadingDesk, on_record
-from orchestrator.engine.storewatch import StoreWatch
-from orchestrator.engine.wiring import Wiring
 from orchestrator.model.capacity import Block
-from orchestrator.model.job import TERMINAL, JobRow, LedgerRow
+from orchestrator.model.job import JobRow, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record
-from orchestrator.model.wire import WireError
 from orchestrator.ports.desk import (
     Busy,
     Conflict,
@@ -40,9 +35,6 @@ from orchestrator.ports.desk import (
 )
 from orchestrator.ports.ledger import LedgerError, LedgerUnavailable
 from orchestrator.ports.telemetry import Live
-from orchestrator.runlog.log import JobLog, read
-from orchestrator.runlog.results import StoreUnavailable
-from orchestrator.runlog.rules import EMPTY, RunLog
 
 PATIENCE_S = 10.0
 """How long a wish waits for a leader: longer than it takes until another server leads."""
@@ -85,22 +77,7 @@ class Told(msgspec.Struct, omit_defaults=True):
 
 
 class FollowerDesk(ReadingDesk):
-    """A server beside the one that leads."""
-
-    def __init__(self, wiring: Wiring, stores: StoreWatch | None = None) -> None:
-        """Reads at once; nothing is taken in where the ledger has no inbox."""
-        super().__init__(wiring, stores)
-        self._logs: dict[str, RunLog] = {}
-
-    async def _log(self, row: JobRow) -> RunLog | None:
-        """Read on from where it was read to; nobody here watches it, so only while somebody looks."""
-        if row.state in TERMINAL:
-            self._logs.pop(row.job, None)
-            return None
-        there = JobLog(store_of(self._wiring, row).store, row.project, row.job)
-        with suppress(StoreUnavailable, WireError):
-            self._logs[row.job] = (await self._wiring.io(read, there, self._logs.get(row.job, EMPTY))).state
-        return self._logs.get(row.job)
+    """A server beside the one that leads. Reads at once; nothing is taken in where the ledger has no inbox."""
 
     async def submit(self, wish: Submission) -> tuple[JobRow, bool]:
         """Hand a job over; (row, created)."""

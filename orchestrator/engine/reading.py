@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -20,13 +21,16 @@ from orchestrator.engine.stranger import calling
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow, job_row, ledger_row
 from orchestrator.model.record import Record
+from orchestrator.model.wire import WireError
 from orchestrator.ports.desk import Progress, Refused, UnknownJob
 from orchestrator.ports.ledger import StoredEvent
 from orchestrator.ports.provider import ProviderError
 from orchestrator.runlog import paths
+from orchestrator.runlog.log import JobLog, read
 from orchestrator.runlog.results import StoreUnavailable
-from orchestrator.runlog.rules import RunLog, resume_point
-from orchestrator.runlog.shipping import read_chunks
+from orchestrator.runlog.rules import EMPTY, RunLog, resume_point
+from orchestrator.runlog.shipping import newest_chunk, read_chunks
+from orchestrator.runlog.store import Store
 
 LOOK_S = 0.5
 """Between two looks for more output."""
@@ -44,6 +48,7 @@ class ReadingDesk:
         """Over a ledger that is open; `stores` knows when each was last read."""
         self._wiring, self._stores = wiring, stores
         self._progress: dict[tuple[str, int], tuple[int, Progress]] = {}
+        self._logs: dict[str, RunLog] = {}
 
     @property
     def goes_on(self) -> bool:
@@ -55,8 +60,13 @@ class ReadingDesk:
         await asyncio.sleep(LOOK_S)
 
     async def _log(self, row: JobRow) -> RunLog | None:
-        """The job's run log as far as it is known here."""
-        return None
+        """The job's run log, read on from where it was read to while somebody looks; None: it cannot be read."""
+        there, known = JobLog(store_of(self._wiring, row).store, row.project, row.job), self._logs.pop(row.job, None)
+        with suppress(StoreUnavailable, WireError):
+            known = (await self._wiring.io(read, there, known or EMPTY)).state
+        if known is not None and row.state not in TERMINAL:
+            self._logs[row.job] = known
+        return known
 
     async def job(self, job: str) -> JobRow:
         """Where the job stands, live or over."""
@@ -120,7 +130,8 @@ class ReadingDesk:
             over = row.state in TERMINAL
             newest = row.attempts[-1].epoch if row.attempts else 0
             folder = paths.out(row.project, row.job, epoch)
-            data, last = await self._chunks(row, folder, last, patient=follow)
+            chunks = partial(read_chunks, after=last, limit=CHUNKS)
+            data, last = await self._read(row, chunks, folder, patient=follow) or (b"", last)
             if data:
                 yield data
             elif epoch < newest:
@@ -137,25 +148,26 @@ class ReadingDesk:
             return None
         epoch = row.attempts[-1].epoch
         last, known = self._progress.get((job, epoch), (0, Progress(epoch=epoch)))
-        data, last = await self._chunks(row, paths.progress(row.project, job, epoch), last)
-        if data:
-            known = _latest(epoch, data) or known
-            self._progress[(job, epoch)] = (last, known)
+        newest = await self._read(row, partial(newest_chunk, after=last), paths.progress(row.project, job, epoch))
+        if newest is not None:
+            known = _latest(epoch, newest[0]) or known
+            self._progress[(job, epoch)] = (newest[1], known)
         seen = await self._log(row)
         saved = resume_point(seen) if seen is not None else None
         if row.state in TERMINAL:
             self._progress.pop((job, epoch), None)
         return replace(known, checkpoint_step=saved.step) if saved else known
 
-    async def _chunks(self, row: JobRow, folder: str, after: int, *, patient: bool = True) -> tuple[bytes, int]:
-        """New chunks. A store that is away has none yet for who is patient; else StoreUnavailable."""
-        store = store_of(self._wiring, row).store
+    async def _read(
+        self, row: JobRow, chunks: Callable[[Store, str], tuple[bytes, int]], folder: str, *, patient: bool = True
+    ) -> tuple[bytes, int] | None:
+        """(what chunks hold, the last number); None: the store is away. StoreUnavailable for who is not patient."""
         try:
-            return await self._wiring.io(read_chunks, store, folder, after, CHUNKS)
+            return await self._wiring.io(chunks, store_of(self._wiring, row).store, folder)
         except StoreUnavailable:
             if not patient:
                 raise
-            return b"", after
+            return None
 
     async def check_stores(self) -> dict[str, Sequence[str]]:
         """Per store what is missing, with remedies: each is read now."""

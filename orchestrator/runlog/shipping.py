@@ -46,6 +46,21 @@ class Chunks:
         raise StoreUnavailable(f"{self._folder} has no free number")
 
 
+def newest_chunk(store: Store, folder: str, after: int = 0) -> tuple[bytes, int]:
+    """(the last chunk's bytes, its number), found in steps that double and then halve: a day has thousands of chunks.
+
+    `after`: one that is known; where none came behind it the bytes are empty. Raises StoreUnavailable.
+    """
+    newest, last, step = b"", after, 1
+    while (data := store.get(_key(folder, last + step))) is not None:
+        newest, last, step = data, last + step, 2 * step
+    while step > 1:
+        step //= 2
+        if (data := store.get(_key(folder, last + step))) is not None:
+            newest, last = data, last + step
+    return newest, last
+
+
 def read_chunks(store: Store, folder: str, after: int = 0, limit: int = 1000) -> tuple[bytes, int]:
     """(the bytes of the chunks behind number `after`, the last number read). Raises StoreUnavailable."""
     parts: list[bytes] = []

@@ -12,7 +12,7 @@ from orchestrator.runlog import checkpoints
 from orchestrator.runlog.log import JobLog
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.runlog.rules import EMPTY, RunLog, fold
-from orchestrator.runlog.shipping import Chunks, read_chunks
+from orchestrator.runlog.shipping import Chunks, newest_chunk, read_chunks
 from orchestrator.testing.stores import MemoryStore
 
 
@@ -141,6 +141,17 @@ def test_chunks_come_back_once_and_in_order(fault: str) -> None:
     chunks.ship(b"c")
     assert read_chunks(store, "f") == (b"abc", 3)
     assert read_chunks(store, "f", after=2) == (b"c", 3)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 19])
+def test_the_newest_chunk_is_found_among_any_number(after: int) -> None:
+    store = MemoryStore()
+    chunks = Chunks(store, "f")
+    for n in range(1, 20):
+        chunks.ship(f"{n}".encode())
+        if n >= after:
+            assert newest_chunk(store, "f", after) == (b"" if n == after else f"{n}".encode(), n)
+    assert newest_chunk(store, "none") == (b"", 0)
 
 
 def test_a_lost_chunk_is_shipped_again_under_its_number() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import Reason
+from orchestrator.runlog import paths
 from orchestrator.runlog.results import StoreUnavailable
+from orchestrator.runlog.shipping import Chunks
 from orchestrator.simulate.world import World, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -149,3 +152,15 @@ async def test_an_offer_is_not_undeliverable_while_our_own_network_is_gone(a_wor
     row = await ran(world)
     assert attempts(row) == [("azure", "done")]
     assert "OfferLapsed" not in kinds(world, row.job)
+
+
+async def test_the_newest_report_and_the_last_checkpoint_are_shown_of_a_job_that_is_over(a_world) -> None:
+    world = a_world({"azure": Script()}, work=Work(steps=40, checkpoint_every=10))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await until_over(server, row.job)
+        reports = Chunks(world.store, paths.progress(row.project, row.job, 1))
+        for step in range(1, 101):
+            reports.ship(json.dumps({"step": step}).encode())
+        told = await server.desk.progress(row.job)
+    assert told is not None and (told.step, told.checkpoint_step) == (100, 40)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from orchestrator.core.audit.history import History
 from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.registry import Judge, of_job
@@ -34,8 +36,10 @@ def offered_as_what_was_wished(life: Life, history: History, judge: Judge) -> No
     from what had run."""
     for seen, opened in life.of(ev.OfferOpened):
         shape = life.with_its_size(history.shape(life), seen.seq)
-        most = history.terms(opened.terms).workers
-        judge(most == shape.workers, life.job, seen.seq, f"{opened.provider} is offered {most} of {shape.workers}")
+        terms = history.terms(opened.terms)
+        least = shape.fewest if shape.pieces is UNSET else terms.fewest  # of what is divisible a clause may say it
+        offered, has = (terms.fewest, terms.workers), (least, shape.workers)
+        judge(offered == has, life.job, seen.seq, f"{opened.provider} is offered {offered} workers, and not {has}")
         why = Trigger.OWNED if opened.block else life.trigger_of(opened, seen.seq) or shape.trigger
         words = f"{opened.provider} is offered it as {opened.trigger}, and it is {why.value}"
         judge(opened.trigger == why, life.job, seen.seq, words)

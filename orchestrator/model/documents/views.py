@@ -100,6 +100,8 @@ class OfferView(View):
     provider: str
     state: str = Field(description="opened, delivered, accepted, declined, lapsed or withdrawn")
     clause: str = Field(default="", description="the first right that it honours; empty: the open market")
+    trigger: str = Field(default="new", description="new, scale_up, replace or owned")
+    block: str = Field(default="", description="owned capacity that it is for; empty: none")
     episode: int
     round: int
     contract: int = Field(default=0, description="contract version that it is judged by")
