@@ -120,9 +120,12 @@ def _show(view: JobView, why: str) -> None:
 
 
 def _to_be(view: JobView) -> str:
-    """Of a job that is to have another size."""
-    size = so_many(view.next_workers or 0, view.next_min_workers or 0)
-    return f"to have {size} once its attempt is over"
+    """Of a job that is to have another size: what runs may be one of its numbers."""
+    most, runs = view.next_workers or 0, view.attempts[-1].workers or 0
+    size = so_many(most, view.next_min_workers or 0)
+    if (view.next_min_workers or most) <= runs <= most:
+        return f"it runs on with {runs}, and is to have {size} when it is placed again"
+    return f"what is under way is asked to save and stop; then it is to have {size}"
 
 
 def _asked(view: JobView) -> str:
@@ -234,8 +237,8 @@ def scale(
 
     A job that waits has it at once. One that runs is asked to save and stop, and goes on from its last checkpoint as
     that; its code reads in `ORCHESTRATOR_WORKERS` how many it is now. More than ran before is a growth: the contracts
-    in force say who is offered it first (`scale_up`), and nothing promises that anybody takes it. What it will meet
-    with is said beforehand; what runs is not stopped for a size that nobody may run.
+    in force say who is offered it first (`scale_up`). Nothing is stopped for a size that law or ceilings let nobody
+    run; who has room for it is only known once it is offered. If nobody has, scale it back to what could be had.
 
     Examples: `orchestrator scale JOB --workers 8`; any number from 4 to 8, as whoever accepts has room:
     `orchestrator scale JOB --workers 4:8`

@@ -30,10 +30,11 @@ STATES = {"succeeded": "green", "failed": "red", "held": "yellow", "cancelled": 
 def size_of(text: str) -> int | dict[str, int]:
     """A number of workers, or a range as torchrun writes it."""
     found = re.fullmatch(r"([1-9][0-9]*)(?::([1-9][0-9]*))?", text)
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is neither a number nor a range, as in 4 or 2:8", param_hint="--workers")
-    least, most = found.groups()
-    return int(least) if most is None else {"min": int(least), "max": int(most)}
+    least, most = map(int, found.groups(found[1])) if found else (0, 0)
+    if not 0 < least <= most:
+        words = f"{text!r} is neither a number above 0 nor a range of them, least first, as in 4 or 2:8"
+        raise typer.BadParameter(words, param_hint="--workers")
+    return {"min": least, "max": most} if ":" in text else least
 
 
 def print_json(what: View | Sequence[View]) -> None:

@@ -285,6 +285,8 @@ class LogEnd(Struct, frozen=True):
     epoch: int
     """The highest one that any entry names."""
     fence: int
+    claimed: int = 0
+    """The highest that an attempt has claimed."""
     ran_ms: int = 0
     """User-code time of the attempt that the ledger believes in."""
     done: tuple[int, int] | None = None

@@ -229,6 +229,8 @@ def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
             avoid_until=0 if why == "scaled" else turn.now + LOSS_MEMORY,
             fails=_fails_behind_fence(row, attempt, why, turn.now), refused=refused,
         ))  # fmt: skip
+        if attempt.confirmed_at is None and row.offer is not None:  # it may never have had its launch, and keeps room
+            turn.released.append((attempt.provider, offer_id(row.job, row.offer.n)))
     finish_stop(turn, row)
 
 

@@ -26,7 +26,7 @@ REASONS: Mapping[str, str] = {
     "never_started": "user code never started",
     "no_lawful_provider": "no provider may lawfully run it; change contracts or providers, then resume",
     "no_capable_provider": "no provider has the hardware that it asks for; change the job or the providers",
-    "declined_by_all": "each provider that may run it says that it never can; change the providers, then resume",
+    "declined_by_all": "each provider that may run it says that it never can; scale it, or change providers and resume",
     "restore": "the ledger was put back from a backup",
     "run_log_unread": "its run log could not be read since the ledger was put back; it is asked for again by itself",
     "run_log_ahead": "its run log holds what the ledger does not know; look at it, then resume",

@@ -18,8 +18,12 @@ AHEAD, PART, UNREAD = "run_log_ahead", "run_log_part", "run_log_unread"
 
 
 def is_ahead(row: JobRow, log: LogEnd) -> bool:
-    """Whether the log knows of an attempt, or a fence, that was meant after the ledger ends."""
-    return log.epoch > max(last_epoch(row), row.fence, row.ahead)
+    """Whether the log knows of an attempt, or a fence, that was meant after the ledger ends.
+
+    The fence behind which a job is placed again is older than its next attempt: a claim of that very epoch is ahead.
+    """
+    known = max(last_epoch(row), row.ahead)
+    return log.claimed > known or log.epoch > max(known, row.fence)
 
 
 def set_aside(turn: Turn, row: JobRow) -> None:

@@ -57,7 +57,10 @@ async def _read(wiring: Wiring, row: JobRow) -> LogEnd:
     if attempt is not None:
         ran = ran_ms(state, attempt.epoch, await wiring.io(read_beat, there, attempt.epoch))
     done = (state.done.exit, state.done.ran_ms) if state.done is not None else None
-    return LogEnd(row.job, state.highest_epoch, state.fence, ran, done, state.done.workers if state.done else None)
+    return LogEnd(
+        row.job, state.highest_epoch, state.fence, claimed=max(state.claims, default=0), ran_ms=ran, done=done,
+        workers=state.done.workers if state.done else None,
+    )  # fmt: skip
 
 
 def after_restore(turn: Turn, ends: Iterable[LogEnd], lost: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from orchestrator.testing.agents import Work
 from orchestrator.testing.ledgers import MemoryDisk, MemoryLedger
 from orchestrator.testing.scripts import Script
 from orchestrator.verify import Verifier
+from tests.stories.scaling import until
 from tests.stories.words import attempts, kinds
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -81,6 +82,25 @@ async def test_a_job_that_moved_on_is_held_and_goes_on_above_all_epochs_of_its_l
     assert [a.epoch for a in row.attempts] == [1, 3]
     assert row.state is JobState.SUCCEEDED and "LogsRead" in {e.kind for e in world.disk.events}
     assert asked(world) > before
+
+
+@pytest.mark.fault("ledger restored from an old backup")
+async def test_a_replacement_that_was_being_offered_then_and_has_claimed_since_is_ahead_of_its_fence(a_world) -> None:
+    slow = Script(offers=[do.Accepts(after_s=100)])
+    azure = Script(scenes=[do.Kills(when=do.At(12))], offers=[do.Accepts(), do.Declines(for_s=30)])
+    world = a_world({"azure": azure, "oracle": slow, "zeus": Script()}, work=Work(steps=600))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await until(server, row.job, lambda row: row.fenced == 2 and row.state is JobState.OFFERING)
+        taken = world.disk.backup()
+        await until(server, row.job, lambda row: row.state is JobState.RUNNING)
+    await world.put_back(taken)
+    async with world.server() as server:
+        assert (await held(server, row.job)).ahead == 2
+        await asyncio.sleep(60)
+        assert [r.to_s for r in world.site.runs if r.epoch == 2] == [None], "what runs is left alone"
+        await server.desk.resume(row.job, "ann")
+        await until_over(server, row.job, 3600)
 
 
 @pytest.mark.fault("ledger restored from an old backup")

@@ -195,6 +195,7 @@ async def test_a_launch_that_was_lost_is_no_fault_of_its_provider_once_it_was_ta
         await server.desk.scale(row.job, 8, 0, "me")
         row = await until_over(server, row.job, 60)
     assert (row.state, [a.why for a in row.attempts], row.avoid) == (JobState.SUCCEEDED, ["scaled", ""], ())
+    assert world.providers["azure"].calls["withdraw"], "what is kept for a launch that is not to come is given back"
 
 
 async def test_a_launch_that_was_rejected_says_nothing_of_the_size_to_come(a_world) -> None:
