@@ -33,6 +33,11 @@ def trigger_of(row: JobRow, shape: Shape) -> Trigger:
     return Trigger.REPLACE if row.episode > 1 else shape.trigger
 
 
+def _place_in_line(row: JobRow) -> tuple[object, ...]:
+    """What a queued job waits for. A bill or a late answer changes nothing of it, nor whether it was woken early."""
+    return row.state, row.shape, row.episode, row.grown, row.wait_until, row.asked, row.refusals
+
+
 class Book:
     """The whole picture. Mutable, single-threaded, owned by one engine."""
 
@@ -262,7 +267,8 @@ class Book:
             workers = attempt.workers if attempt is not None else None
             self.taken.note(after, lambda: self.shape_of(after).shape.sized(workers).gpus)
         if after.state is JobState.QUEUED:
-            self.enqueue(after)
+            if before is None or _place_in_line(before) != _place_in_line(after):
+                self.enqueue(after)
         elif before is not None and before.wait_until is not None:
             self.shape_of(before).waiting.discard(after.job)
             self.early.discard(after.job)

@@ -234,7 +234,7 @@ def wish(job: str, verb: str, patience: Patience) -> Steps[JobView]:
 
 def scale(job: str, workers: int | Mapping[str, int], patience: Patience) -> Steps[JobView]:
     """Give a job another number of workers, or a range of it."""
-    count = workers if isinstance(workers, int) else dict(workers)
+    count = dict(workers) if isinstance(workers, Mapping) else workers  # the server says what is no size
     body, headers = json.dumps({"workers": count}).encode(), {"Content-Type": "application/json"}
     return (yield from _ask(JobView, Call("POST", _of(job, "/scale"), {}, headers, body), patience))
 

@@ -244,3 +244,14 @@ async def test_explain_tells_it(a_world) -> None:
     assert "to have 5 to 8 workers; what runs at azure is asked to save and stop" in said
     assert "attempt at azure released: it is to have another size" in said
     assert "episode 2, to be larger: offered to azure: open market" in said
+
+
+async def test_capacity_that_comes_free_with_its_own_last_bill_is_not_waited_for(a_world) -> None:
+    """On one machine what runs is in its own way: it is gone a second after the first no."""
+    azure = Script(offers=[do.Accepts(), do.Declines()], scenes=[do.Frees(when=do.At(19), gpus=8)])
+    world = a_world({"azure": azure}, work=SAVES)
+    row = await scaled(world, 15, 2)
+    billed, offered = (
+        [e.at for e in world.disk.events if e.job == row.job and e.kind == kind] for kind in ("Charged", "OfferOpened")
+    )
+    assert offered[-1] == billed[0]
