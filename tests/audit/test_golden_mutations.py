@@ -96,23 +96,7 @@ async def every_kind(world: World) -> None:
             await until_over(server, await submitted(server, **spec))
         await server.desk.record(Record(id="", what="event", name="agi", by="ann"))
         await until_over(server, await submitted(server, **{"class": "research", "maxRuntime": "4h"}))  # ended
-        now = world.clock.now_us()
-        block = Block(
-            name="b", provider="oracle", accelerator="H100", gpus=16, region="eu-1", from_us=now,
-            until_us=now + 86_400_000_000,
-        )  # fmt: skip
-        await server.desk.own((block,), "me")
-        await until_over(server, await submitted(server))  # in owned capacity
-        job = await submitted(server)
-        await asyncio.sleep(10)
-        for cloud in world.providers.values():
-            cloud.play(do.Reclaims(when=do.At(0), notice_s=30))
-        await until_over(server, job)  # taken back after a notice, and run again
-        await server.desk.own((), "me")
-        job = await submitted(server)
-        await asyncio.sleep(10)
-        await server.desk.scale(job, 2, 0, "me")
-        await until_over(server, job)  # scaled
+        await owned_taken_back_and_scaled(world, server)
         await asyncio.sleep(60)
         await submitted(server)  # and one is alive at the end
     await world.put_back(world.disk.backup())
@@ -121,6 +105,26 @@ async def every_kind(world: World) -> None:
         azure.stage.gpus = 24
         await submitted(server, divisible=True, workers=FOUR)
         await asyncio.sleep(3)  # split, and both parts are alive at the end
+
+
+async def owned_taken_back_and_scaled(world: World, server: Server) -> None:
+    now = world.clock.now_us()
+    block = Block(
+        name="b", provider="oracle", accelerator="H100", gpus=16, region="eu-1", from_us=now,
+        until_us=now + 86_400_000_000,
+    )  # fmt: skip
+    await server.desk.own((block,), "me")
+    await until_over(server, await submitted(server))  # in owned capacity
+    job = await submitted(server)
+    await asyncio.sleep(10)
+    for cloud in world.providers.values():
+        cloud.play(do.Reclaims(when=do.At(0), notice_s=30))
+    await until_over(server, job)  # taken back after a notice, and run again
+    await server.desk.own((), "me")
+    job = await submitted(server)
+    await asyncio.sleep(10)
+    await server.desk.scale(job, 2, 0, "me")
+    await until_over(server, job)  # scaled
 
 
 async def submitted(server: Server, **spec: object) -> str:
