@@ -34,7 +34,8 @@ from orchestrator.model.capacity import Block
 from orchestrator.model.documents.base import canonical_bytes
 from orchestrator.model.documents.capacity import load_capacity
 from orchestrator.model.documents.compile import compile_contracts, compile_providers, refused
-from orchestrator.model.documents.contracts import ContractSet, load_contracts
+from orchestrator.model.documents.conflicts import load_contracts
+from orchestrator.model.documents.contracts import ContractSet
 from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.documents.providers import ProviderDocument, ProviderSet, load_providers
 from orchestrator.model.documents.references import is_reference

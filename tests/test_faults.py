@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.model.documents.compile import unenforced
-from orchestrator.model.documents.contracts import contracts_from
+from orchestrator.model.documents.conflicts import contracts_from
 from orchestrator.simulate.world import World, first_right
 from tests import faults
 

@@ -37,7 +37,7 @@ from orchestrator.model.documents import (
     warnings,
 )
 from orchestrator.model.documents.cases import load_cases, load_facts, moment, strangers, strangers_in_facts
-from orchestrator.model.documents.contracts import contracts_from
+from orchestrator.model.documents.conflicts import contracts_from
 from orchestrator.model.placement import Placement, Rules
 
 app = typer.Typer(

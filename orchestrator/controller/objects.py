@@ -18,7 +18,7 @@ from orchestrator.model.documents import (
     refuse_unhonoured,
     refused,
 )
-from orchestrator.model.documents.contracts import contracts_from
+from orchestrator.model.documents.conflicts import contracts_from
 
 GROUP, VERSION = "orchestrator.dev", "v1alpha1"
 GROUP_LABEL = f"{GROUP}/group"

@@ -22,7 +22,8 @@ from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.documents.base import canonical_bytes, load_canonical
 from orchestrator.model.documents.compile import compile_contracts, compile_providers
-from orchestrator.model.documents.contracts import ContractSet, contracts_from
+from orchestrator.model.documents.conflicts import contracts_from
+from orchestrator.model.documents.contracts import ContractSet
 from orchestrator.model.documents.job import job_bytes, job_from
 from orchestrator.model.documents.providers import load_providers
 from orchestrator.model.job import JobRow

@@ -13,7 +13,8 @@ from orchestrator.model.documents.compile import (
     stated_providers,
     unenforced,
 )
-from orchestrator.model.documents.contracts import ContractSet, load_contracts
+from orchestrator.model.documents.conflicts import contracts_from, load_contracts
+from orchestrator.model.documents.contracts import ContractSet
 from orchestrator.model.documents.errors import DocumentError, Notice, Problem
 from orchestrator.model.documents.job import (
     TrainingJob,
@@ -40,6 +41,7 @@ __all__ = [
     "canonical_bytes",
     "compile_contracts",
     "compile_providers",
+    "contracts_from",
     "digest",
     "disagreements",
     "job_bytes",

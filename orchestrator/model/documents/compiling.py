@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
-from typing import TYPE_CHECKING
 
 from orchestrator.model.contract import Range, Select
 from orchestrator.model.documents.clauses import Bounds, SelectDocument, VolumeBounds
-
-if TYPE_CHECKING:
-    from orchestrator.model.documents.contracts import TermDocument
+from orchestrator.model.documents.contracts import TermDocument
 
 _GPU_HOUR_MS = 3_600_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,16 +1,17 @@
 """Do the clauses of a contract set contradict each other or themselves?
 
-Called by `contracts.load_contracts` once every part is well-formed. Two holders can never both be
-first: exclusives that overlap, or first rights of equal rank that overlap, of different holders, are
-refused at load rather than decided by chance at three in the morning.
+`load_contracts` is a contract set's only way in, and refuses with every problem that it finds; with these, once every
+part is well-formed. Two holders can never both be first: exclusives that overlap, or first rights of equal rank that
+overlap, of different holders, are refused at load rather than decided by chance at three in the morning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import Any
 
+from orchestrator.model.documents.base import load_data
 from orchestrator.model.documents.clauses import (
     ClauseDocument,
     Commit,
@@ -21,12 +22,25 @@ from orchestrator.model.documents.clauses import (
     SelectDocument,
     Share,
 )
-from orchestrator.model.documents.errors import Problem
-
-if TYPE_CHECKING:
-    from orchestrator.model.documents.contracts import ContractDocument, ContractSet
+from orchestrator.model.documents.contracts import ContractDocument, ContractSet
+from orchestrator.model.documents.errors import DocumentError, Problem
+from orchestrator.model.documents.text import plain
 
 _OF_A_HOLDER = (ExclusiveDocument, FirstRightDocument, Precedence, Commit, Share)
+
+
+def load_contracts(text: str | bytes) -> ContractSet:
+    """A contract set from YAML 1.2 or JSON; `DocumentError` with every problem."""
+    data, problems = plain(text)
+    return contracts_from(data, problems)
+
+
+def contracts_from(data: Any, problems: list[Problem] | None = None) -> ContractSet:
+    """A contract set from plain values; `DocumentError` with every problem."""
+    found = load_data(ContractSet, data, problems or ())
+    if clashes := conflicts(found):
+        raise DocumentError(clashes)
+    return found
 
 
 def conflicts(document: ContractSet) -> list[Problem]:

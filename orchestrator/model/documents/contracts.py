@@ -1,21 +1,17 @@
 """The ContractSet: what compute agreements a buyer has, and which facts about suppliers they rely on.
 
-`load_contracts` is the only way in; it refuses with every problem that it finds. The digest is
-`base.digest`. The CLI, the bootstrap and the case files call it; core never does: it gets what
-`compile.compile_contracts` makes of it.
+`conflicts.load_contracts` is the only way in. The digest is `base.digest`. Core never sees these: it gets what
+`compile.compile_contracts` makes of them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.model.documents.base import ApiVersion, Document, load_data
+from orchestrator.model.documents.base import ApiVersion, Document
 from orchestrator.model.documents.clauses import AnyClause
-from orchestrator.model.documents.conflicts import conflicts
-from orchestrator.model.documents.errors import DocumentError, Problem
-from orchestrator.model.documents.text import plain
 from orchestrator.model.documents.units import Day, Id, Integer, Number, Text, Word, refuse
 
 Seal = Annotated[Integer, Field(ge=0, le=4)]
@@ -90,17 +86,3 @@ class ContractSet(Document):
     kind: Literal["ContractSet"]
     metadata: Metadata
     spec: ContractSetSpec
-
-
-def load_contracts(text: str | bytes) -> ContractSet:
-    """A contract set from YAML 1.2 or JSON; `DocumentError` with every problem."""
-    data, problems = plain(text)
-    return contracts_from(data, problems)
-
-
-def contracts_from(data: Any, problems: list[Problem] | None = None) -> ContractSet:
-    """A contract set from plain values; `DocumentError` with every problem."""
-    found = load_data(ContractSet, data, problems or ())
-    if clashes := conflicts(found):
-        raise DocumentError(clashes)
-    return found
