@@ -98,6 +98,6 @@ class ProviderBook:
     """Shapes that a release of capacity here wakes: parked, refused, or passed over."""
 
 
-def urgency(shape: ShapeBook) -> tuple[int, int]:
-    """By priority, then age of the head."""
-    return (-shape.shape.priority, min(heap[0][0] if heap else NEVER for heap in (shape.queue, shape.aside)))
+def urgency(shape: ShapeBook) -> tuple[int, int, ShapeKey]:
+    """By priority, then age of the head; its key last, so that no two tie and a set of them has one order."""
+    return -shape.shape.priority, min(heap[0][0] if heap else NEVER for heap in (shape.queue, shape.aside)), shape.key

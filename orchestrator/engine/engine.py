@@ -195,7 +195,7 @@ class Engine:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
-        for name in nudged:
+        for name in sorted(nudged):
             self._feeds[name].nudge()
         self.wiring.telemetry.turn((core.now - began) / 1e6)
 
