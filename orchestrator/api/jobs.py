@@ -14,7 +14,8 @@ from orchestrator.api.problems import REFUSALS
 from orchestrator.api.projections import job_view, offer_views
 from orchestrator.api.projects import JobId, of_job, of_some, rows_of
 from orchestrator.api.seeing import caught_up, seen, tell_seq
-from orchestrator.model.documents.job import PROJECT, Scale
+from orchestrator.model.documents.job import PROJECT
+from orchestrator.model.documents.scale import Scale
 from orchestrator.model.documents.views import ExplainView, FieldError, JobView, OfferView, Page, ProblemView
 from orchestrator.ports.desk import Desk, Refused, Submission
 from orchestrator.ports.ledger import StoredEvent

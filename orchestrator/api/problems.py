@@ -129,7 +129,7 @@ def _of_validation(error: RequestValidationError) -> Denied:
         FieldError(
             field=".".join(str(part) for part in item["loc"]),
             reason=words.reason(item["type"], item["msg"], item.get("ctx") or {}),
-            remedy="see /openapi.json",
+            remedy=item.get("ctx", {}).get("remedy", "see /openapi.json"),
         )
         for item in error.errors()
     ]

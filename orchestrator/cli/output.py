@@ -6,7 +6,6 @@ Text from outside (names, reasons, output of clouds) is escaped, so that it can 
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.model.documents.errors import DocumentError
+from orchestrator.model.documents.scale import Scale
 from orchestrator.model.documents.views import LineView, View
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one document, for programs.")]
@@ -28,13 +29,13 @@ STATES = {"succeeded": "green", "failed": "red", "held": "yellow", "cancelled": 
 
 
 def size_of(text: str) -> int | dict[str, int]:
-    """A number of workers, or a range as torchrun writes it."""
-    found = re.fullmatch(r"([1-9][0-9]*)(?::([1-9][0-9]*))?", text)
-    least, most = map(int, found.groups(found[1])) if found else (0, 0)
-    if not 0 < least <= most:
-        words = f"{text!r} is neither a number above 0 nor a range of them, least first, as in 4 or 2:8"
-        raise typer.BadParameter(words, param_hint="--workers")
-    return {"min": least, "max": most} if ":" in text else least
+    """A number of workers, or a range, as a job is written."""
+    try:
+        found: int | dict[str, int] = Scale.said(text).canonical()["workers"]
+    except DocumentError as error:
+        wrong = error.problems[0]
+        raise typer.BadParameter(f"{wrong.reason}; {wrong.remedy}", param_hint="--workers") from error
+    return found
 
 
 def print_json(what: View | Sequence[View]) -> None:

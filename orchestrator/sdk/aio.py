@@ -17,6 +17,7 @@ from orchestrator.certificates import Authorities
 from orchestrator.model.documents import TrainingJob
 from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
+from orchestrator.model.documents.scale import HowMany
 from orchestrator.model.documents.views import (
     BlockView,
     CheckView,
@@ -325,8 +326,8 @@ class AsyncJob:
         self.view = await self._client._do(op.wish(self.id, "cancel", self._client._patience()))
         return self.view
 
-    async def scale(self, workers: int | Mapping[str, int]) -> JobView:
-        """Give it another number of workers, or as a job is written: `{"min": 4, "max": 8}`.
+    async def scale(self, workers: HowMany) -> JobView:
+        """Give it another number of workers: 8, or any of a range: (4, 8), "4:8", `{"min": 4, "max": 8}`.
 
         What runs saves, stops and goes on from there as that; `notices` say where it has that size already. Raises
         Conflict where its size cannot change, Invalid for what is no size.

@@ -16,9 +16,10 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
-from orchestrator.model.documents import TrainingJob, job_bytes, with_package
+from orchestrator.model.documents import DocumentError, TrainingJob, canonical_bytes, job_bytes, with_package
 from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
+from orchestrator.model.documents.scale import HowMany, Scale
 from orchestrator.model.documents.views import (
     BlockView,
     CheckView,
@@ -232,10 +233,13 @@ def wish(job: str, verb: str, patience: Patience) -> Steps[JobView]:
     return (yield from _ask(JobView, Call("POST", _of(job, f"/{verb}")), patience))
 
 
-def scale(job: str, workers: int | Mapping[str, int], patience: Patience) -> Steps[JobView]:
+def scale(job: str, workers: HowMany, patience: Patience) -> Steps[JobView]:
     """Give a job another number of workers, or a range of it."""
-    count = dict(workers) if isinstance(workers, Mapping) else workers  # the server says what is no size
-    body, headers = json.dumps({"workers": count}).encode(), {"Content-Type": "application/json"}
+    try:
+        body, headers = canonical_bytes(Scale.said(workers)), {"Content-Type": "application/json"}
+    except DocumentError as error:
+        wrong = error.problems[0]
+        raise Invalid(_problem("invalid-size", 422, wrong.reason, wrong.remedy)) from error
     return (yield from _ask(JobView, Call("POST", _of(job, "/scale"), {}, headers, body), patience))
 
 

@@ -220,7 +220,10 @@ async def test_what_is_no_number_of_workers_is_refused(owner: httpx.AsyncClient,
     job = (await submit(owner)).json()["id"]
     reply = await owner.post(f"/v1/jobs/{job}/scale", json={"workers": said})
     assert (reply.status_code, reply.json()["fault"]) == (422, "caller")
-    assert reply.json()["errors"][0]["field"].startswith("body.workers")
+    assert [(e["field"], "no number of workers" in e["reason"]) for e in reply.json()["errors"]] == [
+        ("body.workers", True)
+    ]
+    assert "least first" in reply.json()["errors"][0]["remedy"]
 
 
 async def test_only_a_held_job_is_resumed(owner: httpx.AsyncClient, desk: FakeDesk) -> None:

@@ -57,7 +57,7 @@ def test_run_takes_a_range_of_workers(cli: Run, server: Served) -> None:
     assert shown["count"] == {"min": 2, "max": 8}
     assert "2 to 8 worker(s) x 1 GPU: python train.py" in cli("job", job).stdout
     wrong = cli("run", "-d", "--workers", "2-8", "--", "python", "train.py")
-    assert wrong.exit_code == 2 and "neither a number above 0 nor a range" in wrong.stderr
+    assert wrong.exit_code == 2 and "'2-8' is no number of workers" in wrong.stderr
 
 
 def test_run_may_be_divided(cli: Run, server: Served) -> None:
@@ -202,8 +202,14 @@ def test_a_job_is_scaled(cli: Run, server: Served) -> None:
     assert "4 to 8 worker(s)" in cli("job", job).stdout
     assert "nothing was changed" in cli("scale", job, "--workers", "4:8").stdout
     assert json.loads(cli("scale", job, "--workers", "6", "--json").stdout)["workers"] == 6
-    assert cli("scale", job, "--workers", "many").exit_code == 2
-    assert [cli("scale", job, "--workers", size).exit_code for size in ("8:4", "0")] == [2, 2]
+
+
+@pytest.mark.parametrize("size", ["many", "0", "-1", "0:2", "2:1", "100001", "4:100001", ""])
+def test_what_is_no_size_is_said_in_one_sentence(cli: Run, server: Served, size: str) -> None:
+    told = cli("scale", submitted(cli), "--workers", size)
+    said = " ".join(re.sub(r"[│\n ]+", " ", told.stderr).split())
+    sentence = f"{size!r} is no number of workers; give a number from 1 to 100000, or a range of them, least first"
+    assert (told.exit_code, sentence in said) == (2, True), told.stderr
 
 
 def test_a_running_job_is_scaled_once_it_has_stopped(cli: Run, server: Served) -> None:

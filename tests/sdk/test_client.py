@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from orchestrator import AsyncClient, Client, TrainingJob, command_job
 from orchestrator.model.documents import DocumentError
+from orchestrator.model.documents.scale import HowMany
 from orchestrator.sdk.errors import (
     Busy,
     Conflict,
@@ -52,9 +53,23 @@ async def test_the_async_client_does_the_same(server: Served) -> None:
 def test_a_job_is_scaled(client: Client, server: Served) -> None:
     job = client.submit(least())
     assert (job.scale({"min": 4, "max": 8}).workers, job.view.min_workers) == (8, 4)
+    assert [(job.scale(size).workers, job.view.min_workers) for size in ("2:3", (4, 6), "7", 9)] == [
+        (3, 2), (6, 4), (7, None), (9, None),
+    ]  # fmt: skip
     server.tell(lambda desk: desk.play(job.id))
     with pytest.raises(Conflict, match="succeeded"):
         job.scale(2)
+
+
+@pytest.mark.parametrize("size", [0, -1, True, "many", "2:1", (2, 1), (0, 2), {"min": 2}, 100_001])
+def test_what_is_no_size_is_refused_like_anything_else_that_is_wrong(client: Client, size: HowMany) -> None:
+    with pytest.raises(Invalid, match=r"is no number of workers; give a number from 1 to 100000, or a range"):
+        client.submit(least()).scale(size)
+
+
+def test_what_is_nothing_like_a_size_is_a_slip_of_the_program(client: Client) -> None:
+    with pytest.raises(TypeError, match="not float"):
+        client.submit(least()).scale(2.5)  # type: ignore[arg-type]
 
 
 async def test_the_async_client_scales_too(server: Served) -> None:

@@ -181,18 +181,6 @@ class Workers(Document):
         return self
 
 
-class Scale(Document):
-    """Another number of workers for a job that is there."""
-
-    workers: Count
-
-    @property
-    def range(self) -> tuple[int, int]:
-        """The most workers that it may have, and the least; 0: no fewer than that."""
-        most, least = (self.workers.max, self.workers.min) if isinstance(self.workers, Elastic) else (self.workers, 0)
-        return most, least if least < most else 0
-
-
 class DataUse(Document):
     """A declared data set and where user code sees it."""
 
