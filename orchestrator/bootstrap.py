@@ -113,7 +113,8 @@ class App:
         What is there by then, modules and the loaded book, stays for the server's life: Python's collector need not
         walk it again and again (0.1 s each time, while nothing else runs).
         """
-        await self.serving.start()
+        with DocumentError.named(str(self.settings.capacity)):  # the one document that is judged by what is on record
+            await self.serving.start()
         gc.collect()
         gc.freeze()
         if self.watch is not None:

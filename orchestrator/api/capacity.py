@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -42,8 +44,13 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post("", responses=SAID, openapi_extra={"requestBody": BODY})
     async def apply(request: Request, response: Response, caller: Caller = needs(Scope.OPERATOR)) -> Page[BlockView]:
-        """Let a Capacity document take effect now, whole: what is not in it is owned no more. What runs, runs on."""
-        force = await desk.own(await _admitted(desk, await request.body()), caller.name)
+        """Let a Capacity document take effect now, whole: what is not in it is owned no more. What runs, runs on.
+
+        Refused where it prolongs a block to which somebody else has a right (trigger `renew`) that nothing on record
+        frees.
+        """
+        with _refusing():
+            force = await desk.own(await _admitted(desk, await request.body()), caller.name)
         await tell_seq(desk, response)
         return _page(force.blocks)
 
@@ -56,8 +63,13 @@ async def _admitted(desk: Desk, body: bytes) -> tuple[Block, ...]:
     force = await desk.in_force()
     stored = await desk.document(force.providers_digest) if force.providers_digest else None
     operators = load_canonical(ProviderSet, stored) if stored is not None else None
+    return await asyncio.to_thread(load_capacity, body, operators)  # YAML is slow to read
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
     try:
-        return await asyncio.to_thread(load_capacity, body, operators)  # YAML is slow to read
+        yield
     except DocumentError as error:
         errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems[:100]]
         raise Denied(422, "invalid-capacity", "the document is refused; nothing changed", errors=errors) from error

@@ -87,6 +87,7 @@ def record_view(record: Record) -> RecordView:
         clause=record.clause,
         project=record.project,
         job=record.job,
+        block=record.block,
         classes=list(record.classes),
         cited=record.cited,
         gpus=record.gpus,

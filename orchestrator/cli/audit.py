@@ -180,7 +180,7 @@ def _print(report: Report) -> None:
         typer.echo(f"{verdict.number:>3}  judged {verdict.judged:>7}  {state:<14}  {verdict.words}")
     for b in report.declared:
         said = f"{b.clause}, by {b.record}, approved by {b.approver}: {b.why or 'no reason given'}"
-        typer.echo(f"overridden, a declared breach  job {b.job}  event {b.seq}  {said}")
+        typer.echo(f"overridden, a declared breach  job {b.job or '-'}  event {b.seq}  {said}")
     for f in report.findings:
         typer.echo(f"sentence {f.sentence}  job {f.job or '-'}  event {f.seq or '-'}  {f.words}")
     if report.redacted:

@@ -48,6 +48,9 @@ def apply(
     What is not in it is owned no more; what runs in a block runs on. Everything wrong with it is said at once, and then
     nothing changes. It stays over restarts, until another is applied or the server is started with another file. Needs
     a token with the scope `operator`.
+
+    It is refused, too, where it prolongs a block to which another supplier has a right: then it says whom to ask, and
+    how the answer is put on record.
     """
     with Client(patience_s=PATIENCE_S) as client:
         _show(client.apply_capacity(file.read_bytes()), as_json)

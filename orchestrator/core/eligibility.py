@@ -53,10 +53,9 @@ def compile_rules(
     """What holds for `shape` at `now_us`, until `Rules.expires_us`. No contracts: no gate, file order."""
     agreed = contracts or NO_CONTRACTS
     known = replace(known, now_us=now_us)
-    laws = tuple(law for law in agreed.laws if applies(law, shape, now_us) and not over(law, known))
+    laws, verdicts = _lawful(agreed, providers, shape, known)
     ceilings = tuple(clause for clause in agreed.ceilings if applies(clause, shape, now_us) and not over(clause, known))
     ceiling = effective_ceiling(shape, ceilings)
-    verdicts = {facts.name: judge(facts, laws, shape) for facts in providers.providers}
     barred = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Exclusion)}
     weighed = _weighed(agreed, shape, now_us, known, verdicts)
     holding = [found.clause for found in weighed if found.freed is None]
@@ -90,6 +89,19 @@ def compile_rules(
         freed=tuple(found.freed for found in weighed if found.freed is not None),
         not_exempt=tuple(refused for found in weighed for refused in found.not_exempt),
     )
+
+
+def weighed(contracts: Contracts, providers: Providers, shape: Shape, known: Known) -> list[Weighed]:
+    """Every exclusive and, by rank, every first right that is about the shape at `known.now_us`; does it hold?"""
+    return _weighed(contracts, shape, known.now_us, known, _lawful(contracts, providers, shape, known)[1])
+
+
+def _lawful(
+    agreed: Contracts, providers: Providers, shape: Shape, known: Known
+) -> tuple[tuple[ResidencyLaw, ...], dict[str, Verdict]]:
+    """The laws about the shape that hold, and what they say of each provider."""
+    laws = tuple(law for law in agreed.laws if applies(law, shape, known.now_us) and not over(law, known))
+    return laws, {facts.name: judge(facts, laws, shape) for facts in providers.providers}
 
 
 def _weighed(

@@ -40,7 +40,7 @@ NOTHING = Known()
 
 def concerns(record: Record, shape: Shape) -> bool:
     """Whether a record is about jobs of this shape (an event is about all)."""
-    if record.job:
+    if record.job or record.block:
         return record.id in shape.records
     if record.cited and record.id not in shape.cited:
         return False
@@ -62,7 +62,7 @@ def reaches(wide: Record, narrow: Record) -> bool:
     classes = not wide.classes or (narrow.classes and set(narrow.classes) <= set(wide.classes))
     size = wide.gpus is None or (narrow.gpus is not None and narrow.gpus <= wide.gpus)
     time = wide.until is None or (narrow.until is not None and narrow.until <= wide.until)
-    jobs = wide.job in ("", narrow.job) and wide.project in ("", narrow.project) and not wide.cited
+    jobs = wide.job in ("", narrow.job) and not wide.block and wide.project in ("", narrow.project) and not wide.cited
     same = (wide.what, wide.holder) == (narrow.what, narrow.holder) and about(wide, narrow.clause)
     return bool(same and jobs and classes and size and time)
 

@@ -19,6 +19,11 @@ def moment(at_us: int) -> str:
     return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
+def stamp(at_us: int) -> str:
+    """A moment as commands and documents take it."""
+    return moment(at_us).replace(" ", "T")
+
+
 def span(ms: int) -> str:
     """A duration as people say it: 250 ms, 12.5 s, 4 min 10 s, 2 h 5 min."""
     if ms < 1000:

@@ -37,8 +37,11 @@ class Owned(Struct, frozen=True):
 
 
 def on_owned(turn: Turn, blocks: tuple[Block, ...], by: str) -> None:
-    """From now on these blocks are owned, and no others: every shape is looked at anew. What runs in one runs on."""
-    if blocks == turn.book.ledger.blocks:
+    """From now on these blocks are owned, and no others: every shape is looked at anew. What runs in one runs on.
+
+    Nothing of it, where somebody else has a right to what one of them is prolonged by (R1)."""
+    book = turn.book
+    if blocks == book.ledger.blocks or book.rulebook.unrenewed(blocks, turn.now, book.ledger):
         return
     turn.emit_ledger(ev.CapacityInForce(blocks, by))
     for shape in list(turn.book.shapes.values()):

@@ -16,6 +16,7 @@ from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records
 from orchestrator.core.ranking import covers, rank, yielded
 from orchestrator.core.ranking import open_gates as still_open
+from orchestrator.core.renewing import Bound, Facts, bound, renewals
 from orchestrator.core.shapebook import Ruled, ShapeBook, ShapeKey, Variant
 from orchestrator.core.totals import Limit, Totals, limiting, limits_of
 from orchestrator.core.windows import present_between
@@ -105,6 +106,11 @@ class RuleBook:
         shape.owned[block, spent] = made
         return made
 
+    def unrenewed(self, blocks: Iterable[Block], now: int, ledger: LedgerRow) -> list[Bound]:
+        """What others' rights forbid, were these the blocks that are owned."""
+        facts = Facts(self.contracts, self.providers, ledger.records, _down(now, ledger), now)
+        return [one for renewal in renewals(ledger.blocks, blocks) for one in bound(facts, renewal)]
+
     def _kept(self, shape: ShapeBook, rules: Rules) -> Rules:
         """The answer, whose terms can be looked up from now on; the shape is looked at again when it ends."""
         for terms, digest in _all_terms(rules):
@@ -178,8 +184,11 @@ class RuleBook:
 
 def _known(variant: Variant, shape: Shape, now: int, ledger: LedgerRow) -> Known:
     records, next_us = in_records(ledger.records, shape, now)
-    down = {holder: present_between(since, now, ledger.absences) for holder, since in ledger.unreachable}
-    return Known(records=records, down_us=down, spent=variant[0], noes=dict(variant[1]), next_us=next_us)
+    return Known(records=records, down_us=_down(now, ledger), spent=variant[0], noes=dict(variant[1]), next_us=next_us)
+
+
+def _down(now: int, ledger: LedgerRow) -> dict[str, int]:
+    return {holder: present_between(since, now, ledger.absences) for holder, since in ledger.unreachable}
 
 
 def _all_terms(rules: Rules) -> list[tuple[Terms, str]]:

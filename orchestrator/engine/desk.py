@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
+from orchestrator.core.capacity import find
 from orchestrator.core.facts import CancelWish, OwnedWish, RecordWish, ResumeWish, ScaleWish, Wish
 from orchestrator.core.foreseeing import foreseen, nobody
 from orchestrator.core.lifecycle import fold_job
@@ -27,7 +28,8 @@ from orchestrator.core.standing import active
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine
-from orchestrator.engine.reading import LOOK_S, ReadingDesk, on_record
+from orchestrator.engine.reading import LOOK_S, ReadingDesk, on_record, owned
+from orchestrator.engine.renewing import refuse_unrenewed
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.model.capacity import Block
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
@@ -70,7 +72,7 @@ class EngineDesk(ReadingDesk):
         self._engine = engine
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._last_id = (0, b"")
-        self._recording, self._scaling = asyncio.Lock(), asyncio.Lock()
+        self._recording, self._scaling, self._owning = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
 
     # ---- wishes ----
 
@@ -180,8 +182,11 @@ class EngineDesk(ReadingDesk):
 
     async def own(self, blocks: tuple[Block, ...], by: str, reply: Replying = here) -> LedgerRow:
         """Let a set of owned capacity take effect."""
-        await self._engine.wish(OwnedWish(blocks, by), Carried(reply=reply("")))
-        return await self.in_force()
+        async with self._owning:  # so that what is judged is what it takes the place of
+            self._engine.check_room()
+            refuse_unrenewed(self._engine.core.book, blocks, self._engine.core.now)
+            await self._engine.wish(OwnedWish(blocks, by), Carried(reply=reply("")))
+            return owned(await self.in_force(), blocks)
 
     async def record(self, record: Record, reply: Replying = here) -> Record:
         """Put something on record; its id and time are ours. What stands there already is not said twice."""
@@ -198,6 +203,8 @@ class EngineDesk(ReadingDesk):
             raise Mistaken("until: it is past, so the record would count for nothing; name a later moment")
         if wrong := misnamed(record, self._engine.core.book.rulebook.contracts):
             raise Mistaken(f"{wrong}; correct it, or apply the contract first")
+        if record.block and find(self._engine.core.book.ledger.blocks, record.block) is None:
+            raise Mistaken("block: no capacity of that name is owned; `orchestrator capacity` lists what is")
         made = replace(record, id=f"{record.what}-{self._new_id(self._engine.core.now)}", at=0)
         await self._engine.wish(RecordWish(made), Carried(reply=reply(made.id)))
         return on_record(await self.in_force(), made.id, record.job)

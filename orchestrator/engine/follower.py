@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import msgspec
 
 from orchestrator.engine import byhand, visiting
-from orchestrator.engine.reading import ReadingDesk, on_record
+from orchestrator.engine.reading import ReadingDesk, on_record, owned
 from orchestrator.model.capacity import Block
+from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.job import JobRow, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record
@@ -74,6 +75,8 @@ class Told(msgspec.Struct, omit_defaults=True):
     outcome: Outcome | None = None
     error: str = ""
     words: str = ""
+    problems: tuple[Problem, ...] = ()
+    """Of a document that is refused."""
 
 
 class FollowerDesk(ReadingDesk):
@@ -109,7 +112,7 @@ class FollowerDesk(ReadingDesk):
     async def own(self, blocks: tuple[Block, ...], by: str) -> LedgerRow:
         """Hand over that another set of owned capacity takes effect."""
         await self._wish("own", WishBody(blocks=blocks, by=by))
-        return await self.in_force()
+        return owned(await self.in_force(), blocks)
 
     async def record(self, record: Record) -> Record:
         """Hand over what goes on record."""
@@ -174,6 +177,8 @@ class FollowerDesk(ReadingDesk):
 
 
 def _heard(told: Told) -> Told:
+    if told.problems:
+        raise DocumentError(told.problems)
     if told.error == Conflict.__name__:
         raise Conflict(told.words, told.id)
     if told.error:
@@ -181,8 +186,10 @@ def _heard(told: Told) -> Told:
     return told
 
 
-def error_of(error: DeskError) -> Told:
+def error_of(error: DeskError | DocumentError) -> Told:
     """What the leader answers where it grants nothing."""
+    if isinstance(error, DocumentError):
+        return Told(error=Refused.__name__, words=str(error), problems=error.problems)
     name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in ERRORS), Refused.__name__)
     return Told(id=error.job if isinstance(error, Conflict) else "", error=name, words=str(error))
 

@@ -11,6 +11,7 @@ import asyncio
 from orchestrator.engine.core import log
 from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.follower import Told, WishBody, encoded, error_of, wish_body
+from orchestrator.model.documents.errors import DocumentError
 from orchestrator.ports.desk import Busy, DeskError, Refused
 from orchestrator.ports.inbox import Inbox, Reply, Wished
 from orchestrator.ports.ledger import Batch, Ledger, LedgerError
@@ -74,7 +75,7 @@ class Granting:
             told = await self._granted(wished.kind, wish_body(wished.body), grant)
         except Busy:
             raise
-        except DeskError as refused:
+        except (DeskError, DocumentError) as refused:
             told = error_of(refused)
         if not grant.given:
             await self._ledger.commit(Batch(events=(), replies=(Reply(wished.id, encoded(told)),)))

@@ -19,10 +19,11 @@ from orchestrator.engine.orders import store_of
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.stranger import calling
 from orchestrator.engine.wiring import Wiring
+from orchestrator.model.capacity import Block
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow, job_row, ledger_row
 from orchestrator.model.record import Record
 from orchestrator.model.wire import WireError
-from orchestrator.ports.desk import Progress, Refused, UnknownJob
+from orchestrator.ports.desk import Busy, Progress, Refused, UnknownJob
 from orchestrator.ports.ledger import StoredEvent
 from orchestrator.ports.provider import ProviderError
 from orchestrator.runlog import paths
@@ -193,6 +194,14 @@ def on_record(own: LedgerRow, record: str, job: str) -> Record:
     if found is None:
         raise Refused(f"job {job} is over: a record about it would change nothing")
     return found
+
+
+def owned(own: LedgerRow, blocks: tuple[Block, ...]) -> LedgerRow:
+    """The ledger's own row once these blocks are owned. Raises `Busy` where something came between, which says why if
+    it is asked again."""
+    if own.blocks != blocks:
+        raise Busy("what is on record changed meanwhile; nothing was kept, send the document again")
+    return own
 
 
 def _latest(epoch: int, lines: bytes) -> Progress | None:

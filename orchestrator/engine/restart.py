@@ -18,6 +18,7 @@ from orchestrator.core.scaling import to_be
 from orchestrator.core.standing import active, open_offer
 from orchestrator.core.totals import exempting
 from orchestrator.core.turn import Turn
+from orchestrator.engine.renewing import refuse_unrenewed
 from orchestrator.engine.stranger import calling
 from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
@@ -160,7 +161,9 @@ async def relabelled(wiring: Wiring, book: Book, contracts: Contracts | None) ->
 def first_turn(
     turn: Turn, wiring: Wiring, agreed: Agreed, *, term: int, presence: int | None, labels: Mapping[str, Labels]
 ) -> None:
-    """Say who leads, how long nobody did, what is in force and who is seen otherwise."""
+    """Say who leads, how long nobody did, what is in force and who is seen otherwise.
+
+    Raises `DocumentError` where the server's file prolongs a block to which somebody else has a right."""
     own = turn.book.ledger
     if presence is not None and turn.now - presence > wiring.pace.absent_after:
         turn.emit_ledger(ev.ControllerAbsent(presence, turn.now))
@@ -178,6 +181,7 @@ def first_turn(
         changed = True
     said = own.blocks if own.blocks_file is None else own.blocks_file
     if wiring.blocks != said:
+        refuse_unrenewed(turn.book, wiring.blocks, turn.now)
         on_owned(turn, wiring.blocks, "")
     relabel(turn, labels)
     for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):

@@ -37,6 +37,8 @@ class Record(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """`contract/clause` or `contract` that it is about; empty: any."""
     project: str = ""
     job: str = ""
+    block: str = ""
+    """`provider/name` of a block of owned capacity whose prolonging it is about, and no job."""
     classes: tuple[str, ...] = ()
     cited: bool = False
     """Counts only for jobs whose document cites it (`spec.evidence`)."""

@@ -155,7 +155,10 @@ class Desk(Protocol):
         ...
 
     async def own(self, blocks: tuple[Block, ...], by: str) -> LedgerRow:
-        """Let these blocks of owned capacity, and no others, take effect; the same again changes nothing."""
+        """Let these blocks of owned capacity, and no others, take effect; the same again changes nothing.
+
+        `DocumentError`, and nothing of it is kept, where somebody else has a right to what a block is prolonged by.
+        """
         ...
 
     async def record(self, record: Record) -> Record:

@@ -22,6 +22,7 @@ from orchestrator.core.scaling import why_not, wished
 from orchestrator.core.standing import active, open_offer
 from orchestrator.model import event as kinds
 from orchestrator.model.capacity import Block
+from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.ids import ENTROPY_BYTES, launch_key, new_job_id
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
@@ -68,6 +69,8 @@ class FakeDesk:
         """So many coming submissions are turned away."""
         self.refuses = ""
         """Why every submission is refused."""
+        self.forbids: Sequence[Problem] = ()
+        """What others' rights forbid of every capacity document."""
         self.not_ready: str | None = None
         self.machines: set[str] = set()
         """Jobs whose machines are not gone when they are over."""
@@ -208,18 +211,14 @@ class FakeDesk:
         """See Desk."""
         digest = self.keep(document)
         if digest != self.force.contract_digest:
-            event = kinds.ContractInForce(self.force.contract + 1, digest, by)
-            at = STORY_BEGINS_US + len(self._happened) * 1_000_000
-            self._append("", "", at, event)
-            self.force = fold_ledger(self.force, at, event)
+            self._happens(kinds.ContractInForce(self.force.contract + 1, digest, by))
         return self.force
 
     async def own(self, blocks: tuple[Block, ...], by: str) -> LedgerRow:
         """See Desk."""
-        event = kinds.CapacityInForce(blocks, by)
-        at = STORY_BEGINS_US + len(self._happened) * 1_000_000
-        self._append("", "", at, event)
-        self.force = fold_ledger(self.force, at, event)
+        if self.forbids:
+            raise DocumentError(self.forbids)
+        self._happens(kinds.CapacityInForce(blocks, by))
         return self.force
 
     async def record(self, record: Record) -> Record:
@@ -228,10 +227,7 @@ class FakeDesk:
             await self.job(record.job)
         if known := [r for r in self.force.records if same(r, record)]:
             return known[0]
-        at = STORY_BEGINS_US + len(self._happened) * 1_000_000
-        made = replace(record, id=f"{record.what}-{len(self.force.records) + 1}", at=0)
-        self._append("", "", at, kinds.Recorded(made))
-        self.force = fold_ledger(self.force, at, kinds.Recorded(made))
+        self._happens(kinds.Recorded(replace(record, id=f"{record.what}-{len(self.force.records) + 1}", at=0)))
         return self.force.records[-1]
 
     async def enter(self, visit: Visit) -> Entered:
@@ -349,6 +345,12 @@ class FakeDesk:
         return self.not_ready
 
     # ---- inside ------------------------------------------------------------------------------------------------------
+
+    def _happens(self, event: kinds.AnyEvent) -> None:
+        """To the whole ledger."""
+        at = STORY_BEGINS_US + len(self._happened) * 1_000_000
+        self._append("", "", at, event)
+        self.force = fold_ledger(self.force, at, event)
 
     def _append(self, job: str, project: str, at: int, event: kinds.AnyEvent) -> None:
         kind, body, nothing = kinds.kind_of(event), kinds.encode(event), b"\0" * 32

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from orchestrator.model.contract import DAY_US
+from orchestrator.model.documents import Problem
 from orchestrator.model.documents.base import canonical_bytes
 from orchestrator.model.documents.capacity import load_capacity
 from orchestrator.model.documents.providers import load_providers
@@ -78,6 +79,20 @@ async def test_of_several_mistakes_all_are_said_at_once(owner: httpx.AsyncClient
     desk.force = type(desk.force)(providers=1, providers_digest=digest)
     reply = await owner.post("/v1/capacity", content=capacity(gpus=-2, region="moon", to="2025-01-01"))
     assert {e["field"].rpartition(".")[2] for e in reply.json()["errors"]} == {"gpus", "region", "to"}
+
+
+async def test_a_block_to_which_somebody_has_a_right_is_refused_like_anything_wrong(
+    owner: httpx.AsyncClient, desk: FakeDesk
+) -> None:
+    desk.forbids = [Problem("spec.blocks.q1.to", "c/k gives azure the first right to it", "offer it to azure")]
+    reply = await owner.post("/v1/capacity", content=capacity())
+    assert (reply.status_code, reply.json()["title"]) == (422, "invalid capacity")
+    said = {
+        "field": "spec.blocks.q1.to",
+        "reason": "c/k gives azure the first right to it",
+        "remedy": "offer it to azure",
+    }
+    assert reply.json()["errors"] == [said] and desk.force.blocks == ()
 
 
 def test_the_example_agrees_with_the_providers_beside_it() -> None:

@@ -27,6 +27,12 @@ async def test_a_record_names_its_attester_and_is_listed(anyone: httpx.AsyncClie
     assert listed.json()["items"] == [made.json()]
 
 
+async def test_a_record_may_be_about_a_block(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
+    sent = {"what": "waiver", "holder": "azure", "gpus": 64, "until": "2030-01-01", "block": "oracle/q1"}
+    assert (await owner.post("/v1/records", json=sent)).json()["block"] == "oracle/q1"
+    assert desk.force.records[0].block == "oracle/q1"
+
+
 @pytest.mark.parametrize("name", ["viewer", "submitter", "operator", "provider"])
 async def test_only_an_attester_makes_records(anyone: httpx.AsyncClient, name: str) -> None:
     assert (await anyone.post("/v1/records", json=CONSENT, headers=as_of(name))).status_code == 403
@@ -52,6 +58,9 @@ async def test_the_same_record_again_is_the_same_record(owner: httpx.AsyncClient
         ({"what": "waiver", "holder": "azure", "gpus": 10**19, "until": "2030-01-01"}, "gpus"),
         ({**CONSENT, "job": "x"}, "is no job id"),
         ({**CONSENT, "by": "somebody else"}, "by"),
+        ({**CONSENT, "block": "q1"}, "block"),
+        ({**CONSENT, "block": "oracle/q1", "class": ["training"]}, "about a block is about no job"),
+        ({**EVENT, "block": "oracle/q1"}, "no use for block"),
         ({"what": "rumour"}, "what"),
     ],
 )
@@ -78,6 +87,12 @@ async def test_a_token_of_some_projects_attests_only_about_these(anyone: httpx.A
     mine = {"name": "mine", "token": token_of("mine"), "scopes": ["attester"], "projects": ["vision"]}
     file.write_text(json.dumps({"tokens": [*tokens["tokens"], mine]}))
     codes = []
-    for about in ({"project": "vision"}, {"project": "other"}, {}, {"job": "01K9Z3M5W2T8Q4N6R7VXYBCD0E"}):
+    for about in (
+        {"project": "vision"},
+        {"project": "other"},
+        {},
+        {"block": "a/b"},
+        {"job": "01K9Z3M5W2T8Q4N6R7VXYBCD0E"},
+    ):
         codes.append((await anyone.post("/v1/records", json=CONSENT | about, headers=as_of("mine"))).status_code)
-    assert codes == [201, 403, 403, 404]
+    assert codes == [201, 403, 403, 403, 404]

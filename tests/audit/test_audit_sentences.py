@@ -20,7 +20,7 @@ from tests.audit import told
 from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
 
 DOCUMENTS = StoredDocuments()
-LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 44)}
+LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 45)}
 
 
 def violated(export: Export) -> set[int]:
@@ -43,8 +43,8 @@ def earlier_gate(export: Export) -> Export:
     return without(without(export, "OfferAnswered"), "OfferOpened")
 
 
-def swapped(export: Export, kind: str, other: str) -> Export:
-    a, b = place(export, kind), place(export, other)
+def swapped(export: Export, kind: str, other: str, nth: int = 0) -> Export:
+    a, b = place(export, kind), place(export, other, nth)
     first, second = export.events[a], export.events[b]
     return put(put(export, a, replace(second, at=first.at)), b, replace(first, at=second.at))
 
@@ -167,11 +167,25 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (4, "scaled for an attempt that is over", lambda: swapped(export_of(told.scaled), "Scaled", "Ended")),
     (39, "an offer is left out", lambda: without(export_of(told.lost), "OfferOpened")),
     (39, "numbers left out without a restore", lambda: edited(export_of(told.lost), "OfferOpened", 2, n=7, unused=4)),
+    (44, "its holder's no was never recorded", lambda: without(export_of(told.renewed), "Recorded")),
+    (44, "a no to less", lambda: waived(gpus=15)),
+    (44, "a no to another block", lambda: waived(block="yves/c")),
+    (44, "a no that was over", lambda: waived(until=STORY_BEGINS_US)),
+    (44, "another's no", lambda: waived(holder="yves")),
+    (44, "prolonged before the no", lambda: swapped(export_of(told.renewed), "Recorded", "CapacityInForce", 1)),
+    (44, "prolonged where nothing is known", lambda: replace(export_of(told.renewed), specs={})),
     (39, "an ordinal once more", lambda: edited(export_of(told.lost), "OfferOpened", 2, ordinal=1)),
     (39, "a head that never was", lambda: edited(export_of(told.lost), "OfferOpened", 1, head="0" * 64)),
     (39, "another receipt", lambda: edited(export_of(told.lost), "OfferDelivered", echo=[2, "0" * 64])),
     (38, "late to an open offer", lambda: swapped(export_of(told.silence), "LateAnswer", "OfferLapsed")),
 ]  # fmt: skip
+
+
+def waived(**changes: object) -> Export:
+    """The holder has refused something else."""
+    export = export_of(told.renewed)
+    said = json.loads(export.events[place(export, "Recorded")].body or "")["record"]
+    return edited(export, "Recorded", record={**said, **changes})
 
 
 def shape_of(nth: int, story: Callable[..., object] = told.divided) -> str:

@@ -9,6 +9,8 @@ import asyncio
 from collections import defaultdict
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from orchestrator.cli.audit import StoredDocuments, audit
 from orchestrator.core.audit.export import assemble, lines
 from orchestrator.core.audit.mutate import mutate
@@ -115,6 +117,8 @@ async def owned_taken_back_and_scaled(world: World, server: Server) -> None:
     )  # fmt: skip
     await server.desk.own((block,), "me")
     await until_over(server, await submitted(server))  # in owned capacity
+    block = replace(block, until_us=block.until_us + 86_400_000_000)
+    await server.desk.own((block,), "me")  # prolonged: what was a right to that has ended
     job = await submitted(server)
     await asyncio.sleep(10)
     for cloud in world.providers.values():

@@ -32,6 +32,7 @@ from orchestrator.testing.agents import Work
 from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
+from tests.audit.told_renewed import renewed
 from tests.virtual import virtual_loop
 
 YES, NO = Script(), Script(offers=[do.Declines(for_s=300)] * 3)
@@ -345,8 +346,9 @@ async def classified() -> World:
 
 
 STORIES = (
-    amended, restored, classified, overridden, owned, elastic, divided, declined, too_large, strangers, reclassified,
-    scaled, lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended, exempted,
+    amended, restored, classified, overridden, owned, renewed, elastic, divided, declined, too_large, strangers,
+    reclassified, scaled, lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended,
+    exempted,
 )  # fmt: skip
 
 

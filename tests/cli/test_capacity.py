@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from orchestrator.model.documents import Problem
 from tests.cli.conftest import Run
 from tests.served import Served
 
@@ -32,3 +33,15 @@ def test_what_is_wrong_with_it_is_said(server: Served, cli: Run, tmp_path: Path)
     file.write_text(DOCUMENT.replace("gpus: 64", "gpus: none"))
     refused = cli("capacity", "apply", str(file))
     assert refused.exit_code == 4 and "spec.blocks.q1.gpus" in refused.stderr
+
+
+def test_whose_right_it_is_that_forbids_a_block_is_said_and_what_to_do(
+    server: Served, cli: Run, tmp_path: Path
+) -> None:
+    (file := tmp_path / "capacity.yaml").write_text(DOCUMENT)
+    right = Problem("spec.blocks.q1.to", "c/k gives zeus the first right to it", "offer it to zeus")
+    server.tell(lambda desk: setattr(desk, "forbids", [right]))
+    refused = cli("capacity", "apply", str(file))
+    assert refused.exit_code == 4 and "no capacity is owned" in cli("capacity").stdout
+    assert "spec.blocks.q1.to: c/k gives zeus the first right to it" in refused.stderr
+    assert "offer it to zeus" in refused.stderr

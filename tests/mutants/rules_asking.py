@@ -8,7 +8,18 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from orchestrator.core import answers, eligibility, lifecycle, moves, offering, ranking, releases, sizes, windows
+from orchestrator.core import (
+    answers,
+    eligibility,
+    lifecycle,
+    moves,
+    offering,
+    ranking,
+    releases,
+    renewing,
+    sizes,
+    windows,
+)
 from orchestrator.core.book import Book
 from orchestrator.core.capacity import Taken
 from orchestrator.core.rulebook import RuleBook
@@ -261,6 +272,10 @@ ASKING = (
     Mutant("override: without anybody's record", (Swap(releases._overridden, _by_anybody),), [in_.REFUSED,
            in_.HOLDER_AWAY]),
     Mutant("owned: a block is filled beyond its room", (Swap(Taken.of, lambda self, block: 0),), [in_.OWNED]),
+    Mutant("renewal: whose right it is does not matter", (Swap(renewing.bound, lambda facts, renewal: []),),
+           [in_.RENEWED]),
+    Mutant("renewal: it is taken for a purchase", (Swap(renewing.renewals, lambda before, after: iter(())),),
+           [in_.RENEWED]),
     Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [of_size.SPLIT]),
     Mutant("split: the whole is left", (Swap(Shape.left_by, lambda self, taken: self),), [of_size.SPLIT]),
     Mutant("split: who took the part keeps the whole", (Swap(Shape.sized, lambda self, workers: self),),

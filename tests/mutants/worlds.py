@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace as but
 
 from orchestrator.model.capacity import Block
+from orchestrator.model.documents import DocumentError
 from orchestrator.model.offer import Capabilities, Reason, Scope, SightingState
 from orchestrator.model.record import Record
 from orchestrator.runlog.results import StoreUnavailable
@@ -315,6 +317,16 @@ BLOCK = Block(
 )  # fmt: skip
 OWNED = world("three jobs, room for two in what is owned", {"oracle": YES, "yves": YES}, blocks=(BLOCK,),
               work=LONG)(_three_jobs)  # fmt: skip
+
+
+@world("a block is prolonged, to which somebody has a right", {"yves": YES, "zeus": YES},
+       first_right("zeus", select={"trigger": ["renew"]}), blocks=(BLOCK,))  # fmt: skip
+async def RENEWED(world: World) -> None:
+    async with world.server() as server:
+        with suppress(DocumentError):
+            await server.desk.own((but(BLOCK, until_us=BLOCK.until_us + 86_400_000_000),), "ann")
+
+
 API = {"id": "api", "type": "exclusive", "select": {"class": ["api"]}}
 DOUBTING = provider_document(["oracle", "zeus"])
 DOUBTING["spec"]["policies"]["default"] = {**POLICY, "classification": "held"}

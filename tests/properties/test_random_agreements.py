@@ -1,5 +1,5 @@
 """Random agreements over random worlds: exclusives, exemptions, events, records, amendments and owned capacity at any
-moment, under policies that believe what a job claims to be or do not.
+moment, which is also prolonged, under policies that believe what a job claims to be or do not.
 
 Safety only: the audit finds nothing, the fold is the live table, the engine never fails, and whoever is cancelled ends.
 An exclusive that nothing frees may rightly wait for ever. A failing seed is one world, the same every time.
@@ -14,8 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.model.capacity import Block
+from orchestrator.model.documents import DocumentError
 from orchestrator.model.job import TERMINAL
 from orchestrator.model.record import Record
 from orchestrator.ports.desk import Busy, Mistaken, Refused
@@ -63,7 +65,9 @@ def agreed(dice: random.Random) -> dict[str, Any]:
     if dice.random() < 0.5:
         right["select"] = {"class": [dice.choice(CLASSES)]}
     if dice.random() < 0.3:
-        right.setdefault("select", {})["trigger"] = dice.choice([["owned"], ["new", "owned"], ["new", "replace"]])
+        right.setdefault("select", {})["trigger"] = dice.choice(
+            [["owned"], ["new", "owned"], ["new", "replace"], ["renew"]]
+        )
     ends = [{"event": "agi", "quorum": dice.choice([1, 2]), "attesters": dice.choice([[], ["ann", "bob"]])}]
     more = {"endsOn": ends} if dice.random() < 0.5 else {}
     return agreement(dice.choice(NAMES), *dice.choice([[alone], [right], [alone, right]]), **more)
@@ -100,6 +104,11 @@ def owned(dice: random.Random, now: int) -> tuple[Block, ...]:
     return tuple(found)
 
 
+def longer(dice: random.Random, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The same blocks, some of them prolonged."""
+    return tuple(replace(b, until_us=b.until_us + dice.choice([0, 600, 7200]) * 1_000_000) for b in blocks)
+
+
 def operators(dice: random.Random) -> dict[str, Any]:
     made = provider_document(NAMES)
     how = dice.choice(["claimed", "claimed", "strictest", "held"])
@@ -110,7 +119,7 @@ def operators(dice: random.Random) -> dict[str, Any]:
 async def some_days_work(world: World, server: Server, dice: random.Random, jobs: list[str]) -> None:
     for _ in range(dice.randint(2, 5)):
         deed = dice.random()
-        with suppress(Busy, Mistaken, Refused):
+        with suppress(Busy, Mistaken, Refused, DocumentError):
             if not jobs or deed < 0.45:
                 spec: dict[str, Any] = {"class": dice.choice(CLASSES), "maxRuntime": dice.choice(["30m", "1h"])}
                 if dice.random() < 0.4:
@@ -122,7 +131,8 @@ async def some_days_work(world: World, server: Server, dice: random.Random, jobs
                 labels = dice.choice([{}, {"site": "own"}])
                 jobs.append((await server.desk.submit(submission(labels=labels, **spec)))[0].job)
             elif deed < 0.55:
-                await server.desk.own(owned(dice, world.clock.now_us()), "ann")
+                now, before = world.clock.now_us(), (await server.desk.in_force()).blocks
+                await server.desk.own(longer(dice, before) if dice.random() < 0.5 else owned(dice, now), "ann")
             elif deed < 0.85:
                 await server.desk.record(record(dice, jobs, world.clock.now_us()))
             else:

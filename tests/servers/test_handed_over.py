@@ -63,6 +63,28 @@ def test_a_contract_set_owned_capacity_and_records(start: Start, tmp_path: Path)
     assert_whole(follower.place, tmp_path / "shared", {})
 
 
+def test_a_renewal_is_refused_alike_and_granted_once_its_holder_has_waived(start: Start, tmp_path: Path) -> None:
+    both = leader, follower = [start(PEOPLE="1"), start(PEOPLE="1")]
+    agreed = first_right(PEOPLE, select={"trigger": ["renew"]})
+    assert leader.http.post("/v1/contracts", json=agreed).status_code == 200
+
+    def lasting(to: str) -> dict[str, Any]:
+        return {**CAPACITY, "spec": {"blocks": {"q1": {**BLOCK, "provider": "cloud", "to": to}}}}
+
+    assert follower.http.post("/v1/capacity", json=lasting("2026-12-31")).status_code == 200
+    refused = [replica.http.post("/v1/capacity", json=lasting("2027-12-31")) for replica in both]
+    assert [reply.status_code for reply in refused] == [422, 422]
+    [[at_leader], [at_follower]] = [reply.json()["errors"] for reply in refused]
+    assert at_leader["field"] == at_follower["field"] == "spec.blocks.q1.to"
+    assert at_leader["reason"] == at_follower["reason"] and f"gives {PEOPLE} the first right" in at_leader["reason"]
+    assert "`orchestrator record waiver " in at_follower["remedy"]
+    waiver = {"what": "waiver", "holder": PEOPLE, "gpus": 8, "until": "2099-01-01", "block": "cloud/q1"}
+    assert follower.http.post("/v1/records", json=waiver).status_code == 201
+    granted = follower.http.post("/v1/capacity", json=lasting("2027-12-31"))
+    assert [block["until"] for block in granted.json()["items"]] == ["2028-01-01T00:00:00Z"], granted.text
+    assert_whole(leader.place, tmp_path / "shared", {})
+
+
 def test_answers_by_hand(start: Start, tmp_path: Path) -> None:
     both = leader, follower = [start(PEOPLE="1"), start(PEOPLE="1")]
     ann = [replica.as_people() for replica in both]

@@ -136,7 +136,8 @@ class Verdict(Struct, frozen=True):
 
 
 class Breach(Struct, frozen=True):
-    """A use of an override: which clause was passed over for which job, by which record, and who answers for it."""
+    """A use of an override: which clause was passed over for which job (empty: for a renewal of owned capacity), by
+    which record, and who answers for it."""
 
     clause: str
     job: str

@@ -14,6 +14,7 @@ from orchestrator.core.audit import (
     owned,
     proof,
     releases,
+    renewals,
     rights,
     sizes,
     splits,
@@ -28,7 +29,7 @@ from orchestrator.core.audit.world import World
 from orchestrator.model import event as ev
 from orchestrator.model.placement import Freed
 
-_MODULES = (attempts, classes, offers, owned, proof, releases, rights, sizes, splits, whole, world)
+_MODULES = (attempts, classes, offers, owned, proof, releases, renewals, rights, sizes, splits, whole, world)
 """Importing them registers their sentences."""
 
 
@@ -52,14 +53,22 @@ def verify(export: Export, documents: Documents, witnesses: World | None = None)
 
 
 def _declared(history: History) -> Iterator[Breach]:
-    """Every offer that was made to another than the holder although a clause held, because somebody had overridden it:
-    by what was on record, whatever the offer itself says of it."""
+    """Every offer that was made to another than the holder although a clause held, and every renewal, because somebody
+    had overridden it: by what was on record, whatever the offer itself says of it."""
     why = {record.id: record.why for record in history.records_before(len(history.export.events) + 1)}
-    for life in history.lives.values() if why else ():
+    for job, seen, free in (*_of_offers(history), *_of_renewals(history)) if why else ():
+        reasons = "; ".join(why.get(record, "") for record in free.records)
+        yield Breach(free.clause, job, seen.seq, ", ".join(free.records), free.approver, reasons)
+
+
+def _of_renewals(history: History) -> Iterator[tuple[str, Seen, Freed]]:
+    return (("", seen, free) for seen, free in renewals.overridden(history))
+
+
+def _of_offers(history: History) -> Iterator[tuple[str, Seen, Freed]]:
+    for life in history.lives.values():
         for seen, opened in life.of(ev.OfferOpened):
-            for free in _overridden(history, life, opened, seen):
-                reasons = "; ".join(why.get(record, "") for record in free.records)
-                yield Breach(free.clause, life.job, seen.seq, ", ".join(free.records), free.approver, reasons)
+            yield from ((life.job, seen, free) for free in _overridden(history, life, opened, seen))
 
 
 def _overridden(history: History, life: Life, opened: ev.OfferOpened, seen: Seen) -> list[Freed]:

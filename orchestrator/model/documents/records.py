@@ -31,13 +31,15 @@ def _says_something(said: str) -> str:
 
 Said = Annotated[Text, AfterValidator(_says_something)]
 JobId = Annotated[Word, AfterValidator(_job_id)]
+BlockRef = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z0-9._-]{1,63}/[a-z0-9._-]{1,63}$")]
 Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
-_SUBJECT = {"project", "job", "job_class", "until", "clause"}
+_SUBJECT = {"project", "job", "block", "job_class", "until", "clause"}
+_JOBS = {"project", "job", "job_class", "cited"}
 _COMMON = {"what", "document", "approver", "why"}
 NEEDS: dict[What, tuple[set[str], set[str]]] = {
     What.CONSENT: ({"holder"}, _SUBJECT),
     What.EVIDENCE: ({"name"}, _SUBJECT | {"cited"}),
-    What.WAIVER: ({"holder", "gpus", "until"}, {"project", "job_class", "clause"}),
+    What.WAIVER: ({"holder", "gpus", "until"}, {"project", "block", "job_class", "clause"}),
     What.EVENT: ({"name"}, set()),
     What.CLASS: ({"name", "job"}, set()),
     What.OVERRIDE: ({"clause", "approver", "why"}, _SUBJECT),
@@ -54,6 +56,7 @@ class RecordDocument(Document):
     clause: Word | None = None
     project: Word | None = None
     job: JobId | None = None
+    block: BlockRef | None = None
     job_class: tuple[Word, ...] = Field(default=(), alias="class")
     cited: Flag = False
     gpus: Annotated[Integer, Field(gt=0)] | None = None
@@ -70,6 +73,8 @@ class RecordDocument(Document):
             raise refuse("incomplete", f"a record of kind {self.what.value} lacks {_names(missing)}", "Add it")
         if extra := sorted(given - needed - allowed - _COMMON):
             raise refuse("no_use", f"a record of kind {self.what.value} has no use for {_names(extra)}", "Leave it out")
+        if self.block is not None and given & _JOBS:
+            raise refuse("no_use", "a record about a block is about no job, whatever its class", "Leave that out")
         return self
 
     def record(self, by: str) -> Record:
@@ -82,6 +87,7 @@ class RecordDocument(Document):
             clause=self.clause or "",
             project=self.project or "",
             job=self.job or "",
+            block=self.block or "",
             classes=self.job_class,
             cited=self.cited,
             gpus=self.gpus,

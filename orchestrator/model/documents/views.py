@@ -268,6 +268,9 @@ class RecordView(View):
     clause: str = ""
     project: str = ""
     job: str = ""
+    block: str = Field(
+        default="", description="PROVIDER/NAME of a block of owned capacity whose prolonging it is about"
+    )
     classes: list[str] = []
     cited: bool = Field(default=False, description="it counts only for jobs that cite it in spec.evidence")
     gpus: int | None = None

@@ -1,0 +1,144 @@
+"""May a block of owned capacity be prolonged, or has somebody a right to what it is prolonged by (R1, `renew`)?
+
+Called by the rule book when another set of blocks is to take effect, and by the audit. Pure. A renewal is decided as a
+job of the block's GPUs for the hours that it gains would be: of no known class, hence by the strictest reading, of no
+project, without labels and residency. Nobody is asked here: the answer is a refusal, or what is on record. A block that
+is new, larger or elsewhere is a purchase, which is not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
+
+from msgspec import Struct
+
+from orchestrator.core.eligibility import weighed
+from orchestrator.core.known import Known, in_records
+from orchestrator.core.numbers import span, stamp
+from orchestrator.core.releases import Weighed
+from orchestrator.model.capacity import Block
+from orchestrator.model.contract import (
+    DAY_US,
+    Classification,
+    Contracts,
+    Exclusive,
+    FirstRight,
+    Providers,
+    Release,
+    Trigger,
+)
+from orchestrator.model.placement import Shape
+from orchestrator.model.record import Record
+
+
+class Renewal(Struct, frozen=True):
+    """A block that goes on at the same size, or a smaller one, from `since_us` until its new end."""
+
+    block: Block
+    since_us: int
+
+    @property
+    def more_ms(self) -> int:
+        """What it gains."""
+        return (self.block.until_us - self.since_us) // 1000
+
+    def shape(self, records: Iterable[Record]) -> Shape:
+        """What contracts judge, all of it one worker; `records`: what is on record, of which some may be about it."""
+        mine = sorted(record.id for record in records if record.block == self.block.ref)
+        return Shape(
+            job_class="", accelerators=(self.block.accelerator,), gpus_per_worker=self.block.gpus, workers=1, cpus=0,
+            memory=0, max_runtime_ms=self.more_ms, project="", trigger=Trigger.RENEW, records=tuple(mine),
+            unsettled=Classification.STRICTEST.value,
+        )  # fmt: skip
+
+
+class Bound(Struct, frozen=True):
+    """A renewal over which somebody else has a right that nothing frees."""
+
+    renewal: Renewal
+    right: Weighed
+
+    @property
+    def reason(self) -> str:
+        """Which clause forbids it, and whose right that is."""
+        block, clause = self.renewal.block, self.right.clause
+        more = f"{span(self.renewal.more_ms)} more of {block.gpus} {block.accelerator}"
+        first = f"gives {clause.holder} the first right to {more}"
+        says = first if isinstance(clause, FirstRight) else f"keeps {more} for {clause.holder} alone"
+        return f"{clause.ref} {says}, and nothing on record frees it"
+
+    def remedy(self, now_us: int) -> str:
+        """What to ask of the holder, and how its answer is put on record."""
+        clause, block, then = self.right.clause, self.renewal.block, "and apply the document again"
+        good = f"--block {block.ref} --clause {clause.ref} --until {stamp(now_us + DAY_US)}"
+        if isinstance(clause, FirstRight):
+            record = f"`orchestrator record waiver {clause.holder} --gpus {block.gpus} {good}`"
+            return f"offer it to {clause.holder}; if it declines, {record}, {then}"
+        if Release.CONSENT in clause.releases:
+            return f"ask {clause.holder}; if it consents, `orchestrator record consent {clause.holder} {good}`, {then}"
+        override = f"`orchestrator record override {clause.ref} --block {block.ref} --approver NAME --why REASON`"
+        return f"let it end; or somebody answers for the breach: {override}, {then}"
+
+
+def renewals(before: Iterable[Block], after: Iterable[Block]) -> Iterator[Renewal]:
+    """What a set of blocks prolongs of the set before it: of the same name, in the same place, no larger."""
+    known = {block.name: block for block in before}
+    for block in after:
+        was = known.get(block.name)
+        if was is not None and _same(was, block) and block.gpus <= was.gpus and was.until_us < block.until_us:
+            yield Renewal(block, max(was.until_us, block.from_us))
+
+
+def _same(was: Block, block: Block) -> bool:
+    return (was.provider, was.accelerator, was.region) == (block.provider, block.accelerator, block.region)
+
+
+class Facts(Struct, frozen=True):
+    """What a renewal is decided by."""
+
+    contracts: Contracts | None
+    providers: Providers
+    records: tuple[Record, ...]
+    """Everything on record."""
+    down_us: Mapping[str, int]
+    """holder → how long it has been out of reach."""
+    now_us: int
+
+
+def bound(facts: Facts, renewal: Renewal) -> list[Bound]:
+    """The rights of others that forbid it; none: it may be."""
+    return [Bound(renewal, one) for one in over(facts, renewal) if one.freed is None]
+
+
+def over(facts: Facts, renewal: Renewal) -> list[Weighed]:
+    """The rights of others that are over it, freed or not: exclusives, then first rights by rank, up to that of the
+    block's own provider."""
+    if facts.contracts is None:
+        return []
+    own = renewal.block.provider
+    found = _weighed(facts, facts.contracts, renewal)
+    alone = [one for one in found if isinstance(one.clause, Exclusive) and _of_blocks(one.clause)]
+    rights = [one for one in found if isinstance(one.clause, FirstRight) and one.barred is None]
+    if any(one.clause.holder == own and one.freed is None for one in alone):
+        rights = []  # nobody else may serve at all
+    earlier = takewhile(lambda one: one.clause.holder != own or one.freed is not None, rights)
+    return [one for one in (*alone, *earlier) if one.clause.holder != own]
+
+
+def _weighed(facts: Facts, contracts: Contracts, renewal: Renewal) -> list[Weighed]:
+    shape = renewal.shape(facts.records)
+    records, _ = in_records(facts.records, shape, facts.now_us)
+    known = Known(now_us=facts.now_us, records=records, down_us=facts.down_us, spent=_totals(contracts))
+    return weighed(contracts, facts.providers, shape, known)
+
+
+def _of_blocks(clause: Exclusive) -> bool:
+    """Whether it can be about capacity as such. What is exclusive to some class of work is kept where each job of it is
+    placed, in a block as anywhere; a block has no class, so it is only bound by what names `renew`."""
+    return clause.select.classes is None or Trigger.RENEW in (clause.select.triggers or ())
+
+
+def _totals(contracts: Contracts) -> frozenset[str]:
+    """Exemptions with a total, which free no renewal: only attempts are counted in it."""
+    return frozenset(f"{c.ref}/{e.id}" for c in contracts.of_holders for e in c.exempt if e.limit_ms is not None)
