@@ -138,7 +138,6 @@ def _in_play(part: NotEnforced, case: Case, rules: Rules) -> bool:
 _IN_PLAY: Mapping[Part, Callable[[NotEnforced, Facts, bool], bool]] = {
     Part.FIRST_RIGHT: lambda part, facts, lawful: lawful,
     Part.BRIDGE: lambda part, facts, lawful: lawful and part.holder in facts.down_us,
-    Part.REOFFER_IF: lambda part, facts, lawful: any(no.provider == part.holder for no in facts.refusals),
     Part.MOST_FAVOURED: lambda part, facts, lawful: bool(facts.prices),
 }
 
@@ -158,10 +157,13 @@ def _refused(past: PastRefusal, clause: str, terms: Terms, terms_hash: str, now_
     changed: dict[str, Any] = {}
     if past.ceiling_microusd is not None:
         changed["ceiling_microusd"] = past.ceiling_microusd
-    if past.gpus is not None and terms.elastic:
-        changed |= {"workers": past.gpus // max(terms.gpus_per_worker, 1), "min_workers": msgspec.UNSET}
-    elif past.gpus is not None:
-        changed |= {"workers": 1, "gpus_per_worker": past.gpus}
+    if past.gpus is not None:
+        workers = -(-past.gpus // max(terms.gpus_per_worker, 1))  # such as the job has now, the last one maybe in part
+        changed |= {"workers": workers, "min_workers": msgspec.UNSET}
+    if past.accelerators is not None:
+        changed["accelerators"] = past.accelerators
+    if past.regions is not None:
+        changed["regions"] = past.regions
     return Refused(
         provider=past.provider,
         clause=clause,

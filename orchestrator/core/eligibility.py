@@ -238,8 +238,7 @@ def _gate(right: FirstRight, holder: Candidate, trigger: Trigger) -> Gate:
         undeliverable_after_us=right.undeliverable_after_us,
         terms=holder.terms,
         terms_hash=holder.terms_hash,
-        price_up_ppm=right.price_up_ppm,
-        start_later_ms=right.start_later_ms,
+        tolerance=right.tolerance,
     )
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from msgspec.structs import replace
-
 from orchestrator.core.releases import REFUSED
-from orchestrator.model.contract import DAY_US, Contracts, OnOutage, Release
+from orchestrator.model.contract import DAY_US, NO_TOLERANCE, Contracts, OnOutage, Release, Tolerance
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import (
     Candidate,
@@ -95,7 +93,8 @@ def passed(gate: Gate, refusals: Sequence[Refused], now_us: int, episode: int) -
 
 def covers(refusal: Refused, gate: Gate, now_us: int, episode: int) -> bool:
     """Whether a past no passes this gate now: to this clause, in its tail (to the microsecond), in this
-    episode (or inherited), and on terms that are in no dimension better than those refused (R8, R9)."""
+    episode (or inherited), and on terms that are in no dimension better than those refused (R8, R9) by more than its
+    clause tolerates."""
     if refusal.provider != gate.holder or refusal.clause != gate.clause:
         return False
     if refusal.how is How.UNDELIVERABLE and gate.on_outage is not OnOutage.DEEMED_DECLINE:
@@ -106,15 +105,7 @@ def covers(refusal: Refused, gate: Gate, now_us: int, episode: int) -> bool:
         return False
     if refusal.terms_hash == gate.terms_hash:
         return True
-    return refusal.terms is not None and not better(gate.terms, tolerated(refusal.terms, gate))
-
-
-def tolerated(refused: Terms, gate: Gate) -> Terms:
-    """The best terms for a supplier that a refusal of `refused` still covers: somewhat dearer, somewhat later (R8)."""
-    price, start = refused.ceiling_microusd, refused.start_by_ms
-    if price is not None:
-        price += price * gate.price_up_ppm // 1_000_000
-    return replace(refused, ceiling_microusd=price, start_by_ms=None if start is None else start + gate.start_later_ms)
+    return refusal.terms is not None and not better(gate.terms, refusal.terms, gate.tolerance)
 
 
 def yielded(
@@ -149,16 +140,18 @@ def _declines(no: Refused, holder: Candidate, now_us: int, episode: int) -> bool
     return no.terms_hash == holder.terms_hash or (no.terms is not None and not better(holder.terms, no.terms))
 
 
-def better(now: Terms, then: Terms) -> tuple[str, ...]:
-    """The dimensions in which `now` is better for a supplier than `then`: price (dearer), start (later),
-    quantity (smaller; of a range its least size), duration (shorter), spec (looser). Empty: a refusal of `then` covers
-    `now`."""
+def better(now: Terms, then: Terms, within: Tolerance = NO_TOLERANCE) -> tuple[str, ...]:
+    """The dimensions in which `now` is better for a supplier than `then`, by more than is tolerated: price (dearer),
+    start (later), quantity (smaller; of a range its least size), duration (shorter), spec (looser). Empty: a refusal of
+    `then` covers `now`."""
+    dearer = (then.ceiling_microusd or 0) * within.price_up_ppm // 1_000_000
+    fewer = within.smaller_gpus if then.gpus_per_worker else 0
     dimensions = {
-        "price": _higher(now.ceiling_microusd, then.ceiling_microusd),
-        "start": _higher(now.start_by_ms, then.start_by_ms),
-        "quantity": _least(now) < _least(then),
+        "price": _higher(now.ceiling_microusd, then.ceiling_microusd, dearer),
+        "start": _higher(now.start_by_ms, then.start_by_ms, within.start_later_ms),
+        "quantity": _least(now) < _least(then) - fewer,
         "duration": now.max_runtime_ms < then.max_runtime_ms,
-        "spec": _looser(now, then),
+        "spec": now.residency != then.residency or _looser(now, then) > within.looser_points,
     }
     return tuple(name for name, is_better in dimensions.items() if is_better)
 
@@ -178,25 +171,27 @@ def _exceeds(price: int | None, ceiling: int | None) -> bool:
     return price is not None and ceiling is not None and price > ceiling
 
 
-def _higher(now: int | None, then: int | None) -> bool:
+def _higher(now: int | None, then: int | None, by: int) -> bool:
     """None is no limit, hence the highest."""
-    return then is not None and (now is None or now > then)
+    return then is not None and (now is None or now > then + by)
 
 
 def _least(terms: Terms) -> int:
+    """GPUs, or workers where they have none."""
     return (terms.gpus_per_worker or 1) * terms.fewest
 
 
-def _looser(now: Terms, then: Terms) -> bool:
-    return (
-        _wider(now.accelerators, then.accelerators)
-        or now.gpus_per_worker < then.gpus_per_worker
-        or now.cpus < then.cpus
-        or now.memory < then.memory
-        or bool(set(now.regions) - set(then.regions))
-        or now.residency != then.residency
-        or now.spot > then.spot
+def _looser(now: Terms, then: Terms) -> int:
+    """In how many points of the spec. Its residency is none: two tags are two laws, of which neither is the looser."""
+    points = (
+        _wider(now.accelerators, then.accelerators),
+        now.gpus_per_worker < then.gpus_per_worker,
+        now.cpus < then.cpus,
+        now.memory < then.memory,
+        not set(now.regions) <= set(then.regions),
+        now.spot > then.spot,
     )
+    return sum(points)
 
 
 def _wider(now: tuple[str, ...], then: tuple[str, ...]) -> bool:

@@ -21,6 +21,8 @@ class PastRefusal(msgspec.Struct, frozen=True, kw_only=True):
     ago_us: int
     ceiling_microusd: int | None = None
     gpus: int | None = None
+    accelerators: tuple[str, ...] | None = None
+    regions: tuple[str, ...] | None = None
     same_episode: bool = True
     reason: str = ""
 

@@ -163,6 +163,18 @@ class Waiver(msgspec.Struct, frozen=True):
     until_us: int  # first moment at which it no longer holds
 
 
+class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
+    """By how much terms may be better for a supplier than those that its holder refused, and are covered still (R8)."""
+
+    price_up_ppm: int = 0
+    start_later_ms: int = 0
+    smaller_gpus: int = 0  # of a range its least size counts; of jobs without GPUs no fewer workers are covered
+    looser_points: int = 0  # in how many points of the spec; another residency is never covered
+
+
+NO_TOLERANCE = Tolerance()
+
+
 class FirstRight(Clause, frozen=True, kw_only=True):
     """A job is offered to the holder before anybody else may run it."""
 
@@ -174,8 +186,7 @@ class FirstRight(Clause, frozen=True, kw_only=True):
     on_outage: OnOutage
     undeliverable_after_us: int
     waiver: Waiver | None = None
-    price_up_ppm: int = 0  # by how much dearer terms are still covered by a refusal (R8)
-    start_later_ms: int = 0  # by how much later
+    tolerance: Tolerance = NO_TOLERANCE
     least_gpus: int = 0  # the smallest part of a divisible job that it may take (R7); 0: any
 
 
@@ -200,7 +211,6 @@ class Part(StrEnum):
     EXEMPT = "exempt"  # from a clause that is no holder's
     FIRST_RIGHT = "first_right"  # a stage, basis, rounds, … of a first right
     BRIDGE = "bridge"
-    REOFFER_IF = "reoffer_if"
     PRECEDENCE = "precedence"
     COMMIT = "commit"
     SHARE = "share"

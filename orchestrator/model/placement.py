@@ -17,7 +17,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from orchestrator.model.contract import OnOutage, Trigger
+from orchestrator.model.contract import NO_TOLERANCE, OnOutage, Tolerance, Trigger
 
 HOUR_MS = 3_600_000
 MOST_WORKERS = 100_000
@@ -300,8 +300,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     undeliverable_after_us: int
     terms: Terms
     terms_hash: str
-    price_up_ppm: int = 0  # tolerances of a refusal: how much dearer and later terms it still covers
-    start_later_ms: int = 0
+    tolerance: Tolerance = NO_TOLERANCE
 
 
 class Exclusion(msgspec.Struct, frozen=True):

@@ -102,6 +102,9 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (22, "over the ceiling", lambda: edited(export_of(told.priced), "Intended", price=2_600_000)),
     (23, "dearer than what the holder refused", lambda: edited(export_of(told.priced), "Intended", price=2_600_000)),
     (23, "smaller than what the holder refused", lambda: edited(export_of(told.elastic), "Intended", workers=1)),
+    (23, "of more of the holder's regions", lambda: of_other_terms(export_of(told.priced), regions=("eu-2",))),
+    (23, "smaller than tolerated", lambda: of_other_terms(export_of(told.shrunk), workers=5)),
+    (23, "looser than tolerated", lambda: of_other_terms(export_of(told.shrunk), cpus=99, memory=10**12)),
     (25, "the first used too much", lambda: edited(export_of(told.exempted), "Ended", ran_ms=3_600_000)),
     (26, "evidence that nobody recorded", lambda: without(export_of(told.exempted), "Recorded")),
     (26, "another stands for it", lambda: edited(export_of(told.exempted), "Recorded", record=EVIDENCE)),
@@ -243,6 +246,12 @@ def test_a_forged_ledger_breaks_the_sentence(sentence: int, forge: Callable[[], 
     forged = forge()
     assert sentence in violated(forged)
     assert 17 not in violated(forged) or sentence == 17, "the forger's chain is whole"
+
+
+@pytest.mark.parametrize("refused", [{"workers": 4}, {"cpus": 99}, {"memory": 10**12}, {"regions": ("eu-2",)}], ids=str)
+def test_what_a_refusal_covers_within_its_tolerances_is_no_better(refused: dict[str, Any]) -> None:
+    """One worker less would be too few, a second point of the spec too many: that is judged above."""
+    assert 23 not in violated(of_other_terms(export_of(told.shrunk), **refused))
 
 
 def test_lapses_never_change_gating() -> None:

@@ -156,6 +156,18 @@ async def scaled() -> World:
     return world
 
 
+async def shrunk() -> World:
+    """The holder refuses four workers; in the market it runs, and is made two, which that refusal covers still."""
+    right = first_right("azure", onReplace="inherit", reofferIf={"smaller": 2, "looserSpec": 1})
+    world = World({"azure": NO, "oracle": YES}, right, Work(steps=20))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers={"count": 4, "gpus": 1, "accelerator": ["H100"]}))
+        await asyncio.sleep(12)
+        await server.desk.scale(row.job, 2, 0, "test")
+        await until_over(server, row.job)
+    return world
+
+
 async def cancelled() -> World:
     """Looked at, then cancelled while it runs."""
     world = World({"azure": YES})
@@ -347,8 +359,8 @@ async def classified() -> World:
 
 STORIES = (
     amended, restored, classified, overridden, owned, renewed, elastic, divided, declined, too_large, strangers,
-    reclassified, scaled, lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach, ended,
-    exempted,
+    reclassified, scaled, shrunk, lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach,
+    ended, exempted,
 )  # fmt: skip
 
 

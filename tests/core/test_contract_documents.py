@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.model.contract import NO_TOLERANCE, Tolerance
 from orchestrator.model.documents import (
     DocumentError,
     canonical_bytes,
@@ -53,6 +54,11 @@ def refused(text: str | bytes, load: object = load_contracts) -> dict[str, str]:
         (f"{FIRST}, select: {{class: []}}", "select.class", "too_short"),
         (f"{FIRST}, select: {{gpus: {{gte: 2, lt: 2}}}}", "select.gpus", "empty_range"),
         (f"{FIRST}, select: {{trigger: [renewal]}}", "select.trigger[0]", "enum"),
+        (f"{FIRST}, reofferIf: {{smaller: 1.5}}", "reofferIf.smaller", "whole"),
+        (f"{FIRST}, reofferIf: {{smaller: -1}}", "reofferIf.smaller", "greater_than_equal"),
+        (f"{FIRST}, reofferIf: {{looserSpec: 0.5}}", "reofferIf.looserSpec", "whole"),
+        (f"{FIRST}, reofferIf: {{looserSpec: -2}}", "reofferIf.looserSpec", "greater_than_equal"),
+        (f"{FIRST}, reofferIf: {{looserSpec: true}}", "reofferIf.looserSpec", "number"),
         ("type: price, ceilingUsdPerGpuHour: 0", "ceilingUsdPerGpuHour", "greater_than"),
         ("type: price, ceilingUsdPerGpuHour: 0.0000001", "ceilingUsdPerGpuHour", "money"),
         ("type: price, ceilingUsdPerGpuHour: .nan", "ceilingUsdPerGpuHour", "number"),
@@ -209,16 +215,37 @@ def test_the_whole_document_parses_and_says_what_is_not_enforced_yet() -> None:
     assert paths == [
         *(f"clauses[{at}]" for at in range(1, 4)),
         "clauses[4].mfcMaxRatio",
-        *(f"clauses[5].{key}" for key in (*right, "reofferIf.smaller")),
+        *(f"clauses[5].{key}" for key in right),
     ]
     assert load_canonical(ContractSet, canonical_bytes(document)) == document
 
 
 def test_what_is_enforced_is_not_listed() -> None:
     outage = "onOutage: deemed_decline, undeliverableAfter: 1m"
-    clause = f"{FIRST}, {outage}, tail: 1h, onReplace: inherit, rank: 3, minWindow: 1m"
+    reoffer = "reofferIf: {priceUpPct: 1, startLater: 1h, smaller: 8, looserSpec: 2}"
+    clause = f"{FIRST}, {outage}, tail: 1h, onReplace: inherit, rank: 3, minWindow: 1m, {reoffer}"
     assert unenforced(load_contracts(contract_set(contract(clause)))) == []
     assert unenforced(load_contracts(contract_set(contract("type: precedence", term=f"{TERM}, status: draft")))) == []
+
+
+def test_tolerances_are_compiled_and_are_none_where_nothing_is_said() -> None:
+    said = "reofferIf: {priceUpPct: 2.5, startLater: 1h, smaller: 8, looserSpec: 2.0}"
+    agreed = compile_contracts(load_contracts(contract_set(contract(f"{FIRST}, {said}"), contract(FIRST, name="d"))))
+    assert [right.tolerance for right in agreed.first_rights] == [
+        Tolerance(price_up_ppm=25_000, start_later_ms=3_600_000, smaller_gpus=8, looser_points=2),
+        NO_TOLERANCE,
+    ]
+
+
+def test_what_was_taken_when_a_tolerance_was_not_enforced_is_read_as_it_was_kept() -> None:
+    """Drafts could say anything, and 0 was taken everywhere: a ledger holds such sets, under their digests."""
+    zero = load_contracts(contract_set(contract(f"{FIRST}, reofferIf: {{smaller: 0, looserSpec: 0}}")))
+    kept = canonical_bytes(zero)
+    assert b'"reofferIf":{"looserSpec":"0","smaller":"0"}' in kept
+    draft = kept.replace(b'"smaller":"0"', b'"smaller":"1.5"')
+    assert canonical_bytes(load_canonical(ContractSet, draft)) == draft
+    with pytest.raises(DocumentError, match="smaller"):
+        load_canonical(ContractSet, draft, kept=False)
 
 
 def test_warnings_of_a_share_out_of_reach_and_a_class_left_alone() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -133,12 +135,35 @@ def test_a_waiver_holds_within_its_bounds_and_its_holder_comes_last(gpus: int, u
         ("startLater: 1h", {"start_by_ms": 7_200_000}, True),
         ("startLater: 1h", {"start_by_ms": 7_200_001}, False),
         ("startLater: 1h", {"ceiling_microusd": 1_000_001}, False),
+        ("smaller: 0", {"workers": 7}, False),
+        ("smaller: 2", {"workers": 7}, True),
+        ("smaller: 2", {"workers": 6, "min_workers": 5}, False),
+        ("smaller: 3", {"workers": 9, "min_workers": 6}, False),
+        ("smaller: 4", {"workers": 9, "min_workers": 6}, True),
+        ("smaller: 99", {"workers": 1, "max_runtime_ms": 359_999_999}, False),
+        ("smaller: 99", {"cpus": 7}, False),
+        ("looserSpec: 0", {"cpus": 7}, False),
+        ("looserSpec: 1", {"cpus": 0}, True),
+        ("looserSpec: 1", {"cpus": 7, "memory": 0}, False),
+        ("looserSpec: 2", {"cpus": 7, "memory": 0}, True),
+        ("looserSpec: 2", {"cpus": 7, "memory": 0, "spot": True}, False),
+        ("looserSpec: 1", {"spot": True, "cpus": 9, "memory": 2**31}, True),
+        ("looserSpec: 1", {"accelerators": ()}, True),
+        ("looserSpec: 1", {"accelerators": (), "regions": ("eastus", "swedencentral", "x")}, False),
+        ("looserSpec: 1", {"regions": ("eastus", "swedencentral", "x")}, True),
+        ("looserSpec: 1", {"gpus_per_worker": 1}, False),
+        ("looserSpec: 1, smaller: 8", {"gpus_per_worker": 1}, True),
+        ("looserSpec: 1, smaller: 7", {"gpus_per_worker": 1}, False),
+        ("looserSpec: 99", {"residency": None}, False),
+        ("looserSpec: 99", {"residency": "eu-sovereign"}, False),
     ],
 )
 def test_a_refusal_covers_terms_within_the_tolerances_of_its_clause(
-    tolerance: str, now: dict[str, int | None], covered: bool
+    tolerance: str, now: dict[str, Any], covered: bool
 ) -> None:
-    job = {"ceiling_microusd": 1_000_000, "start_by_ms": 3_600_000}
+    job = {
+        "ceiling_microusd": 1_000_000, "start_by_ms": 3_600_000, "residency": "eu", "gpus_per_worker": 2, "workers": 8
+    }  # fmt: skip
     gate = rules_of(f"{RIGHT}, reofferIf: {{{tolerance}}}", job=job).gates[0]
     past = Refused(
         provider="azure", clause="c/k", at_us=NOON, how=How.DECLINED, episode=1, terms_hash=gate.terms_hash,
@@ -146,6 +171,18 @@ def test_a_refusal_covers_terms_within_the_tolerances_of_its_clause(
     )  # fmt: skip
     asked = replace(gate, terms=replace(gate.terms, **now), terms_hash="other")
     assert covers(past, asked, NOON, 1) is covered
+
+
+@pytest.mark.parametrize(("workers", "covered"), [(2, True), (1, False)])
+def test_of_a_job_without_gpus_no_fewer_workers_are_covered(workers: int, covered: bool) -> None:
+    clause = f"{RIGHT}, reofferIf: {{smaller: 9}}"
+    then, now = (
+        rules_of(clause, job={"accelerators": (), "gpus_per_worker": 0, "workers": n}).gates[0] for n in (2, workers)
+    )
+    past = Refused(
+        provider="azure", clause="c/k", at_us=NOON, how=How.DECLINED, episode=1, terms_hash="other", terms=then.terms
+    )
+    assert covers(past, now, NOON, 1) is covered
 
 
 WAIVER = record("waiver", holder="zeus", clause="c/right", classes=("api",), gpus=8, until=100, by="zeus")

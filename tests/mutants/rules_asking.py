@@ -117,6 +117,15 @@ def _for_ever(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return _covers(refusal, replace(gate, tail_us=1 << 60), now_us, episode)
 
 
+def _tolerating(**far: int) -> Callable[..., bool]:
+    """What a refusal covers is never too small, or never too loose."""
+
+    def covers(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
+        return _covers(refusal, replace(gate, tolerance=replace(gate.tolerance, **far)), now_us, episode)
+
+    return covers
+
+
 def _by_anybodys_part(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return refusal.how == "split" or _covers(refusal, gate, now_us, episode)
 
@@ -246,7 +255,11 @@ ASKING = (
     Mutant("window: a yes long after it is taken", (Swap(_deadline, _an_hour_more),), [in_.TOO_LATE]),
     Mutant("refusal: good beyond its tail", (Swap(_covers, _for_ever),), [in_.SHORT_TAIL]),
     Mutant("refusal: good in a later episode", (Swap(_covers, _in_any_episode),), [in_.TWO_EPISODES]),
-    Mutant("refusal: covers better terms", (Swap(ranking.better, lambda now, then: ()),), [in_.CEILING_RISES]),
+    Mutant("refusal: covers better terms", (Swap(ranking.better, lambda now, then, *within: ()),), [in_.CEILING_RISES]),
+    Mutant("refusal: covers a smaller job than its clause tolerates", (Swap(_covers, _tolerating(smaller_gpus=99)),),
+           [of_size.SHRINKS]),
+    Mutant("refusal: covers a looser spec than its clause tolerates", (Swap(_covers, _tolerating(looser_points=99)),),
+           [in_.LAW_LOOSENED]),
     Mutant("refusal: a withdrawn offer is one", (Swap(_withdrawn, _as_a_no),), [in_.RECLASSIFIED]),
     Mutant("refusal: a launch that we sent too late is one", (Swap(_goes_on, _our_fault_is_theirs),),
            [in_.LAUNCHED_LATE]),

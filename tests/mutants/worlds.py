@@ -240,6 +240,23 @@ async def CEILING_RISES(world: World) -> None:
         await until_over(server, row.job, 1800)
 
 
+def _within(*places: str) -> dict[str, Any]:
+    return agreement("azure", RIGHT, {"id": "law", "type": "residency", "regionsIn": list(places)})
+
+
+TWO_PLACES = {"regions": {"eu-1": "EU", "us-1": "US"}}
+
+
+@world("the law over a job is loosened after a no", {"azure": NO, "oracle": DEARER}, _within("EU"),
+       providers=provider_document(["azure", "oracle"], azure=TWO_PLACES))  # fmt: skip
+async def LAW_LOOSENED(world: World) -> None:
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+        await server.desk.amend(world.document(_within("EU", "US")), "ann")
+        await until_over(server, row.job, 1800)
+
+
 @world("reclassified while the holder is asked", {"azure": SILENT, "oracle": YES}, first_right("azure"))
 async def RECLASSIFIED(world: World) -> None:
     async with world.server() as server:

@@ -24,11 +24,21 @@ async def GROWS_AFTER_A_NO(world: World) -> None:
     await _grow(world)
 
 
+@world("a job shrinks by more than is tolerated", {"oracle": YES, "zeus": NO},
+       first_right("zeus", onReplace="inherit", reofferIf={"smaller": 1}), Work(steps=30))  # fmt: skip
+async def SHRINKS(world: World) -> None:
+    await _scale(world, 4, 2)
+
+
 async def _grow(world: World) -> None:
+    await _scale(world, 2, 4)
+
+
+async def _scale(world: World, first: int, then: int) -> None:
     async with world.server() as server:
-        row, _ = await server.desk.submit(submission(workers={"count": 2, "gpus": 1, "accelerator": ["H100"]}))
+        row, _ = await server.desk.submit(submission(workers={"count": first, "gpus": 1, "accelerator": ["H100"]}))
         await asyncio.sleep(12)
-        await server.desk.scale(row.job, 4, 0, "me")
+        await server.desk.scale(row.job, then, 0, "me")
         await until_over(server, row.job, 1800)
 
 

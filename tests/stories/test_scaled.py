@@ -65,6 +65,16 @@ async def test_a_holder_s_no_to_more_is_none_to_less(a_world) -> None:
         assert told(world, row.job) == order
 
 
+@pytest.mark.parametrize(("smaller", "order"), [(2, ["azure", "oracle", "oracle"]), (1, ["azure", "oracle", "azure"])])
+async def test_a_holder_s_no_covers_what_is_smaller_by_as_much_as_its_clause_tolerates(
+    a_world, smaller: int, order: list[str]
+) -> None:
+    no, market = Script(offers=[do.Declines()]), Script(offers=[do.Silent()])
+    world = a_world({"azure": no, "oracle": market}, first_right("azure", reofferIf={"smaller": smaller}))
+    row = await scaled(world, 10, 2)
+    assert told(world, row.job) == order
+
+
 async def test_a_held_job_goes_on_when_its_new_size_can_be_had(a_world) -> None:
     never = Script(offers=[do.Declines(reason=Reason.SPEC)])
     world = a_world({"azure": never})
@@ -169,6 +179,23 @@ async def test_smaller_is_no_growth(a_world) -> None:
     row = await scaled(world, 15, 2)
     assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("replace", 2, 2)]
     assert sizes(world, "oracle") == [4, 2] and row.state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("terms", "asked_again"),
+    [({"smaller": 2}, False), ({"smaller": 1}, True), ({}, True)],
+    ids=["as much as is tolerated", "more than is tolerated", "nothing is tolerated"],
+)
+async def test_a_no_that_is_inherited_covers_what_was_made_smaller_within_its_tolerance(
+    a_world, terms: dict[str, int], asked_again: bool
+) -> None:
+    """It ran in the market by the holder's no to four; scaled to two, it is replaced."""
+    right = first_right("azure", onReplace="inherit", reofferIf=terms)
+    world = a_world({"azure": Script(offers=[do.Declines()] * 2), "oracle": Script()}, right, work=SAVES)
+    row = await scaled(world, 15, 2)
+    gated = [offer[2:] for offer in asked(world, row.job) if offer[1]]
+    assert gated == [("new", 4, 4), *[("replace", 2, 2)] * asked_again]
+    assert attempts(row) == [("oracle", "released"), ("oracle", "done")] and sizes(world, "oracle") == [4, 2]
 
 
 async def test_an_elastic_job_grows_above_what_was_accepted_of_it(a_world) -> None:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from orchestrator.core.audit.lives import Life, Past, Seen
 from orchestrator.model import event as ev
-from orchestrator.model.contract import DAY_US, Contracts, Release
+from orchestrator.model.contract import DAY_US, NO_TOLERANCE, Contracts, Release
 from orchestrator.model.placement import Gate, Rules, Terms
 
 
@@ -103,7 +103,7 @@ def spoken(
         if no.seq >= seen.seq or holder is None or no.offer.provider != holder.provider or not no.to_the_job:
             continue
         then = no.refused(terms)
-        covered = set(holder.terms.regions) <= set(then.regions) and not better(holder.terms, then)
+        covered = not better(holder.terms, then)
         recent = no.offer.episode == episode and seen.at - no.at <= DAY_US
         last[no.offer.clause] = no.reason if covered and recent else None
     reasons = {reason for reason in last.values() if reason is not None}
@@ -120,21 +120,38 @@ def spoken(
 
 def better(now: Terms, then: Terms, gate: Gate | None = None, price: int | None = None) -> list[str]:
     """In which dimensions the supplier of `now` (for `price`, if it is known) is better off than the one who refused
-    `then`, by more than a gate agrees to."""
+    `then`, by more than a gate agrees to. Regions are each supplier's own: the holder's, now and then, are compared."""
     found = []
-    up, later = (gate.price_up_ppm, gate.start_later_ms) if gate else (0, 0)
+    may = gate.tolerance if gate else NO_TOLERANCE
     if then.ceiling_microusd is not None:
         ceiling = now.ceiling_microusd if price is None else price
-        dearer = ceiling is None or (ceiling - then.ceiling_microusd) * 1_000_000 > then.ceiling_microusd * up
-        found += ["price"] if dearer else []
-    if then.start_by_ms is not None and (now.start_by_ms is None or now.start_by_ms - then.start_by_ms > later):
-        found.append("start")
-    if (now.fewest * now.gpus_per_worker, now.fewest) < (then.fewest * then.gpus_per_worker, then.fewest):
+        most = then.ceiling_microusd * (1_000_000 + may.price_up_ppm)
+        found += ["price"] if ceiling is None or ceiling * 1_000_000 > most else []
+    if then.start_by_ms is not None:
+        most = then.start_by_ms + may.start_later_ms
+        found += ["start"] if now.start_by_ms is None or now.start_by_ms > most else []
+    if _size(now) + (may.smaller_gpus if then.gpus_per_worker else 0) < _size(then):
         found.append("quantity")
     if now.max_runtime_ms < then.max_runtime_ms:
         found.append("duration")
-    harder = now.cpus >= then.cpus and now.memory >= then.memory and now.gpus_per_worker >= then.gpus_per_worker
-    narrower = not then.accelerators or (now.accelerators and set(now.accelerators) <= set(then.accelerators))
-    if not harder or not narrower or now.residency != then.residency or now.spot > then.spot:
+    regions = gate.terms.regions if gate else now.regions
+    if now.residency != then.residency or len(_looser(now, then, regions)) > may.looser_points:
         found.append("spec")
+    return found
+
+
+def _size(terms: Terms) -> int:
+    """The least that will do: GPUs, or workers where they have none."""
+    return terms.fewest * (terms.gpus_per_worker or 1)
+
+
+def _looser(now: Terms, then: Terms, regions: tuple[str, ...]) -> list[str]:
+    """The points of the spec in which it asks less than `then`, or leaves more to choose from."""
+    found = [key for key in ("gpus_per_worker", "cpus", "memory") if getattr(now, key) < getattr(then, key)]
+    if then.accelerators and not (now.accelerators and set(now.accelerators) <= set(then.accelerators)):
+        found.append("accelerators")
+    if set(regions) - set(then.regions):
+        found.append("regions")
+    if now.spot and not then.spot:
+        found.append("spot")
     return found

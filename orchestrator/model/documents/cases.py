@@ -80,13 +80,15 @@ class CaseJob(Document):
 
 
 class RefusalFact(Document):
-    """A past no of a provider to this job."""
+    """A past no of a provider to this job; what is not given of its terms was as it is now."""
 
     provider: Word
     how: How = How.DECLINED
     ago: Duration
     price_usd_per_gpu_hour: Price | None = None
     gpus: Annotated[Integer, Field(gt=0)] | None = None
+    accelerator: OneOrMore | None = None
+    regions: OneOrMore | None = None
     same_episode: Flag = True
     reason: Reason | None = None
 
@@ -236,12 +238,12 @@ def _case(case: CaseDocument) -> Case:
 
 
 def _shape(job: CaseJob, trigger: Trigger) -> Shape:
-    gpus, workers, least = _sizes(job)
+    workers, least = _sizes(job)
     return Shape(
         job_class=job.job_class,
         accelerators=job.accelerator,
-        gpus_per_worker=gpus,
-        workers=workers,
+        gpus_per_worker=1 if workers else 0,
+        workers=workers or 1,
         min_workers=least,
         pieces=UNSET if job.whole_gpus is None else job.whole_gpus,
         cpus=1,
@@ -257,13 +259,11 @@ def _shape(job: CaseJob, trigger: Trigger) -> Shape:
     )
 
 
-def _sizes(job: CaseJob) -> tuple[int, int, int | UnsetType]:
-    """GPUs of a worker, how many workers, and the least of them: one worker, where no range and no part is said."""
+def _sizes(job: CaseJob) -> tuple[int, int | UnsetType]:
+    """How many GPUs, each a worker's, and the least of them that somebody may take; unset: all."""
     if isinstance(job.gpus, Elastic):
-        return 1, job.gpus.max, job.gpus.min
-    if job.whole_gpus is not None:
-        return 1, job.gpus, 1 if job.gpus > 1 else UNSET
-    return job.gpus, 1, UNSET
+        return job.gpus.max, job.gpus.min
+    return job.gpus, 1 if job.whole_gpus is not None and job.gpus > 1 else UNSET
 
 
 def _refusal(no: RefusalFact) -> PastRefusal:
@@ -273,6 +273,8 @@ def _refusal(no: RefusalFact) -> PastRefusal:
         ago_us=no.ago * 1_000,
         ceiling_microusd=no.price_usd_per_gpu_hour,
         gpus=no.gpus,
+        accelerators=no.accelerator,
+        regions=no.regions,
         same_episode=no.same_episode,
         reason=no.reason or "",
     )

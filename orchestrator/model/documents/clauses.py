@@ -23,6 +23,7 @@ from orchestrator.model.documents.units import (
     Period,
     Price,
     Text,
+    Whole,
     Word,
     is_canonical,
     refuse,
@@ -128,8 +129,11 @@ class ReofferIf(Document):
 
     price_up_pct: Percent = Decimal(0)
     start_later: Duration = 0
-    smaller: Number = Decimal(0)
-    looser_spec: Number = Decimal(0)
+    smaller: Whole = Decimal(0)
+    """By so many GPUs, of all workers together; of a range the least size counts."""
+    looser_spec: Whole = Decimal(0)
+    """In so many points: accelerators, GPUs per worker, CPUs, memory, regions, spot. Another residency is no point of
+    these: its holder is always asked again."""
 
 
 class StandingWaiver(Document):

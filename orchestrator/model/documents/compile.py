@@ -26,6 +26,7 @@ from orchestrator.model.contract import (
     ResidencyLaw,
     Select,
     StoreFacts,
+    Tolerance,
     Waiver,
 )
 from orchestrator.model.documents.base import digest
@@ -35,6 +36,7 @@ from orchestrator.model.documents.clauses import (
     Exempt,
     FirstRightDocument,
     PriceDocument,
+    ReofferIf,
     Residency,
     StandingWaiver,
 )
@@ -201,11 +203,19 @@ def _first_right(holder: str, clause: FirstRightDocument, common: dict[str, Any]
         on_replace=clause.on_replace,
         on_outage=clause.on_outage,
         undeliverable_after_us=after * _US,
-        price_up_ppm=int(clause.reoffer_if.price_up_pct * 10_000),
-        start_later_ms=clause.reoffer_if.start_later,
+        tolerance=_tolerance(clause.reoffer_if),
         least_gpus=clause.partial.min_gpus if clause.partial else 0,
         waiver=_waiver(clause.standing_waiver) if clause.standing_waiver else None,
         **common,
+    )
+
+
+def _tolerance(agreed: ReofferIf) -> Tolerance:
+    return Tolerance(
+        price_up_ppm=int(agreed.price_up_pct * 10_000),
+        start_later_ms=agreed.start_later,
+        smaller_gpus=int(agreed.smaller),
+        looser_points=int(agreed.looser_spec),
     )
 
 

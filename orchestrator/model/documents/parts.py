@@ -90,7 +90,6 @@ def _of_clause(clause: ClauseDocument, path: str) -> Iterator[_Found]:
 
 def _of_first_right(clause: FirstRightDocument, path: str) -> Iterator[_Found]:
     right = Part.FIRST_RIGHT
-    tolerances = clause.reoffer_if.model_dump(by_alias=True, include={"smaller", "looser_spec"}).items()
     rows = (
         (clause.stage != "before_market", "stage", right, f"the stage {clause.stage}"),
         (clause.basis != "requirement", "basis", right, f"the basis {clause.basis}"),
@@ -98,6 +97,5 @@ def _of_first_right(clause: FirstRightDocument, path: str) -> Iterator[_Found]:
         (clause.match_margin_pct is not None, "matchMarginPct", right, "a matching margin"),
         (bool(clause.disclose), "disclose", right, "disclosure of quotes"),
         (clause.on_outage == "bridge", "onOutage", Part.BRIDGE, "a bridge over an outage"),
-        *((bool(v), f"reofferIf.{key}", Part.REOFFER_IF, "a tolerance") for key, v in tolerances),
     )
     yield from (_Found(f"{path}.{key}", part, what) for given, key, part, what in rows if given)

@@ -81,6 +81,14 @@ def number(value: Any) -> Decimal:
     return found
 
 
+def whole(value: Any, info: ValidationInfo) -> Decimal:
+    """A whole number, still a decimal: what was taken when it could be any is kept as it was."""
+    found = number(value)
+    if found != found.to_integral_value() and not is_kept(info):
+        raise refuse("whole", "it is no whole number", "Write a whole number")
+    return found
+
+
 def day(value: Any) -> Any:
     """`2025-10-27` -> date."""
     if type(value) is date:
@@ -124,6 +132,7 @@ Size = Annotated[int, BeforeValidator(size_bytes), written({}, _BULK)]
 Money = Annotated[int, Field(ge=0), BeforeValidator(micro_dollars), written({"type": "number", "minimum": 0})]
 Price = Annotated[int, Field(gt=0, le=MOST_PRICE), BeforeValidator(micro_dollars), written(_PRICE)]
 Number = Annotated[Decimal, Field(ge=0), BeforeValidator(number), written({"type": "number", "minimum": 0})]
+Whole = Annotated[Decimal, Field(ge=0), BeforeValidator(whole), written({"type": "integer", "minimum": 0})]
 Percent = Annotated[Decimal, Field(ge=0, le=100), BeforeValidator(number), written(_PERCENT)]
 Day = Annotated[date, BeforeValidator(day), written({"format": "date"}, r"^\d{4}-\d{2}-\d{2}$")]
 Id = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")]
