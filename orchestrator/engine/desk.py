@@ -184,7 +184,8 @@ class EngineDesk(ReadingDesk):
         """Let a set of owned capacity take effect."""
         async with self._owning:  # so that what is judged is what it takes the place of
             self._engine.check_room()
-            refuse_unrenewed(self._engine.core.book, blocks, self._engine.core.now)
+            book = self._engine.core.book
+            refuse_unrenewed(book.rulebook, book.ledger, blocks, self._engine.core.now)
             await self._engine.wish(OwnedWish(blocks, by), Carried(reply=reply("")))
             return owned(await self.in_force(), blocks)
 

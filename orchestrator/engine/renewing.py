@@ -5,14 +5,15 @@ Called by the desk before such a wish is written, and at a start. Decides nothin
 
 from __future__ import annotations
 
-from orchestrator.core.book import Book
+from orchestrator.core.rulebook import RuleBook
 from orchestrator.model.capacity import Block
 from orchestrator.model.documents.errors import DocumentError, Problem
+from orchestrator.model.job import LedgerRow
 
 
-def refuse_unrenewed(book: Book, blocks: tuple[Block, ...], now: int) -> None:
-    """Raises `DocumentError`, which the document with these blocks deserves as a whole."""
-    bound = book.rulebook.unrenewed(blocks, now, book.ledger)
+def refuse_unrenewed(rules: RuleBook, own: LedgerRow, blocks: tuple[Block, ...], now: int) -> None:
+    """Raises `DocumentError`, which the document with these blocks deserves as a whole. `own`: the ledger's row."""
+    bound = rules.unrenewed(blocks, now, own)
     if bound:
         raise DocumentError([
             Problem(f"spec.blocks.{one.renewal.block.name}.to", one.reason, one.remedy(now), "renewal") for one in bound

@@ -14,6 +14,7 @@ from orchestrator.core.failover import on_provider_down
 from orchestrator.core.moves import FOR_A_PERSON, JOB_MOVES
 from orchestrator.core.owning import on_owned
 from orchestrator.core.recording import Labels, relabel
+from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.scaling import to_be
 from orchestrator.core.standing import active, open_offer
 from orchestrator.core.totals import exempting
@@ -22,6 +23,7 @@ from orchestrator.engine.renewing import refuse_unrenewed
 from orchestrator.engine.stranger import calling
 from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
+from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Contracts
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row, ledger_row
 from orchestrator.model.offer import Capabilities
@@ -42,12 +44,29 @@ class Inconsistent(Exception):
 
 async def in_force(wiring: Wiring) -> Agreed:
     """What decides from this start on: the server's own file, unless another set was applied since it took effect."""
-    rows = await wiring.ledger.live_rows()
-    own = next((ledger_row(r.body) for r in rows if r.job == ""), LedgerRow())
+    own = await _own_row(wiring)
     file = wiring.contracts.digest if wiring.contracts else ""
     if own.contract and own.contract_file == file:
         return wiring.agreed(await _document(wiring, own.contract_digest) if own.contract_digest else b"")
     return Agreed(wiring.contracts, wiring.contract_document, wiring.intake)
+
+
+async def may_lead(wiring: Wiring) -> None:
+    """Raises `DocumentError` where the server's file of owned capacity would be refused, were it to lead now."""
+    own = await _own_row(wiring) if wiring.blocks else LedgerRow()
+    if wiring.blocks != _said(own):
+        rules = RuleBook((await in_force(wiring)).contracts, wiring.provider_set)
+        refuse_unrenewed(rules, own, wiring.blocks, wiring.clock.now_us())
+
+
+def _said(own: LedgerRow) -> tuple[Block, ...]:
+    """What the file of the last server that led said is owned."""
+    return own.blocks if own.blocks_file is None else own.blocks_file
+
+
+async def _own_row(wiring: Wiring) -> LedgerRow:
+    stored = await wiring.ledger.row("")
+    return ledger_row(stored.body) if stored is not None else LedgerRow()
 
 
 async def load_book(wiring: Wiring, contracts: Contracts | None, counters: Mapping[str, int]) -> Book:
@@ -179,9 +198,8 @@ def first_turn(
         turn.emit_ledger(ev.ProvidersInForce(own.providers + 1, wiring.provider_set.digest))
         turn.documents[wiring.provider_set.digest] = wiring.provider_document
         changed = True
-    said = own.blocks if own.blocks_file is None else own.blocks_file
-    if wiring.blocks != said:
-        refuse_unrenewed(turn.book, wiring.blocks, turn.now)
+    if wiring.blocks != _said(own):
+        refuse_unrenewed(turn.book.rulebook, turn.book.ledger, wiring.blocks, turn.now)
         on_owned(turn, wiring.blocks, "")
     relabel(turn, labels)
     for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):

@@ -14,6 +14,7 @@ from orchestrator.engine.desk import EngineDesk
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.follower import FollowerDesk
 from orchestrator.engine.granting import Granting
+from orchestrator.engine.restart import may_lead
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
 from orchestrator.ports.desk import Desk
@@ -55,9 +56,12 @@ class Serving:
         return self.engine.core.term if hasattr(self.engine, "core") else 0
 
     async def start(self) -> None:
-        """Lead, or follow where another server leads. Raises what keeps this server from both."""
-        with suppress(LedgerLocked):
+        """Lead, or follow where another server leads. Raises what keeps this server from both, or would when it leads:
+        who is to take the place of others must not begin with that."""
+        try:
             await self._lead()
+        except LedgerLocked:
+            await may_lead(self.wiring)
 
     async def run(self) -> None:
         """Until `stop`; raises what nobody foresaw. A ledger that fails is none of that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,21 @@ def test_a_renewal_is_refused_alike_and_granted_once_its_holder_has_waived(start
     granted = follower.http.post("/v1/capacity", json=lasting("2027-12-31"))
     assert [block["until"] for block in granted.json()["items"]] == ["2028-01-01T00:00:00Z"], granted.text
     assert_whole(leader.place, tmp_path / "shared", {})
+
+
+def test_a_server_whose_file_would_be_refused_does_not_even_follow(start: Start, tmp_path: Path) -> None:
+    def lasting(to: str) -> str:
+        (file := tmp_path / f"{to}.json").write_text(
+            json.dumps({**CAPACITY, "spec": {"blocks": {"q1": {**BLOCK, "provider": "cloud", "to": to}}}})
+        )
+        return str(file)
+
+    leader = start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2026-12-31"))
+    agreed = first_right(PEOPLE, select={"trigger": ["renew"]})
+    assert leader.http.post("/v1/contracts", json=agreed).status_code == 200
+    with pytest.raises(AssertionError, match=r"spec\.blocks\.q1\.to: agreement/rofr gives people the first right"):
+        start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2027-12-31"))
+    assert start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2026-12-31")).http.get("/readyz").status_code == 200
 
 
 def test_answers_by_hand(start: Start, tmp_path: Path) -> None:
