@@ -82,10 +82,12 @@ def _attempting(row: JobRow) -> str:
     if attempt is None:
         return row.state.value
     if row.state is JobState.RECOVERING:
+        cut_off = "what may still run there is being fenced off"
         if attempt.why == "scaled":
             over = "has stopped" if attempt.started_at is not None else "did not start"
-            return f"{over} at {attempt.provider}: it is being fenced, then offered with its new size"
-        return f"lost at {attempt.provider}: it is being fenced, then goes on elsewhere"
+            size = f"with {so_many(row.size.workers, row.size.least)}" if row.size else "as large as before"
+            return f"{over} at {attempt.provider}; {cut_off}, then it is offered {size}"
+        return f"lost at {attempt.provider}; {cut_off}, then it goes on elsewhere"
     doing = "runs at" if row.state is JobState.RUNNING else "is being launched at"
     unsure = ", as far as we know: its provider does not answer" if attempt.state is AttemptState.UNKNOWN else ""
     size = f"to have {so_many(row.next.workers, row.next.least)}" if row.next else ""

@@ -64,6 +64,8 @@ class Scene(Struct, frozen=True):
     """(provider, reason) passed over in this episode: said once."""
     fencing: str = ""
     """Why the fence that is under way is wanted."""
+    scaled: frozenset[int] = frozenset()
+    """Epochs that a wish for another size has stopped."""
 
 
 def timeline(events: Iterable[tuple[int, ev.AnyEvent]], *, quiet: bool = False) -> list[Line]:
@@ -100,6 +102,8 @@ def _next(scene: Scene, event: ev.AnyEvent) -> Scene:
             return replace(scene, epochs={**scene.epochs, epoch: provider})
         case ev.Fencing(why=reason):
             return replace(scene, fencing=reason)
+        case ev.Scaled(epoch=epoch):
+            return replace(scene, scaled=scene.scaled | {epoch})
         case _:
             return scene
 
@@ -229,25 +233,32 @@ def _started(scene: Scene, e: ev.Started, line: Line) -> Line:
     provider = scene.epochs.get(e.epoch, "")
     if not e.resumed_epoch:
         return _say(line, f"running at {provider}", provider=provider, tone=Tone.GOOD)
-    step = f"step {e.resumed_step} of epoch {e.resumed_epoch}"
-    waited = "cleared" if e.cleared else f"waited {span(e.waited_ms)} to be alone"
+    step = f"step {e.resumed_step} of attempt {e.resumed_epoch}"
+    waited = "confirmed" if e.cleared else f"waited {span(e.waited_ms)}"
     plain = f"resumed at {provider} from its checkpoint"
-    return _say(line, plain, join(step, waited), provider=provider, tone=Tone.GOOD)
+    return _say(line, plain, join(step, f"{waited} to be alone"), provider=provider, tone=Tone.GOOD)
 
 
 def _fencing(scene: Scene, e: ev.Fencing, line: Line) -> Line:
-    provider = _newest(scene)
-    return _say(line, f"{why(e.why)}: fencing {provider}", f"below epoch {e.epoch}", provider=provider, quiet=True)
+    return _fence(scene, e.epoch, e.why, replace(line, quiet=True), "is being fenced off")
 
 
 def _fenced(scene: Scene, e: ev.Fenced, line: Line) -> Line:
-    provider = _newest(scene)
-    reason = f"{why(scene.fencing)} → " if scene.fencing else ""
-    return _say(line, f"{reason}{provider} fenced", f"below epoch {e.epoch}", provider=provider, tone=Tone.WARN)
+    line = replace(line, tone=Tone.WARN)
+    return _fence(scene, e.epoch, scene.fencing, line, "is fenced off and can save nothing any more")
 
 
-def _newest(scene: Scene) -> str:
-    return scene.epochs[max(scene.epochs)] if scene.epochs else ""
+def _fence(scene: Scene, epoch: int, code: str, line: Line, said: str) -> Line:
+    """Of whoever had the newest attempt that is behind the fence."""
+    provider = scene.epochs.get(max((n for n in scene.epochs if n < epoch), default=0), "")
+    reason = f"{_because(scene, code, epoch - 1)}: " if code else ""
+    where = f"at {provider}" if provider else "anywhere"
+    return _say(line, f"{reason}what may still run {where} {said}", f"attempts before {epoch}", provider=provider)
+
+
+def _because(scene: Scene, code: str, epoch: int) -> str:
+    """A reason in words. A ledger that was put back may not know of the size for which the run log asked it to stop."""
+    return why("scale_lost" if code == "scaled" and epoch not in scene.scaled else code)
 
 
 def _ended(scene: Scene, e: ev.Ended, line: Line) -> Line:
@@ -263,7 +274,7 @@ def _ended(scene: Scene, e: ev.Ended, line: Line) -> Line:
         return _say(line, f"failed at {provider}: {why(e.fails)}", join(code, detail), tone=Tone.BAD)
     if e.how == "done":
         return _say(line, f"done at {provider}", detail, tone=Tone.GOOD)
-    reason = f": {why(e.why)}" if e.why else ""
+    reason = f": {_because(scene, e.why, e.epoch)}" if e.why else ""
     spoken = {
         "released": f"attempt at {provider} released{reason}",
         "rejected": f"{provider} rejected the launch{reason}",

@@ -39,7 +39,8 @@ def place(turn: Turn) -> None:
 
 
 def _lift(turn: Turn, shape: ShapeBook) -> None:
-    """Let held jobs go on whose reason is gone: prices have changed, or what contracts and law say."""
+    """Let held jobs go on whose reason is gone: prices have changed, their size, or what contracts and law say. Where
+    there is another reason by now, they are held for that at once."""
     for reason in sorted(frozenset(Held) & shape.held.keys()):
         if reason == Held.DECLINED_BY_ALL:
             _lift_declined(turn, shape)
@@ -63,16 +64,19 @@ def _lift_declined(turn: Turn, shape: ShapeBook) -> None:
 
 
 def _stays(turn: Turn, shape: ShapeBook, row: JobRow) -> bool:
-    """Whether a held job would be held now."""
-    held = isinstance(_decided(turn.book, shape, row, turn.now)[1], Hold)
-    return held and _owned(turn.book, shape, row, turn.now) is None
+    """Whether a held job would be held now, for the reason that it tells; what all have declined for good stays so,
+    whatever else is in its way."""
+    rules, step = _decided(turn.book, shape, row, turn.now)
+    if not isinstance(step, Hold) or _owned(turn.book, shape, row, turn.now) is not None:
+        return False
+    return step.reason == row.reason or (row.reason == Held.DECLINED_BY_ALL and _nobody_ever(row, rules))
 
 
 def _nobody_ever(row: JobRow, rules: Rules) -> bool:
     """Whether all who may run it have said in this round, of these very terms, that they never can: a `spec` without an
     end. Where an agreement names who is asked, rounds go on, for rights revive; and nobody speaks for whoever was not
     asked, its price being over the ceiling."""
-    if rules.gates or rules.only or rules.freed or row.offer is None:
+    if rules.gates or rules.only or rules.freed or row.offer is None or not rules.candidates:
         return False
     before = row.offer.n - len(row.asked)
     spoken = (no for no in row.refusals if no.n > before and no.reason == Reason.SPEC and no.until is None)

@@ -24,6 +24,8 @@ REASONS: Mapping[str, str] = {
     "beat_silent": "beat silent",
     "no_reply": "no reply to the launch",
     "never_started": "user code never started",
+    "launch": "before it is launched again",
+    "cancel": "cancel was asked",
     "no_lawful_provider": "no provider may lawfully run it; change contracts or providers, then resume",
     "no_capable_provider": "no provider has the hardware that it asks for; change the job or the providers",
     "declined_by_all": "each provider that may run it says that it never can; scale it, or change providers and resume",
@@ -43,6 +45,8 @@ REASONS: Mapping[str, str] = {
     "stopped": "stopped as asked",
     "reclaimed": "its machines were taken back, after a notice",
     "scaled": "it is to have another size",
+    "scale_lost": "its run log asked it to stop for another size, and the backup that the ledger was put back from is "
+    "older than that wish; scale it again, if it is still to have another size",
     "user_failure": "user code failed",
     "max_attempts": "every attempt it may have was used",
     "gate_revived": "the holder's refusal is no longer good",

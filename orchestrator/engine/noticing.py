@@ -1,7 +1,8 @@
 """What should somebody who looks at a job know that its row does not say? Sentences, for a desk's readers.
 
 Called by `ReadingDesk`. Looks only where something may be wrong: a residency that limits nothing, a run log that
-cannot be read, a size for which what runs is about to stop. Decides nothing and writes nothing down.
+cannot be read, a size for which what runs is about to stop, or one that nobody knows any more for which it did. Decides
+nothing and writes nothing down.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from orchestrator.core.eligibility import limits_nothing
 from orchestrator.core.foreseeing import to_come
 from orchestrator.core.numbers import clock
+from orchestrator.core.reasons import why
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.sentences import WARNED
 from orchestrator.core.sizes import stops
@@ -24,7 +26,7 @@ async def notices(wiring: Wiring, stores: StoreWatch | None, own: LedgerRow, row
     """Of one job that is not over; `own`: what is in force."""
     if row.state in TERMINAL:
         return []
-    found = [await _residency(wiring, own, row), *await _size_to_come(wiring, own, row)]
+    found = [await _residency(wiring, own, row), *await _size_to_come(wiring, own, row), _size_lost(row)]
     if stores is not None and row.attempts:
         found.append(_unread(wiring, stores, row))
     return [notice for notice in found if notice]
@@ -51,6 +53,12 @@ async def _size_to_come(wiring: Wiring, own: LedgerRow, row: JobRow) -> list[str
         return []
     rules = RuleBook(await _in_force(wiring, own), wiring.provider_set)
     return to_come(rules, row, parse_shape(document), wiring.clock.now_us(), own)
+
+
+def _size_lost(row: JobRow) -> str:
+    """Where what ran was stopped for a size that this ledger has never heard of."""
+    heard = row.size or row.next or all(attempt.why != "scaled" for attempt in row.attempts)
+    return "" if heard else why("scale_lost")
 
 
 def _unread(wiring: Wiring, stores: StoreWatch, row: JobRow) -> str:

@@ -56,7 +56,7 @@ def test_a_story_without_times_and_numbers() -> None:
         "coreweave accepted",
         "running at coreweave",
         "coreweave unreachable → unknown",
-        "beat silent → coreweave fenced",
+        "beat silent: what may still run at coreweave is fenced off and can save nothing any more",
         "episode 2: offered to azure: first right of agreement/first-right",
         "azure declined: capacity",
         "coreweave passed over: avoided, it just lost this job",
@@ -75,7 +75,16 @@ def test_the_same_story_told_slower_has_the_same_golden_form() -> None:
 def test_numbers_are_in_the_detail() -> None:
     lines = explain.timeline((0, event) for event in STORY)
     assert "coreweave accepted · $2.21 per GPU-hour, us-east" in [line.text for line in lines]
-    assert "step 120 of epoch 1, waited 24 s to be alone" in [line.detail for line in lines]
+    assert "step 120 of attempt 1, waited 24 s to be alone" in [line.detail for line in lines]
+
+
+def test_a_fence_before_a_launch_is_about_what_ran_before() -> None:
+    again = (*STORY[:8], ev.Ended(epoch=1, how="released", why="killed"), *STORY[13:16], ev.Fencing(2, "launch"))
+    lines = explain.timeline((0, event) for event in (*again, ev.Fenced(2), ev.Started(2, 0, True, 1, 120)))
+    fence, resumed = lines[-2:]
+    assert (fence.provider, fence.detail) == ("coreweave", "attempts before 2")
+    assert fence.plain.startswith("before it is launched again: what may still run at coreweave is fenced off")
+    assert resumed.detail == "step 120 of attempt 1, confirmed to be alone"
 
 
 def test_a_moment_of_another_day_is_told_with_its_day() -> None:

@@ -103,6 +103,38 @@ async def test_a_held_job_is_decided_anew_among_others_that_are_held_at_its_new_
     assert sizes(world, "azure") == [2]
 
 
+async def test_a_held_job_tells_what_holds_it_at_its_new_size_and_says_so_once(a_world) -> None:
+    law = {"id": "law", "type": "residency", "select": {"gpus": {"gte": 100}}, "regionsIn": ["MARS"]}
+    world = a_world({"azure": Script()}, agreement("azure", law))
+    async with world.server() as server:
+        await asyncio.sleep(1)
+        row, _ = await server.desk.submit(submission(workers={**FOUR, "count": 400}, ceilingUsdPerGpuHour="1.00"))
+        assert row.reason == "no_lawful_provider"
+        await server.desk.scale(row.job, 4, 0, "me")
+        assert (await server.desk.job(row.job)).reason == "over_ceiling"
+        for price in (1_500_000, 1_200_000):
+            world.providers["azure"].stage.set_price("H100", price)
+            await asyncio.sleep(5)
+        assert kinds(world, row.job).count("Held") == 2
+        world.providers["azure"].stage.set_price("H100", 900_000)
+        row = await until_over(server, row.job, 60)
+    assert row.state is JobState.SUCCEEDED
+
+
+async def test_what_all_have_declined_for_good_stays_so_while_it_is_too_dear_as_well(a_world) -> None:
+    never = Script(offers=[do.Declines(reason=Reason.SPEC)])
+    world = a_world({"azure": never})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(ceilingUsdPerGpuHour="3.00"))
+        for price in (4_000_000, 2_500_000):
+            await asyncio.sleep(5)
+            assert (await server.desk.job(row.job)).reason == "declined_by_all"
+            world.providers["azure"].stage.set_price("H100", price)
+        await asyncio.sleep(5)
+        assert kinds(world, row.job).count("Held") == 1
+        await server.desk.cancel(row.job, "me")
+
+
 # ---- what runs -------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.core.explain import timeline
 from orchestrator.core.facts import Launched, ScaleWish
+from orchestrator.core.reasons import why
 from orchestrator.model import event as ev
 from orchestrator.model.ids import launch_key
 from orchestrator.model.job import JobState
@@ -183,8 +184,13 @@ async def test_what_was_stopped_for_it_is_no_loss_although_the_wish_went_with_th
     await asyncio.sleep(10)
     await world.put_back(taken)
     async with world.server() as server:
+        row = await until(server, row.job, lambda row: row.state is JobState.RUNNING and len(row.attempts) == 2)
+        assert [("scale it again" in notice) for notice in await server.desk.notices(row)] == [True]
         row = await until_over(server, row.job)
     assert (row.state, [a.why for a in row.attempts]) == (JobState.SUCCEEDED, ["scaled", ""])
+    said = [line.plain for line in timeline((0, e) for e in world.events(row.job))]
+    assert "it is to have another size" not in "".join(said)
+    assert f"attempt at azure released: {why('scale_lost')}" in said
 
 
 async def test_a_launch_that_was_lost_is_no_fault_of_its_provider_once_it_was_taken_back(a_world) -> None:
