@@ -15,12 +15,15 @@ from orchestrator.model.job import AttemptState, JobRow, JobState, OfferState
 from orchestrator.ports.ledger import StoredEvent
 
 
-def explain_view(row: JobRow, events: Iterable[StoredEvent], notices: Sequence[str] = ()) -> ExplainView:
+def explain_view(
+    row: JobRow, submitted: bytes, events: Iterable[StoredEvent], notices: Sequence[str] = ()
+) -> ExplainView:
     """The whole life of a job in sentences. Redacted events are left out."""
     told = [(event.at, kinds.decode(event.body)) for event in events if event.body is not None]
     lines = timeline(told)
     stands = standing(row) + (_last_no(lines) if row.state is JobState.QUEUED and row.wait_until else "")
-    return ExplainView(job=job_view(row, notices=notices), why=stands, lines=[line_view(line) for line in lines])
+    job = job_view(row, submitted, notices=notices)
+    return ExplainView(job=job, why=stands, lines=[line_view(line) for line in lines])
 
 
 def _last_no(lines: Iterable[Line]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -17,6 +18,7 @@ from orchestrator.api.seeing import caught_up, seen, tell_seq
 from orchestrator.model.documents.job import PROJECT
 from orchestrator.model.documents.scale import Scale
 from orchestrator.model.documents.views import ExplainView, FieldError, JobView, OfferView, Page, ProblemView
+from orchestrator.model.job import JobRow
 from orchestrator.ports.desk import Desk, Refused, Submission
 from orchestrator.ports.ledger import StoredEvent
 
@@ -52,6 +54,15 @@ class Listing(BaseModel):
 async def all_events(desk: Desk, job: str) -> list[StoredEvent]:
     """What happened to a job so far."""
     return [event async for event in desk.events(job, 0, False)]
+
+
+async def _submitted(desk: Desk, row: JobRow) -> bytes:
+    return (await desk.documents((row.spec,)))[row.spec]
+
+
+async def _told(desk: Desk, row: JobRow, notices: Sequence[str] = ()) -> JobView:
+    """What a wish is answered with. Nothing of it is read from a store, which may be away."""
+    return job_view(row, await _submitted(desk, row), notices=notices)
 
 
 def router(desk: Desk, admission: Admission) -> APIRouter:
@@ -90,14 +101,15 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
         response.status_code = 201 if created else 200
         response.headers["Location"] = f"/v1/jobs/{row.job}"
         await tell_seq(desk, response)
-        return job_view(row, notices=await desk.notices(row) if RESIDENCY in admitted.document else ())
+        notices = await desk.notices(row) if RESIDENCY in admitted.document else ()
+        return job_view(row, admitted.document, notices=notices)
 
     @routes.post("/{job}/cancel", status_code=202)
     async def cancel(job: JobId, response: Response, caller: Caller = submitter) -> JobView:
         """Ask for the job's end; asking again changes nothing."""
         row = await desk.cancel(job, caller.name)
         await tell_seq(desk, response)
-        return job_view(row)
+        return await _told(desk, row)
 
     unchanged: dict[int | str, dict[str, Any]] = {
         200: {"model": JobView, "description": "it has that size already: nothing was changed"},
@@ -111,14 +123,14 @@ def _wishes(routes: APIRouter, desk: Desk, admission: Admission) -> None:
         if not changed:
             response.status_code = 200
         await tell_seq(desk, response)
-        return job_view(row, notices=await desk.notices(row) if changed else (SAME_SIZE,))
+        return await _told(desk, row, await desk.notices(row) if changed else (SAME_SIZE,))
 
     @routes.post("/{job}/resume", status_code=202, responses={409: {"model": ProblemView}})
     async def resume(job: JobId, response: Response, caller: Caller = submitter) -> JobView:
         """Let a held job go on."""
         row = await desk.resume(job, caller.name)
         await tell_seq(desk, response)
-        return job_view(row)
+        return await _told(desk, row)
 
 
 def _reads(routes: APIRouter, desk: Desk) -> None:
@@ -132,14 +144,16 @@ def _reads(routes: APIRouter, desk: Desk) -> None:
         await seen(desk, query.min_seq)
         limit = query.limit + 1
         rows = await rows_of(caller, query.project, limit, lambda one: desk.jobs(one, query.state, limit, query.before))
-        shown = [job_view(row) for row in rows[: query.limit]]
+        submitted = await desk.documents({row.spec for row in rows})
+        shown = [job_view(row, submitted[row.spec]) for row in rows[: query.limit]]
         return Page[JobView](items=shown, next=shown[-1].id if len(rows) > query.limit else None)
 
     @routes.get("/{job}", dependencies=after)
     async def job(job: JobId, _: Caller = viewer) -> JobView:
         """Where a job stands, with what was submitted and what user code last reported."""
         row = await desk.job(job)
-        view = job_view(row, await desk.progress(job), await desk.document(row.spec), await desk.notices(row))
+        progress, notices = await desk.progress(job), await desk.notices(row)
+        view = job_view(row, await _submitted(desk, row), progress, notices, whole=True)
         return view.model_copy(update={"ending": await desk.ending(job)})
 
     @routes.get("/{job}/offers", dependencies=after)
@@ -152,4 +166,4 @@ def _reads(routes: APIRouter, desk: Desk) -> None:
     async def explain(job: JobId, _: Caller = viewer) -> ExplainView:
         """What happened to the job, and why it stands where it stands, in sentences."""
         row = await desk.job(job)
-        return explain_view(row, await all_events(desk, job), await desk.notices(row))
+        return explain_view(row, await _submitted(desk, row), await all_events(desk, job), await desk.notices(row))

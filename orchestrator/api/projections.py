@@ -66,10 +66,20 @@ def _reason(row: JobRow) -> str:
     return max(noes, default=(0, ""))[1]
 
 
+def _size(row: JobRow, submitted: bytes) -> tuple[int, int | None]:
+    """(the most workers that it has, the least of a range)."""
+    if row.size:
+        return row.size.workers, row.size.least or None
+    count = row.part or json.loads(submitted)["spec"].get("workers", {}).get("count", 1)
+    most, least = (count["max"], count["min"]) if isinstance(count, dict) else (count, count)
+    return most, least if least < most else None
+
+
 def job_view(
-    row: JobRow, progress: Progress | None = None, document: bytes | None = None, notices: Sequence[str] = ()
+    row: JobRow, submitted: bytes, progress: Progress | None = None, notices: Sequence[str] = (), *, whole: bool = False
 ) -> JobView:
-    """A job, with its document, latest report and notices where the caller has them."""
+    """A job, with its latest report and notices where the caller has them, and with what was `submitted` if `whole`."""
+    most, least = _size(row, submitted)
     return JobView(
         id=row.job,
         project=row.project,
@@ -88,14 +98,14 @@ def job_view(
         provider=_provider(row),
         rest_of=row.rest_of,
         rest=row.rest,
-        workers=row.size.workers if row.size else row.part or None,
-        min_workers=(row.size.least or None) if row.size else None,
+        workers=most,
+        min_workers=least,
         next_workers=row.next.workers if row.next else None,
         next_min_workers=(row.next.least or None) if row.next else None,
         first_piece=row.piece,
         attempts=[attempt_view(attempt) for attempt in row.attempts],
         progress=progress_view(progress) if progress else None,
-        document=json.loads(document) if document else None,
+        document=json.loads(submitted) if whole else None,
         notices=list(notices),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
@@ -33,7 +34,7 @@ from orchestrator.cli.output import (
 from orchestrator.core.numbers import so_many
 from orchestrator.model.documents.views import AttemptView, JobView
 from orchestrator.model.job import JobState
-from orchestrator.sdk import Client
+from orchestrator.sdk import Client, Job
 from orchestrator.sdk.client import WAITING_PATIENCE_S
 from orchestrator.sdk.streams import Lines
 
@@ -95,7 +96,7 @@ def job(
         print_json(found.view)
         return
     _show(found.view, explained.why)
-    _note(found.view.notices)
+    _note(found.view.notices, lines())
 
 
 def _show(view: JobView, why: str) -> None:
@@ -140,17 +141,14 @@ def _asked(view: JobView) -> str:
 
 def _part(view: JobView) -> str:
     """Of a part of a divisible job: which one it is, what was left when it was taken, of what it is what was left."""
-    last = view.first_piece + (view.workers or 0) - 1
+    last = view.first_piece + view.workers - 1
     came = f", left of offer {view.rest_of}" if view.rest_of else ""
     return f"pieces {view.first_piece} to {last}{came}" + (f"; the rest is {view.rest}" if view.rest else "")
 
 
 def _count(view: JobView) -> str:
-    """How many workers it asks for; of an elastic job the range, of a part or one that was scaled its own."""
-    if view.workers is not None:
-        return str(view.workers) if view.min_workers is None else f"{view.min_workers} to {view.workers}"
-    count = (view.document or {}).get("spec", {}).get("workers", {}).get("count", 1)
-    return f"{count['min']} to {count['max']}" if isinstance(count, dict) else str(count)
+    """How many workers it has, or the range."""
+    return str(view.workers) if view.min_workers is None else f"{view.min_workers} to {view.workers}"
 
 
 def _attempt(view: AttemptView, asked: str) -> tuple[str, ...]:
@@ -199,13 +197,13 @@ def explain(job: JobArgument, as_json: AsJson = False) -> None:
     for line in life(told.lines):
         console.print(line)
     console.print(Text.assemble(("now: ", "bold"), clean(told.why)))
-    _note(told.job.notices)
+    _note(told.job.notices, console)
 
 
-def _note(notices: list[str]) -> None:
+def _note(notices: list[str], console: Console) -> None:
     """What to know besides."""
     for notice in notices:
-        lines().print(Text.assemble(("note: ", "yellow"), clean(notice)))
+        console.print(Text.assemble(("note: ", "yellow"), clean(notice)))
 
 
 def cancel(
@@ -217,15 +215,17 @@ def cancel(
     with Client(patience_s=PATIENCE_S) as client:
         found = client.job(job)
         found.cancel()
-        view = found.wait(parts=False) if wait else found.view
-    _said(view, as_json)
+        if wait:
+            found.wait(parts=False)
+        _said(found, as_json)
 
 
 def resume(job: JobArgument, as_json: AsJson = False) -> None:
     """Let a held job go on, after what held it was changed."""
     with Client(patience_s=PATIENCE_S) as client:
-        view = client.job(job).resume()
-    _said(view, as_json)
+        found = client.job(job)
+        found.resume()
+        _said(found, as_json)
 
 
 def scale(
@@ -244,17 +244,20 @@ def scale(
     `orchestrator scale JOB --workers 4:8`
     """
     with Client(patience_s=PATIENCE_S) as client:
-        view = client.job(job).scale(size_of(workers))
-    _said(view, as_json)
-    if not as_json:
-        _note([_to_be(view), *view.notices] if view.next_workers is not None else view.notices)
+        found = client.job(job)
+        view = found.scale(size_of(workers))
+        _said(found, as_json, *([_to_be(view)] if view.next_workers is not None else ()))
 
 
-def _said(view: JobView, as_json: bool) -> None:
+def _said(job: Job, as_json: bool, *more: str) -> None:
+    """What became of a wish: for people on stderr, for programs on stdout, as `orchestrator job --json` shows it."""
+    told = job.view
     if as_json:
-        print_json(view)
-    else:
-        say(f"job {view.id} is {view.state}")
+        shown = job.refresh()
+        print_json(shown.model_copy(update={"notices": told.notices or shown.notices}))
+        return
+    say(f"job {told.id} is {told.state}")
+    _note([*more, *told.notices], lines(stderr=True))
 
 
 def outcome(view: JobView) -> Exit:

@@ -63,10 +63,10 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], nothing
     lines().print(drawn if count else Text(nothing, style="dim"))
 
 
-def lines() -> Console:
-    """Standard output; into a pipe nothing is folded, so that a row stays a line for grep and awk."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=UNFOLDED)
+def lines(*, stderr: bool = False) -> Console:
+    """Standard output, or what is said beside it; into a pipe nothing is folded: a row stays a line for grep."""
+    console = Console(highlight=False, stderr=stderr)
+    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=UNFOLDED)
 
 
 def state(text: str) -> Text:

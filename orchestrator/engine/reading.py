@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -103,6 +103,10 @@ class ReadingDesk:
     async def document(self, digest: str) -> bytes | None:
         """A document cited by an event or row."""
         return await self._wiring.ledger.spec(digest)
+
+    async def documents(self, digests: Collection[str]) -> Mapping[str, bytes]:
+        """Several of them, by their digests."""
+        return await self._wiring.ledger.specs(digests)
 
     async def events(self, job: str | None, after: int, follow: bool) -> AsyncIterator[StoredEvent]:
         """Events of one job (or all) after a sequence number."""

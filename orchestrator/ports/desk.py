@@ -8,7 +8,7 @@ after `retry_after_s`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -201,6 +201,10 @@ class Desk(Protocol):
 
     async def document(self, digest: str) -> bytes | None:
         """A document cited by an event or row: job, contract set, provider set, terms, shape."""
+        ...
+
+    async def documents(self, digests: Collection[str]) -> Mapping[str, bytes]:
+        """Several of them by their digests, in one read; those that are not there are left out."""
         ...
 
     def events(self, job: str | None, after: int, follow: bool) -> AsyncIterator[StoredEvent]:

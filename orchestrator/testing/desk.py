@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -289,6 +289,10 @@ class FakeDesk:
     async def document(self, digest: str) -> bytes | None:
         """See Desk."""
         return self._documents.get(digest)
+
+    async def documents(self, digests: Collection[str]) -> Mapping[str, bytes]:
+        """See Desk."""
+        return {digest: self._documents[digest] for digest in digests if digest in self._documents}
 
     async def events(self, job: str | None, after: int, follow: bool) -> AsyncIterator[StoredEvent]:
         """See Desk."""

@@ -169,6 +169,20 @@ async def test_cancel_is_idempotent(owner: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "shown"),
+    [(None, (1, None)), (3, (3, None)), ({"min": 2, "max": 8}, (8, 2)), ({"min": 2, "max": 2}, (2, None))],
+)
+async def test_a_job_shows_its_size_wherever_it_is_shown(
+    owner: httpx.AsyncClient, count: object, shown: object
+) -> None:
+    asked = f"{{workers: {{count: {json.dumps(count or 1)}}}, run:"
+    first = (await submit(owner, LEAST.replace("{run:", asked) if count else LEAST)).json()
+    one, (listed,) = (await owner.get(f"/v1/jobs/{first['id']}")).json(), (await owner.get("/v1/jobs")).json()["items"]
+    told = (await owner.get(f"/v1/jobs/{first['id']}/explain")).json()["job"]
+    assert [(view["workers"], view["minWorkers"]) for view in (first, one, listed, told)] == [shown] * 4
+
+
+@pytest.mark.parametrize(
     ("said", "shown"), [(6, (6, None)), ({"min": 4, "max": 8}, (8, 4)), ({"min": 3, "max": 3}, (3, None))]
 )
 async def test_a_job_that_waits_has_another_size_at_once(owner: httpx.AsyncClient, said: object, shown: object) -> None:
@@ -187,7 +201,7 @@ async def test_a_job_that_runs_is_to_have_it_and_one_that_is_over_is_not(
     desk.play_on(job)
     desk.noticed[job] = ["what it will meet with"]
     view = (await owner.post(f"/v1/jobs/{job}/scale", json={"workers": 4})).json()
-    assert (view["workers"], view["nextWorkers"], view["nextMinWorkers"], view["state"]) == (None, 4, None, "running")
+    assert (view["workers"], view["nextWorkers"], view["nextMinWorkers"], view["state"]) == (1, 4, None, "running")
     assert view["notices"] == ["what it will meet with"]
     assert "to have 4 workers" in (await owner.get(f"/v1/jobs/{job}/explain")).json()["why"]
     again = "(attempt 1); to have 1 worker when it is placed again"  # it runs with one

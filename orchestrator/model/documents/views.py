@@ -46,6 +46,7 @@ _RUNNING: JsonDict = {
     "id": "01K9Z3M5W2T8Q4N6R7VXYBCD0E",
     "project": "default",
     "name": "digits",
+    "workers": 2,
     "state": "running",
     "ended": False,
     "submittedAt": "2026-01-01T00:00:00Z",
@@ -173,17 +174,15 @@ class JobView(View):
     provider: str = Field(default="", description="who has it, or is being asked now")
     rest_of: str = Field(default="", description="offer of another job: this job is what a part accepted of it left")
     rest: str = Field(default="", description="job that is what was left when a part of this one was accepted")
-    workers: int | None = Field(
-        default=None, description="of a part of a divisible job, or of one that was scaled; null: as its document says"
-    )
-    min_workers: int | None = Field(default=None, description="the least that may be taken of `workers`; null: all")
+    workers: int = Field(description="how many it has; of a range the most")
+    min_workers: int | None = Field(default=None, description="of a range the least; null: it has so many")
     next_workers: int | None = Field(
         default=None, description="what it has once its attempt, which is asked to stop for it, is over"
     )
     next_min_workers: int | None = Field(default=None, description="the least of `next_workers` then; null: all")
     first_piece: int = Field(default=0, description="of a part of a divisible job, its first among those of the whole")
     attempts: list[AttemptView] = []
-    progress: ProgressView | None = None
+    progress: ProgressView | None = Field(default=None, description="with one job that was asked for only")
     document: dict[str, Any] | None = Field(default=None, description="what was submitted; with one job only")
     notices: list[str] = Field(
         default=[], description="what to know besides, e.g. a residency that limits nothing; with one job only"
