@@ -217,10 +217,10 @@ class Verifier:
         terms, took = json.loads(self.documents.get(offer["terms"], "{}")), answer.get("workers") or 0
         self.unchecked["terms"] += not terms
         ceiling, price, least = terms.get("ceilingMicrousd"), answer.get("price") or 0, terms.get("minWorkers", took)
-        fits = (ceiling is None or price <= ceiling) and least <= took <= terms.get("workers", took)
+        fits = (asked := terms.get("workers", took)) >= took >= least and (ceiling is None or price <= ceiling)
         self.judge("terms", fits, e.where, f"{price} µ$ over a ceiling of {ceiling} µ$, or {took} workers out of range")
         for _, cut in self.of(e.job, "Split", n=n):
-            parts = terms.get("divisible") and cut["workers"] == took == terms["workers"] - cut["left"]
+            parts = terms.get("divisible") and cut["workers"] == took and asked == offer.get("most", took + cut["left"])
             self.judge("order", parts, e.where, f"{cut['workers']} and {cut['left']} workers are no parts of this yes")
         since, most = min(begun, default=e.at), offer["window"] + CLOSING_POLL  # a closing poll that failed is repeated
         present = min(e.at, answer.get("provider_at") or e.at) - since - self._absent(e.seq, since, e.at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping
 
-from orchestrator.core.capacity import Taken
+from orchestrator.core.capacity import Taken, gpus_of
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.rulebook import RuleBook
@@ -263,9 +263,7 @@ class Book:
         self._index_offer(before, after)
         self._index_attempt(before, after)
         if (after.offer is not None and after.offer.block) or self.taken.holds(after.job):
-            attempt = active(after)
-            workers = attempt.workers if attempt is not None else None
-            self.taken.note(after, lambda: self.shape_of(after).shape.sized(workers).gpus)
+            self.taken.note(after, lambda: gpus_of(after, self.shape_of(after).shape, self.terms))
         if after.state is JobState.QUEUED:
             if before is None or _place_in_line(before) != _place_in_line(after):
                 self.enqueue(after)

@@ -7,8 +7,8 @@ with no other: law, ceilings and exclusives hold, a first right only if it names
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -16,7 +16,9 @@ from orchestrator.core.standing import active, open_offer
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import ProviderFacts, Providers, Trigger
 from orchestrator.model.job import JobRow, OfferState
-from orchestrator.model.placement import Rules, Shape, Terms, terms_hash
+from orchestrator.model.placement import Candidate, Gate, Rules, Shape, Terms, terms_hash
+
+Offered = TypeVar("Offered", Candidate, Gate)
 
 
 class Taken:
@@ -53,6 +55,14 @@ def _takes(row: JobRow) -> str:
     return offer.inside if offer is not None and unused else ""
 
 
+def gpus_of(row: JobRow, shape: Shape, terms: Mapping[str, Terms]) -> int:
+    """How many GPUs the job takes where it is: those of its attempt, or the most that its offer is for."""
+    if (attempt := active(row)) is not None:
+        return shape.sized(attempt.workers).gpus
+    offered = terms.get(row.offer.terms) if row.offer is not None else None
+    return shape.gpus if offered is None else offered.gpus
+
+
 def find(blocks: Iterable[Block], ref: str) -> Block | None:
     """The block of this name, if it is owned still."""
     return next((block for block in blocks if block.ref == ref), None)
@@ -64,10 +74,19 @@ def fitting(blocks: Iterable[Block], shape: Shape, left_ms: int, now_us: int) ->
 
 
 def fits(block: Block, shape: Shape, left_ms: int, now_us: int) -> bool:
-    """Whether it is in force, of the job's kind, no smaller, and lasts for all that the job may still run."""
+    """Whether it is in force, of the job's kind, large enough for it or for a part of it, and lasts for all that the
+    job may still run."""
+    least = shape.fewest if shape.divisible else shape.workers
     kind = not shape.accelerators or block.accelerator in shape.accelerators
     lasts = block.from_us <= now_us and now_us + left_ms * 1000 <= block.until_us
-    return kind and lasts and 0 < shape.gpus <= block.gpus
+    return kind and lasts and 0 < shape.gpus_per_worker * least <= block.gpus
+
+
+def most_in(shape: Shape, gpus: int) -> int:
+    """How many workers of a job with GPUs go into so many that are free: all of them or, of a divisible one, a part."""
+    if shape.gpus <= gpus:
+        return shape.workers
+    return max(gpus, 0) // shape.gpus_per_worker if shape.divisible else 0
 
 
 def may_fit(blocks: Iterable[Block], shape: Shape, left_ms: int, now_us: int) -> bool:
@@ -102,17 +121,35 @@ def agreed(rules: Rules, block: Block) -> Rules:
     if (price := block.price) is None:
         return rules
 
-    def capped(terms: Terms) -> dict[str, Any]:
+    def capped(terms: Terms) -> Terms:
         ceiling = price if terms.ceiling_microusd is None else min(price, terms.ceiling_microusd)
-        made = replace(terms, ceiling_microusd=ceiling)
-        return {"terms": made, "terms_hash": terms_hash(made)}
+        return replace(terms, ceiling_microusd=ceiling)
+
+    return _on_terms(rules, block, capped)
+
+
+def least_of(*answers: Rules) -> int:
+    """The fewest workers of a divisible job that anybody may take, wherever it goes: what a holder may not take of it
+    is nobody's (R8)."""
+    return max((c.terms.fewest for rules in answers for c in rules.candidates), default=1)
+
+
+def in_part(rules: Rules, block: Block, most: int, least: int) -> Rules:
+    """The answer for a block that has room for `most` workers of a divisible job, and takes no fewer than `least`."""
+    return _on_terms(rules, block, lambda terms: terms.up_to(most, least))
+
+
+def _on_terms(rules: Rules, block: Block, change: Callable[[Terms], Terms]) -> Rules:
+    """The answer for a block, whose provider is offered the job on changed terms."""
+
+    def changed(of: Offered) -> Offered:
+        made = change(of.terms)
+        return replace(of, terms=made, terms_hash=terms_hash(made))
 
     return replace(
         rules,
-        candidates=tuple(
-            replace(c, **capped(c.terms)) if c.provider == block.provider else c for c in rules.candidates
-        ),
-        gates=tuple(replace(g, **capped(g.terms)) if g.holder == block.provider else g for g in rules.gates),
+        candidates=tuple(changed(c) if c.provider == block.provider else c for c in rules.candidates),
+        gates=tuple(changed(g) if g.holder == block.provider else g for g in rules.gates),
     )
 
 

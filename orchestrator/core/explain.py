@@ -130,7 +130,8 @@ def _say(line: Line, plain: str, detail: str = "", **more: Any) -> Line:
 def _opened(scene: Scene, e: ev.OfferOpened, line: Line) -> Line:
     where = f"first right of {e.clause}" if e.clause else "open market"
     if e.block:
-        where = f"owned capacity {e.block}" + (f", behind the {where}" if e.clause else "")
+        room = f", which has room for {so_many(e.most)}" if e.most is not None else ""
+        where = f"owned capacity {e.block}{room}" + (f", behind the {where}" if e.clause else "")
     grown = ", to be larger" if e.trigger == Trigger.SCALE_UP else ""
     again = f"episode {e.episode}{grown}: " if e.episode != scene.episode else ""
     hold = f"{dollars(e.hold)} held" if e.hold is not None else ""

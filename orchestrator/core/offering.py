@@ -158,6 +158,7 @@ def open_for(turn: Turn, row: JobRow, ask: Ask, rules: Rules) -> None:
         episode=row.episode, round=row.round,
         contract=turn.book.ledger.contract, providers=turn.book.ledger.providers,
         clause=gate.clause if gate else "", trigger=rules.shape.trigger.value, block=ask.block, terms=digest,
+        most=terms.workers if terms.workers < rules.shape.workers else None,
         window=window, undeliverable=(gate.undeliverable_after_us if gate else window) if deemed else None,
         hold=hold_for(terms, candidate.list_price if quote is None else quote),
         ordinal=provider.offered + 1, head=turn.book.head, skipped=ask.skipped, freed=rules.freed,
@@ -281,7 +282,7 @@ def _no_longer_free(turn: Turn, row: JobRow, rules: Rules, workers: int | None) 
     """
     offer, book = row.offer, turn.book
     assert offer is not None, "an open offer was answered"
-    if gone(book, row, turn.now):
+    if gone(book, row, workers, turn.now):
         return "block_gone"
     if offer.freed and book.rulebook.without_room(offer.freed, row, book.shape_of(row).shape.sized(workers), turn.now):
         return "exempt_total"

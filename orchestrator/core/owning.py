@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from orchestrator.core.book import Book
-from orchestrator.core.capacity import find, fits, fitting, left_ms
+from orchestrator.core.capacity import find, fits, fitting, in_part, least_of, left_ms, most_in
 from orchestrator.core.shapebook import ShapeBook
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
@@ -50,21 +50,39 @@ def on_owned(turn: Turn, blocks: tuple[Block, ...], by: str) -> None:
 
 def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | None:
     """Where the job goes before anywhere else; None: into no block now."""
-    for block in fitting(book.ledger.blocks, shape.shape, left_ms(row), now):
+    for block, most in _by_room(book, shape, row, now):
         if block.ref in row.asked or shape.parked.get(block.ref, 0) > now or block.provider not in book.providers:
             continue
-        if book.taken.of(block) + shape.shape.gpus > block.gpus:
-            book.listen(shape, [block.provider])
-            continue
-        found = _lawful(book, shape, row, block, now)
+        rules = _rules(book, row, block, most, now) if most else None
+        found = _lawful(book, row, block, rules, now) if rules is not None else None
         if found is not None and found.asked not in row.asked and _answers(book, row, found.provider, now):
             return found
+        if most < shape.shape.workers:
+            book.listen(shape, [block.provider])
     return None
 
 
-def _lawful(book: Book, shape: ShapeBook, row: JobRow, block: Block, now: int) -> Owned | None:
-    """By contracts and law: the block itself, or the holder of a first right that names what is owned."""
+def _by_room(book: Book, shape: ShapeBook, row: JobRow, now: int) -> list[tuple[Block, int]]:
+    """Every block that it fits into, and for how many of its workers there is room: the most first, then the one that
+    ends soonest."""
+    blocks = fitting(book.ledger.blocks, shape.shape, left_ms(row), now)
+    room = [(block, most_in(shape.shape, block.gpus - book.taken.of(block))) for block in blocks]
+    return sorted(room, key=lambda one: -one[1])
+
+
+def _rules(book: Book, row: JobRow, block: Block, most: int, now: int) -> Rules | None:
+    """What holds for so many of its workers in this block. None: of a divisible job nobody may take as few."""
+    shape = book.shape_of(row)
     rules = book.rulebook.in_block(shape, row, block, now, book.ledger)
+    if not shape.shape.divisible:
+        return rules
+    outside, _ = book.placement(row, now)
+    least = least_of(rules, outside)
+    return book.rulebook.keep(in_part(rules, block, most, least)) if least <= most else None
+
+
+def _lawful(book: Book, row: JobRow, block: Block, rules: Rules, now: int) -> Owned | None:
+    """By contracts and law: the block itself, or the holder of a first right that names what is owned."""
     ceilings = [c for c in (rules.ceiling_microusd, rules.hold_above_microusd) if c is not None]
     dear = block.price is not None and any(block.price > ceiling for ceiling in ceilings)
     if dear or rules.unsettled or not any(c.provider == block.provider for c in rules.candidates):
@@ -89,11 +107,13 @@ def rules_of_offer(book: Book, row: JobRow, now: int) -> Rules | None:
     return book.rulebook.in_block(book.shape_of(row), row, block, now, book.ledger) if block is not None else None
 
 
-def gone(book: Book, row: JobRow, now: int) -> bool:
-    """Whether the block that an accepted offer was for has no room or no time for the job any more."""
+def gone(book: Book, row: JobRow, workers: int | None, now: int) -> bool:
+    """Whether the block of an accepted offer has no room or no time any more for so many workers; None: for all."""
     offer = row.offer
     if offer is None or not offer.inside:
         return False
     block = find(book.ledger.blocks, offer.inside)
-    shape = book.shape_of(row).shape
-    return block is None or not fits(block, shape, left_ms(row), now) or book.taken.of(block) > block.gpus
+    if block is None or not fits(block, taken := book.shape_of(row).shape.sized(workers), left_ms(row), now):
+        return True
+    others = book.taken.of(block) - book.terms[offer.terms].gpus
+    return others + taken.gpus > block.gpus

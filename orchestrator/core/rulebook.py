@@ -112,11 +112,15 @@ class RuleBook:
         return [one for renewal in renewals(ledger.blocks, blocks) for one in bound(facts, renewal)]
 
     def _kept(self, shape: ShapeBook, rules: Rules) -> Rules:
-        """The answer, whose terms can be looked up from now on; the shape is looked at again when it ends."""
-        for terms, digest in _all_terms(rules):
-            self.terms.setdefault(digest, terms)
+        """The answer, kept; the shape is looked at again when it ends."""
         if rules.expires_us is not None:
             heapq.heappush(self.expiring, (rules.expires_us, shape.key))
+        return self.keep(rules)
+
+    def keep(self, rules: Rules) -> Rules:
+        """The answer, whose terms can be looked up from now on."""
+        for terms, digest in _all_terms(rules):
+            self.terms.setdefault(digest, terms)
         return rules
 
     def open_gates(self, row: JobRow, rules: Rules, now: int) -> tuple[Gate, ...]:

@@ -1,7 +1,8 @@
 """What becomes of a divisible job of which somebody took a part (R7)?
 
 Called by offering between an acceptance and what is intended from it. The job itself is the accepted part from then on;
-what is left is another job, taken in by the same commit, which whoever took the part has refused by taking no more.
+what is left is another job, taken in by the same commit, which whoever took the part has refused by taking no more,
+unless it was offered no more: as much as its block of owned capacity had room for.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from orchestrator.model.placement import Terms
 
 def split(turn: Turn, row: JobRow, terms: Terms, workers: int | None) -> JobRow:
     """The job after an acceptance of so many of its workers: the same, unless that is a part of a divisible one."""
-    if not terms.divisible or workers is None or workers == terms.workers:
+    shape, offer = turn.book.known_shapes[row.shape], row.offer
+    if not terms.divisible or workers is None or workers == shape.workers:
         return row
-    offer = row.offer
     assert offer is not None, "an offer was just accepted"
-    shape, name = turn.book.known_shapes[row.shape], offer_id(row.job, offer.n)
+    name, whole = offer_id(row.job, offer.n), terms.workers == shape.workers
     kept, left = shape.sized(workers), shape.left_by(workers)
     rest = ev.Rest(
         offer=name, workers=left.workers, piece=row.piece + workers, root=row.root, since=row.episode_at,
-        asked=row.asked, refused=_refusals(turn, row, offer, terms.left_by(workers)),
+        asked=row.asked, refused=_refusals(turn, row, offer, terms.left_by(workers) if whole else None),
     )  # fmt: skip
     submitted = ev.Submitted(
         spec=row.spec, shape=turn.cite(left), name=row.name, limit_ms=row.limit_ms, grace_ms=row.grace_ms,
@@ -40,8 +41,11 @@ def split(turn: Turn, row: JobRow, terms: Terms, workers: int | None) -> JobRow:
     return row
 
 
-def _refusals(turn: Turn, row: JobRow, offer: OfferRow, left: Terms) -> tuple[RefusalRow, ...]:
-    """Every no that the whole got, and that of whoever took a part: to exactly what is left, for want of capacity."""
-    to_what_is_left = replace(offer, terms=turn.cite_terms(left))
-    noes = refuse(row, to_what_is_left, turn.now, "split", reason=Reason.CAPACITY.value)
+def _refusals(turn: Turn, row: JobRow, offer: OfferRow, left: Terms | None) -> tuple[RefusalRow, ...]:
+    """Every no that the whole got, and that of whoever took a part of it: to exactly what is left, for want of
+    capacity. None: what is left was not offered to it."""
+    noes = row.refusals
+    if left is not None:
+        to_what_is_left = replace(offer, terms=turn.cite_terms(left))
+        noes = refuse(row, to_what_is_left, turn.now, "split", reason=Reason.CAPACITY.value)
     return tuple(no if no.job else replace(no, job=row.job) for no in noes)

@@ -70,6 +70,8 @@ class OfferOpened(Event, frozen=True, tag="OfferOpened", kw_only=True):
     trigger: str = "new"
     block: str = ""
     """`provider/block` of owned capacity that the job is about to be placed in; empty: in none."""
+    most: int | None = None
+    """Of a divisible job for which the block has no room as a whole, at most so many workers; None: all of them."""
     version: int = 1
     terms: str
     """Terms hash; the terms lie in specs under it."""

@@ -210,6 +210,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
             return self
         return msgspec.structs.replace(self, workers=workers, min_workers=UNSET, divisible=False)
 
+    def up_to(self, most: int, least: int) -> Terms:
+        """The same of a divisible job for so many workers at most, and no fewer than `least`."""
+        parts = least < self.workers
+        return msgspec.structs.replace(self, workers=most, min_workers=least if parts else UNSET, divisible=parts)
+
     def left_by(self, taken: int) -> Terms:
         """The same for what an acceptance of so many workers has left."""
         least = _least(self, taken)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from orchestrator.core import (
     answers,
+    capacity,
     eligibility,
     lifecycle,
     moves,
@@ -18,6 +19,7 @@ from orchestrator.core import (
     releases,
     renewing,
     sizes,
+    splitting,
     windows,
 )
 from orchestrator.core.book import Book
@@ -110,6 +112,7 @@ def _goes_on_waiting(row: Any, at: int, e: Any) -> Any:
 
 # ---- refusals and answers --------------------------------------------------------------------------------------------
 
+_refusals, _split = splitting._refusals, splitting.split
 _covers, _counter, _withdrawn, _goes_on = ranking.covers, answers.counter, lifecycle._withdrawn, lifecycle._goes_on
 
 
@@ -128,6 +131,16 @@ def _tolerating(**far: int) -> Callable[..., bool]:
 
 def _by_anybodys_part(refusal: Any, gate: Any, now_us: int, episode: int) -> bool:
     return refusal.how == "split" or _covers(refusal, gate, now_us, episode)
+
+
+def _refused_by_its_owner(turn: Turn, row: Any, offer: Any, left: Any) -> Any:
+    """Who was offered what its block has room for is taken to have refused the other two under its right."""
+    two = turn.book.terms[offer.terms].up_to(2, 1)
+    return _refusals(turn, row, replace(offer, block="", clause="agreement/rofr"), two)
+
+
+def _as_if_all_were_offered(turn: Turn, row: Any, terms: Any, workers: int | None) -> Any:
+    return row if workers == terms.workers else _split(turn, row, terms, workers)
 
 
 def _for_itself(self: Totals, limit: Any, row: Any, shape: Shape, now: int) -> bool:
@@ -289,6 +302,12 @@ ASKING = (
            [in_.RENEWED]),
     Mutant("renewal: it is taken for a purchase", (Swap(renewing.renewals, lambda before, after: iter(())),),
            [in_.RENEWED]),
+    Mutant("owned: the rest counts as refused by the block's provider", (Swap(_refusals, _refused_by_its_owner),),
+           [of_size.OWNED_IN_PART]),
+    Mutant("owned: what a block has no room for is dropped", (Swap(_split, _as_if_all_were_offered),),
+           [of_size.OWNED_IN_PART]),
+    Mutant("owned: a block takes less than anybody may", (Swap(capacity.least_of, lambda *answers: 1),),
+           [of_size.OWNED_TOO_SMALL]),
     Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [of_size.SPLIT]),
     Mutant("split: the whole is left", (Swap(Shape.left_by, lambda self, taken: self),), [of_size.SPLIT]),
     Mutant("split: who took the part keeps the whole", (Swap(Shape.sized, lambda self, workers: self),),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace as but
+
 from orchestrator.simulate.world import World, agreement, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
-from tests.mutants.worlds import NO, RIGHT, SMALL, YES, world
+from tests.mutants.worlds import BLOCK, NO, RIGHT, SMALL, YES, world
 from tests.stories.agreements import rights
 
 
@@ -71,6 +73,19 @@ async def SPLIT(world: World) -> None:
     "oracle": YES, "zeus": Script(offers=[do.Accepts(workers=3)])},
     agreement("zeus", {**RIGHT, "exempt": [SMALL | {"maxGpuHoursPerWindow": [6, "7d"]}]}))  # fmt: skip
 async def TOO_LARGE(world: World) -> None:
+    await _divide(world)
+
+
+@world("a block takes six of eight, whose owner has a right to the rest", {
+    "oracle": YES, "yves": Script(offers=[do.Accepts(), do.Declines(for_s=300)])}, first_right("yves"),
+    blocks=(but(BLOCK, gpus=6, price=None),))  # fmt: skip
+async def OWNED_IN_PART(world: World) -> None:
+    await _divide(world)
+
+
+@world("a block has room for less than anybody may take", {"oracle": YES, "yves": YES},
+       first_right("oracle", partial={"minGpus": 4}), blocks=(but(BLOCK, gpus=3),))  # fmt: skip
+async def OWNED_TOO_SMALL(world: World) -> None:
     await _divide(world)
 
 

@@ -17,7 +17,7 @@ from orchestrator.core.audit.export import EventLine, Export
 from orchestrator.core.audit.lives import NEVER, E, Life, Past, Seen, past_of
 from orchestrator.core.audit.refusals import noes, spoken
 from orchestrator.core.audit.volumes import Volumes
-from orchestrator.core.capacity import agreed, find, narrowed, placed_in
+from orchestrator.core.capacity import agreed, find, in_part, least_of, narrowed, placed_in
 from orchestrator.core.eligibility import compile_rules
 from orchestrator.core.known import Known, in_records, with_record
 from orchestrator.model import event as ev
@@ -291,7 +291,13 @@ class History:
             said = noes(self.past(life))
             if released := spoken(said, self.terms, contracts, rules, (seen, opened.episode)):
                 rules = self._compiled_rules(contracts, opened, shape, seen, (spent, released))
-        return rules
+        return rules if block is None or not shape.divisible else self._in_part(rules, block, life, opened, seen)
+
+    def _in_part(self, rules: Rules, block: Block, life: Life, opened: ev.OfferOpened, seen: Seen) -> Rules:
+        """The same for as many workers of a divisible job as the block is said to have room for, and no fewer than
+        anybody may take elsewhere."""
+        elsewhere = self.rules(life, msgspec.structs.replace(opened, block=""), seen)
+        return in_part(rules, block, opened.most or rules.shape.workers, least_of(rules, elsewhere))
 
     def past(self, life: Life) -> Past:
         """The job's life, and those of the jobs that it was left of."""

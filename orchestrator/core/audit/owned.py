@@ -55,7 +55,8 @@ def _not_in_force(history: History, seen: Seen, opened: ev.OfferOpened) -> str |
     block = history.block(opened.block, seen.seq)
     if block is None or not block.from_us <= seen.at < block.until_us:
         return f"{opened.block} is not owned"
-    return None
+    gpus = history.terms(opened.terms).gpus if inside(opened.block, opened.provider) else 0
+    return f"it is for {gpus} GPUs of {block.gpus}" if gpus > block.gpus else None
 
 
 def _too_dear(block: Block | None, price: int | None) -> str | None:

@@ -8,8 +8,9 @@ from orchestrator.core.audit.history import History
 from orchestrator.core.audit.lives import Life, Seen
 from orchestrator.core.audit.registry import Judge, of_job
 from orchestrator.model import event as ev
+from orchestrator.model.capacity import inside
 from orchestrator.model.contract import Trigger
-from orchestrator.model.placement import Shape
+from orchestrator.model.placement import Shape, Terms
 
 SCALED = "A job has another size only as somebody wished, and is alike but for that; it is offered as what it is."
 
@@ -37,12 +38,27 @@ def offered_as_what_was_wished(life: Life, history: History, judge: Judge) -> No
     for seen, opened in life.of(ev.OfferOpened):
         shape = life.with_its_size(history.shape(life), seen.seq)
         terms = history.terms(opened.terms)
-        least = shape.fewest if shape.pieces is UNSET else terms.fewest  # of what is divisible a clause may say it
-        offered, has = (terms.fewest, terms.workers), (least, shape.workers)
+        least = shape.fewest if shape.pieces is UNSET else _least(life, history, seen, opened)
+        offered, has = (terms.fewest, terms.workers), (least, _most(opened, terms, shape))
         judge(offered == has, life.job, seen.seq, f"{opened.provider} is offered {offered} workers, and not {has}")
         why = Trigger.OWNED if opened.block else life.trigger_of(opened, seen.seq) or shape.trigger
         words = f"{opened.provider} is offered it as {opened.trigger}, and it is {why.value}"
         judge(opened.trigger == why, life.job, seen.seq, words)
+
+
+def _least(life: Life, history: History, seen: Seen, opened: ev.OfferOpened) -> int:
+    """How many workers of what is divisible must be taken, as clauses say; of a stranger's, whom law forbids, any."""
+    told = (c.terms for c in history.rules(life, opened, seen).candidates if c.provider == opened.provider)
+    return next(told, history.terms(opened.terms)).fewest
+
+
+def _most(opened: ev.OfferOpened, terms: Terms, shape: Shape) -> int:
+    """How many workers an offer is for at most: all, or for as many of a divisible job as its block is said to have
+    room. 0: it says so, and may not."""
+    if opened.most is None:
+        return shape.workers
+    in_part = terms.divisible and inside(opened.block, opened.provider) and opened.most < shape.workers
+    return opened.most if in_part else 0
 
 
 def _to_be(life: Life, history: History, seq: int) -> Shape:

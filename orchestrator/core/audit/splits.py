@@ -28,7 +28,8 @@ def split_of_an_accepted_part(life: Life, history: History, judge: Judge) -> Non
         first = number == 0 and opened[1].episode == 1
         took = terms.divisible and yes.workers == split.workers and first
         judge(took, life.job, seen.seq, f"{opened[1].provider} took no part of what was offered as divisible")
-        whole = 0 < split.left == was.workers - split.workers == terms.workers - split.workers
+        offered = opened[1].most or was.workers
+        whole = 0 < split.left == was.workers - split.workers and terms.workers == offered <= was.workers
         judge(whole, life.job, seen.seq, f"{split.workers} and {split.left} workers were made of {was.workers}")
         same = history.shape_of(split.shape) == was.sized(split.workers)
         judge(same, life.job, seen.seq, "what was accepted goes on as another job than was offered")
@@ -39,6 +40,17 @@ def split_of_an_accepted_part(life: Life, history: History, judge: Judge) -> Non
         came = next(other.of(ev.Submitted), None) if other is not None else None
         there = came is not None and came[1].rest is not None and came[1].rest.offer == offer_id(life.job, split.n)
         judge(there, life.job, seen.seq, f"what was left of it, {split.rest}, never came in")
+
+
+@of_job(42)
+def nothing_is_dropped(life: Life, history: History, judge: Judge) -> None:
+    """Of what is divisible is launched as much as the job then has: it was split before, if that is a part."""
+    for seen, intended in life.of(ev.Intended):
+        opened = life.opened(intended.offer)
+        if opened is not None and history.terms(opened[1].terms).divisible:
+            has = _shape(life, history, seen.seq).workers
+            words = f"{intended.workers} workers are launched of {has}, and the others are nobody's"
+            judge(intended.workers == has, life.job, seen.seq, words)
 
 
 @of_job(42)
