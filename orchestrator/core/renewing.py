@@ -69,16 +69,25 @@ class Bound(Struct, frozen=True):
         return f"{clause.ref} {says}, and nothing on record frees it"
 
     def remedy(self, now_us: int) -> str:
-        """What to ask of the holder, and how its answer is put on record."""
-        clause, block, then = self.right.clause, self.renewal.block, "and apply the document again"
-        good = f"--block {block.ref} --clause {clause.ref} --until {stamp(now_us + DAY_US)}"
+        """What to ask of the holder, and how its answer is put on record: for a day, and for this block alone."""
+        clause, block = self.right.clause, self.renewal.block
+        about = f"--block {block.ref} --clause {clause.ref} --until {stamp(now_us + DAY_US)}`"
+        found = []
         if isinstance(clause, FirstRight):
-            record = f"`orchestrator record waiver {clause.holder} --gpus {block.gpus} {good}`"
-            return f"offer it to {clause.holder}; if it declines, {record}, {then}"
-        if Release.CONSENT in clause.releases:
-            return f"ask {clause.holder}; if it consents, `orchestrator record consent {clause.holder} {good}`, {then}"
+            waiver = f"`orchestrator record waiver {clause.holder} --gpus {block.gpus} {about}"
+            found.append(f"offer it to {clause.holder}; if it declines, {waiver}")
+        elif Release.CONSENT in clause.releases:
+            found.append(f"ask {clause.holder}; if it consents, `orchestrator record consent {clause.holder} {about}")
+        found += [f"prove that it is exempt: `orchestrator record evidence {name} {about}" for name in self._wanted()]
         override = f"`orchestrator record override {clause.ref} --block {block.ref} --approver NAME --why REASON`"
-        return f"let it end; or somebody answers for the breach: {override}, {then}"
+        found = found or [f"let it end; or somebody answers for the breach: {override}"]
+        return f"{'; or '.join(found)}; then apply the document again"
+
+    def _wanted(self) -> list[str]:
+        """Evidence that exemptions lack, and nothing else."""
+        lacking = {no.exemption for no in self.right.not_exempt if no.why == "evidence"}
+        wanting = (e for e in self.right.clause.exempt if e.id in lacking and e.limit_ms is None)
+        return [name for exempt in wanting for name in exempt.needed]
 
 
 def renewals(before: Iterable[Block], after: Iterable[Block]) -> Iterator[Renewal]:

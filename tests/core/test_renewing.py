@@ -184,17 +184,22 @@ def test_a_record_about_a_block_is_about_no_job_and_says_nothing_of_one() -> Non
 REMEDIES = [
     (NAMED, "c/k gives azure the first right to 24 h more of 64 H100, and nothing on record frees it",
      "offer it to azure; if it declines, `orchestrator record waiver azure --gpus 64 --block oracle/q1 --clause c/k "
-     "--until 2026-06-02T12:00:00Z`, and apply the document again"),
+     "--until 2026-06-02T12:00:00Z`; then apply the document again"),
     (ALONE, "c/k keeps 24 h more of 64 H100 for azure alone, and nothing on record frees it",
      "ask azure; if it consents, `orchestrator record consent azure --block oracle/q1 --clause c/k "
-     "--until 2026-06-02T12:00:00Z`, and apply the document again"),
+     "--until 2026-06-02T12:00:00Z`; then apply the document again"),
     ("type: exclusive", "c/k keeps 24 h more of 64 H100 for azure alone, and nothing on record frees it",
      "let it end; or somebody answers for the breach: `orchestrator record override c/k --block oracle/q1 "
-     "--approver NAME --why REASON`, and apply the document again"),
+     "--approver NAME --why REASON`; then apply the document again"),
+    ("type: exclusive, exempt: [{id: x, because: research, evidence: [paper]}, "
+     "{id: y, because: research, evidence: [in-vain], maxGpuHoursPerWindow: [9, 1d]}]",
+     "c/k keeps 24 h more of 64 H100 for azure alone, and nothing on record frees it",
+     "prove that it is exempt: `orchestrator record evidence paper --block oracle/q1 --clause c/k "
+     "--until 2026-06-02T12:00:00Z`; then apply the document again"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("clause", "reason", "remedy"), REMEDIES, ids=["first right", "by consent", "for nothing"])
+@pytest.mark.parametrize(("clause", "reason", "remedy"), REMEDIES, ids=["right", "consent", "nothing", "evidence"])
 def test_it_says_whose_right_it_is_and_what_to_do(clause: str, reason: str, remedy: str) -> None:
     agreed, providers = world(contract(clause))
     (renewal,) = renewals([Q1], [Q2])
