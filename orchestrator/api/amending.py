@@ -29,7 +29,7 @@ async def admit_contracts(desk: Desk, body: bytes) -> bytes:
     if len(body) > MOST:
         raise Denied(413, "too-large", f"a contract set has at most {MOST} bytes", remedy="split it by buyer")
     force = await desk.in_force()
-    stored = await desk.document(force.providers_digest) if force.providers_digest else None
+    stored = (await desk.documents((force.providers_digest,))).get(force.providers_digest)
     try:
         document = await asyncio.to_thread(load_contracts, body)  # YAML is slow to read
         operators = load_canonical(ProviderSet, stored) if stored is not None else None

@@ -61,7 +61,7 @@ async def _admitted(desk: Desk, body: bytes) -> tuple[Block, ...]:
     if len(body) > MOST:
         raise Denied(413, "too-large", f"a capacity document has at most {MOST} bytes", remedy="leave out what is over")
     force = await desk.in_force()
-    stored = await desk.document(force.providers_digest) if force.providers_digest else None
+    stored = (await desk.documents((force.providers_digest,))).get(force.providers_digest)
     operators = load_canonical(ProviderSet, stored) if stored is not None else None
     return await asyncio.to_thread(load_capacity, body, operators)  # YAML is slow to read
 

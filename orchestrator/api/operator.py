@@ -109,5 +109,5 @@ async def _in_force(desk: Desk) -> InForceView:
 
 
 async def _document(desk: Desk, digest: str) -> Any:
-    found = await desk.document(digest) if digest else None
+    found = (await desk.documents((digest,))).get(digest)
     return json.loads(found) if found is not None else None

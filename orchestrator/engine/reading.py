@@ -100,12 +100,8 @@ class ReadingDesk:
         """Sequence number of the newest event."""
         return (await self._wiring.ledger.head())[0]
 
-    async def document(self, digest: str) -> bytes | None:
-        """A document cited by an event or row."""
-        return await self._wiring.ledger.spec(digest)
-
     async def documents(self, digests: Collection[str]) -> Mapping[str, bytes]:
-        """Several of them, by their digests."""
+        """Documents cited by events or rows, by their digests."""
         return await self._wiring.ledger.specs(digests)
 
     async def events(self, job: str | None, after: int, follow: bool) -> AsyncIterator[StoredEvent]:

@@ -199,12 +199,9 @@ class Desk(Protocol):
         """Sequence number of the newest event; 0: nothing happened yet."""
         ...
 
-    async def document(self, digest: str) -> bytes | None:
-        """A document cited by an event or row: job, contract set, provider set, terms, shape."""
-        ...
-
     async def documents(self, digests: Collection[str]) -> Mapping[str, bytes]:
-        """Several of them by their digests, in one read; those that are not there are left out."""
+        """By their digests what events or rows cite: job, contract set, provider set, terms, shape. In one read; what
+        is not there is left out."""
         ...
 
     def events(self, job: str | None, after: int, follow: bool) -> AsyncIterator[StoredEvent]:

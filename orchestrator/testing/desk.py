@@ -286,10 +286,6 @@ class FakeDesk:
         """See Desk."""
         return len(self._happened)
 
-    async def document(self, digest: str) -> bytes | None:
-        """See Desk."""
-        return self._documents.get(digest)
-
     async def documents(self, digests: Collection[str]) -> Mapping[str, bytes]:
         """See Desk."""
         return {digest: self._documents[digest] for digest in digests if digest in self._documents}
