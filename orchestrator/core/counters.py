@@ -52,6 +52,11 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         "Accepted offers whose launch, sent in time, was rejected or never started, by provider.",
     ),
+    Family(
+        "orchestrator_breach_evidence_total",
+        "counter",
+        "Those of them where the capacity was firm: evidence of a breach, by provider.",
+    ),
     Family("orchestrator_fences_total", "counter", "Fences that stand in run logs."),
     Family("orchestrator_swept_launches_total", "counter", "Launches ended because nobody owned them, by provider."),
     Family("orchestrator_swept_gpus_total", "counter", "GPUs released by the sweep, by provider."),
@@ -79,6 +84,7 @@ def zeros(providers: Iterable[str]) -> dict[str, int]:
     found = dict.fromkeys(_UNLABELLED, 0)
     for provider in providers:
         found[key("orchestrator_accept_failed_total", provider=provider)] = 0
+        found[key("orchestrator_breach_evidence_total", provider=provider)] = 0
         found[key("orchestrator_offers_total", provider=provider, answer="lapsed", reason="silence")] = 0
         found[key("orchestrator_swept_gpus_total", provider=provider)] = 0
         found[key("orchestrator_swept_launches_total", provider=provider)] = 0
@@ -186,6 +192,8 @@ def _ended(e: ev.Ended, at: int, before: JobRow, after: JobRow) -> Counts:
     added = {key("orchestrator_attempts_ended_total", provider=provider, how=e.how): 1}
     if e.refused or (e.how == "rejected" and not e.late):
         added[key("orchestrator_accept_failed_total", provider=provider)] = 1
+    if e.firm:
+        added[key("orchestrator_breach_evidence_total", provider=provider)] = 1
     return added
 
 

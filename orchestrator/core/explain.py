@@ -267,6 +267,7 @@ def _ended(scene: Scene, e: ev.Ended, line: Line) -> Line:
     line = replace(line, provider=provider)
     detail = join(
         e.detail.rstrip("."),
+        f"evidence of a breach: its capacity is firm ({e.firm})" if e.firm else "",
         f"ran {span(e.ran_ms)}" if e.ran_ms else "",
         dollars(e.charge) if e.charge is not None else "",
     )

@@ -275,6 +275,8 @@ class Ended(Event, frozen=True, tag="Ended", kw_only=True):
     """Rejected only after the earmark's TTL: our fault (acceptance_unused)."""
     refused: bool = False
     """Never started, although the provider held the launch inside the earmark's TTL: a refusal (accept_failed)."""
+    firm: str = ""
+    """What the acceptance that they failed was worth: quota | paid_hold. Empty: nothing, so this is no breach."""
     fails: str = ""
     """Reason for which this end also fails the job; empty: the job goes on (or succeeds, how=done exit 0)."""
     detail: str = ""

@@ -98,6 +98,13 @@ def test_a_rejected_launch_says_what_was_missing() -> None:
     assert told[-1].text == "coreweave rejected the launch: spec · numpy==9 is not in the environment, $0.00"
 
 
+def test_a_breach_is_said_only_where_the_capacity_was_firm() -> None:
+    broken = ev.Ended(epoch=1, how="gone", why="never_started", refused=True, firm="quota")
+    told = [explain.timeline((0, e) for e in (*STORY[:6], end))[-1].text for end in (broken, replace(broken, firm=""))]
+    assert told[0].endswith("never started · evidence of a breach: its capacity is firm (quota)")
+    assert "breach" not in told[1]
+
+
 def test_who_is_passed_over_for_the_same_reason_is_said_once_in_an_episode() -> None:
     gone = (ev.Skip("gcp", "region"),)
     lines = explain.timeline((0, offer(n, f"p{n}", skipped=gone)) for n in (1, 2))

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.core.explain import timeline
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
-from orchestrator.model.offer import Capabilities, Reason
+from orchestrator.model.offer import Capabilities, Firmness, Reason
 from orchestrator.simulate.world import first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -39,6 +39,26 @@ async def test_a_launch_that_never_starts_is_left_behind_a_fence(a_world) -> Non
     world = a_world({"azure": Script(launches=[do.NeverStarts()]), "oracle": Script()})
     row = await ran(world)
     assert attempts(row) == [("azure", "gone"), ("oracle", "done")]
+
+
+@pytest.mark.fault("accepted but cannot launch")
+@pytest.mark.parametrize("launch", [do.Rejects(reason=Reason.CAPACITY), do.NeverStarts()])
+@pytest.mark.parametrize("firm", Firmness)
+async def test_what_an_acceptance_that_they_failed_was_worth_is_kept(a_world, launch: do.Do, firm: Firmness) -> None:
+    """Evidence of a breach (R11) only where the capacity is firm."""
+    script = {"azure": Script(launches=[launch]), "oracle": Script()}
+    world = a_world(script, capabilities=Capabilities(firm=firm))
+    row = await ran(world)
+    first, last = (e for e in world.events(row.job) if isinstance(e, ev.Ended))
+    assert (first.firm, last.firm) == ("" if firm is Firmness.NONE else firm.value, "")
+
+
+@pytest.mark.fault("accepted but cannot launch")
+async def test_what_we_launched_too_late_is_no_breach(a_world) -> None:
+    late = Script(offers=[do.Accepts(ttl_s=-1.0)], launches=[do.Rejects()])
+    world = a_world({"azure": late, "oracle": Script()}, capabilities=Capabilities(firm=Firmness.PAID_HOLD))
+    row = await ran(world)
+    assert [e.firm for e in world.events(row.job) if isinstance(e, ev.Ended)] == ["", ""]
 
 
 async def test_why_a_launch_never_started_is_kept_as_its_provider_said(a_world) -> None:

@@ -100,6 +100,8 @@ class Recount:
         self.add("attempts_ended_total", provider=self.epochs[job, body["epoch"]], how=body["how"])
         if body.get("refused") or (body["how"] == "rejected" and not body.get("late")):
             self.add("accept_failed_total", provider=self.epochs[job, body["epoch"]])
+        if body.get("firm"):
+            self.add("breach_evidence_total", provider=self.epochs[job, body["epoch"]])
         if body["how"] == "done":
             self.enter(job, at, "")
             self.add("jobs_finished_total", state="failed" if body.get("fails") else "succeeded")

@@ -32,6 +32,7 @@ def test_what_never_happened_is_shown_as_nought() -> None:
     shown = page(Live(providers_up={"azure": True}))
     assert 'orchestrator_swept_launches_total{provider="azure"} 0.0' in shown
     assert 'orchestrator_accept_failed_total{provider="azure"} 0.0' in shown
+    assert 'orchestrator_breach_evidence_total{provider="azure"} 0.0' in shown
     assert 'orchestrator_offers_total{answer="lapsed",provider="azure",reason="silence"} 0.0' in shown
 
 
@@ -40,11 +41,13 @@ def test_a_server_that_does_not_lead_says_nothing_of_its_ledger() -> None:
     assert "orchestrator_ledger_behind_seconds 2.5" in page(Live(ledger_behind=2.5))
 
 
-@pytest.mark.parametrize(("end", "breach"), [
-    (ev.Ended(epoch=1, how="rejected"), 1), (ev.Ended(epoch=1, how="rejected", late=True), 0),
-    (ev.Ended(epoch=1, how="gone", refused=True), 1), (ev.Ended(epoch=1, how="gone"), 0),
+@pytest.mark.parametrize(("end", "failed", "breach"), [
+    (ev.Ended(epoch=1, how="rejected"), 1, 0), (ev.Ended(epoch=1, how="rejected", late=True), 0, 0),
+    (ev.Ended(epoch=1, how="gone", refused=True), 1, 0), (ev.Ended(epoch=1, how="gone"), 0, 0),
+    (ev.Ended(epoch=1, how="rejected", firm="quota"), 1, 1),
+    (ev.Ended(epoch=1, how="gone", refused=True, firm="paid_hold"), 1, 1),
 ])  # fmt: skip
-def test_a_launch_that_they_failed_is_breach_evidence(end: ev.Ended, breach: int) -> None:
+def test_a_launch_that_they_failed_is_breach_evidence_where_firm(end: ev.Ended, failed: int, breach: int) -> None:
     row = None
     for event in STORY[: next(n for n, e in enumerate(STORY) if isinstance(e, ev.Intended)) + 1]:
         row = fold_job(row, "j", "default", 0, event)
@@ -53,7 +56,8 @@ def test_a_launch_that_they_failed_is_breach_evidence(end: ev.Ended, breach: int
     assert row is not None
     where = row.attempts[0].provider
     added = count(end, 0, row, fold_job(row, "j", "default", 0, end))
-    assert added.get(f'orchestrator_accept_failed_total{{provider="{where}"}}', 0) == breach
+    assert added.get(f'orchestrator_accept_failed_total{{provider="{where}"}}', 0) == failed
+    assert added.get(f'orchestrator_breach_evidence_total{{provider="{where}"}}', 0) == breach
 
 
 async def unknown(server: Server, job: str, *, is_so: bool) -> None:
