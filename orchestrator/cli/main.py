@@ -8,49 +8,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NamedTuple
+from importlib.util import find_spec
+from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from orchestrator.cli.commands import COMMANDS, DOES
 from orchestrator.cli.exits import EXIT_CODES, Exit
-
-
-class Place(NamedTuple):
-    """Where a command lives: a function or a `typer.Typer`."""
-
-    module: str
-    name: str
-
-
-COMMANDS = {
-    "serve": Place("orchestrator.cli.serve", "serve"),
-    "run": Place("orchestrator.cli.run", "run"),
-    "submit": Place("orchestrator.cli.run", "submit"),
-    "jobs": Place("orchestrator.cli.jobs", "jobs"),
-    "job": Place("orchestrator.cli.jobs", "job"),
-    "logs": Place("orchestrator.cli.jobs", "logs"),
-    "explain": Place("orchestrator.cli.jobs", "explain"),
-    "exec": Place("orchestrator.cli.inside", "run_in"),
-    "dump": Place("orchestrator.cli.inside", "dump"),
-    "forward": Place("orchestrator.cli.inside", "forward"),
-    "offers": Place("orchestrator.cli.offers", "app"),
-    "cancel": Place("orchestrator.cli.jobs", "cancel"),
-    "resume": Place("orchestrator.cli.jobs", "resume"),
-    "scale": Place("orchestrator.cli.jobs", "scale"),
-    "providers": Place("orchestrator.cli.providers", "app"),
-    "contracts": Place("orchestrator.cli.contracts", "app"),
-    "capacity": Place("orchestrator.cli.capacity", "app"),
-    "record": Place("orchestrator.cli.record", "app"),
-    "audit": Place("orchestrator.cli.audit", "app"),
-    "backup": Place("orchestrator.cli.keeping", "backup"),
-    "restore": Place("orchestrator.cli.keeping", "restore"),
-    "doctor": Place("orchestrator.cli.doctor", "app"),
-    "pack": Place("orchestrator.cli.run", "pack"),
-    "controller": Place("orchestrator.cli.controller", "controller"),
-    "mock-cloud": Place("orchestrator.cli.mockcloud", "app"),
-    "demo": Place("orchestrator.cli.demo", "demo"),
-}
 
 HELP = f"""Places training jobs across clouds by contract, fails over from checkpoints, never runs a job twice.
 
@@ -69,24 +34,16 @@ class LazyGroup(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, or None where there is none."""
+        """A command as it is listed and completed, not loaded; None where there is none, or in a build without it."""
         place = COMMANDS.get(cmd_name)
-        if place is None:
+        if place is None or find_spec(place.module) is None:
             return None
-        try:
-            found = getattr(import_module(place.module), place.name)
-        except ModuleNotFoundError as error:
-            if error.name != place.module:
-                raise
-            return None  # a build without it
-        if not isinstance(found, typer.Typer):
-            alone = typer.Typer(rich_markup_mode="markdown")
-            alone.command(cmd_name)(found)
-            found = alone
-        found._add_completion = False  # the group has it
-        command = typer.main.get_command(found)
-        command.name = cmd_name
-        return command
+        return TyperCommand(cmd_name, help=DOES[cmd_name])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is meant, loaded."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and loaded(name), rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; errors with a remedy become a message and an exit code."""
@@ -102,6 +59,20 @@ class LazyGroup(TyperGroup):
             if code is None:
                 raise
             raise typer.Exit(code) from None
+
+
+def loaded(name: str) -> Any:
+    """A command of the table, as typer runs it."""
+    place = COMMANDS[name]
+    found = getattr(import_module(place.module), place.name)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(rich_markup_mode="markdown")
+        alone.command(name)(found)
+        found = alone
+    found._add_completion = False  # the group has it
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
 
 
 def _mind_the_dashes(error: Any) -> None:
