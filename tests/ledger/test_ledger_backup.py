@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -73,6 +74,29 @@ async def test_it_is_one_moment_of_a_server_that_runs_on(new_place: Callable[[],
     await ledger.close()
     with opened(tmp_path / "kept"):
         pass
+
+
+async def test_nobody_else_can_read_a_ledger_nor_one_that_was_put_back(tmp_path: Path) -> None:
+    def modes(name: str) -> dict[str, str]:
+        return {file.name.removeprefix(name): oct(file.stat().st_mode & 0o777) for file in tmp_path.glob(f"{name}*")}
+
+    alone = dict.fromkeys(("", "-wal", "-shm", ".lock"), "0o600")
+    tmp_path.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        made = await leading(tmp_path / "made.db")
+        await made.commit(Batch(events=[new_event(1)]))
+        assert modes("made.db") == alone
+        backup(tmp_path / "made.db", tmp_path / "kept")
+        with opened(tmp_path / "kept") as copied:
+            restore(copied, tmp_path / "back.db")
+        assert set(modes("back.db").values()) == {"0o600"}
+        back = await leading(tmp_path / "back.db")
+        assert modes("back.db") == alone
+    finally:
+        os.umask(before)
+    for ledger in (made, back):
+        await ledger.close()
 
 
 async def test_nothing_is_overwritten(new_place: Callable[[], Place], tmp_path: Path) -> None:

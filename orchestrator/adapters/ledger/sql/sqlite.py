@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,15 @@ class Sqlite:
         return self.connect(writes=False)
 
     def hold(self) -> Callable[[], None]:
-        """Lock the file beside the ledger."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Lock the file beside the ledger.
+
+        Where there is no ledger yet, make an empty one, which its owner alone can read; the mode of one that was there
+        before is the operator's. SQLite's own files beside it get the same.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, 0o600))
             held = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as broken:
             raise LedgerUnavailable(
