@@ -148,7 +148,10 @@ class _Attempt:
     def restore(self) -> Path | None:
         into = _folder() / "ckpt"
         into.mkdir(parents=True, exist_ok=True)
-        restored = self._patiently(lambda: checkpoints.restore(self._log, self._watcher.look().state, into, _warn))
+        store = self._env.store.name
+        restored = self._patiently(
+            lambda: checkpoints.restore(self._log, self._watcher.look().state, into, _warn, store=store)
+        )
         return None if restored is None else restored.folder
 
     def progress(self, step: int, loss: float | None) -> None:

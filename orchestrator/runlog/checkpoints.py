@@ -136,14 +136,16 @@ def _finish(log: JobLog, base: str, epoch: int, step: int, files: list[dict[str,
     return Saved(f"{base}/manifest.json", hashlib.sha256(data).hexdigest())
 
 
-def restore(log: JobLog, state: RunLog, into: Path, damaged: Callable[[str], None]) -> Restored | None:
+def restore(log: JobLog, state: RunLog, into: Path, damaged: Callable[[str], None], *, store: str) -> Restored | None:
     """Fetch the newest checkpoint that is whole into a folder below `into`; None: there is none.
 
-    `damaged` is told a sentence for each that is not. Raises StoreUnavailable: silence is no reason for an
-    older one.
+    `damaged` is told a sentence for each that is not. `store`: the name of the job's own; what claims to lie in another
+    is not looked for. Raises StoreUnavailable: silence is no reason for an older one.
     """
     for checkpoint in resume_points(state):
         try:
+            if checkpoint.store != store:
+                raise Damaged(f"it says that it lies in store {checkpoint.store!r}, and the job's own is {store!r}")
             return Restored(checkpoint, _fetch(log, checkpoint, into))
         except Damaged as error:
             damaged(f"checkpoint of epoch {checkpoint.epoch}, step {checkpoint.step} is not used: {error}")

@@ -80,7 +80,7 @@ def shards(*names: str) -> str:
 def test_shards_of_all_ranks_are_one_checkpoint(world: World) -> None:
     assert world.launch(shards("shard-0", "shard-1", "shard-2")).wait() == 0
     [checkpoint] = world.state.checkpoints
-    whole = restore(world.log, world.state, world.root / "into", pytest.fail)
+    whole = restore(world.log, world.state, world.root / "into", pytest.fail, store="main")
     assert whole is not None and whole.checkpoint == checkpoint
     assert {path.name: path.read_text() for path in whole.folder.iterdir()} == {f"shard-{n}": str(n) for n in range(3)}
 

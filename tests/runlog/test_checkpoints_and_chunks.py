@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ def saved(log: JobLog, tmp_path: Path, *steps: int) -> RunLog:
 
 def restored(log: JobLog, state: RunLog, tmp_path: Path) -> tuple[int | None, list[str]]:
     said: list[str] = []
-    found = checkpoints.restore(log, state, tmp_path / "into", said.append)
+    found = checkpoints.restore(log, state, tmp_path / "into", said.append, store="m")
     if found is not None:
         assert (found.folder / "sub" / "weights").read_bytes() == b"w" * found.checkpoint.step
     return found and found.checkpoint.step, said
@@ -106,6 +108,20 @@ def test_a_damaged_one_falls_back_to_the_one_before(
     assert said[0].startswith("checkpoint of epoch 1, step 9 is not used:")
 
 
+@pytest.mark.parametrize("name", ["elsewhere", "", "M", "m\n\x1b[2J"])
+def test_one_that_names_another_store_is_refused_and_the_one_before_is_used(
+    log: JobLog, tmp_path: Path, name: str
+) -> None:
+    state = saved(log, tmp_path, 5, 9)
+    forged = replace(state.checkpoints[1], store=name)
+    step, said = restored(log, fold(fold(EMPTY, 1, state.checkpoints[0]), 2, forged), tmp_path)
+    assert step == 5
+    assert said == [
+        f"checkpoint of epoch 1, step 9 is not used: it says that it lies in store {name!r}, and the job's own is 'm'"
+    ]
+    assert said[0].isprintable()
+
+
 def test_a_silent_store_is_no_reason_for_an_older_one(log: JobLog, tmp_path: Path) -> None:
     state = saved(log, tmp_path, 5, 9)
     log.store.faults.down = True
@@ -118,10 +134,7 @@ def test_a_manifest_cannot_point_outside(log: JobLog, tmp_path: Path) -> None:
     manifest = json.dumps({"files": [{"name": "../../evil", "size": 0, "sha256": ""}]}).encode()
     entry = state.checkpoints[0]
     log.store.put(entry.manifest, manifest)
-    import dataclasses
-    import hashlib
-
-    bad = dataclasses.replace(entry, sha256=hashlib.sha256(manifest).hexdigest())
+    bad = replace(entry, sha256=hashlib.sha256(manifest).hexdigest())
     assert restored(log, fold(EMPTY, 1, bad), tmp_path)[0] is None
 
 
