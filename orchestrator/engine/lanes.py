@@ -40,9 +40,18 @@ no slow one beside it may put off."""
 class Lane:
     """One verb at one provider."""
 
-    def __init__(self, core: Core, call: Callable[[list[Effect]], Awaitable[list[Effect]]], most: int = BATCH) -> None:
-        """`call` does a batch, at `most` so many acts, and returns what must be tried again."""
-        self._core, self._call, self._most = core, call, most
+    def __init__(
+        self,
+        core: Core,
+        call: Callable[[list[Effect]], Awaitable[list[Effect]]],
+        most: int = BATCH,
+        rank: Callable[[Effect], int] | None = None,
+    ) -> None:
+        """`call` does a batch, at `most` so many acts, and returns what must be tried again.
+
+        `rank`: the least goes first, however late it came or often it was tried; None: first come, first done.
+        """
+        self._core, self._call, self._most, self._rank = core, call, most, rank
         self._queue: list[Effect] = []
         self._some = asyncio.Event()
 
@@ -56,6 +65,8 @@ class Lane:
         failures = 0
         while True:
             await self._some.wait()
+            if self._rank is not None:
+                self._queue.sort(key=self._rank)
             batch, self._queue = self._queue[: self._most], self._queue[self._most :]
             if not self._queue:
                 self._some.clear()
@@ -89,7 +100,7 @@ class ProviderLanes:
         self._core, self._provider = core, provider
         self._by_hand = provider.name in core.wiring.by_hand
         self._lanes = {
-            Act.DELIVER: Lane(core, self._deliver, most=1 if self._by_hand else BATCH),
+            Act.DELIVER: Lane(core, self._deliver, 1 if self._by_hand else BATCH, self._ordinal),
             Act.LAUNCH: Lane(core, self._launch),
             Act.END: Lane(core, self._end),
         }
@@ -112,6 +123,12 @@ class ProviderLanes:
         """What must run."""
         more = [self._lanes[Act.DELIVER].run] * (AT_ONCE - 1 if self._by_hand else 0)
         return [*(lane.run for lane in self._lanes.values()), *more, self._withdraw]
+
+    def _ordinal(self, effect: Effect) -> int:
+        """Offers leave us in the order in which they were opened, whichever job is the older: the first to arrive may
+        take the last room."""
+        row = self._core.row(effect.job)
+        return row.offer.ordinal if row is not None and row.offer is not None else 0
 
     async def _deliver(self, batch: list[Effect]) -> list[Effect]:
         if not batch:

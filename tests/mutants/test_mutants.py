@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.mutants import rules_in_line
 from tests.mutants.rules_asking import ASKING
 from tests.mutants.rules_running import RUNNING
 from tests.mutants.swap import Swap, broken
@@ -25,6 +26,12 @@ def test_in_every_world_the_whole_product_keeps_its_promises(world: Lived) -> No
 def test_a_broken_rule_is_noticed(mutant: Mutant, told: list[Row]) -> None:
     told.append(row(mutant))
     assert told[-1].noticed, f"nobody noticed in {told[-1].tried} worlds"
+
+
+@pytest.mark.parametrize("rule", rules_in_line.IN_LINE)
+def test_a_broken_rule_of_order_is_noticed_by_whoever_waits(rule: str, told: list[Row]) -> None:
+    told.append(rules_in_line.row(rule))
+    assert told[-1].noticed, f"nobody noticed in {told[-1].tried} lines"
 
 
 def test_a_swap_of_what_the_product_does_not_have_breaks_nothing_and_says_so() -> None:

@@ -1,0 +1,15 @@
+"""Who is put first to a provider that has room again: by priority, then by age."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stories.urgency import LINES, Line, order_in
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+
+@pytest.mark.parametrize("line", LINES, ids=[line.name for line in LINES])
+async def test_room_that_comes_free_goes_to_the_most_urgent_and_among_these_to_the_oldest(a_world, line: Line) -> None:
+    """Retries with growing pauses let a lesser job pass a greater one; here news of room ends the pause (dstack#4246)."""
+    assert await order_in(line, a_world) == line.order
