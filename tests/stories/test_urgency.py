@@ -11,5 +11,5 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
 @pytest.mark.parametrize("line", LINES, ids=[line.name for line in LINES])
 async def test_room_that_comes_free_goes_to_the_most_urgent_and_among_these_to_the_oldest(a_world, line: Line) -> None:
-    """Retries with growing pauses let a lesser job pass a greater one; here news of room ends the pause (dstack#4246)."""
+    """Pauses that grow with each retry let a lesser job pass; news of room ends all of ours (dstack#4246)."""
     assert await order_in(line, a_world) == line.order
