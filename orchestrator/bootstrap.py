@@ -39,7 +39,7 @@ from orchestrator.model.documents.contracts import ContractSet
 from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.documents.providers import ProviderDocument, ProviderSet, load_providers
 from orchestrator.model.documents.references import is_reference
-from orchestrator.model.documents.warnings import warnings
+from orchestrator.model.documents.warnings import unattested, warnings
 from orchestrator.model.wire import StoreRef
 from orchestrator.ports.desk import Desk
 from orchestrator.ports.provider import Misconfigured, Placed, Provider
@@ -193,7 +193,7 @@ async def build(settings: Settings, *, pace: Pace | None = None, factories: Mapp
 def notices(settings: Settings, contracts: ContractSet | None, operators: ProviderSet) -> Iterator[str]:
     """Warnings of the contract set, webhooks that cannot be called, and settings that were given although the providers
     file has the say."""
-    for notice in warnings(contracts) if contracts else ():
+    for notice in (*warnings(contracts), *unattested(contracts, operators)) if contracts else ():
         yield f"{settings.contracts}: {notice.what} ({notice.path})"
     for name, document in operators.spec.providers.items():
         for said in lacking(document.webhook.url, document.webhook.secret) if document.webhook else ():

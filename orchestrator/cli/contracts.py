@@ -32,6 +32,7 @@ from orchestrator.model.documents import (
     load_providers,
     shape_of,
     stated_providers,
+    unattested,
     unenforced,
     unhonoured,
     warnings,
@@ -70,11 +71,13 @@ def check(file: FilePath, providers: ProvidersFile = None, as_json: AsJson = Fal
     """
     try:
         document = load_contracts(file.read_bytes())
-        if providers and (wrong := disagreements(document, load_providers(providers.read_bytes()))):
+        operators = load_providers(providers.read_bytes()) if providers else None
+        if operators and (wrong := disagreements(document, operators)):
             raise DocumentError(wrong)
     except DocumentError as error:
         _refuse(file, error.problems, as_json)
     missing, notices = unenforced(document), warnings(document)
+    notices += unattested(document, operators) if operators else []
     if as_json:
         told = {"digest": digest(document), "problems": [], "warnings": [n._asdict() for n in notices]}
         _json({"file": str(file), **told, "unenforced": [{"path": p, "what": w} for p, w in missing]})

@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator import Client, command_job
 from orchestrator.adapters.runtime.ray import RayJobs
-from orchestrator.bootstrap import SystemClock, make_providers, notices, this_machine
+from orchestrator.bootstrap import SystemClock, load_documents, make_providers, notices, this_machine
 from orchestrator.model.documents import load_contracts, load_providers
 from orchestrator.ports.runtime import Tools
 from orchestrator.sdk.errors import Invalid
@@ -267,6 +267,14 @@ def test_warnings_of_the_contract_set_are_told(tmp_path: Path) -> None:
     contracts = load_contracts(contract_set(contract("type: exclusive, select: {class: [api]}")))
     told = list(notices(settings, contracts, this_machine(settings)))
     assert any("work of class api is left with azure" in line for line in told)
+    assert any("c/k goes by class" in line and "spec.policies for default" in line for line in told)
+
+
+@pytest.mark.parametrize("folder", ["orchestrator/demo", "examples/kubernetes"])
+def test_the_demos_have_nothing_to_warn_of(folder: str, tmp_path: Path) -> None:
+    files = {name: Path(__file__).parents[2] / folder / f"{name}.yaml" for name in ("contracts", "providers")}
+    settings = load(**files, home=tmp_path, store="s3://runs")
+    assert list(notices(settings, *load_documents(settings))) == []
 
 
 def test_a_webhook_whose_secret_is_nowhere_is_told_at_the_start(tmp_path: Path) -> None:

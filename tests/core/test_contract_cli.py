@@ -39,6 +39,20 @@ def test_the_example_agrees_with_its_providers() -> None:
     assert code == 4 and "lambda is none of the operator's providers" in said
 
 
+def test_a_set_by_class_is_warned_of_beside_policies_that_leave_the_class_to_the_submitter(tmp_path: Path) -> None:
+    stated = (EXAMPLES / "providers.yaml").read_text()
+    (tmp_path / "p.yaml").write_text(stated.replace(", classification: strictest", ""))
+    by_class, all_alike = (tmp_path / "class.yaml", "class: [training, research]"), (tmp_path / "all.yaml", "gpus: {}")
+    for file, select in (by_class, all_alike):
+        written = (EXAMPLES / "first-right.yaml").read_text()
+        file.write_text(written.replace("class: [training, research]", select))
+    told = run("check", by_class[0], "--providers", tmp_path / "p.yaml")[1]
+    assert "warning class_unattested: preferred-2026/new-capacity goes by class" in told
+    assert "in spec.policies for european (spec.contracts[0].clauses[0])" in told
+    for file, providers in ((by_class[0], EXAMPLES / "providers.yaml"), (all_alike[0], tmp_path / "p.yaml")):
+        assert "class_unattested" not in run("check", file, "--providers", providers)[1]
+
+
 def test_the_example_comes_with_cases() -> None:
     assert run("test", EXAMPLES / "first-right.cases.yaml", "--strict")[0] == 0
 

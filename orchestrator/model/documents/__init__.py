@@ -29,7 +29,7 @@ from orchestrator.model.documents.job import (
     with_package,
 )
 from orchestrator.model.documents.providers import ProviderSet, load_providers
-from orchestrator.model.documents.warnings import warnings
+from orchestrator.model.documents.warnings import unattested, warnings
 
 __all__ = [
     "ContractSet",
@@ -55,6 +55,7 @@ __all__ = [
     "refused",
     "shape_of",
     "stated_providers",
+    "unattested",
     "unenforced",
     "unhonoured",
     "warnings",

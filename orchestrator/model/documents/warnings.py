@@ -1,7 +1,8 @@
 """What should an author know about a contract set that loads all the same?
 
-Called by `contracts check` and the bootstrap. Two things: a share that a first right of another holder
-may make unreachable, and a class of work for which a single provider (or none) is left.
+Called by `contracts check` and the bootstrap. Three things: a share that a first right of another holder
+may make unreachable, a class of work for which a single provider (or none) is left, and, where the operator's
+providers are known too, clauses by class whose classes nobody but the submitter vouches for.
 """
 
 from __future__ import annotations
@@ -12,11 +13,33 @@ from orchestrator.model.documents.clauses import ClauseDocument, ExclusiveDocume
 from orchestrator.model.documents.conflicts import selects_overlap
 from orchestrator.model.documents.contracts import ContractDocument, ContractSet, ProviderStated
 from orchestrator.model.documents.errors import Notice
+from orchestrator.model.documents.providers import PolicyDocument, ProviderSet
 
 
 def warnings(document: ContractSet) -> list[Notice]:
     """Every warning, by path. Drafts are passed over."""
     return [*_infeasible_shares(document), *_lonely_classes(document)]
+
+
+def unattested(document: ContractSet, operators: ProviderSet) -> list[Notice]:
+    """That clauses go by class, and policies leave it at what the submitter says without saying so themselves."""
+    by_class = [(path, f"{contract.id}/{c.id}") for path, contract, c in _live(document) if _minds_class(c)]
+    policies = {"default": PolicyDocument(), **operators.spec.policies}
+    silent = [name for name, policy in policies.items() if "classification" not in policy.model_fields_set]
+    if not by_class or not silent:
+        return []
+    what = (
+        f"{', '.join(ref for _, ref in by_class)} {'goes' if len(by_class) == 1 else 'go'} by class, and a class is "
+        f"what the submitter claims: who writes another one escapes. In providers.yaml, set classification: strictest "
+        f"or held (or claimed, if you mean it) in spec.policies for {', '.join(silent)}"
+    )
+    return [Notice(by_class[0][0], what, "class_unattested")]
+
+
+def _minds_class(clause: ClauseDocument) -> bool:
+    waiver = clause.standing_waiver if isinstance(clause, FirstRightDocument) else None
+    named = [clause.select.job_class, *(exempt.select.job_class for exempt in clause.exempt)]
+    return any(classes is not None for classes in (*named, waiver.job_class if waiver else None))
 
 
 def _live(document: ContractSet) -> Iterator[tuple[str, ContractDocument, ClauseDocument]]:
