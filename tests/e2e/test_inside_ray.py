@@ -7,9 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,7 @@ import pytest
 
 from orchestrator import Client, Job, command_job
 from orchestrator.sdk.errors import Conflict, NotFound
-from tests.cli.test_serve import start, wait_up
-from tests.local.conftest import end_launches
+from tests.e2e.here import served, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.heavy, pytest.mark.timeout(400)]
 
@@ -40,21 +37,13 @@ ray.get([worker.train_for_ever.remote(n + 1) for n, worker in enumerate(workers)
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="oi-"))
-    server = start(folder)
-    try:
-        wait_up(folder, server)
+    with served() as folder:
         yield folder
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)
-        end_launches(folder / "local")
 
 
 @pytest.fixture(scope="module")
 def job(home: Path) -> Iterator[Job]:
     """One driver and two actors, all of them at work."""
-    os.environ["ORCHESTRATOR_HOME"] = str(home)
     with Client() as client:
         made = client.submit(command_job(["python", "-c", DRIVER], folder=None))
         until(lambda: made.refresh().state == "running")
@@ -64,16 +53,6 @@ def job(home: Path) -> Iterator[Job]:
         assert made.wait(timeout=60).state == "cancelled"
         with pytest.raises(Conflict):
             made.stacks()
-    del os.environ["ORCHESTRATOR_HOME"]
-
-
-def until(true: Callable[[], Any], within_s: float = 150.0) -> Any:
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if found := true():
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"not within {within_s} s")
 
 
 def stacks(job: Job) -> list[Any]:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +13,7 @@ import pytest
 from orchestrator import Client, Job
 from orchestrator.model.documents import job_from
 from orchestrator.model.documents.views import JobView
-from tests.cli.test_serve import start, wait_up
-from tests.local.conftest import end_launches
+from tests.e2e.here import served, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.heavy, pytest.mark.timeout(400)]
 
@@ -45,23 +39,13 @@ spec:
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """A server that offers this machine's two CPUs."""
-    folder = Path(tempfile.mkdtemp(prefix="os-"))
-    (folder / "providers.yaml").write_text(PROVIDERS.replace("FOLDER", str(folder / "local")))
-    server = start(folder, ORCHESTRATOR_PROVIDERS=str(folder / "providers.yaml"))
-    try:
-        wait_up(folder, server)
+    with served(PROVIDERS) as folder:
         yield folder
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=30)
-        end_launches(folder / "local")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def grown(home: Path) -> Iterator[JobView]:
+def grown(home: Path) -> JobView:
     """The job at its end: it was scaled from one worker to two after some steps."""
-    os.environ["ORCHESTRATOR_HOME"] = str(home)
     run = {
         "command": ["python", "train.py", f"--steps={STEPS}", "--checkpoint-every=25", "--pause=0.1"],
         "package": {"dir": str(DIGITS)},
@@ -71,10 +55,8 @@ def grown(home: Path) -> Iterator[JobView]:
     with Client() as client:
         job = client.submit(job_from({"apiVersion": "orchestrator.dev/v1alpha1", **document}))
         until(lambda: seen(job) >= 10)
-        told = command(home, "scale", job.id, "--workers", "2")
-        assert "is running" in told
-        yield job.wait(timeout=240)
-    del os.environ["ORCHESTRATOR_HOME"]
+        assert "is running" in command("scale", job.id, "--workers", "2")
+        return job.wait(timeout=240)
 
 
 def seen(job: Job) -> int:
@@ -82,16 +64,8 @@ def seen(job: Job) -> int:
     return progress.step or 0 if progress is not None else 0
 
 
-def until(true: Callable[[], bool], within_s: float = 120.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-
-
-def command(home: Path, *arguments: str) -> str:
-    given = {**os.environ, "ORCHESTRATOR_HOME": str(home)}
-    ran = subprocess.run([sys.executable, "-m", "orchestrator.cli.main", *arguments], env=given, text=True,
+def command(*arguments: str) -> str:
+    ran = subprocess.run([sys.executable, "-m", "orchestrator.cli.main", *arguments], text=True,
                          capture_output=True, timeout=60, check=False)  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
@@ -115,8 +89,8 @@ def test_it_goes_on_behind_the_step_at_which_it_stopped_with_two_workers(home: P
 
 
 def test_its_ledger_and_what_the_workers_saw_are_in_order(home: Path, grown: JobView) -> None:
-    command(home, "audit", "export", "-o", str(home / "ledger.jsonl"))
-    said = json.loads(command(home, "audit", "verify", str(home / "ledger.jsonl"), "--world", str(home), "--json"))
+    command("audit", "export", "-o", str(home / "ledger.jsonl"))
+    said = json.loads(command("audit", "verify", str(home / "ledger.jsonl"), "--world", str(home), "--json"))
     judged = {one["sentence"]: one["judged"] for one in said["sentences"]}
     assert said["findings"] == [] and judged[43] > 0 and judged[10] > 0
-    assert "to be larger: offered to local" in command(home, "explain", grown.id)
+    assert "to be larger: offered to local" in command("explain", grown.id)
