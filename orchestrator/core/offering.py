@@ -14,7 +14,7 @@ from orchestrator.core.lifecycle import MAX_LATE
 from orchestrator.core.owning import gone, rules_of_offer
 from orchestrator.core.passing import passed_gates
 from orchestrator.core.recording import on_covers
-from orchestrator.core.shapebook import GATED_WIDTH, ProviderBook, ShapeBook
+from orchestrator.core.shapebook import DEFAULT_UNTIL, GATED_WIDTH, ProviderBook, ShapeBook
 from orchestrator.core.splitting import split
 from orchestrator.core.standing import next_epoch, open_offer
 from orchestrator.core.turn import Turn
@@ -25,9 +25,6 @@ from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Answer, Reason
 from orchestrator.model.placement import Gate, Placement, Rules
-
-DEFAULT_UNTIL = 30_000_000
-"""How long a shape is parked at a provider that declined for capacity and named no end (microseconds)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,14 +51,14 @@ def on_owned(turn: Turn, blocks: tuple[Block, ...], by: str) -> None:
 def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | None:
     """Where the job goes before anywhere else; None: into no block now."""
     for block, most in _by_room(book, shape, row, now):
+        if most < shape.shape.workers:
+            book.listen(shape, [block.provider])
         if block.ref in row.asked or shape.parked.get(block.ref, 0) > now or block.provider not in book.providers:
             continue
         rules = _rules(book, row, block, most, now) if most else None
         found = _lawful(book, row, block, rules, now) if rules is not None else None
         if found is not None and found.asked not in row.asked and _answers(book, row, found.provider, now):
             return found
-        if most < shape.shape.workers:
-            book.listen(shape, [block.provider])
     return None
 
 

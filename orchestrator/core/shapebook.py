@@ -16,6 +16,8 @@ from orchestrator.model.placement import Placement, Rules, Shape
 
 GATED_WIDTH = 256
 """Jobs of one shape that may wait for a holder at a time."""
+DEFAULT_UNTIL = 30_000_000
+"""How long a shape is parked at a provider that declined for capacity and named no end (microseconds)."""
 
 ShapeKey = tuple[str, Trigger]
 """A shape's digest and why capacity is needed: a job that lost its machines is decided with trigger replace."""

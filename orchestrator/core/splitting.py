@@ -10,6 +10,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from orchestrator.core.lifecycle import refuse
+from orchestrator.core.shapebook import DEFAULT_UNTIL
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id, rest_id
@@ -24,11 +25,12 @@ def split(turn: Turn, row: JobRow, terms: Terms, workers: int | None) -> JobRow:
     if not terms.divisible or workers is None or workers == shape.workers:
         return row
     assert offer is not None, "an offer was just accepted"
-    name, whole = offer_id(row.job, offer.n), terms.workers == shape.workers
+    name, all_offered = offer_id(row.job, offer.n), terms.workers == shape.workers
+    refused = terms.left_by(workers) if all_offered else None
     kept, left = shape.sized(workers), shape.left_by(workers)
     rest = ev.Rest(
         offer=name, workers=left.workers, piece=row.piece + workers, root=row.root, since=row.episode_at,
-        asked=row.asked, refused=_refusals(turn, row, offer, terms.left_by(workers) if whole else None),
+        asked=row.asked if all_offered else row.asked[:-1], refused=_refusals(turn, row, offer, refused),
     )  # fmt: skip
     submitted = ev.Submitted(
         spec=row.spec, shape=turn.cite(left), name=row.name, limit_ms=row.limit_ms, grace_ms=row.grace_ms,
@@ -37,7 +39,9 @@ def split(turn: Turn, row: JobRow, terms: Terms, workers: int | None) -> JobRow:
     )  # fmt: skip
     other = rest_id(name, turn.now)
     row = turn.emit(row.job, ev.Split(offer.n, workers, left.workers, other, turn.cite(kept)))
-    turn.emit(other, submitted, row.project)
+    came = turn.emit(other, submitted, row.project)
+    if not all_offered and workers < terms.workers:  # its block has room, and yet is not tried again at once
+        turn.book.shape_of(came).parked[offer.inside] = turn.now + DEFAULT_UNTIL
     return row
 
 

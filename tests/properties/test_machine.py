@@ -1,8 +1,8 @@
 """Any order of deeds and faults, found by Hypothesis: after every step the audit finds nothing; in the end all is over.
 
 One world lives on virtual time, one step after another: jobs come and are cancelled, clouds refuse, fall silent, lose
-calls, stand still and die, the server dies at its next point, people record and amend. A failing example prints the
-steps that lead to it; they are code that repeats it.
+calls, stand still and die, the server dies at its next point, people record, amend and own. A failing example prints
+the steps that lead to it; they are code that repeats it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.ledgers import MemorySnapshot
 from orchestrator.testing.scripts import Script
-from tests.properties.test_random_agreements import agreed, record
+from tests.properties.test_random_agreements import agreed, owned, record
 from tests.properties.test_random_worlds import NAMES, deed, fault, word
 from tests.stories.conftest import check, fold_all
 from tests.stories.words import rows_of
@@ -126,6 +126,12 @@ class Life(RuleBasedStateMachine):
     def put_on_record(self, seed: int) -> None:
         made: Record = record(random.Random(seed), self.jobs, self.world.clock.now_us())
         self.run(self._at_the_desk(lambda desk: desk.record(made)))
+
+    @precondition(leads)
+    @rule(seed=seeds)
+    def own(self, seed: int) -> None:
+        blocks = owned(random.Random(seed), self.world.clock.now_us())
+        self.run(self._at_the_desk(lambda desk: desk.own(blocks, "ann")))
 
     # ---- clouds, networks, machines ----------------------------------------------------------------------------------
 

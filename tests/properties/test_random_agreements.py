@@ -98,8 +98,8 @@ def owned(dice: random.Random, now: int) -> tuple[Block, ...]:
         begin = now + dice.choice([-60, 0, 40]) * 1_000_000
         until = begin + dice.choice([1_830, 3_700, 90_000]) * 1_000_000
         found.append(Block(
-            name=name, provider=dice.choice(NAMES), accelerator="H100", gpus=dice.choice([4, 8, 16, 20]), region="eu-1",
-            from_us=begin, until_us=until, price=dice.choice([None, 1_500_000, 9_000_000]),
+            name=name, provider=dice.choice(NAMES), accelerator="H100", gpus=dice.choice([4, 6, 8, 16, 20]),
+            region="eu-1", from_us=begin, until_us=until, price=dice.choice([None, 1_500_000, 9_000_000]),
         ))  # fmt: skip
     return tuple(found)
 

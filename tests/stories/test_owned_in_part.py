@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core.explain import golden, timeline
 from orchestrator.model import event as ev
-from orchestrator.model.job import JobRow, RefusalRow
+from orchestrator.model.job import JobRow, JobState, RefusalRow
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import parse_terms
 from orchestrator.simulate.world import Server, World, agreement, first_right, submission, until_over
@@ -216,3 +216,20 @@ async def test_a_job_is_not_held_while_a_block_may_take_a_part_of_it(a_world) ->
         row = await begun(server)
         row = await until_over(server, row.job)
     assert row.attempts[0].block == "yves/b"
+
+
+@pytest.mark.parametrize("took", [4, 3], ids=["a full one", "one that has spare room"])
+async def test_what_is_left_goes_into_the_block_as_soon_as_there_is_room(a_world, took) -> None:
+    """Half of the block is another job's for a while, and all others are too dear: what is left is held until then."""
+    yves = Script(offers=[do.Accepts(price=2_000_000, workers=n) for n in (None, took, None)])
+    world = a_world({"oracle": Script(), "yves": yves}, None, Work(steps=200), blocks=(block(gpus=8),))
+    for provider in world.providers.values():
+        provider.stage.set_price("H100", 5_000_000)
+    async with world.server() as server:
+        other, _ = await server.desk.submit(submission(workers={"gpus": 4, "accelerator": ["H100"]}))
+        mine = await begun(server, ceilingUsdPerGpuHour=3)
+        assert (await server.desk.job(mine.rest)).state is JobState.HELD
+        rest = await until_over(server, mine.rest)
+        other = await server.desk.job(other.job)
+    assert other.ended_at is not None and [a.block for a in rest.attempts] == ["yves/b"]
+    assert 0 <= rest.attempts[0].intended_at - other.ended_at < 2 * SECOND

@@ -65,6 +65,11 @@ class Life:
         """The n-th offer's opening."""
         return next(self.of_offer(n, ev.OfferOpened), None)
 
+    def in_part(self, n: int) -> bool:
+        """Whether the n-th offer was for no more than a block of owned capacity had room for."""
+        opened = self.opened(n)
+        return opened is not None and opened[1].most is not None
+
     def intended(self, epoch: int) -> tuple[Seen, ev.Intended] | None:
         """The attempt's intention."""
         found = ((s, s.event) for s in self._epochs.get(epoch, ()) if isinstance(s.event, ev.Intended))

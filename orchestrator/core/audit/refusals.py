@@ -65,9 +65,7 @@ def _no_of(life: Life, seen: Seen, younger: ev.Submitted | None) -> _Found | Non
         case ev.OfferAnswered(n=n, accepted=False, reason=reason):
             return _Found(n, "declined", reason)
         case ev.OfferAnswered(n=n, accepted=True, workers=int(taken)) if _left(younger) == f"{life.job}-o{n}":
-            opened = life.opened(n)
-            rest_was_offered = opened is None or opened[1].most is None
-            return _Found(n, "split", "capacity", taken) if rest_was_offered else None
+            return None if life.in_part(n) else _Found(n, "split", "capacity", taken)
         case ev.OfferLapsed(n=n, how=how):
             return _Found(n, "lapsed" if how == "silence" else how)
         case ev.Ended(epoch=epoch, how="rejected", late=False):

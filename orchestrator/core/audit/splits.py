@@ -116,6 +116,8 @@ def _asked(life: Life, until: int) -> list[str]:
         match seen.event:
             case ev.OfferOpened(provider=provider, block=block) if seen.seq < until:
                 asked.append(block if inside(block, provider) else provider)
+            case ev.Split(n=n) if seen.seq < until and life.in_part(n):
+                del asked[-1:]  # its block was not offered what is left
             case ev.RoundEnded() | ev.Resumed() if seen.seq < until:
                 asked.clear()
     return asked
