@@ -8,6 +8,7 @@ recorded for a job that was split.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from functools import partial
 
 from msgspec.structs import replace
@@ -60,12 +61,20 @@ def _left_of(book: Book, row: JobRow, record: Record) -> list[JobRow]:
 
 def misnamed(record: Record, contracts: Contracts | None) -> str:
     """What a record names that the contracts in force do not know, so that it would count for nothing; else empty."""
-    clauses = contracts.of_holders if contracts else ()
-    holders = sorted({clause.holder for clause in clauses})
-    refs = sorted({name for clause in clauses for name in (clause.ref, clause.ref.partition("/")[0])})
-    for field, said, known in (("holder", record.holder, holders), ("clause", record.clause, refs)):
+    agreed = contracts or Contracts("", "")
+    clauses = agreed.of_holders
+    named = [
+        ("holder", record.holder, {clause.holder for clause in clauses}),
+        ("clause", record.clause, {name for clause in clauses for name in (clause.ref, clause.contract)}),
+        ("event", record.name if record.what == What.EVENT else "", agreed.events),
+        ("evidence", record.name if record.what == What.EVIDENCE else "", agreed.evidence),
+    ]
+    for field, said, known in named:
         if said and said not in known:
-            return f"{field}: the contracts in force know no {said!r}; they know {', '.join(known) or 'none'}"
+            near = get_close_matches(said[:64], sorted(known), 1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            others = ", ".join(sorted(known)) or "none"
+            return f"{field}: the contracts in force know no {said!r}{meant}; they know {others}"
     return ""
 
 

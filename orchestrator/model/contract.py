@@ -238,6 +238,8 @@ class Contracts(msgspec.Struct, frozen=True):
     laws: tuple[ResidencyLaw, ...] = ()
     not_enforced: tuple[NotEnforced, ...] = ()
     labels: frozenset[str] = frozenset()  # the label keys that some select reads
+    events: frozenset[str] = frozenset()  # that end something, by drafts too: what may be put on record
+    evidence: frozenset[str] = frozenset()  # that some exemption takes, by drafts too
 
     @property
     def of_holders(self) -> tuple[Exclusive | FirstRight, ...]:

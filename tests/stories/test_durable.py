@@ -53,7 +53,7 @@ async def test_what_becomes_of_a_job_is_shown_once_it_is_durable(fails: bool) ->
         job, _ = await asked(server)
         slow = Slow(server)
         wishes = [
-            asyncio.ensure_future(w) for w in (server.desk.cancel(job, "me"), record(server, "event", name="agi"))
+            asyncio.ensure_future(w) for w in (server.desk.cancel(job, "me"), record(server, "consent", holder="azure"))
         ]
         await asyncio.sleep(1)
         before = (await server.desk.job(job)).state, (await server.desk.in_force()).records

@@ -289,3 +289,24 @@ async def test_a_record_about_nobody_or_nothing_that_is_agreed_is_refused(a_worl
         with pytest.raises(Mistaken, match=r"zeus|agreement/rofr"):
             await record(server, "consent", **more)
     assert "Recorded" not in kinds(world, "")
+
+
+@pytest.mark.parametrize(("what", "name", "said"), [
+    ("evidence", "aproved", r"^evidence: .* no 'aproved' \(did you mean approved\?\); they know approved, later, p"),
+    ("evidence", "agi", "^evidence: .* no 'agi'; they know"),
+    ("event", "agii", r"^event: .* no 'agii' \(did you mean agi\?\); they know agi, coup;"),
+])  # fmt: skip
+async def test_an_event_or_evidence_that_no_contract_minds_is_refused(a_world, what: str, name: str, said: str) -> None:
+    """What a draft minds may be on record before it is in force, and an exemption's own id is evidence."""
+    asks = [{"id": "approved", "because": "research"}, {"id": "x", "because": "research", "evidence": ["paper"]}]
+    agreed = right(*asks, endsOn=[{"event": "agi"}])
+    (active,) = agreed["spec"]["contracts"]
+    clause = {**active["clauses"][0], "exempt": [{"id": "later", "because": "own_build"}]}
+    draft = {**active, "id": "draft", "status": "draft", "clauses": [clause], "endsOn": [{"event": "coup"}]}
+    agreed["spec"]["contracts"].append(draft)
+    world = a_world({"zeus": SILENT, "oracle": Script()}, agreed)
+    async with world.server() as server:
+        with pytest.raises(Mistaken, match=said):
+            await record(server, what, name=name)
+        for kind, known in (("evidence", "approved"), ("evidence", "later"), ("event", "coup")):
+            assert (await record(server, kind, name=known)).name == known

@@ -64,6 +64,8 @@ def compile_contracts(document: ContractSet) -> Contracts:
         laws=laws,
         not_enforced=not_enforced(document),
         labels=frozenset(key for found in clauses for key in _labels(found)),
+        events=frozenset(end.event for contract in document.spec.contracts for end in contract.ends_on),
+        evidence=frozenset(_evidence(document)),
     )
 
 
@@ -71,6 +73,14 @@ def _labels(clause: Clause) -> Iterator[str]:
     """The label keys that a clause or one of its exemptions reads."""
     for select in (clause.select, *(exempt.select for exempt in clause.exempt)):
         yield from (key for key, _ in select.labels)
+
+
+def _evidence(document: ContractSet) -> Iterator[str]:
+    """The names of evidence that some exemption takes."""
+    for contract in document.spec.contracts:
+        for clause in contract.clauses:
+            for exempt in clause.exempt:
+                yield from _exemption(exempt).needed
 
 
 def unenforced(document: ContractSet) -> list[tuple[str, str]]:
