@@ -11,16 +11,19 @@ from orchestrator.cli.audit import audit
 from orchestrator.engine.intake import intake
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model import event as ev
+from orchestrator.model.contract import DAY_US
 from orchestrator.model.job import JobState
 from orchestrator.simulate.world import World, agreement, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
+from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
 from tests.stories.words import kinds
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
+MIDNIGHT_US = STORY_BEGINS_US + DAY_US
 VISION_ONLY = {"labels": {"team": ["vision"]}}
 VISION = first_right("azure", select=VISION_ONLY)
 """A right to what nobody selected on before."""
@@ -176,3 +179,38 @@ async def test_a_draft_gates_nobody(a_world) -> None:
         row, _ = await server.desk.submit(submission())
         await until_over(server, row.job)
     assert gated(world, row.job) == [("oracle", "")]
+
+
+async def before_midnight(world: World, seconds: int) -> None:
+    await asyncio.sleep((MIDNIGHT_US - world.clock.now_us()) / 1e6 - seconds)
+
+
+async def test_an_applied_right_begins_on_the_first_day_of_its_term(a_world) -> None:
+    world = a_world({"oracle": Script(), "zeus": Script()})
+    clause = {"id": "rofr", "type": "first_right", "window": "15m"}
+    tomorrow = agreement("zeus", clause, term={"from": "2026-01-02", "to": "2026-12-31"})
+    await before_midnight(world, 300)
+    async with world.server() as server:
+        assert (await server.desk.amend(world.document(tomorrow), "ann")).contract == 2
+        today, _ = await server.desk.submit(submission())
+        await until_over(server, today.job)
+        await before_midnight(world, 0)
+        then, _ = await server.desk.submit(submission())
+        await until_over(server, then.job)
+    assert gated(world, today.job) == [("oracle", "")]
+    assert gated(world, then.job) == [("zeus", "agreement/rofr")]
+
+
+async def test_an_applied_exclusive_ends_with_its_last_day_and_wakes_who_waits(a_world) -> None:
+    full = Script(offers=[do.Declines(after_s=1, for_s=3600)] * 99)
+    world = a_world({"oracle": Script(), "zeus": full})
+    alone = agreement("zeus", {"id": "alone", "type": "exclusive"}, term={"from": "2025-01-01", "to": "2026-01-01"})
+    await before_midnight(world, 300)
+    async with world.server() as server:
+        await server.desk.amend(world.document(alone), "ann")
+        row, _ = await server.desk.submit(submission())
+        await before_midnight(world, 10)
+        assert {who for who, _ in gated(world, row.job)} == {"zeus"}
+        row = await until_over(server, row.job)
+    assert [(a.provider, a.how) for a in row.attempts] == [("oracle", "done")]
+    assert MIDNIGHT_US <= row.attempts[0].intended_at < MIDNIGHT_US + 5_000_000
