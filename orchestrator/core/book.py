@@ -35,7 +35,7 @@ def trigger_of(row: JobRow, shape: Shape) -> Trigger:
 
 def _place_in_line(row: JobRow) -> tuple[object, ...]:
     """What a queued job waits for. A bill or a late answer changes nothing of it, nor whether it was woken early."""
-    return row.state, row.shape, row.episode, row.grown, row.wait_until, row.asked, row.refusals
+    return row.state, row.shape, row.episode, row.round, row.grown, row.wait_until, row.asked, row.refusals
 
 
 class Book:

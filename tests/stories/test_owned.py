@@ -338,3 +338,22 @@ async def test_a_held_job_goes_on_once_capacity_is_owned_that_it_fits_into(a_wor
         await server.desk.own((block(),), "somebody")
         row = await until_over(server, row.job)
     assert row.attempts[0].block == "yves/b"
+
+
+async def test_who_is_woken_by_a_block_waits_on_until_the_moment_that_was_known(a_world) -> None:
+    """Its machines were lost at the only one who is cheap enough, who is not asked for a while; the block is never free
+    for all of it, however often something in it is over."""
+    oracle = Script(scenes=[do.Kills(when=do.AtStep(3))])
+    yves = Script(offers=[do.Accepts(price=2_000_000)] * 9)
+    world = a_world({"oracle": oracle, "yves": yves}, None, Work(steps=60), blocks=(block(gpus=9),))
+    world.providers["oracle"].stage.set_price("H100", 1_000_000)
+    world.providers["yves"].stage.set_price("H100", 5_000_000)
+    async with world.server() as server:
+        for _ in range(9):
+            await server.desk.submit(submission(workers={"gpus": 1, "accelerator": ["H100"]}))
+            await asyncio.sleep(2)
+        row, _ = await server.desk.submit(submission(ceilingUsdPerGpuHour=3))
+        row = await until_over(server, row.job)
+    ends = [e.until for e in world.events(row.job) if isinstance(e, ev.RoundEnded)]
+    assert ends[-1] == ends[-2] <= row.attempts[1].intended_at < ends[-1] + SECOND
+    assert [a.provider for a in row.attempts] == ["oracle", "oracle"]
