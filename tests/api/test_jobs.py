@@ -285,6 +285,7 @@ async def test_offers_show_who_was_asked_and_what_they_said(owner: httpx.AsyncCl
 
 
 async def test_explain_tells_the_life_in_sentences(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
+    """Nobody can say why a job waits or who refused; here each no is told (armada#703, kueue#4749, skypilot#8947)."""
     job = (await submit(owner)).json()["id"]
     desk.play(job, exit_code=3)
     told = (await owner.get(f"/v1/jobs/{job}/explain")).json()

@@ -95,6 +95,7 @@ def test_every_key_of_a_select(select: str, job: dict[str, object], selected: bo
 
 
 def test_stores_obey_the_law_that_regions_obey() -> None:
+    """A bucket is made where no job may be; here checkpoints obey the same law (skypilot#3114, skypilot#8504)."""
     law = contract("type: residency, select: {residency: [eu]}, regionsIn: [EU, CH]", None, "law")
     rules = rules_of(law, residency="eu")
     assert [store_lawful(rules, place) for place in ("EU", "CH", "US")] == [True, True, False]

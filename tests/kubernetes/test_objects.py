@@ -94,6 +94,7 @@ def test_all_is_named_by_the_key_and_carries_our_labels(runtime: Runtime) -> Non
 
 @RUNTIMES
 def test_nothing_is_ever_tried_again(runtime: Runtime) -> None:
+    """A submitter that fails is started again, and user code with it; here nothing is (kuberay#2376, kuberay#2393)."""
     main = made(runtime)[0]
     assert main["spec"]["backoffLimit"] == 0
     assert {pod["spec"]["restartPolicy"] for pod in pods(main)} == {"Never"}
@@ -115,6 +116,7 @@ def test_leaks_end_by_themselves(runtime: Runtime) -> None:
 
 
 def test_a_rayjob_that_does_not_start_ends() -> None:
+    """A RayJob whose machines never come initializes for ever; here it has a deadline (kuberay#4178, kuberay#4945)."""
     spec = made("kuberay")[0]["spec"]
     assert spec["preRunningDeadlineSeconds"] == 600 and spec["shutdownAfterJobFinishes"]
 

@@ -109,6 +109,7 @@ async def test_of_two_copies_under_one_key_one_runs(a_world) -> None:
 
 @pytest.mark.fault("partial gang")
 async def test_what_a_refused_gang_left_behind_is_swept(a_world) -> None:
+    """A job of many nodes hangs on the one that is missing; here it is all or nothing, and undone (dstack#4146)."""
     half = Script(launches=[do.Rejects(leaves=2)])
     world = a_world({"azure": half, "oracle": Script()}, work=Work(steps=100))
     row = await ran(world, workers={"gpus": 8, "count": 4, "accelerator": ["H100"]})
@@ -191,7 +192,10 @@ async def test_a_second_server_does_not_lead_while_the_first_one_does(a_world) -
 
 @pytest.mark.fault("list eventually consistent")
 async def test_a_listing_that_lags_neither_confirms_an_end_early_nor_hides_what_must_go(a_world) -> None:
-    """Nothing made less than 45 s ago is listed; the first attempt dies unseen and a copy of a stop is lost."""
+    """Nothing made less than 45 s ago is listed; the first attempt dies unseen and a copy of a stop is lost.
+
+    Machines too new to be listed are taken for gone, and leak; here a list may lag as it says (skypilot#4443).
+    """
     lagging = Capabilities(list_lag_us=45_000_000)
     part = Script(scenes=[do.Freezes(when=do.AtStep(7), for_s=300)], faults=[do.Loses(verb="stop", nth=1)])
     world = a_world({"azure": part, "oracle": Script()}, work=Work(steps=60), capabilities=lagging)
@@ -281,7 +285,10 @@ async def test_a_holder_that_loses_its_right_in_its_window_may_still_accept_and_
 @pytest.mark.fault("cancel while a launch is unknown")
 @pytest.mark.parametrize("line", [do.Starts(reply_lost=True, after_s=5), do.RequestLost(), do.NeverStarts()])
 async def test_a_job_cancelled_while_nobody_knows_of_its_launch_leaves_nothing_alive(a_world, line: do.Do) -> None:
-    """The one call of `launch` that could tell is never answered; whatever it made is stopped."""
+    """The one call of `launch` that could tell is never answered; whatever it made is stopped.
+
+    A cancel before anything runs leaks what is being made; here it is swept (skypilot#4410, dstack#2068).
+    """
     silent = [do.Loses(verb="launch", nth=n, reply=True) for n in range(1, 50)]
     world = a_world({"azure": Script(launches=[line], faults=silent)}, work=Work(steps=1000))
     async with world.server() as server:

@@ -226,6 +226,7 @@ async def test_declines_that_cover_the_same_again_make_one_record_that_lasts_lon
 
 
 async def test_two_first_rights_are_passed_by_rank(a_world) -> None:
+    """Clusters are tried by the alphabet; here in the order that was agreed, not by name (kueue#9270, kueue#12854)."""
     second = {"id": "second", "type": "first_right", "window": "5m", "rank": 2}
     two = right()
     two["spec"]["contracts"].append(

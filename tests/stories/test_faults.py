@@ -28,6 +28,8 @@ async def test_a_launch_that_nobody_confirmed_is_asked_again_under_its_key(a_wor
 
 @pytest.mark.fault("accepted but cannot launch")
 async def test_a_launch_that_is_rejected_is_a_refusal_in_the_same_episode(a_world) -> None:
+    """Who accepts and cannot provision is tried for ever; here that is a refusal, and the next is asked (kueue#2560,
+    kueue#8089)."""
     world = a_world({"azure": Script(launches=[do.Rejects(reason=Reason.CAPACITY)]), "oracle": Script()})
     row = await ran(world)
     assert (attempts(row), row.episode) == ([("azure", "rejected"), ("oracle", "done")], 1)
@@ -81,7 +83,8 @@ async def test_machines_that_die_are_replaced_behind_a_fence_without_waiting_for
 
 @pytest.mark.fault("provider's control plane down while its job runs on")
 async def test_a_provider_out_of_reach_whose_job_beats_on_is_left_alone(a_world) -> None:
-    """A healthy job is never destroyed because we cannot reach its provider (skypilot#10155)."""
+    """Healthy jobs are recovered because a controller could not reach them; here unreachable is not dead
+    (skypilot#6133, skypilot#10123, skypilot#10155, skypilot#10157, skypilot#10162)."""
     world = a_world({"azure": Script(scenes=[do.Unreachable(when=do.AtStep(3), for_s=600)]), "oracle": Script()},
                     work=Work(steps=200))  # fmt: skip
     row = await ran(world)
@@ -91,6 +94,7 @@ async def test_a_provider_out_of_reach_whose_job_beats_on_is_left_alone(a_world)
 
 @pytest.mark.fault("provider returning with a zombie", "two take-overs in a row")
 async def test_a_zombie_that_comes_back_twice_appends_nothing(a_world) -> None:
+    """A failover leaves two of one job; here the earlier is fenced, however often it returns (skypilot#656)."""
     cut = [do.Unreachable(when=do.AtStep(7), for_s=100), do.DataCut(when=do.AtStep(7), for_s=100)]
     again = [do.Unreachable(when=do.AtStep(12), for_s=100), do.DataCut(when=do.AtStep(12), for_s=100)]
     world = a_world({"azure": Script(scenes=cut), "coreweave": Script(scenes=again), "oracle": Script()},
@@ -108,7 +112,8 @@ async def test_a_frozen_agent_is_fenced_and_wakes_to_nothing(a_world) -> None:
 
 
 async def test_a_job_ends_while_nobody_leads_and_is_found_done(a_world) -> None:
-    """A controller that is away kills nothing (armada#315, skypilot#7707)."""
+    """An outage of the controller kills what runs; here a job needs none to run or to end (armada#315, skypilot#7707,
+    skypilot#9749)."""
     world = a_world({"azure": Script()}, work=Work(steps=100))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
@@ -136,7 +141,7 @@ async def test_our_own_absence_does_not_count_in_a_window(a_world) -> None:
 @pytest.mark.fault("terminate failing silently")
 @pytest.mark.parametrize("failing", [Script(stops_ignored=2), Script(stops_stuck=2)])
 async def test_a_stop_that_silently_fails_or_gets_stuck_is_swept_until_gone(a_world, failing: Script) -> None:
-    """A failed terminate does not leak the machine (skypilot#4410, dstack#3449)."""
+    """A failed terminate is ignored and its machine forgotten; here it is repeated until gone (skypilot#2990)."""
     world = a_world({"azure": failing}, work=Work(steps=300))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
@@ -150,6 +155,7 @@ async def test_a_stop_that_silently_fails_or_gets_stuck_is_swept_until_gone(a_wo
 
 @pytest.mark.parametrize("after", [0.0, 1.0, 10.0])
 async def test_cancel_at_any_time_ends_the_job_and_nothing_is_offered_after(a_world, after: float) -> None:
+    """What is being deleted still gets machines, which stay; here nothing begins after a cancel (dstack#3449)."""
     world = a_world({"azure": Script(offers=[do.Accepts(after_s=0.5)])}, work=Work(steps=1000))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())
@@ -191,7 +197,7 @@ async def test_throttling_and_lost_replies_delay_but_lose_nothing(a_world) -> No
 
 
 async def test_jobs_of_one_shape_start_in_the_order_of_submission(a_world) -> None:
-    """FIFO inside a priority (skypilot#5493)."""
+    """Jobs start in any order; here of one priority in that of their submission (skypilot#5493)."""
     world = a_world({"azure": Script()})
     async with world.server() as server:
         rows = [(await server.desk.submit(submission(run={"command": ["x", str(i)]})))[0] for i in range(8)]
@@ -269,6 +275,7 @@ async def test_a_launch_that_a_forgetful_provider_never_got_is_sent_again(a_worl
 
 
 async def test_a_provider_that_lists_another_ones_launches_stops_none_of_them(a_world) -> None:
+    """A stranger's job of a known name is deleted; here only what is ours there is ever stopped (kueue#11849)."""
     world = a_world({"azure": Script(), "oracle": Script()}, work=Work(steps=200))
     world.providers["oracle"].machines = world.providers["azure"].machines
     row = await ran(world)

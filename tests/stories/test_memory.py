@@ -30,7 +30,7 @@ def skips(world: World, job: str) -> set[tuple[str, str]]:
 
 
 async def test_a_job_that_asks_more_is_not_put_to_whom_had_no_room_for_less(a_world) -> None:
-    """azure has refused the small one for 5 minutes; the large one goes straight to oracle."""
+    """Each job waits anew for a full cluster; here one no, for 5 minutes, spares the larger (skypilot#7115)."""
     world = a_world({"azure": Script(offers=[do.Declines(for_s=300)]), "oracle": Script()}, work=Work(steps=5))
     async with world.server() as server:
         small, _ = await server.desk.submit(submission(**SMALL))

@@ -30,6 +30,7 @@ async def test_a_happy_life_has_eight_events(a_world) -> None:
 
 
 async def test_a_launch_is_ordered_at_the_price_that_was_accepted(a_world) -> None:
+    """More is billed than was shown; here no more is ordered than was accepted (dstack#1886, dstack#1890)."""
     world = a_world({"azure": Script()})
     row = await ran(world)
     [launch] = world.providers["azure"].machines.launches.values()
@@ -37,6 +38,7 @@ async def test_a_launch_is_ordered_at_the_price_that_was_accepted(a_world) -> No
 
 
 async def test_a_lost_job_is_offered_to_the_holder_again_and_goes_on_from_its_checkpoint(a_world) -> None:
+    """A recovery begins where the job has just failed; here whoever lost it is passed over (skypilot#10021)."""
     world = a_world({"azure": DECLINES, "coreweave": OUTAGE, "oracle": Script()}, HOLDER)
     row = await ran(world)
     assert row.state is JobState.SUCCEEDED
@@ -112,6 +114,7 @@ async def test_released_capacity_wakes_a_waiting_job_before_its_round_is_due(a_w
 
 
 async def test_a_job_that_nobody_may_serve_is_held_with_its_reasons(a_world) -> None:
+    """Offers are passed over in silence; here whoever was not asked stands there with a reason (dstack#1046)."""
     world = a_world({"azure": Script()})
     async with world.server() as server:
         row, _ = await server.desk.submit(submission(workers={"gpus": 1, "accelerator": ["TPU"]}))

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
 
 async def test_an_exclusive_holder_is_asked_again_and_again_and_nobody_else(a_world) -> None:
+    """A job for a reservation alone spills over; here an exclusive keeps it, and it waits (skypilot#4766)."""
     world = a_world({"azure": FULL, "oracle": Script()}, alone("consent"))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())

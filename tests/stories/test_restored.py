@@ -105,6 +105,7 @@ async def test_a_replacement_that_was_being_offered_then_and_has_claimed_since_i
 
 @pytest.mark.fault("ledger restored from an old backup")
 async def test_a_job_that_was_done_meanwhile_is_not_run_again(a_world) -> None:
+    """A finished job is dispatched again by whoever has forgotten it; here its run log is asked first (kueue#14734)."""
     world = a_world({"azure": Script()}, work=Work(steps=20))
     async with world.server() as server:
         row, _ = await server.desk.submit(submission())

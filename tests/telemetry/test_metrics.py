@@ -44,6 +44,7 @@ def page(counters: dict[str, int], live: Live | None = None) -> str:
 
 
 def test_offers_are_counted_by_provider_answer_and_reason() -> None:
+    """No number says which cluster refuses, and why; here answers are counted by both (kueue#11132)."""
     totals = counted()
     assert totals[key("orchestrator_offers_total", provider="azure", answer="declined", reason="capacity")] == 2
     assert totals[key("orchestrator_offers_total", provider="oracle", answer="accepted", reason="")] == 1

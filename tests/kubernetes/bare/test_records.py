@@ -172,6 +172,7 @@ async def test_a_rejected_key_starts_nothing_any_more(s: Sitting, front: Front) 
 
 
 async def test_a_foreign_record_of_that_name_is_reported_and_left_alone(s: Sitting) -> None:
+    """Somebody else's object of the same name is deleted; here what is not ours is not touched (kueue#11849)."""
     order = new_order()
     await s.kubectl("create", "configmap", order.key, "--from-literal=whose=theirs")
     [reply] = await s.provider.launch([order])
