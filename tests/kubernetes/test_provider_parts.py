@@ -195,6 +195,16 @@ def test_places_that_were_taken_can_be_given_back() -> None:
     assert places.short([Ask(2, {GPU: 8})]) is None
 
 
+@pytest.mark.parametrize(
+    ("takes", "where"),
+    [({GPU: 1}, "one"), ({GPU: 2}, "three"), ({GPU: 4}, "four"), ({GPU: 5}, ""), ({"cpu": 2}, "four"), ({}, "four")],
+)
+def test_one_pod_takes_the_node_with_least_that_has_enough(takes: dict[str, float], where: str) -> None:
+    rooms = {"four": 4, "one": 1, "three": 3, "none": 0, "one too": 1}
+    places = Places([node(name, gpus) for name, gpus in rooms.items()], [])
+    assert [on for _, on, _ in places.take([Ask(1, takes)])[1]] == [where][: bool(where)]
+
+
 def test_an_accelerator_that_is_not_here_is_said() -> None:
     answer = (
         Room(CONNECTION, "job").receipt(an_offer(terms=some_terms(accelerators=("B200",))), Stock([], []), 0).answer

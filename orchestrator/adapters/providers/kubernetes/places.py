@@ -7,6 +7,7 @@ amount is kept twice: what the nodes have, and what is left of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -102,13 +103,14 @@ def _change(room: Amounts, takes: Mapping[str, float], sign: int) -> None:
 
 def _place(ask: Ask, names: Sequence[str], left: Mapping[str, Amounts], taken: Taken) -> str:
     """Take the room for these pods out of `left`, and note it in `taken`; what is missing, in words."""
-    needs = [("pods", 1.0), *ask.takes.items()]
-    fitting = [name for name in names if _fits(left[name], needs)]
+    needs = [*ask.takes.items(), ("pods", 1.0)]
     scarce = [name for name in ask.takes if "/" in name]
     # nodes that have least left of what is scarce come first, so that large gaps stay whole
-    if ask.count == 1 and fitting:
-        fitting = [min(fitting, key=lambda name: sum([left[name].get(what, 0) for what in scarce]))]
-    fitting.sort(key=lambda name: sum([left[name].get(what, 0) for what in scarce]))
+    if ask.count == 1:
+        fitting = _tightest(names, needs, scarce, left)
+    else:
+        fitting = [name for name in names if _fits(left[name], needs)]
+        fitting.sort(key=lambda name: sum([left[name].get(what, 0) for what in scarce]))
     placed = 0
     for name in fitting:
         if placed == ask.count:
@@ -120,6 +122,21 @@ def _place(ask: Ask, names: Sequence[str], left: Mapping[str, Amounts], taken: T
         taken.append((ask, name, here))
         placed += here
     return "" if placed == ask.count else _words(ask, placed, [left[name] for name in names])
+
+
+def _tightest(
+    names: Sequence[str], needs: Sequence[tuple[str, float]], scarce: Sequence[str], left: Mapping[str, Amounts]
+) -> list[str]:
+    """The first of what all that fit would be sorted to, and nothing where none does: nearly every offer is of one pod,
+    and all nodes are looked at for each."""
+    best, least = [], math.inf
+    for name in names:
+        room, spare = left[name], 0.0
+        for what in scarce:
+            spare += room.get(what, 0)
+        if spare < least and _fits(room, needs):
+            best, least = [name], spare
+    return best
 
 
 def _fits(room: Mapping[str, float], needs: Sequence[tuple[str, float]]) -> bool:
