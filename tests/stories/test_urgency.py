@@ -1,4 +1,7 @@
-"""Who is put first to a provider that has room again: by priority, then by age."""
+"""Who is put first to a provider that has room again: by priority, then by age.
+
+Once news of the room has come: of room that nobody tells of has whoever asks next, while others sit out their pauses.
+"""
 
 from __future__ import annotations
 
