@@ -18,6 +18,7 @@ from orchestrator.api.access import TokensFile
 from orchestrator.api.app import create_app
 from orchestrator.bootstrap import App, Factory, build
 from orchestrator.cli.serve import front, prepare
+from orchestrator.engine.wiring import Pace
 from orchestrator.settings import Settings, load
 from tests.elsewhere import UP_S, Elsewhere, listening
 
@@ -65,9 +66,9 @@ class Real:
 
 
 @asynccontextmanager
-async def _built(settings: Settings, factories: Mapping[str, Factory]) -> AsyncIterator[Real]:
+async def _built(settings: Settings, factories: Mapping[str, Factory], pace: Pace | None) -> AsyncIterator[Real]:
     prepare(settings)
-    app = await build(settings, factories=factories)
+    app = await build(settings, pace=pace, factories=factories)
     await app.start()
     leading = asyncio.create_task(app.run())
     try:
@@ -81,9 +82,13 @@ async def _built(settings: Settings, factories: Mapping[str, Factory]) -> AsyncI
 
 @contextmanager
 def real(
-    home: Path, providers: Path, factories: Mapping[str, Factory] | None = None, **settings: object
+    home: Path,
+    providers: Path,
+    factories: Mapping[str, Factory] | None = None,
+    pace: Pace | None = None,
+    **settings: object,
 ) -> Iterator[Real]:
     """A server in `home` over the providers of this file. `factories`: adapters that are not installed."""
     given = load(home=home, providers=providers, **settings)
-    with Elsewhere(lambda: _built(given, factories or {})) as server:
+    with Elsewhere(lambda: _built(given, factories or {}, pace)) as server:
         yield server

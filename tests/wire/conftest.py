@@ -23,6 +23,7 @@ from orchestrator.adapters.ledger.sql import reading
 from orchestrator.cli.audit import audit
 from orchestrator.cli.stage import Switches
 from orchestrator.cli.witnesses import gather
+from orchestrator.engine.wiring import Pace
 from orchestrator.mockcloud.config import CloudConfig, Mishap
 from orchestrator.mockcloud.network import Forwarder
 from orchestrator.mockcloud.server import Running, running
@@ -75,9 +76,13 @@ class Place:
         token.write_text(self.here.token)
         return {"url": f"http://127.0.0.1:{self.way.port}", "token": f"file:{token}"}
 
-    def answers(self, policy: Mapping[str, Any]) -> None:
+    def answers(self, *policies: Mapping[str, Any]) -> None:
         """How offers are answered from now on."""
-        self.switches.put("/policies", [policy], "PUT")
+        self.switches.put("/policies", policies, "PUT")
+
+    def breaks(self, **faults: Any) -> None:
+        """What is broken in it from now on; what is not named stays."""
+        self.switches.put("/faults", faults, "PUT")
 
     def journal(self, *kinds: str) -> list[dict[str, Any]]:
         """What really happened there, of these kinds or all."""
@@ -149,6 +154,11 @@ class Town:
             decoded = [ev.decode(one.body) for one in ledger.events() if one.job == job and one.body]
         return [event for event in decoded if isinstance(event, kinds or object)]
 
+    def offers(self, job: str) -> list[tuple[str, str, str]]:
+        """(provider, state, reason) of each offer, as the API shows them."""
+        rows = self.http.get(f"/v1/jobs/{job}/offers").json()["items"]
+        return [(row["provider"], row["state"], row["reason"]) for row in rows]
+
     def told(self, job: str, *kinds: type) -> list[str]:
         return [ev.kind_of(event) for event in self.events(job, *kinds)]
 
@@ -182,12 +192,14 @@ def write_documents(
 
 
 @contextmanager
-def a_town(home: Path, store: Mapping[str, Any], **changes: Any) -> Iterator[Town]:
+def a_town(
+    home: Path, store: Mapping[str, Any], window_s: int = WINDOW_S, pace: Pace | None = None, **changes: Any
+) -> Iterator[Town]:
     """A server among two clouds; `changes` are the clouds'."""
     with ExitStack() as stack:
         places = stack.enter_context(Elsewhere(lambda: clouds(home, **changes)))
-        providers, contracts = write_documents(home, places, store)
-        stack.enter_context(real(home, providers, contracts=contracts))
+        providers, contracts = write_documents(home, places, store, window_s)
+        stack.enter_context(real(home, providers, pace=pace, contracts=contracts))
         yield stack.enter_context(reached(home, places))
     assert_whole(home)
 
