@@ -137,7 +137,7 @@ def _odd(reason: str) -> DocumentError:
 
 def denied(error: DocumentError) -> Denied:
     """Every problem of a document, as one answer."""
-    errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems[:100]]
+    errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems]
     return refused_job(errors)
 
 

@@ -37,7 +37,7 @@ async def admit_contracts(desk: Desk, body: bytes) -> bytes:
             raise DocumentError(problems)
         return canonical_bytes(document)
     except DocumentError as error:
-        errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems[:100]]
+        errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems]
         raise Denied(422, "invalid-contracts", "the contract set is refused; nothing changed", errors=errors) from error
     except (UnicodeError, RecursionError) as error:
         raise Denied(422, "invalid-contracts", f"it is no document: {error}", remedy="send YAML 1.2 or JSON") from error

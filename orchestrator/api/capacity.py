@@ -71,7 +71,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except DocumentError as error:
-        errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems[:100]]
+        errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems]
         raise Denied(422, "invalid-capacity", "the document is refused; nothing changed", errors=errors) from error
     except (UnicodeError, RecursionError) as error:
         raise Denied(422, "invalid-capacity", f"it is no document: {error}", remedy="send YAML 1.2 or JSON") from error

@@ -36,6 +36,8 @@ MEDIA_TYPE = "application/problem+json"
 _URN = "urn:orchestrator:problem:"
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ProblemView} for status in (401, 403, 404)}
 """What every route may answer, for the OpenAPI document."""
+MOST_ERRORS = 100
+"""Of one document; whoever sends a megabyte of mistakes is not sent four in return."""
 
 
 class Denied(Exception):
@@ -62,7 +64,7 @@ class Denied(Exception):
             detail=detail,
             fault=fault,
             remedy=remedy,
-            errors=list(errors),
+            errors=list(errors[:MOST_ERRORS]),
             job=job,
         )
 

@@ -42,6 +42,17 @@ def owner(server: Real) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def supplier(server: Real) -> Iterator[httpx.Client]:
+    """Who answers by hand for the provider."""
+    file, token = server.settings.tokens_file, "p" * 43
+    mine = {"name": "ann", "token": token, "scopes": ["provider"], "provider": "there"}
+    file.write_text(json.dumps({"tokens": [*json.loads(file.read_text())["tokens"], mine]}))
+    with server.client() as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
 def spec(text: str) -> str:
     return f"{HEAD}spec: {text}\n"
 
@@ -97,16 +108,89 @@ DOCUMENTS: dict[str, tuple[str, str | bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_hostile_job_is_refused_with_a_remedy(owner: httpx.Client, name: str) -> None:
-    media, text = DOCUMENTS[name]
+def told(problem: dict[str, Any]) -> bool:
+    """What is wrong and what to do, of all or of each part."""
+    whole, parts = problem["remedy"], [e["reason"] and e["remedy"] for e in problem["errors"]]
+    return bool(problem["detail"]) and bool(whole or parts) and all(parts)
+
+
+def refused(client: httpx.Client, path: str, media: str, text: str | bytes) -> dict[str, Any]:
+    """What was said to a hostile body: it costs little, and repeats nothing that a terminal would obey."""
     began = time.monotonic()
-    reply = owner.post("/v1/jobs", content=text, headers={"Content-Type": media})
-    problem = reply.json()
-    assert (reply.status_code, problem["fault"]) == (422, "caller"), reply.text[:500]
-    assert problem["detail"] and all(e["reason"] and e["remedy"] for e in problem["errors"]) and problem["errors"]
+    reply = client.post(path, content=text, headers={"Content-Type": media})
+    problem: dict[str, Any] = reply.json()
+    assert (reply.status_code in (400, 422), problem.get("fault")) == (True, "caller"), reply.text[:500]
+    assert told(problem)
     assert "\x1b" not in reply.text and "\u202e" not in reply.text and len(reply.content) < 100_000
     assert time.monotonic() - began < SLOW_S
+    return problem
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_hostile_job_is_refused_with_a_remedy(owner: httpx.Client, name: str) -> None:
+    problem = refused(owner, "/v1/jobs", *DOCUMENTS[name])
+    assert problem["status"] == 422 and problem["errors"]
+
+
+@pytest.mark.parametrize("name", [
+    "billion-laughs", "contains-itself", "deep-map", "runs-code", "long-number", "long-hexadecimal", "large-exponent",
+    "not-utf8", "name-with-escape", "name-backwards", "deep-json-object", "json-number", "json-twice", "json-nan",
+    "json-half-a-character", "json-nothing",
+])  # fmt: skip
+@pytest.mark.parametrize(("path", "kind"), [("/v1/contracts", "ContractSet"), ("/v1/capacity", "Capacity")])
+def test_a_hostile_document_of_an_operator_is_refused_alike(
+    owner: httpx.Client, path: str, kind: str, name: str
+) -> None:
+    media, text = DOCUMENTS[name]
+    hostile = text.replace("TrainingJob", kind) if isinstance(text, str) else text
+    assert refused(owner, path, media, hostile)["errors"]
+
+
+MISTAKES = "{" + ",".join(f'"k{n}": 1' for n in range(4_000)) + "}"
+BODIES = [
+    "[" * 30_000, '{"a":' * 10_000, "9" * 60_000, "null", '{"\\ud800": 1}', '{"\\u001b[2J": 1}', MISTAKES, "\x1b[2J",
+]  # fmt: skip
+RECORD, WAIVER = '{"what": "evidence", "name": "a", ', '{"what": "waiver", "holder": "a", "until": "2099-01-01", '
+RECORDS = [
+    *BODIES, RECORD + '"until": ' + "9" * 60 + "}", RECORD + '"until": ' + "9" * 19 + "}", RECORD + '"until": 1e400}',
+    RECORD + '"until": "9999-12-31"}', RECORD + '"until": -' + "9" * 18 + "}", RECORD + '"why": "\\ud800"}',
+    RECORD + '"why": "' + "x" * 60_000 + '"}', RECORD + '"document": "../../etc/passwd"}',
+    RECORD + '"project": "../other"}', RECORD + '"class": ' + "[" * 900 + "]" * 900 + "}",
+    RECORD + '"class": [' + "1," * 15_000 + "1]}", '{"what": "event", "name": "a\\u001b[2J"}',
+    '{"what": "event", "name": "a\\u202eb"}', WAIVER + '"gpus": 1e999}', WAIVER + '"gpus": NaN}',
+    WAIVER + '"gpus": ' + "9" * 4_000 + "}",
+]  # fmt: skip
+SIZES = [
+    *BODIES, *(f'{{"workers": {said}}}' for said in (
+        "1e999", "NaN", "-1", "true", "9" * 4_000, "9" * 5_000, '"\\ud800"', '"\\u001b[2J"', "[" * 3_000, '["\\ud800"]',
+        '{"min": 5, "max": 4}', '{"min": "\\u001b[2J", "max": 4}', '{"min": 1e999, "max": 4}', "null",
+    )),
+]  # fmt: skip
+YES, NO = '{"accepted": true, "termsHash": "a", ', '{"accepted": false, "reason": "capacity", '
+ANSWERS = [
+    *BODIES, '{"accepted": "\\u001b[2J"}', '{"accepted": NaN}', '{"accepted": false, "reason": "\\u001b[2J"}',
+    YES + '"priceMicrousd": 1e999}', YES + '"priceMicrousd": -1}', YES + '"priceMicrousd": ' + "9" * 4_000 + "}",
+    YES + '"workers": 1e30}', YES + '"region": "\\ud800"}', YES + '"ttlMs": ' + "9" * 30 + "}",
+    NO + '"until": 1e999}', NO + '"until": ' + "9" * 400 + "}", NO + '"until": -1e300}',
+    NO + '"until": "9999-12-31T23:59:59-14:00"}', NO + '"until": "0001-01-01T00:00:00+14:00"}',
+    NO + '"detail": "\\ud800"}', NO + '"detail": "' + "x" * 1_000 + '"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", RECORDS, ids=range(len(RECORDS)))
+def test_a_hostile_record_is_refused_and_the_list_can_still_be_read(owner: httpx.Client, text: str) -> None:
+    refused(owner, "/v1/records", JSON, text)
+    assert owner.get("/v1/records").json()["items"] == []
+
+
+@pytest.mark.parametrize("text", SIZES, ids=range(len(SIZES)))
+def test_a_hostile_size_is_refused(owner: httpx.Client, job: str, text: str) -> None:
+    refused(owner, f"/v1/jobs/{job}/scale", JSON, text)
+
+
+@pytest.mark.parametrize("text", ANSWERS, ids=range(len(ANSWERS)))
+def test_a_hostile_answer_is_refused(supplier: httpx.Client, job: str, text: str) -> None:
+    refused(supplier, f"/v1/offers/{job}-o1/answer", JSON, text)
 
 
 def test_a_body_without_end_is_not_kept(owner: httpx.Client) -> None:

@@ -27,12 +27,19 @@ from orchestrator.model.placement import How, Shape
 
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|z|[+-]\d{2}:\d{2}))?", re.ASCII)
 _GPU_HOUR_MS = 3_600_000
+_FIRST_US, _END_US = (moment_us(datetime(year, 1, 1, tzinfo=UTC)) for year in (1, 9999))
+"""What can be shown as a date, wherever, with a day to spare: a last day ends with the next one."""
 
 
 def moment(value: Any) -> Any:
     """`2025-06-01T12:00:00Z` or a day (its midnight UTC) -> microseconds UTC."""
-    if type(value) is int:
-        return value
+    found = value if type(value) is int else _moment_us(value)
+    if not _FIRST_US <= found < _END_US:
+        raise refuse("moment", "it is before the year 1 or after 9998", "Write 2025-06-01T12:00:00Z")
+    return found
+
+
+def _moment_us(value: Any) -> int:
     if not isinstance(value, str) or not _MOMENT.fullmatch(value):
         raise refuse("moment", "it is no moment with a zone", "Write 2025-06-01T12:00:00Z")
     try:

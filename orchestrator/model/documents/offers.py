@@ -81,6 +81,8 @@ class Said(View):
             raise ValueError(f"a decline has a reason: {', '.join(Reason)}")
         if self.until is not None and self.until.tzinfo is None:
             raise ValueError("until has no time zone; write it in UTC, e.g. 2026-01-01T12:00:00Z")
+        if self.until is not None and not 1970 <= self.until.year < 9999:
+            raise ValueError("until is before 1970 or after 9998")
         return self
 
 
