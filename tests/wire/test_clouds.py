@@ -5,6 +5,7 @@ Each is a switch of the mock cloud, met over its HTTP API by the product's own a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from tests.wire.conftest import Town, a_town, until
 pytestmark = pytest.mark.timeout(120)
 OFFERS, CLUSTERS = "/v1/offers", "/v1/clusters"
 HOUR_MS = 3_600_000
-LAG_MS = 2000
+LAG_MS = 4000
 QUICK = Pace(sweep=SECOND, down_after=SECOND)
 WINDOW_S = 2
 WAITS = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.05)"
@@ -151,10 +152,12 @@ def test_a_cloud_whose_clock_is_wrong_is_believed_in_nothing_that_a_clock_says(t
 
 @pytest.mark.fault("list eventually consistent")
 def test_a_listing_that_lags_confirms_no_end_early_and_the_next_attempt_waits_for_it(tmp_path: Path) -> None:
+    """The machines are dead, and are listed as running for four seconds more."""
     with quick_town(tmp_path, machines="process", listLag=LAG_MS) as town:
         job = waiting(town)
         town.reaches(job, "running")
         town.azure.answers({"bid": "decline"})
+        until(lambda: [one["state"] for one in town.azure.here.cloud.listing(time.time_ns() // 1000)] == ["running"])
         town.azure.switches.put(f"/clusters/{job.lower()}-e1/kill")
         (tmp_path / "go").touch()
         row = town.reaches(job, "succeeded", 40)
