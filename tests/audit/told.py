@@ -14,7 +14,6 @@ from orchestrator.core.audit.export import EventLine, Export, assemble, lines
 from orchestrator.core.audit.forger import rehash
 from orchestrator.core.chain import hash_body
 from orchestrator.core.facts import VisitWish
-from orchestrator.model.capacity import Block
 from orchestrator.model.event import Accessed
 from orchestrator.model.record import Record
 from orchestrator.simulate.world import (
@@ -29,10 +28,9 @@ from orchestrator.simulate.world import (
 )
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
-from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
-from tests.audit.told_renewed import renewed
+from tests.audit.told_owned import owned, renewed
 from tests.virtual import virtual_loop
 
 YES, NO = Script(), Script(offers=[do.Declines(for_s=300)] * 3)
@@ -312,24 +310,6 @@ async def behind() -> World:
     async with world.server() as server:
         await server.desk.resume(row.job, "ann")
         await until_over(server, row.job)
-    return world
-
-
-async def owned() -> World:
-    """Two jobs in a block of 16 GPUs that a third does not fit into: it meets the gate of zeus, who may not know of the
-    others."""
-    begin = STORY_BEGINS_US
-    block = Block(
-        name="b", provider="yves", accelerator="H100", gpus=16, region="eu-1", from_us=begin,
-        until_us=begin + 86_400_000_000,
-    )  # fmt: skip
-    scripts = {"oracle": YES, "zeus": NO, "yves": YES}
-    world = World(scripts, first_right("zeus"), Work(steps=60), blocks=(block,))
-    async with world.server() as server:
-        rows = [(await server.desk.submit(submission()))[0] for _ in range(3)]
-        for row in rows:
-            await until_over(server, row.job)
-        await server.desk.own((block, replace(block, name="c", gpus=8)), "ann")
     return world
 
 
