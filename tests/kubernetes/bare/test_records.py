@@ -49,13 +49,6 @@ class Sitting:
         text = await self.kubectl("get", "configmap", key, "-o", "json")
         return json.loads(text) if text else None
 
-    async def pages(self, key: str) -> list[Doc]:
-        """Those with its record."""
-        found: list[Doc] = json.loads(await self.kubectl("get", "cm", "-l", records.on_page(key), "-o", "json"))[
-            "items"
-        ]
-        return found
-
     async def until(self, key: str, said: str) -> Doc:
         """Its record, once this is in its data or its labels."""
 
@@ -234,62 +227,9 @@ async def test_a_job_that_ended_by_itself_costs_one_record_and_one_deletion(s: S
     await s.provider.stop([order.key])
     wrote = [asked.split("?")[0].rpartition("/")[0] for asked in front.asked if not asked.startswith("GET")]
     assert [line.split()[0] for line in wrote] == ["POST", "DELETE"]
-    [page] = await s.pages(order.key)
-    assert page["metadata"]["labels"][records.MARK] == records.CLOSED and await s.record(order.key) is None
+    record = await s.record(order.key)
+    assert record is not None and record["metadata"]["labels"][records.MARK] == records.CLOSED
     assert not await s.exists(order)
-
-
-async def ended(s: Sitting, *orders: LaunchOrder) -> None:
-    for order in orders:
-        await finished(s, order)
-        await s.told(order.key, SightingState.GONE)
-
-
-async def test_jobs_that_ended_together_cost_one_record_and_start_nothing_again(s: Sitting, front: Front) -> None:
-    orders = [await s.launched() for _ in range(4)]
-    await ended(s, *orders)
-    front.asked.clear()
-    replies = await s.provider.stop([order.key for order in orders])
-    assert all(reply.acknowledged for reply in replies)
-    wrote = [asked.split()[0] for asked in front.asked if not asked.startswith("GET")]
-    assert wrote == ["POST", "DELETE", "DELETE", "DELETE", "DELETE"]
-    await s.restart()
-    assert all(isinstance(reply, Confirmed) for reply in await s.provider.launch(orders))
-    assert not any([await s.exists(order) for order in orders])
-    assert not (await s.provider.list_ours()).sightings
-
-
-async def test_nothing_is_deleted_whose_record_could_not_be_written(s: Sitting, front: Front) -> None:
-    orders = [await s.launched() for _ in range(2)]
-    await ended(s, *orders)
-    front.once("POST", "/configmaps", 503)
-    with pytest.raises(Unreachable):
-        await s.provider.stop([order.key for order in orders])
-    assert all([await s.exists(order) for order in orders])
-    await s.provider.stop([order.key for order in orders])
-    assert not any([await s.exists(order) for order in orders])
-
-
-async def test_what_was_closed_before_a_crash_and_deleted_by_hand_after_it_is_not_written_down_again(
-    s: Sitting, front: Front
-) -> None:
-    order = await s.launched()
-    await ended(s, order)
-    front.once("DELETE", "/jobs", 503)
-    with pytest.raises(Unreachable):
-        await s.provider.stop([order.key])
-    await s.restart()
-    await s.told(order.key, SightingState.GONE)
-    await s.kubectl("delete", "job", name_of(order.key))
-
-    async def left() -> bool | None:
-        await s.provider.observe(None, 0)
-        return s.provider.cluster.sighting(order.key) is None or None
-
-    await until(left, "nothing is known of it")
-    await s.provider.observe(None, 0)
-    assert await s.record(order.key) is None and len(await s.pages(order.key)) == 1
-    assert isinstance((await s.provider.launch([order]))[0], Confirmed) and not await s.exists(order)
 
 
 async def test_a_pod_lost_with_its_node_is_remembered_by_the_server_after_us(s: Sitting) -> None:

@@ -365,8 +365,8 @@ class Cluster:
 
     async def closed(self) -> list[Record]:
         """The records that were closed and are kept."""
-        found = await self._all(RECORD.path(self.connection.namespace), Record, records.OLD)
-        return [record for one in found for record in records.each(one)]
+        found: list[Record] = await self._all(RECORD.path(self.connection.namespace), Record, records.OLD)
+        return found
 
     async def _all(self, path: str, kind: type[Any], selector: str) -> list[Any]:
         pages = self.client.pages(path, _MANY[kind], labelSelector=selector)

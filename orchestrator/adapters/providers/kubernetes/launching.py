@@ -17,7 +17,6 @@ from orchestrator.adapters.providers.kubernetes import records, sightings
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.objects import Runtime, manifests, name_of
-from orchestrator.adapters.providers.kubernetes.pages import Pages
 from orchestrator.adapters.providers.kubernetes.resources import (
     JOB,
     KEY,
@@ -56,14 +55,9 @@ class Launching:
     """The launches of one cluster."""
 
     def __init__(
-        self,
-        cluster: Cluster,
-        scribe: Scribe,
-        pages: Pages | None,
-        now: Callable[[], int],
-        entropy: Callable[[int], bytes],
+        self, cluster: Cluster, scribe: Scribe, now: Callable[[], int], entropy: Callable[[int], bytes]
     ) -> None:
-        self._cluster, self._client, self._scribe, self._pages = cluster, cluster.client, scribe, pages
+        self._cluster, self._client, self._scribe = cluster, cluster.client, scribe
         self._now, self._entropy = now, entropy
         self._deleting: dict[str, int] = {}
 
@@ -235,7 +229,7 @@ class Launching:
         try:
             return await self._client.get(RECORD.path(self._cluster.connection.namespace, key), Record)
         except Absent:
-            return await self._pages.find(key) if self._pages else None
+            return None
 
     async def _main(self, key: str) -> tuple[Kind, Meta] | None:
         for kind in self._cluster.kinds:

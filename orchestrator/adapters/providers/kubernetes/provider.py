@@ -27,7 +27,6 @@ from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, M
 from orchestrator.adapters.providers.kubernetes.feed import Feed
 from orchestrator.adapters.providers.kubernetes.kueue import workload_name
 from orchestrator.adapters.providers.kubernetes.launching import Launching
-from orchestrator.adapters.providers.kubernetes.pages import Pages
 from orchestrator.adapters.providers.kubernetes.reservations import Reservations
 from orchestrator.adapters.providers.kubernetes.resources import RECORD
 from orchestrator.adapters.providers.kubernetes.room import Room
@@ -80,11 +79,8 @@ class KubernetesProvider(KubernetesAccess):
         self.cluster = Cluster(self.client, self._connection, self._now)
         self._feed = Feed(tools.clock.entropy(6).hex())
         self._bills = Bills(tools.ledger, self._feed.tell)
-        # with a queue every launch looks for its record, and one of its own is found without a search
-        entropy, path = tools.clock.entropy, RECORD.path(told.namespace)
-        pages = None if told.queue else Pages(self.client, path, entropy)
-        self._scribe = Scribe(self.cluster, self._bills, self._now, pages)
-        self._launching = Launching(self.cluster, self._scribe, pages, self._now, entropy)
+        self._scribe = Scribe(self.cluster, self._bills, self._now)
+        self._launching = Launching(self.cluster, self._scribe, self._now, tools.clock.entropy)
         self._complaints = Complaints(self.cluster, self._now)
         self._told: dict[str, Sighting] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)

@@ -1,11 +1,11 @@
-"""What must be remembered of a launch when everything else of it may have been deleted? A ConfigMap named by its key.
+"""What must be remembered of a launch when everything else of it may have been deleted? One ConfigMap per launch key.
 
 Called when launching, stopping and looking. While its main object is there, that object's name is what makes a key
 taken. A record is made when there is something that the object cannot say or may not outlive: machines that were bound,
 so that no server of ours takes a pod for gone that was deleted while its node did not answer; and, before anything is
 deleted, that we stopped it. It outlives the launch, so that its key starts nothing again: a launch reads it first.
 `open` records are watched; a record is closed once nothing of its launch is left, and a closed one is deleted after
-`KEPT_S`. Those that begin with being closed may share a ConfigMap, a page (`pages`). Pure.
+`KEPT_S`. Pure.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from orchestrator.adapters.providers.kubernetes import billing, machines
 from orchestrator.adapters.providers.kubernetes.machines import Machine
-from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, OURS, US, Meta, Record
+from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, OURS, US, Record
 from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE, STOPPED
 from orchestrator.model.offer import Charge
 
@@ -25,8 +23,6 @@ MARK = "orchestrator.dev/record"
 OPEN, CLOSED = "open", "closed"
 SELECTOR = f"{OURS},{MARK}={OPEN}"
 OLD = f"{OURS},{MARK}={CLOSED}"
-ENDED = "ended.orchestrator.dev/"
-"""Before a launch key, as a label of the page that holds its record."""
 MACHINES = "machines"
 WHY = "why"
 CLOSED_AT = "closedAt"
@@ -72,41 +68,9 @@ def closes(change: Mapping[str, Any]) -> bool:
     return CLOSED_AT in change["data"]
 
 
-def page(name: str, ledger: str, closed: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """The closed records of these launches, launch key → data, all of one ledger."""
-    labels = {MANAGED_BY: US, LEDGER: ledger, MARK: CLOSED} | {f"{ENDED}{key}": "" for key in closed}
-    data = {key: msgspec.json.encode(said).decode() for key, said in closed.items()}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": data}
-
-
-def on_page(key: str) -> str:
-    """Selects the pages with the record of this launch."""
-    return f"{OURS},{ENDED}{key}"
-
-
-def each(record: Record) -> list[Record]:
-    """The records of single launches that this one holds: itself, or those of a page. What is on one was closed."""
-    if record.metadata.label(KEY):
-        return [record]
-    common = {MANAGED_BY: US, LEDGER: record.metadata.label(LEDGER), MARK: CLOSED}
-    return [
-        Record(Meta(name=key, namespace=record.metadata.namespace, labels=common | {KEY: key}), _data(text))
-        for key, text in (record.data or {}).items()
-        if f"{ENDED}{key}" in (record.metadata.labels or {})
-    ]
-
-
-def _data(text: str) -> dict[str, str]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, str])
-    except msgspec.MsgspecError:  # somebody has spoilt it
-        return {STATE: STOPPED}
-
-
 def outlived(record: Record, now_us: int) -> bool:
-    """Whether a closed record, or a page of them, has been kept for long enough."""
-    ended = [closed_at(one) for one in each(record)]
-    return min(ended, default=0) > 0 and max(ended) < now_us - KEPT_S * 1_000_000
+    """Whether a closed record has been kept for long enough."""
+    return 0 < closed_at(record) < now_us - KEPT_S * 1_000_000
 
 
 def closed_at(record: Record) -> int:

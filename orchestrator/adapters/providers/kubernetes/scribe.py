@@ -11,13 +11,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
-from weakref import WeakValueDictionary
 
 from orchestrator.adapters.providers.kubernetes import billing, records
 from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused, Taken
-from orchestrator.adapters.providers.kubernetes.pages import Pages
 from orchestrator.adapters.providers.kubernetes.resources import RECORD, Many, Record, Thing
 from orchestrator.adapters.providers.kubernetes.sightings import STOPPED
 from orchestrator.ports.provider import ProviderError
@@ -29,13 +27,11 @@ CLEAR_EVERY_US = 3_600_000_000
 class Scribe:
     """The pen of one cluster's records."""
 
-    def __init__(self, cluster: Cluster, bills: Bills, now: Callable[[], int], pages: Pages | None) -> None:
-        """`pages`: where launches that end together are closed; None: each in a record of its own."""
-        self._cluster, self._bills, self._now, self._pages = cluster, bills, now, pages
+    def __init__(self, cluster: Cluster, bills: Bills, now: Callable[[], int]) -> None:
+        self._cluster, self._bills, self._now = cluster, bills, now
         self._cleared = now()
         self._gone: set[str] = set()
         self._gate = asyncio.Semaphore(AT_ONCE)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def gone(self, key: str) -> None:
         """Nothing is left of this launch: its bill is told, and its record closed if nothing will be."""
@@ -49,13 +45,7 @@ class Scribe:
         return records.closed(self._now(), bill=self._bills.settle(self._cluster.launch(key)))
 
     async def put(self, key: str, ledger: str, change: Mapping[str, Any]) -> None:
-        """Have the record say so: made with it where there is none; left alone where it is not ours, or closed."""
-        turn = self._turns.get(key) or self._turns.setdefault(key, asyncio.Lock())
-        async with turn:  # so that none is made while its launch is put down as closed on a page
-            if key not in self._cluster.memory.closed:
-                await self._put(key, ledger, change)
-
-    async def _put(self, key: str, ledger: str, change: Mapping[str, Any]) -> None:
+        """Have the record say so: made with it where there is none; left alone where it is not ours."""
         cluster, memory = self._cluster, self._cluster.memory
         launch = cluster.launch(key)
         watched, change = launch.record, {**change, "data": billing.unrecorded(launch) | change["data"]}
@@ -63,23 +53,14 @@ class Scribe:
             with contextlib.suppress(Taken, Absent):  # replaced, or deleted, since
                 await self._merge(key, records.of(watched.metadata.uid, change))
                 return
-        closes = records.closes(change)
-        if self._pages and not closes and launch.main is None and await self._pages.find(key):
-            memory.closed.add(key)  # by a server before us, which did not come to delete it
-            return
-        seen = records.with_machines(memory.machines.get(key, {}))
-        whole = {**change, "data": seen["data"] | change["data"]}
-        if self._pages and closes and watched is None and key not in memory.coming:
-            await self._pages.add(key, ledger, whole["data"])
-            memory.closed.add(key)
-            return
         try:
-            path = RECORD.path(cluster.connection.namespace)
+            path, seen = RECORD.path(cluster.connection.namespace), records.with_machines(memory.machines.get(key, {}))
+            whole = {**change, "data": seen["data"] | change["data"]}
             await cluster.client.create(path, records.new(key, ledger, whole), Thing)
         except Taken:
             await self._change(key, change)
         else:
-            if closes:
+            if records.closes(change):
                 memory.closed.add(key)
             elif cluster.launch(key).record is None:  # its watch may have been quicker than the reply
                 memory.coming.add(key)
