@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
-from urllib.request import getproxies
 
 import aiohttp
 import msgspec
@@ -21,7 +19,6 @@ import msgspec
 from orchestrator.adapters.providers.kubernetes import errors
 from orchestrator.adapters.providers.kubernetes.credentials import connect
 from orchestrator.adapters.providers.kubernetes.resources import Many, Thing
-from orchestrator.adapters.providers.kubernetes.wire import CONNECT_S, Reply, Wire
 from orchestrator.ports.provider import Misconfigured, Unreachable
 
 T = TypeVar("T")
@@ -29,8 +26,8 @@ M = TypeVar("M")
 
 PAGE = 500
 """Items of a list that come at a time."""
-REPLY_S = 15.0
-TIMEOUT = aiohttp.ClientTimeout(total=REPLY_S, sock_connect=CONNECT_S)
+CONNECT_S = 3.0
+TIMEOUT = aiohttp.ClientTimeout(total=15.0, sock_connect=CONNECT_S)
 SILENCE_S = 90.0
 """A watch that says nothing for so long, not even a bookmark (one a minute), is cut off and taken up again."""
 HEARTBEAT_S = 20.0
@@ -59,32 +56,6 @@ class _Request(NamedTuple):
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
-    @property
-    def target(self) -> str:
-        return self.path + (f"?{urlencode(self.params)}" if self.params else "")
-
-
-class _TurnedAway(Exception):
-    """The server's reply is no success."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
-
-
-class _Way(NamedTuple):
-    """How the cluster is reached with one set of credentials."""
-
-    api: Any
-    """The official client; it is untyped."""
-    wire: Wire | None
-    """For changes; None: a proxy stands between."""
-
-    async def aclose(self) -> None:
-        if self.wire is not None:
-            self.wire.close()
-        await self.api.close()
-
 
 class Client:
     """The calls of one cluster."""
@@ -92,8 +63,8 @@ class Client:
     def __init__(self, name: str, kubeconfig: str | None, context: str | None) -> None:
         self.name = name
         self._kubeconfig, self._context = kubeconfig, context
-        self._way: _Way | None = None
-        self._retired: _Way | None = None
+        self._api: Any = None
+        self._retired: Any = None
         self._connecting = asyncio.Lock()
         self.calls = 0
         """Requests sent so far."""
@@ -157,8 +128,7 @@ class Client:
     async def lines(self, path: str, params: Params, silence_s: float = SILENCE_S) -> AsyncIterator[bytes]:
         """A reply that goes on for long, line by line."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
-        request = _Request("GET", path, params)
-        response = await self._tried(request, lambda way: self._begin(way, request, timeout))
+        response = await self._open(_Request("GET", path, params), timeout)
         try:
             rest = b""
             async for chunk in response.content.iter_any():
@@ -168,36 +138,38 @@ class Client:
             if rest:
                 yield rest
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._unreachable(str(request), error) from error
+            raise self._unreachable(f"GET {path}", error) from error
         finally:
             response.close()
 
     async def socket(self, path: str, params: Params | Sequence[tuple[str, str]]) -> aiohttp.ClientWebSocketResponse:
         """A WebSocket of channels (commands, ports). Raises `NoWayIn` where we may not, `NotThere` where nothing is."""
         for again in (True, False):
-            way = await self._connected()
-            api, headers = way.api, await _headers(way.api)
+            api = await self._connected()
+            token = await api.configuration.get_api_key_with_prefix("BearerToken")
+            headers = {"User-Agent": "orchestrator"} | ({"Authorization": token} if token else {})
+            pool = _pool(api)
             url = f"{api.configuration.host}{path}?{urlencode(params)}"
             self.calls += 1
             try:
-                opened: aiohttp.ClientWebSocketResponse = await _pool(api).ws_connect(
+                opened: aiohttp.ClientWebSocketResponse = await pool.ws_connect(
                     url, headers=headers, protocols=(CHANNELS,), max_msg_size=0, heartbeat=HEARTBEAT_S
                 )
                 return opened
             except aiohttp.WSServerHandshakeError as error:
                 if error.status != 401 or not again:
                     raise errors.shut(error.status, f"provider {self.name}: {path}") from error
-                await self._forget(way)
+                await self._forget(api)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 raise self._unreachable(path, error) from error
         raise AssertionError("the second time it returned or raised")
 
     async def aclose(self) -> None:
         """Let go of connections."""
-        for way in (self._way, self._retired):
-            if way is not None:
-                await way.aclose()
-        self._way = self._retired = None
+        for api in (self._api, self._retired):
+            if api is not None:
+                await api.close()
+        self._api = self._retired = None
 
     # ---- one request -----------------------------------------------------------------------------------------------
 
@@ -212,82 +184,67 @@ class Client:
         accept: str = JSON,
     ) -> bytes:
         request = _Request(method, path, params or {}, body, content, accept)
-        return await self._tried(request, lambda way: self._whole(way, request))
-
-    async def _tried(self, request: _Request, send: Callable[[_Way], Awaitable[T]]) -> T:
-        """What became of this request; a success. With new credentials once, if need be."""
-        for again in (True, False):
-            way = await self._connected()
-            self.calls += 1
-            try:
-                done = await send(way)
-            except _TurnedAway as no:
-                if no.reply.status != 401 or not again:
-                    what = f"provider {self.name}: {request}"
-                    raise errors.problem(no.reply.status, no.reply.body, no.reply.retry_after, what) from None
-                await self._forget(way)
-            else:
-                self.replies += 1
-                return done
-        raise AssertionError("the second time it returned or raised")
-
-    async def _whole(self, way: _Way, request: _Request) -> bytes:
-        """The body of the reply."""
-        if way.wire is None or request.body is None:
-            response = await self._begin(way, request, TIMEOUT)
-            with self._on_the_way(way, request):
-                return await response.read()
-        headers = await _headers(way.api, request)
-        with self._on_the_way(way, request):
-            async with asyncio.timeout(REPLY_S):
-                reply = await way.wire.ask(request.method, request.target, headers, msgspec.json.encode(request.body))
-        if reply.status >= 300:
-            raise _TurnedAway(reply)
-        return reply.body
-
-    async def _begin(self, way: _Way, request: _Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        """The reply, of which only the head was read."""
-        configuration, headers = way.api.configuration, await _headers(way.api, request)
-        url = configuration.host + request.target
-        data = None if request.body is None else msgspec.json.encode(request.body)
-        with self._on_the_way(way, request):
-            response: aiohttp.ClientResponse = await _pool(way.api).request(
-                request.method, url, headers=headers, data=data, timeout=timeout, **_ways(configuration)
-            )
-            if response.status >= 300:
-                said = await response.read()
-                raise _TurnedAway(Reply(response.status, response.headers.get("Retry-After"), said))
-        return response
-
-    @contextmanager
-    def _on_the_way(self, way: _Way, request: _Request) -> Iterator[None]:
-        """Whatever fails between us and the server, in the port's words."""
+        response = await self._open(request, TIMEOUT)
         try:
-            yield
+            return await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(f"{method} {path}", error) from error
+
+    async def _open(self, request: _Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        """The reply to one request, its body not read yet; a success. With new credentials once, if need be."""
+        for again in (True, False):
+            api = await self._connected()
+            response = await self._send(api, request, timeout)
+            if response.status < 300:
+                self.replies += 1
+                return response
+            said = await self._read(response, str(request))
+            if response.status != 401 or not again:
+                break
+            await self._forget(api)
+        raise errors.problem(
+            response.status, said, response.headers.get("Retry-After"), f"provider {self.name}: {request}"
+        )
+
+    async def _send(self, api: Any, request: _Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        headers = {"Accept": request.accept, "Content-Type": request.content, "User-Agent": "orchestrator"}
+        token = await api.configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            headers["Authorization"] = token
+        url = api.configuration.host + request.path + (f"?{urlencode(request.params)}" if request.params else "")
+        data = None if request.body is None else msgspec.json.encode(request.body)
+        self.calls += 1
+        try:
+            response: aiohttp.ClientResponse = await _pool(api).request(
+                request.method, url, headers=headers, data=data, timeout=timeout, **_ways(api.configuration)
+            )
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
             remedy = "correct certificate-authority in the kubeconfig"
             raise Misconfigured(
-                f"provider {self.name}: {way.api.configuration.host} is not who it says ({error}); {remedy}"
+                f"provider {self.name}: {api.configuration.host} is not who it says ({error}); {remedy}"
             ) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(str(request), error) from error
+        return response
 
-    async def _connected(self) -> _Way:
+    async def _read(self, response: aiohttp.ClientResponse, what: str) -> bytes:
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(what, error) from error
+
+    async def _connected(self) -> Any:
         async with self._connecting:
-            if self._way is None:
-                api: Any = await connect(self.name, self._kubeconfig, self._context)
-                told = api.configuration
-                direct = not (told.proxy or getproxies())
-                wire = Wire(told.host, api.rest_client.ssl_context, told.tls_server_name) if direct else None
-                self._way = _Way(api, wire)
-            return self._way
+            if self._api is None:
+                self._api = await connect(self.name, self._kubeconfig, self._context)
+            return self._api
 
-    async def _forget(self, way: _Way) -> None:
+    async def _forget(self, api: Any) -> None:
         """These credentials were turned down. What is under way with them goes on until they are turned down again."""
-        if self._way is way:
-            self._way, before, self._retired = None, self._retired, way
+        if self._api is api:
+            self._api, before, self._retired = None, self._retired, api
             if before is not None:
-                await before.aclose()
+                await before.close()
 
     def _decode(self, data: bytes, kind: type[T], path: str) -> T:
         try:
@@ -302,13 +259,6 @@ class Client:
 def _accept(kind: type[Any]) -> str:
     """What to ask for where only this is read."""
     return METADATA if kind is Thing else JSON
-
-
-async def _headers(api: Any, request: _Request | None = None) -> dict[str, str]:
-    """Who asks, and for what."""
-    told = {"Accept": request.accept, "Content-Type": request.content} if request else {}
-    token = await api.configuration.get_api_key_with_prefix("BearerToken")
-    return {**told, "User-Agent": "orchestrator"} | ({"Authorization": token} if token else {})
 
 
 def _pool(api: Any) -> Any:
