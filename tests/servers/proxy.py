@@ -15,7 +15,7 @@ class Proxy:
     def __init__(self, target: Path | int, host: str) -> None:
         self.target, self.host, self.port = target, host, 0
         self._flows = True
-        self._word, self._passes = b"", False
+        self._word, self._passes, self._cuts = b"", False, False
         self.lost = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -28,11 +28,15 @@ class Proxy:
 
     def lose(self, word: bytes) -> None:
         """The next message of a client that holds this word is lost, and its connection with it."""
-        self._word, self._passes = word, False
+        self._word, self._passes, self._cuts = word, False, False
+
+    def cut_at(self, word: bytes) -> None:
+        """As `lose`, and from then on everything is cut, until it is mended."""
+        self._word, self._passes, self._cuts = word, False, True
 
     def lose_answer_to(self, word: bytes) -> None:
         """It arrives, and whatever is answered to it is lost with the connection."""
-        self._word, self._passes = word, True
+        self._word, self._passes, self._cuts = word, True, False
 
     async def serve(self, up: threading.Event, over: asyncio.Event) -> None:
         server = await asyncio.start_server(self._join, self.host, 0)
@@ -63,6 +67,7 @@ class Proxy:
             while data := await reader.read(65536):
                 if client is not None and self._word and self._word in data:
                     self._word, self.lost = b"", self.lost + 1
+                    self._flows, self._cuts = not self._cuts, False
                     client.transport.abort()
                     if self._passes:
                         writer.write(data)
