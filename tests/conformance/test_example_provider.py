@@ -124,8 +124,9 @@ async def subject(install: Install, folder: Path, stranger: subprocess.Popen[byt
 
 
 def test_it_is_small() -> None:
-    lines = [line for path in (EXAMPLE / "src").rglob("*.py") for line in path.read_text().splitlines() if line.strip()]
+    lines = [line for path in (EXAMPLE / "src").rglob("*.py") for line in path.read_text().splitlines()]
     assert len(lines) < 150
+    assert f"one file of {len(lines)} lines" in (EXAMPLE / "README.md").read_text()
 
 
 @pytest.mark.timeout(180)

@@ -4,8 +4,6 @@ It sells CPUs, answers by itself, and keeps nothing in memory but earmarks: what
 the processes' own environments, so a restarted server finds everything under its key.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -28,19 +26,14 @@ START = 'exec >>output 2>&1; test -e stop && exit; set -C; echo $$ >started && e
 """The process itself says that it has begun, in a file that only one can make: a key launched twice runs once."""
 
 
-def factory(name: str, connection: Mapping[str, Any], tools: Tools) -> Shed:
-    """The entry point `shed`; `connection: {folder: /var/shed, cpus: 8}`. Raises `Misconfigured`."""
-    folder, cpus = connection.get("folder"), connection.get("cpus", os.cpu_count())
-    if set(connection) - {"folder", "cpus"} or not isinstance(folder, str) or not isinstance(cpus, int):
-        raise Misconfigured(f"provider {name}: its connection is not {{folder: /a/path, cpus: 8}}; mend providers.yaml")
-    return Shed(name, Path(folder), cpus, tools)
-
-
 class Shed:
-    """`orchestrator.ports.provider.Provider`."""
+    """`orchestrator.ports.provider.Provider`, by the entry point `shed`; `connection: {folder: /var/shed, cpus: 8}`."""
 
-    def __init__(self, name: str, folder: Path, cpus: int, tools: Tools) -> None:
-        self.name, self._folder, self._cpus, self._now = name, folder.absolute(), cpus, tools.clock.now_us
+    def __init__(self, name: str, connection: Mapping[str, Any], tools: Tools) -> None:
+        folder, cpus = connection.get("folder"), connection.get("cpus", os.cpu_count())
+        if set(connection) - {"folder", "cpus"} or not isinstance(folder, str) or not isinstance(cpus, int):
+            raise Misconfigured(f"provider {name}: connection is not {{folder: /a/path, cpus: 8}}; mend providers.yaml")
+        self.name, self._folder, self._cpus, self._now = name, Path(folder).absolute(), cpus, tools.clock.now_us
         self._answers: dict[str, say.Answer] = {}
         self._earmarks: dict[str, int] = {}  # CPUs, by offer
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -51,46 +44,37 @@ class Shed:
 
     async def place_offers(self, offers: Sequence[say.OfferOut]) -> Sequence[say.Receipt | say.Undelivered]:
         """One id, one answer."""
-        return [self._receipt(o, self._answers.get(o.offer) or self._answer(o)) for o in offers]
-
-    def _receipt(self, offer: say.OfferOut, answer: say.Answer) -> say.Receipt:
-        said = {"ledger_head": offer.ledger_head, "ordinal": offer.ordinal}
-        return say.Receipt(offer.offer, offer.offer, answer=answer, **said)
+        answers = [(o, self._answers.get(o.offer) or self._answer(o)) for o in offers]
+        return [say.Receipt(o.offer, o.offer, None, answer, o.ledger_head, o.ordinal) for o, answer in answers]
 
     def _answer(self, offer: say.OfferOut) -> say.Answer:
-        terms, no = parse_terms(offer.terms), None
+        terms, said = parse_terms(offer.terms), dict[str, Any](accepted=False)
         if terms.fewest != 1 or terms.gpus or terms.cpus > self._cpus:
-            no = say.Reason.SPEC, f"one worker without GPUs and with {self._cpus} CPUs at most fits into the shed"
+            said |= {"reason": say.Reason.SPEC, "detail": f"one worker of {self._cpus} CPUs, without GPUs, is the most"}
         elif terms.cpus > self._free():
-            no = say.Reason.CAPACITY, "the shed is full"
+            said |= {"reason": say.Reason.CAPACITY, "detail": "the shed is full"}
         else:
             self._earmarks[offer.offer] = terms.cpus
-        region = next(iter(terms.regions), "")
-        yes = say.Answer(
-            offer=offer.offer, accepted=True, terms_hash=offer.terms_hash, price=0, region=region, workers=1
-        )
-        answer = say.Answer(offer=offer.offer, accepted=False, reason=no[0], detail=no[1]) if no else yes
-        return self._answers.setdefault(offer.offer, answer)
+            region = next(iter(terms.regions), "")
+            said = {"accepted": True, "terms_hash": offer.terms_hash, "price": 0, "region": region, "workers": 1}
+        return self._answers.setdefault(offer.offer, say.Answer(offer=offer.offer, **said))
 
     async def launch(self, orders: Sequence[say.LaunchOrder]) -> Sequence[say.LaunchReply]:
         """The folder first, then the process: whatever we die between, the same key goes on from there."""
         return [self._launch(order) for order in orders]
 
     def _launch(self, order: say.LaunchOrder) -> say.LaunchReply:
-        folder = self._folder / order.key
+        folder, made = self._folder / order.key, self._folder / f".{order.key}"
         self._earmarks.pop(order.offer, None)
         if not folder.exists():
-            room, made = order.cpus <= self._free(), self._folder / f".{order.key}"
             made.mkdir(exist_ok=True)
             (made / "order").write_text(json.dumps([order.ledger, order.cpus]))
-            if not room:
+            if order.cpus > self._free():
                 (made / "stop").write_text("0")
             made.rename(folder)
         if not (folder / "started").exists():
             if (folder / "stop").exists():
-                return say.Rejected(
-                    order.key, say.Reason.CAPACITY, detail="the shed was full, or it was stopped before"
-                )
+                return say.Rejected(order.key, say.Reason.CAPACITY, detail="the shed was full, or it was stopped")
             told = {"ORCHESTRATOR_ATTEMPT": order.attempt, "SHED_KEY": order.key, "PYTHON": sys.executable}
             subprocess.Popen(["sh", "-c", START], cwd=folder, env={**os.environ, **told}, start_new_session=True)
         return say.Confirmed(order.key, str(folder))
@@ -110,21 +94,18 @@ class Shed:
 
     async def withdraw(self, offers: Sequence[str]) -> Sequence[str]:
         """Forget what was kept for them."""
-        for offer in offers:
-            self._earmarks.pop(offer, None)
-        return [*offers]
+        self._earmarks = {offer: cpus for offer, cpus in self._earmarks.items() if offer not in offers}
+        return offers
 
     async def observe(self, cursor: str | None, wait_us: int) -> say.Observation:
         """The cursor is what was last told, so nothing is lost and nothing need be remembered."""
         told, until = json.loads(cursor or "{}"), self._now() + wait_us
-        while True:
-            there, now = self._there(), self._now()
-            gone = {key: ["gone", *told[key][1:]] for key in told.keys() - there.keys()}
-            news = [(key, what) for key, what in (there | gone).items() if told.get(key) != what]
-            if news or now >= until:
-                seen = (say.Sighting(key, say.SightingState(what[0]), now, what[1], (key,)) for key, what in news)
-                return say.Observation(json.dumps(there), now, sightings=tuple(seen))
+        while (there := self._there()) == told and self._now() < until:  # noqa: ASYNC110 - folders call nobody
             await asyncio.sleep(LOOK_S)
+        now, gone = self._now(), {key: ["gone", *told[key][1:]] for key in told.keys() - there.keys()}
+        news = ((key, what) for key, what in (there | gone).items() if told.get(key) != what)
+        seen = tuple(say.Sighting(key, say.SightingState(what[0]), now, what[1], (key,)) for key, what in news)
+        return say.Observation(json.dumps(there), now, sightings=seen)
 
     async def list_ours(self) -> say.Listing:
         """Every folder whose end was not asked for, and every process that carries a key."""
@@ -133,8 +114,7 @@ class Shed:
 
     async def logs(self, key: str) -> AsyncIterator[bytes]:
         """What the process has printed."""
-        output = self._folder / key / "output"
-        if output.exists():
+        if (output := self._folder / key / "output").exists():
             yield output.read_bytes()
 
     async def check(self) -> Sequence[str]:
@@ -157,14 +137,11 @@ class Shed:
         """State, ledger and CPUs of everything that is not gone, by its key."""
         alive, found = self._alive(), {}
         for folder in self._folder.glob("[!.]*"):
-            started, stopped = (folder / "started").exists(), (folder / "stop").exists()
-            if folder.name in alive:
-                state = "stopping" if stopped else "running" if started else "provisioning"
-            elif stopped:
-                continue
-            else:  # what was cut off before its process began, begins when it is launched again
-                state = "ended" if started else "provisioning"
-            found[folder.name] = [state, *json.loads((folder / "order").read_text())]
+            started, stopped, lives = (folder / "started").exists(), (folder / "stop").exists(), folder.name in alive
+            if lives or not stopped:  # what was cut off before its process began, begins when it is launched again
+                begun = "running" if lives else "ended"
+                state = "stopping" if stopped else begun if started else "provisioning"
+                found[folder.name] = [state, *json.loads((folder / "order").read_text())]
         return found
 
     def _free(self) -> int:
