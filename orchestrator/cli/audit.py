@@ -194,7 +194,8 @@ def _print(report: Report) -> None:
     typer.echo(f"head {report.head}")
     overridden = f", {len(report.declared)} overridden" if report.declared else ""
     hidden = f", {report.hidden} not judged: hidden" if report.hidden else ""
-    typer.echo(f"audit: {report.events} events, {report.violations} violations{overridden}{hidden}")
+    nothing = f", {len(wanting)} sentences had nothing to judge (--require-judged: an error)" if wanting else ""
+    typer.echo(f"audit: {report.events} events, {report.violations} violations{overridden}{hidden}{nothing}")
 
 
 def _state(verdict: Verdict) -> str:
