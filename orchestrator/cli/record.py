@@ -36,6 +36,10 @@ Clause = Annotated[
 Block = Annotated[
     str | None, typer.Option("--block", help="About prolonging this block of owned capacity alone: PROVIDER/NAME.")
 ]
+To = Annotated[
+    str | None,
+    typer.Option("--to", help="With --block: the end that it is to have, as the document says it: a day, or a moment."),
+]
 Until = Annotated[
     str | None, typer.Option("--until", help="First moment at which it no longer counts, as in 2026-12-31T00:00:00Z.")
 ]
@@ -68,7 +72,7 @@ def _row(view: RecordView) -> tuple[str, ...]:
     what = " ".join(part for part in (view.what, view.holder, view.name) if part)
     subject = [view.job, f"project {view.project}" if view.project else "", *view.classes, view.clause]
     subject.append("who cites it" if view.cited else "")
-    subject.append(f"more of {view.block}" if view.block else "")
+    subject.append(f"more of {view.block}, to {view.block_to:%Y-%m-%d %H:%M}Z" if view.block_to else "")
     bound = f"up to {view.gpus} GPUs" if view.gpus else ""
     about = ", ".join(part for part in (*subject, bound) if part) or "every job"
     until = f"{view.until:%Y-%m-%d %H:%M}Z" if view.until else ""
@@ -78,14 +82,14 @@ def _row(view: RecordView) -> tuple[str, ...]:
 @app.command()
 def consent(
     holder: Annotated[str, typer.Argument(help="The holder who consents.")],
-    job: Job = None, project: Project = None, classes: Classes = None, block: Block = None, clause: Clause = None,
-    until: Until = None, approver: Approver = None, paper: Paper = None, as_json: AsJson = False,
+    job: Job = None, project: Project = None, classes: Classes = None, block: Block = None, to: To = None,
+    clause: Clause = None, until: Until = None, approver: Approver = None, paper: Paper = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """HOLDER agrees that jobs go elsewhere: opens an exclusive that lists `consent`, or an exemption by consent.
 
     Example: `orchestrator record consent azure --project vision --until 2026-12-31T00:00:00Z --paper letter.pdf`
     """
-    _put(as_json, paper, what="consent", holder=holder, job=job, project=project, classes=classes, block=block,
+    _put(as_json, paper, what="consent", holder=holder, job=job, project=project, classes=classes, block=block, to=to,
          clause=clause, until=until, approver=approver)  # fmt: skip
 
 
@@ -93,8 +97,8 @@ def consent(
 def evidence(
     name: Annotated[str, typer.Argument(help="What the exemption asks for: a name of its `evidence`, or its own id.")],
     cited: Annotated[bool, typer.Option("--cited", help="Only for jobs that cite its id in `spec.evidence`.")] = False,
-    job: Job = None, project: Project = None, classes: Classes = None, block: Block = None, clause: Clause = None,
-    until: Until = None, approver: Approver = None, paper: Paper = None, as_json: AsJson = False,
+    job: Job = None, project: Project = None, classes: Classes = None, block: Block = None, to: To = None,
+    clause: Clause = None, until: Until = None, approver: Approver = None, paper: Paper = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """There is evidence NAME, which an exemption takes.
 
@@ -103,7 +107,7 @@ def evidence(
     Example: `orchestrator record evidence holder-approval-own-build --job 01K9… --approver "A. Counsel" --paper ok.pdf`
     """
     _put(as_json, paper, what="evidence", name=name, cited=cited or None, job=job, project=project, classes=classes,
-         block=block, clause=clause, until=until, approver=approver)  # fmt: skip
+         block=block, to=to, clause=clause, until=until, approver=approver)  # fmt: skip
 
 
 @app.command()
@@ -111,17 +115,17 @@ def waiver(
     holder: Annotated[str, typer.Argument(help="The holder who waives.")],
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="The largest job that it covers, in GPUs.")],
     until: Annotated[str, typer.Option("--until", help="First moment at which it no longer counts.")],
-    project: Project = None, classes: Classes = None, block: Block = None, clause: Clause = None,
+    project: Project = None, classes: Classes = None, block: Block = None, to: To = None, clause: Clause = None,
     approver: Approver = None, paper: Paper = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """HOLDER refuses such jobs beforehand: they do not wait for its first right.
 
-    With `--block` it has refused what a block of owned capacity is to be prolonged by, and nothing else.
+    With `--block` and `--to` it has refused that a block of owned capacity is prolonged to that end, and nothing else.
 
     Example: `orchestrator record waiver azure --class evaluation --gpus 64 --until 2026-07-01T00:00:00Z`
     """
     _put(as_json, paper, what="waiver", holder=holder, gpus=gpus, until=until, project=project, classes=classes,
-         block=block, clause=clause, approver=approver)  # fmt: skip
+         block=block, to=to, clause=clause, approver=approver)  # fmt: skip
 
 
 @app.command()
@@ -154,15 +158,15 @@ def override(
     clause: Annotated[str, typer.Argument(help="CONTRACT/CLAUSE, or CONTRACT for all of its clauses.")],
     approver: Annotated[str, typer.Option("--approver", help="The person who answers for the breach.")],
     why: Annotated[str, typer.Option("--why", help="The reason, in words.")],
-    job: Job = None, project: Project = None, classes: Classes = None, block: Block = None, until: Until = None,
-    paper: Paper = None, as_json: AsJson = False,
+    job: Job = None, project: Project = None, classes: Classes = None, block: Block = None, to: To = None,
+    until: Until = None, paper: Paper = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Pass a clause over, knowingly. `orchestrator audit` lists every use of it as a declared breach.
 
     Example: `orchestrator record override msft-2025/rofr --job 01K9… --approver "C. Executive" --why "outage 4711"`
     """
     _put(as_json, paper, what="override", clause=clause, approver=approver, why=why, job=job, project=project,
-         classes=classes, block=block, until=until)  # fmt: skip
+         classes=classes, block=block, to=to, until=until)  # fmt: skip
 
 
 def _put(as_json: bool, paper: Path | None, classes: list[str] | None = None, **given: Any) -> None:

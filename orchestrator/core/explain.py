@@ -327,8 +327,8 @@ def _swept(scene: Scene, e: ev.Swept, line: Line) -> Line:
 def _recorded(scene: Scene, e: ev.Recorded, line: Line) -> Line:
     r = e.record
     subject = r.job or (f"project {r.project}" if r.project else "") or ", ".join(r.classes) or "every job"
-    subject = f"more of {r.block}" if r.block else subject
     subject += " that cites it" if r.cited else ""
+    subject = f"more of {r.block}, to {moment(r.block_to)}" if r.block_to is not None else subject
     said = {
         "consent": f"{r.holder} consents to {subject} elsewhere",
         "evidence": f"evidence {r.name} for {subject}",

@@ -92,7 +92,7 @@ def _opened(row: JobRow, at: int, e: ev.OfferOpened) -> JobRow:
         n=e.n, provider=e.provider, clause=e.clause, terms=e.terms, contract=e.contract, window=e.window,
         undeliverable=e.undeliverable, hold=e.hold, opened_at=at, ordinal=e.ordinal, head=e.head,
         freed=tuple(f.key for f in e.freed if f.exemption and f.holder != e.provider), free_until=e.free_until,
-        block=e.block,
+        block=e.block, in_part=e.most is not None,
     )  # fmt: skip
     return replace(row, state=J.OFFERING, offer=offer, asked=(*row.asked, offer.inside or e.provider), wait_until=None)
 
@@ -128,9 +128,10 @@ def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:
 def refuse(row: JobRow, offer: OfferRow, at: int, how: str, **more: Any) -> tuple[RefusalRow, ...]:
     """The job's refusals with this one, which replaces an earlier one of the same provider under the same clause.
 
-    That it does not fit into what is owned, behind no gate, says nothing of what its provider sells.
+    That it does not fit into what is owned, behind no gate, says nothing of what its provider sells. Nor has anybody
+    refused a job of which no more was offered than a block has room for.
     """
-    if offer.inside and not offer.clause:
+    if offer.in_part or (offer.inside and not offer.clause):
         return row.refusals
     new = RefusalRow(
         n=offer.n, provider=offer.provider, clause=offer.clause, terms=offer.terms, how=how, at=at,

@@ -44,8 +44,10 @@ class Renewal(Struct, frozen=True):
         return (self.block.until_us - self.since_us) // 1000
 
     def shape(self, records: Iterable[Record]) -> Shape:
-        """What contracts judge, all of it one worker; `records`: what is on record, of which some may be about it."""
-        mine = sorted(record.id for record in records if record.block == self.block.ref)
+        """What contracts judge, all of it one worker; `records`: what is on record, of which some may be about it: to
+        this very end, for whoever lets a month go has said nothing of a year, nor of a day (R8)."""
+        end = self.block.until_us
+        mine = sorted(r.id for r in records if (r.block, r.block_to) == (self.block.ref, end))
         return Shape(
             job_class="", accelerators=(self.block.accelerator,), gpus_per_worker=self.block.gpus, workers=1, cpus=0,
             memory=0, max_runtime_ms=self.more_ms, project="", trigger=Trigger.RENEW, records=tuple(mine),
@@ -69,9 +71,10 @@ class Bound(Struct, frozen=True):
         return f"{clause.ref} {says}, and nothing on record frees it"
 
     def remedy(self, now_us: int) -> str:
-        """What to ask of the holder, and how its answer is put on record: for a day, and for this block alone."""
+        """What to ask of the holder, and how its answer is put on record: for a day, and for this alone."""
         clause, block = self.right.clause, self.renewal.block
-        about = f"--block {block.ref} --clause {clause.ref} --until {stamp(now_us + DAY_US)}`"
+        which = f"--block {block.ref} --to {stamp(block.until_us)}"
+        about = f"{which} --clause {clause.ref} --until {stamp(now_us + DAY_US)}`"
         found = []
         if isinstance(clause, FirstRight):
             waiver = f"`orchestrator record waiver {clause.holder} --gpus {block.gpus} {about}"
@@ -79,7 +82,7 @@ class Bound(Struct, frozen=True):
         elif Release.CONSENT in clause.releases:
             found.append(f"ask {clause.holder}; if it consents, `orchestrator record consent {clause.holder} {about}")
         found += [f"prove that it is exempt: `orchestrator record evidence {name} {about}" for name in self._wanted()]
-        override = f"`orchestrator record override {clause.ref} --block {block.ref} --approver NAME --why REASON`"
+        override = f"`orchestrator record override {clause.ref} {which} --approver NAME --why REASON`"
         found = found or [f"let it end; or somebody answers for the breach: {override}"]
         return f"{'; or '.join(found)}; then apply the document again"
 

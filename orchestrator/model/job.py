@@ -82,6 +82,8 @@ class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Last moment at which the refusals that made it possible are good; None: it rests on none."""
     block: str = ""
     """Owned capacity that the job is about to be placed in."""
+    in_part: bool = False
+    """It is for no more of a divisible job than that has room for."""
 
     @property
     def inside(self) -> str:

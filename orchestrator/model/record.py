@@ -39,6 +39,8 @@ class Record(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     job: str = ""
     block: str = ""
     """`provider/name` of a block of owned capacity whose prolonging it is about, and no job."""
+    block_to: int | None = None
+    """The end that the block is to have by that."""
     classes: tuple[str, ...] = ()
     cited: bool = False
     """Counts only for jobs whose document cites it (`spec.evidence`)."""

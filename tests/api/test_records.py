@@ -28,9 +28,12 @@ async def test_a_record_names_its_attester_and_is_listed(anyone: httpx.AsyncClie
 
 
 async def test_a_record_may_be_about_a_block(owner: httpx.AsyncClient, desk: FakeDesk) -> None:
-    sent = {"what": "waiver", "holder": "azure", "gpus": 64, "until": "2030-01-01", "block": "oracle/q1"}
-    assert (await owner.post("/v1/records", json=sent)).json()["block"] == "oracle/q1"
+    sent = {"what": "waiver", "holder": "azure", "gpus": 64, "until": "2030-01-01", "block": "oracle/q1",
+            "to": "2026-12-31"}  # fmt: skip
+    shown = (await owner.post("/v1/records", json=sent)).json()
+    assert (shown["block"], shown["blockTo"]) == ("oracle/q1", "2027-01-01T00:00:00Z"), "the last day is whole"
     assert desk.force.records[0].block == "oracle/q1"
+    assert desk.force.records[0].cited and not shown["cited"], "a version without blocks counts it for no job"
 
 
 @pytest.mark.parametrize("name", ["viewer", "submitter", "operator", "provider"])
@@ -59,7 +62,9 @@ async def test_the_same_record_again_is_the_same_record(owner: httpx.AsyncClient
         ({**CONSENT, "job": "x"}, "is no job id"),
         ({**CONSENT, "by": "somebody else"}, "by"),
         ({**CONSENT, "block": "q1"}, "block"),
-        ({**CONSENT, "block": "oracle/q1", "class": ["training"]}, "about a block is about no job"),
+        ({**CONSENT, "block": "oracle/q1", "to": "2026-12-31", "class": ["training"]}, "about a block is about no job"),
+        ({**CONSENT, "block": "oracle/q1"}, "by block and to"),
+        ({**CONSENT, "to": "2026-12-31"}, "by block and to"),
         ({**EVENT, "block": "oracle/q1"}, "no use for block"),
         ({"what": "rumour"}, "what"),
     ],
@@ -91,7 +96,7 @@ async def test_a_token_of_some_projects_attests_only_about_these(anyone: httpx.A
         {"project": "vision"},
         {"project": "other"},
         {},
-        {"block": "a/b"},
+        {"block": "a/b", "to": "2026-12-31"},
         {"job": "01K9Z3M5W2T8Q4N6R7VXYBCD0E"},
     ):
         codes.append((await anyone.post("/v1/records", json=CONSENT | about, headers=as_of("mine"))).status_code)

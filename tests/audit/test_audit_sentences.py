@@ -173,6 +173,7 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (44, "its holder's no was never recorded", lambda: without(export_of(told.renewed), "Recorded")),
     (44, "a no to less", lambda: waived(gpus=15)),
     (44, "a no to another block", lambda: waived(block="yves/c")),
+    (44, "a no to less of it", lambda: waived(block_to=1)),
     (44, "a no that was over", lambda: waived(until=STORY_BEGINS_US)),
     (44, "another's no", lambda: waived(holder="yves")),
     (44, "prolonged before the no", lambda: swapped(export_of(told.renewed), "Recorded", "CapacityInForce", 1)),

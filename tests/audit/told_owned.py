@@ -37,6 +37,10 @@ async def renewed() -> World:
     world = World({"yves": Script(), "zeus": Script()}, first_right("zeus", select={"trigger": ["renew"]}),
                   blocks=(MINE,))  # fmt: skip
     async with world.server() as server:
-        await record(server, "waiver", holder="zeus", gpus=16, block="yves/b", until=STORY_BEGINS_US + DAY_US)
-        await server.desk.own((replace(MINE, until_us=MINE.until_us + DAY_US),), "ann")
+        longer = replace(MINE, until_us=MINE.until_us + DAY_US)
+        await record(
+            server, "waiver", holder="zeus", gpus=16, block="yves/b", block_to=longer.until_us,
+            until=STORY_BEGINS_US + DAY_US,
+        )  # fmt: skip
+        await server.desk.own((longer,), "ann")
     return world

@@ -123,8 +123,10 @@ FREEING = [
     (NAMED, record("waiver", holder="oracle", gpus=64), False),
     (NAMED, record("waiver", holder="azure", gpus=64, clause="c/k"), True),
     (NAMED, record("waiver", holder="azure", gpus=64, clause="c/other"), False),
-    (NAMED, record("waiver", holder="azure", gpus=64, block="oracle/q1"), True),
-    (NAMED, record("waiver", holder="azure", gpus=64, block="oracle/q9"), False),
+    (NAMED, record("waiver", holder="azure", gpus=64, block="oracle/q1", block_to=Q2.until_us), True),
+    (NAMED, record("waiver", holder="azure", gpus=64, block="oracle/q1", block_to=Q2.until_us - 1), False),
+    (NAMED, record("waiver", holder="azure", gpus=64, block="oracle/q1", block_to=Q2.until_us + 1), False),
+    (NAMED, record("waiver", holder="azure", gpus=64, block="oracle/q9", block_to=Q2.until_us), False),
     (NAMED, record("waiver", holder="azure", gpus=64, classes=("training",)), False),
     (NAMED, record("waiver", holder="azure", gpus=64, project="default"), False),
     (NAMED, record("consent", holder="azure"), False),
@@ -135,7 +137,7 @@ FREEING = [
     (f"{NAMED}, exempt: [{{id: x, because: consent}}]", record("consent", holder="azure"), True),
     (f"{NAMED}, exempt: [{{id: x, because: research, select: {{class: [a]}}}}]", record("evidence", name="x"), False),
     (ALONE, record("consent", holder="azure"), True),
-    (ALONE, record("consent", holder="azure", block="oracle/q1"), True),
+    (ALONE, record("consent", holder="azure", block="oracle/q1", block_to=Q2.until_us), True),
     (ALONE, record("consent", holder="oracle"), False),
     (ALONE, record("waiver", holder="azure", gpus=64), False),
     ("type: exclusive", record("consent", holder="azure"), False),
@@ -176,25 +178,28 @@ def test_a_holder_that_may_not_serve_by_law_is_not_asked() -> None:
 
 
 def test_a_record_about_a_block_is_about_no_job_and_says_nothing_of_one() -> None:
-    said = record("waiver", holder="azure", gpus=64, block="oracle/q1")
+    said = record("waiver", holder="azure", gpus=64, block="oracle/q1", block_to=Q2.until_us)
     assert not concerns(said, shape())
     assert not reaches(said, replace(said, id="s", block="", gpus=8))
 
 
 REMEDIES = [
     (NAMED, "c/k gives azure the first right to 24 h more of 64 H100, and nothing on record frees it",
-     "offer it to azure; if it declines, `orchestrator record waiver azure --gpus 64 --block oracle/q1 --clause c/k "
+     "offer it to azure; if it declines, `orchestrator record waiver azure --gpus 64 --block oracle/q1 --to "
+     "2026-06-03T12:00:00Z --clause c/k "
      "--until 2026-06-02T12:00:00Z`; then apply the document again"),
     (ALONE, "c/k keeps 24 h more of 64 H100 for azure alone, and nothing on record frees it",
-     "ask azure; if it consents, `orchestrator record consent azure --block oracle/q1 --clause c/k "
+     "ask azure; if it consents, `orchestrator record consent azure --block oracle/q1 --to "
+     "2026-06-03T12:00:00Z --clause c/k "
      "--until 2026-06-02T12:00:00Z`; then apply the document again"),
     ("type: exclusive", "c/k keeps 24 h more of 64 H100 for azure alone, and nothing on record frees it",
      "let it end; or somebody answers for the breach: `orchestrator record override c/k --block oracle/q1 "
-     "--approver NAME --why REASON`; then apply the document again"),
+     "--to 2026-06-03T12:00:00Z --approver NAME --why REASON`; then apply the document again"),
     ("type: exclusive, exempt: [{id: x, because: research, evidence: [paper]}, "
      "{id: y, because: research, evidence: [in-vain], maxGpuHoursPerWindow: [9, 1d]}]",
      "c/k keeps 24 h more of 64 H100 for azure alone, and nothing on record frees it",
-     "prove that it is exempt: `orchestrator record evidence paper --block oracle/q1 --clause c/k "
+     "prove that it is exempt: `orchestrator record evidence paper --block oracle/q1 --to "
+     "2026-06-03T12:00:00Z --clause c/k "
      "--until 2026-06-02T12:00:00Z`; then apply the document again"),
 ]  # fmt: skip
 

@@ -79,7 +79,8 @@ def test_a_renewal_is_refused_alike_and_granted_once_its_holder_has_waived(start
     assert at_leader["field"] == at_follower["field"] == "spec.blocks.q1.to"
     assert at_leader["reason"] == at_follower["reason"] and f"gives {PEOPLE} the first right" in at_leader["reason"]
     assert "`orchestrator record waiver " in at_follower["remedy"]
-    waiver = {"what": "waiver", "holder": PEOPLE, "gpus": 8, "until": "2099-01-01", "block": "cloud/q1"}
+    waiver = {"what": "waiver", "holder": PEOPLE, "gpus": 8, "until": "2099-01-01", "block": "cloud/q1",
+              "to": "2027-12-31"}  # fmt: skip
     assert follower.http.post("/v1/records", json=waiver).status_code == 201
     granted = follower.http.post("/v1/capacity", json=lasting("2027-12-31"))
     assert [block["until"] for block in granted.json()["items"]] == ["2028-01-01T00:00:00Z"], granted.text

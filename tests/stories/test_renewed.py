@@ -64,10 +64,15 @@ async def test_it_is_refused_whole_until_the_holder_s_no_is_on_record(a_world) -
         assert "agreement/rofr gives zeus the first right to 24 h more of 16 H100" in str(refused.value)
         assert "`orchestrator record waiver zeus --gpus 16 --block yves/q1 " in str(refused.value)
         assert (await server.desk.in_force()).blocks == (Q1,), "the other block is not applied either"
-        await record(server, "waiver", holder="zeus", gpus=16, block="yves/q1", until=STORY_BEGINS_US + DAY_US)
+        await record(
+            server, "waiver", holder="zeus", gpus=16, block="yves/q1", block_to=LONGER.until_us,
+            until=STORY_BEGINS_US + DAY_US,
+        )  # fmt: skip
+        with pytest.raises(DocumentError):  # who let a day go has said nothing of a year
+            await server.desk.own((replace(LONGER, until_us=Q1.until_us + 365 * DAY_US), OTHER), "ann")
         assert (await server.desk.own((LONGER, OTHER), "ann")).blocks == (LONGER, OTHER)
     assert applied(world) == [(Q1,), (LONGER, OTHER)] and judged(world) == (1, 0)
-    assert "on record: zeus waives more of yves/q1 up to 16 GPUs" in golden(timeline([(0, e) for e in world.events()]))
+    assert "on record: zeus waives more of yves/q1, to 2026-" in golden(timeline([(0, e) for e in world.events()]))
 
 
 async def test_a_server_does_not_start_with_it_and_leaves_no_trace(a_world) -> None:
@@ -131,7 +136,8 @@ async def test_the_decision_is_the_planner_s_whatever_was_asked_before(a_world) 
 async def test_one_who_answers_for_the_breach_is_declared(a_world) -> None:
     world = a_world(**given())
     async with world.server() as server:
-        await record(server, "override", clause="agreement/rofr", block="yves/q1", approver="Ann", why="outage 4711")
+        await record(server, "override", clause="agreement/rofr", block="yves/q1", block_to=LONGER.until_us,
+                     approver="Ann", why="outage 4711")  # fmt: skip
         await server.desk.own((LONGER,), "ann")
     declared = [(b.clause, b.job, b.approver, b.why) for b in audited(world).declared]
     assert declared == [("agreement/rofr", "", "Ann", "outage 4711")]

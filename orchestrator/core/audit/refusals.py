@@ -38,14 +38,15 @@ class No(Struct, frozen=True, kw_only=True):
 
 
 def noes(past: Past) -> Iterator[No]:
-    """Every no that the job got. A withdrawn offer is none, nor is a launch that we sent late."""
+    """Every no that the job got. A withdrawn offer is none, nor is a launch that we sent late, nor what is said to no
+    more of it than a block has room for."""
     for number in reversed(range(len(past))):
         life, until = past[number]
         younger = past[number - 1][0].submitted if number else None
         for seen in life.seen:
             found = _no_of(life, seen, younger) if seen.seq < until else None
             offer = life.opened(found.n) if found is not None else None
-            if found is not None and offer is not None:
+            if found is not None and offer is not None and offer[1].most is None:
                 yield No(
                     seq=seen.seq, at=seen.at, how=found.how, offer=offer[1], reason=found.reason, taken=found.taken,
                     job=life.job,
@@ -65,7 +66,7 @@ def _no_of(life: Life, seen: Seen, younger: ev.Submitted | None) -> _Found | Non
         case ev.OfferAnswered(n=n, accepted=False, reason=reason):
             return _Found(n, "declined", reason)
         case ev.OfferAnswered(n=n, accepted=True, workers=int(taken)) if _left(younger) == f"{life.job}-o{n}":
-            return None if life.in_part(n) else _Found(n, "split", "capacity", taken)
+            return _Found(n, "split", "capacity", taken)
         case ev.OfferLapsed(n=n, how=how):
             return _Found(n, "lapsed" if how == "silence" else how)
         case ev.Ended(epoch=epoch, how="rejected", late=False):

@@ -27,6 +27,9 @@ def _end(value: Any) -> Any:
     return found + DAY_US if isinstance(value, str) and len(value) == len("2026-03-31") else found
 
 
+End = Annotated[int, BeforeValidator(_end)]
+
+
 class BlockDocument(Document):
     """One block. `from` and `to` are days, or moments with a zone; a day that is the last one is whole."""
 
@@ -35,7 +38,7 @@ class BlockDocument(Document):
     gpus: Annotated[Integer, Field(gt=0)]
     region: Word
     from_: Moment = Field(alias="from")
-    to: Annotated[int, BeforeValidator(_end)]
+    to: End
     price_usd_per_gpu_hour: Price | None = None
     contract: Id | None = None  # by which it was acquired
 

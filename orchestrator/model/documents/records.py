@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from orchestrator.model.documents.base import Document, load_data
+from orchestrator.model.documents.capacity import End
 from orchestrator.model.documents.cases import Moment
 from orchestrator.model.documents.units import Flag, Integer, Text, Word, refuse
 from orchestrator.model.ids import is_job_id
@@ -33,13 +34,14 @@ Said = Annotated[Text, AfterValidator(_says_something)]
 JobId = Annotated[Word, AfterValidator(_job_id)]
 BlockRef = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z0-9._-]{1,63}/[a-z0-9._-]{1,63}$")]
 Sha256 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
-_SUBJECT = {"project", "job", "block", "job_class", "until", "clause"}
+_BLOCK = {"block", "to"}
+_SUBJECT = {"project", "job", "job_class", "until", "clause"} | _BLOCK
 _JOBS = {"project", "job", "job_class", "cited"}
 _COMMON = {"what", "document", "approver", "why"}
 NEEDS: dict[What, tuple[set[str], set[str]]] = {
     What.CONSENT: ({"holder"}, _SUBJECT),
     What.EVIDENCE: ({"name"}, _SUBJECT | {"cited"}),
-    What.WAIVER: ({"holder", "gpus", "until"}, {"project", "block", "job_class", "clause"}),
+    What.WAIVER: ({"holder", "gpus", "until"}, {"project", "job_class", "clause"} | _BLOCK),
     What.EVENT: ({"name"}, set()),
     What.CLASS: ({"name", "job"}, set()),
     What.OVERRIDE: ({"clause", "approver", "why"}, _SUBJECT),
@@ -57,6 +59,7 @@ class RecordDocument(Document):
     project: Word | None = None
     job: JobId | None = None
     block: BlockRef | None = None
+    to: End | None = None
     job_class: tuple[Word, ...] = Field(default=(), alias="class")
     cited: Flag = False
     gpus: Annotated[Integer, Field(gt=0)] | None = None
@@ -73,6 +76,9 @@ class RecordDocument(Document):
             raise refuse("incomplete", f"a record of kind {self.what.value} lacks {_names(missing)}", "Add it")
         if extra := sorted(given - needed - allowed - _COMMON):
             raise refuse("no_use", f"a record of kind {self.what.value} has no use for {_names(extra)}", "Leave it out")
+        if len(given & _BLOCK) == 1:
+            reason = "the prolonging of a block is named by block and to, the end that it is to have"
+            raise refuse("incomplete", reason, "Give both")
         if self.block is not None and given & _JOBS:
             raise refuse("no_use", "a record about a block is about no job, whatever its class", "Leave that out")
         return self
@@ -88,8 +94,9 @@ class RecordDocument(Document):
             project=self.project or "",
             job=self.job or "",
             block=self.block or "",
+            block_to=self.to,
             classes=self.job_class,
-            cited=self.cited,
+            cited=self.cited or self.block is not None,  # earlier versions know no blocks: to them, of no job
             gpus=self.gpus,
             until=self.until,
             document=self.document or "",

@@ -270,6 +270,7 @@ class RecordView(View):
     block: str = Field(
         default="", description="PROVIDER/NAME of a block of owned capacity whose prolonging it is about"
     )
+    block_to: datetime | None = Field(default=None, description="the end that the block is to have by that")
     classes: list[str] = []
     cited: bool = Field(default=False, description="it counts only for jobs that cite it in spec.evidence")
     gpus: int | None = None
