@@ -19,7 +19,7 @@ from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.contract import Contracts
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow
-from orchestrator.model.placement import Warned, parse_shape
+from orchestrator.model.placement import Warned, parse_shape, parse_terms
 
 
 async def notices(wiring: Wiring, stores: StoreWatch | None, own: LedgerRow, row: JobRow) -> list[str]:
@@ -52,6 +52,9 @@ async def _size_to_come(wiring: Wiring, own: LedgerRow, row: JobRow) -> list[str
     if document is None:
         return []
     rules = RuleBook(await _in_force(wiring, own), wiring.provider_set)
+    for digest in {no.terms for no in row.refusals}:
+        if (refused := await wiring.ledger.spec(digest)) is not None:
+            rules.terms[digest] = parse_terms(refused)
     return to_come(rules, row, parse_shape(document), wiring.clock.now_us(), own)
 
 

@@ -90,8 +90,8 @@ async def test_who_declines_the_part_leaves_the_whole_to_everybody_in_the_same_r
 
 @pytest.mark.parametrize("say", [do.Declines(after_s=1), do.Silent()], ids=["a no", "silence"])
 async def test_a_no_to_the_part_is_none_to_the_job(a_world, say) -> None:
-    """Its owner holds the first right to the block and to what is new, and an exclusive that its no would free; of eight
-    it was offered six, and so is asked for eight."""
+    """Its owner holds the first right to the block and to what is new, and an exclusive that its no would free; it was
+    offered six of eight, and so is asked for eight."""
     agreed = agreement(
         "yves",
         {"id": "rofr", "type": "first_right", "window": "1m", "select": {"trigger": ["owned", "new"]}},

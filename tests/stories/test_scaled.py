@@ -221,10 +221,16 @@ async def test_smaller_is_no_growth(a_world) -> None:
 async def test_a_no_that_is_inherited_covers_what_was_made_smaller_within_its_tolerance(
     a_world, terms: dict[str, int], asked_again: bool
 ) -> None:
-    """It ran in the market by the holder's no to four; scaled to two, it is replaced."""
+    """It ran in the market by the holder's no to four; scaled to two, it is replaced. What is told beforehand is so."""
     right = first_right("azure", onReplace="inherit", reofferIf=terms)
     world = a_world({"azure": Script(offers=[do.Declines()] * 2), "oracle": Script()}, right, work=SAVES)
-    row = await scaled(world, 15, 2)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(15)
+        row, _ = await server.desk.scale(row.job, 2, 0, "me")
+        told = await server.desk.notices(row)
+        row = await until_over(server, row.job)
+    assert [said.startswith("once it has stopped azure is offered the job") for said in told] == [True] * asked_again
     gated = [offer[2:] for offer in asked(world, row.job) if offer[1]]
     assert gated == [("new", 4, 4), *[("replace", 2, 2)] * asked_again]
     assert attempts(row) == [("oracle", "released"), ("oracle", "done")] and sizes(world, "oracle") == [4, 2]
