@@ -135,7 +135,9 @@ def _opened(scene: Scene, e: ev.OfferOpened, line: Line) -> Line:
     grown = ", to be larger" if e.trigger == Trigger.SCALE_UP else ""
     again = f"episode {e.episode}{grown}: " if e.episode != scene.episode else ""
     hold = f"{dollars(e.hold)} held" if e.hold is not None else ""
-    detail = join(f"window {span(e.window // 1000)}", hold)
+    until = clock(e.free_until, line.at) if again and e.free_until is not None else ""
+    good = f"refusals of an earlier episode are good for it until {until}" if until else ""
+    detail = join(f"window {span(e.window // 1000)}", hold, good)
     plain = "; ".join([f"{again}offered to {e.provider}: {where}", *map(freed, e.freed)])
     return _say(line, plain, detail, provider=e.provider)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.agent.environment import own_variables
+from orchestrator.core.explain import timeline
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import Reason
@@ -228,9 +229,12 @@ async def test_a_no_that_is_inherited_covers_what_was_made_smaller_within_its_to
         row, _ = await server.desk.submit(submission(workers=FOUR))
         await asyncio.sleep(15)
         row, _ = await server.desk.scale(row.job, 2, 0, "me")
-        told = await server.desk.notices(row)
+        notices = await server.desk.notices(row)
         row = await until_over(server, row.job)
-    assert [said.startswith("once it has stopped azure is offered the job") for said in told] == [True] * asked_again
+    assert [said.startswith("once it has stopped azure is offered the job") for said in notices] == [True] * asked_again
+    lines = timeline((0, event) for event in world.events(row.job))
+    why = [line.detail for line in lines if "episode 2: offered" in line.plain]
+    assert ["refusals of an earlier episode are good for it" in said for said in why] == [not asked_again]
     gated = [offer[2:] for offer in asked(world, row.job) if offer[1]]
     assert gated == [("new", 4, 4), *[("replace", 2, 2)] * asked_again]
     assert attempts(row) == [("oracle", "released"), ("oracle", "done")] and sizes(world, "oracle") == [4, 2]
