@@ -21,7 +21,7 @@ from orchestrator.engine.feed import Feed
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import Loop, ProviderLanes
 from orchestrator.engine.lead import Lead
-from orchestrator.engine.restart import first_turn, in_force, load_book, relabelled
+from orchestrator.engine.restart import first_turn, in_force, load_book, own_file, relabelled
 from orchestrator.engine.restored import after_restore, read_all, read_on
 from orchestrator.engine.sweeper import Sweeper
 from orchestrator.engine.wiring import Agreed, Wiring
@@ -66,8 +66,11 @@ class Engine:
 
     # ---- life ----
 
-    async def start(self) -> None:
-        """Lead: read the ledger, say so, find what was left undone, go on."""
+    async def start(self, *, takes_over: bool = False) -> None:
+        """Lead: read the ledger, say so, find what was left undone, go on.
+
+        `takes_over`: the process runs already, so a capacity file that may not be applied any more keeps nobody from
+        leading. Without it raises `DocumentError` for one."""
         wiring, lead = self.wiring, Lead(self.wiring.ledger, self.wiring.clock)
         await lead.take()  # before anything is read: nobody else writes from here on
         if lead.can_end:
@@ -85,6 +88,7 @@ class Engine:
         turn = Turn(book, core.now)
         labels = await relabelled(wiring, book, self.agreed.contracts)
         first_turn(turn, wiring, self.agreed, term=core.term, presence=presence, labels=labels)
+        own_file(turn, wiring, takes_over=takes_over)
         if ends is not None:
             after_restore(turn, *ends)
         finish(turn)

@@ -11,10 +11,12 @@ from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.job import LedgerRow
 
 
-def refuse_unrenewed(rules: RuleBook, own: LedgerRow, blocks: tuple[Block, ...], now: int) -> None:
-    """Raises `DocumentError`, which the document with these blocks deserves as a whole. `own`: the ledger's row."""
+def refuse_unrenewed(rules: RuleBook, own: LedgerRow, blocks: tuple[Block, ...], now: int, meanwhile: str = "") -> None:
+    """Raises `DocumentError`, which the document with these blocks deserves as a whole. `own`: the ledger's row;
+    `meanwhile`: what else its author may do, told behind each remedy."""
     bound = rules.unrenewed(blocks, now, own)
     if bound:
         raise DocumentError([
-            Problem(f"spec.blocks.{one.renewal.block.name}.to", one.reason, one.remedy(now), "renewal") for one in bound
+            Problem(f"spec.blocks.{one.renewal.block.name}.to", one.reason, one.remedy(now) + meanwhile, "renewal")
+            for one in bound
         ])  # fmt: skip

@@ -19,12 +19,14 @@ from orchestrator.core.scaling import to_be
 from orchestrator.core.standing import active, open_offer
 from orchestrator.core.totals import exempting
 from orchestrator.core.turn import Turn
+from orchestrator.engine.core import log
 from orchestrator.engine.renewing import refuse_unrenewed
 from orchestrator.engine.stranger import calling
 from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Contracts
+from orchestrator.model.documents.errors import DocumentError
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row, ledger_row
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import Shape, Terms, parse_shape, parse_terms
@@ -56,7 +58,13 @@ async def may_lead(wiring: Wiring) -> None:
     own = await _own_row(wiring) if wiring.blocks else LedgerRow()
     if wiring.blocks != _said(own):
         rules = RuleBook((await in_force(wiring)).contracts, wiring.provider_set)
-        refuse_unrenewed(rules, own, wiring.blocks, wiring.clock.now_us())
+        _refuse_file(wiring, rules, own, wiring.clock.now_us())
+
+
+def _refuse_file(wiring: Wiring, rules: RuleBook, own: LedgerRow, now: int) -> None:
+    """As above: whoever is refused at a start has no server yet that takes in what the remedy puts on record."""
+    how = "with the document of before" if _said(own) else "without --capacity"
+    refuse_unrenewed(rules, own, wiring.blocks, now, f"; until then start the server {how}: what is in force stays so")
 
 
 def _said(own: LedgerRow) -> tuple[Block, ...]:
@@ -180,9 +188,7 @@ async def relabelled(wiring: Wiring, book: Book, contracts: Contracts | None) ->
 def first_turn(
     turn: Turn, wiring: Wiring, agreed: Agreed, *, term: int, presence: int | None, labels: Mapping[str, Labels]
 ) -> None:
-    """Say who leads, how long nobody did, what is in force and who is seen otherwise.
-
-    Raises `DocumentError` where the server's file prolongs a block to which somebody else has a right."""
+    """Say who leads, how long nobody did, what is in force (but for `own_file`) and who is seen otherwise."""
     own = turn.book.ledger
     if presence is not None and turn.now - presence > wiring.pace.absent_after:
         turn.emit_ledger(ev.ControllerAbsent(presence, turn.now))
@@ -198,15 +204,32 @@ def first_turn(
         turn.emit_ledger(ev.ProvidersInForce(own.providers + 1, wiring.provider_set.digest))
         turn.documents[wiring.provider_set.digest] = wiring.provider_document
         changed = True
-    if wiring.blocks != _said(own):
-        refuse_unrenewed(turn.book.rulebook, turn.book.ledger, wiring.blocks, turn.now)
-        on_owned(turn, wiring.blocks, "")
     relabel(turn, labels)
     for name in sorted(turn.book.providers.keys() - wiring.providers.keys()):
         _let_go(turn, name)
     if changed:
         for row in [r for r in turn.book.jobs.values() if r.state is JobState.HELD and r.reason not in FOR_A_PERSON]:
             turn.emit(row.job, ev.Resumed("change"))
+
+
+def own_file(turn: Turn, wiring: Wiring, *, takes_over: bool) -> None:
+    """The capacity that is owned by the server's file, where it says something else than the last leader's did.
+
+    Raises `DocumentError` where it prolongs a block to which somebody else has a right; a server that takes the place
+    of another leads without it, for else nobody would."""
+    if wiring.blocks == _said(turn.book.ledger):
+        return
+    try:
+        _refuse_file(wiring, turn.book.rulebook, turn.book.ledger, turn.now)
+    except DocumentError as refused:
+        if not takes_over:
+            raise
+        log.error(
+            "the capacity file of this server is not applied: it leads with the capacity that is in force already",
+            why=str(refused),
+            remedy="apply it by `orchestrator capacity apply` once it may be; no server starts with it before",
+        )
+    on_owned(turn, wiring.blocks, "")
 
 
 def _let_go(turn: Turn, provider: str) -> None:

@@ -59,7 +59,7 @@ class Serving:
         """Lead, or follow where another server leads. Raises what keeps this server from both, or would when it leads:
         who is to take the place of others must not begin with that."""
         try:
-            await self._lead()
+            await self._lead(takes_over=False)
         except LedgerLocked:
             await may_lead(self.wiring)
 
@@ -69,7 +69,7 @@ class Serving:
             try:
                 if not self.leads:
                     self.engine = Engine(self.wiring)
-                    await self._lead()
+                    await self._lead(takes_over=True)
                 await self.engine.run()
             except LedgerLocked:
                 pass
@@ -81,9 +81,9 @@ class Serving:
                 async with asyncio.timeout(AGAIN_S):
                     await self._over.wait()
 
-    async def _lead(self) -> None:
+    async def _lead(self, *, takes_over: bool) -> None:
         try:
-            await self.engine.start()
+            await self.engine.start(takes_over=takes_over)
         except BaseException as refused:
             await self.engine.stop()
             if not isinstance(refused, LedgerLocked):

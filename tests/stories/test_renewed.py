@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
+import structlog
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from orchestrator.cli.audit import audit
 from orchestrator.core.audit.registry import Report
 from orchestrator.core.explain import golden, timeline
 from orchestrator.core.facts import OwnedWish
 from orchestrator.engine.reading import owned
+from orchestrator.engine.serving import Serving
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.documents import DocumentError
 from orchestrator.model.job import LedgerRow
 from orchestrator.ports.desk import Busy, Mistaken
+from orchestrator.ports.ledger import LedgerLocked
 from orchestrator.simulate.world import World, first_right
 from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.ledgers import MemoryLedger
@@ -25,7 +31,7 @@ from tests.stories.agreements import record
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
-DAY_US = 86_400_000_000
+HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 RENEWING = first_right("zeus", select={"trigger": ["renew"]})
 Q1 = Block(
     name="q1", provider="yves", accelerator="H100", gpus=16, region="eu-1", from_us=STORY_BEGINS_US,
@@ -102,6 +108,60 @@ async def test_a_contract_that_comes_with_the_longer_block_counts_at_once(a_worl
     with pytest.raises(DocumentError):
         async with world.server():
             raise AssertionError("it leads")
+
+
+class Behind(MemoryLedger):
+    """Another server has the lead, as long as it lives."""
+
+    other_lives = True
+
+    async def next_term(self) -> int:
+        if self.other_lives:
+            raise LedgerLocked("another server leads")
+        return await super().next_term()
+
+
+async def test_who_takes_over_leads_without_its_own_file_where_that_may_not_be_applied_any_more(a_world) -> None:
+    """The waiver has ended since it began to follow."""
+    world = a_world(**given())
+    async with world.server() as server:
+        await record(server, "waiver", holder="zeus", gpus=16, block="yves/q1", until=STORY_BEGINS_US + HOUR_US)
+    world.blocks = (LONGER,)
+    wiring = world.wiring()
+    wiring.ledger.crash()
+    ledger = Behind(world.disk)
+    serving = Serving(dataclasses.replace(wiring, ledger=ledger))
+    await serving.start()
+    assert not serving.leads
+    await asyncio.sleep(3601)
+    ledger.other_lives = False
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        running = asyncio.ensure_future(serving.run())
+        await asyncio.sleep(2)
+    assert serving.leads and (await serving.desk.in_force()).blocks == (Q1,)
+    (error,) = [one for one in logs if one["log_level"] == "error"]
+    assert "is not applied" in error["event"] and "spec.blocks.q1.to: agreement/rofr gives zeus" in error["why"]
+    assert "`orchestrator capacity apply`" in error["remedy"]
+    await serving.stop()
+    await running
+    await ledger.close()
+    assert applied(world) == [(Q1,)]
+
+
+@pytest.mark.parametrize(("before", "how"), [((Q1,), "with the document of before"), ((), "without --capacity")])
+async def test_who_is_refused_at_a_start_reads_how_to_have_a_server_meanwhile(a_world, before, how) -> None:
+    world = a_world(**given() | {"blocks": before})
+    async with world.server() as server:
+        if not before:
+            await server.desk.own((Q1,), "ann")
+    world.blocks = (LONGER,)
+    with pytest.raises(DocumentError, match=f"until then start the server {how}: what is in force stays so"):
+        async with world.server():
+            raise AssertionError("it leads")
+    world.blocks = before
+    async with world.server() as server:
+        assert (await server.desk.in_force()).blocks == (Q1,)
 
 
 @pytest.mark.parametrize(
