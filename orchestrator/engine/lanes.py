@@ -99,8 +99,9 @@ class ProviderLanes:
         """Nothing runs yet."""
         self._core, self._provider = core, provider
         self._by_hand = provider.name in core.wiring.by_hand
+        most, rank = (1, None) if self._by_hand else (BATCH, self._ordinal)
         self._lanes = {
-            Act.DELIVER: Lane(core, self._deliver, 1 if self._by_hand else BATCH, self._ordinal),
+            Act.DELIVER: Lane(core, self._deliver, most, rank),
             Act.LAUNCH: Lane(core, self._launch),
             Act.END: Lane(core, self._end),
         }
@@ -126,7 +127,8 @@ class ProviderLanes:
 
     def _ordinal(self, effect: Effect) -> int:
         """Offers leave us in the order in which they were opened, whichever job is the older: the first to arrive may
-        take the last room."""
+        take the last room. Not where people answer: many are under way at a time there, and those that cannot be told
+        would keep all later ones back."""
         row = self._core.row(effect.job)
         return row.offer.ordinal if row is not None and row.offer is not None else 0
 

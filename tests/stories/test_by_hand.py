@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +12,9 @@ import pytest
 
 from orchestrator.adapters.byhand import ByHand
 from orchestrator.cli.audit import audit
+from orchestrator.engine.lanes import AT_ONCE
 from orchestrator.model import event as ev
-from orchestrator.model.offer import Answer, OfferOut, Reason
+from orchestrator.model.offer import Answer, OfferOut, Reason, Receipt, Undelivered
 from orchestrator.model.placement import MOST_PRICE
 from orchestrator.ports.desk import Mistaken, Refused, UnknownOffer
 from orchestrator.simulate.world import Server, World, first_right, submission, until_over
@@ -48,6 +50,28 @@ def no(offer: OfferOut) -> Answer:
 
 def clean(told: World) -> None:
     assert audit(MemoryLedger(told.disk).snapshot()).findings == ()
+
+
+class Picky(ByHand):
+    """Tells its people of no more offers than the newest ones."""
+
+    async def place_offers(self, offers: Sequence[OfferOut]) -> Sequence[Receipt | Undelivered]:
+        told = await super().place_offers(offers)
+        return [
+            one if offer.ordinal > AT_ONCE else Undelivered(offer.offer, "no such ticket")
+            for offer, one in zip(offers, told, strict=True)
+        ]
+
+
+async def test_offers_that_nobody_can_be_told_of_keep_no_later_one_back() -> None:
+    told = world()
+    told.providers["azure"] = Picky(told.providers["azure"])
+    async with told.server() as server:
+        jobs = [(await server.desk.submit(submission()))[0].job for _ in range(AT_ONCE + 1)]
+        await asyncio.sleep(120)
+        delivered = [(await server.desk.job(job)).offer.delivered_at for job in jobs]
+    assert [at is None for at in delivered] == [True] * AT_ONCE + [False]
+    clean(told)
 
 
 async def test_a_yes_by_hand_is_launched_by_the_providers_own_adapter() -> None:
