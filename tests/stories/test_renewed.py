@@ -125,7 +125,7 @@ async def test_who_takes_over_leads_without_its_own_file_where_that_may_not_be_a
     """The waiver has ended since it began to follow."""
     world = a_world(**given())
     async with world.server() as server:
-        await record(server, "waiver", holder="zeus", gpus=16, block="yves/q1", until=STORY_BEGINS_US + HOUR_US)
+        await record(server, "waiver", holder="zeus", gpus=16, until=STORY_BEGINS_US + HOUR_US)
     world.blocks = (LONGER,)
     wiring = world.wiring()
     wiring.ledger.crash()
