@@ -76,10 +76,14 @@ def fitting(blocks: Iterable[Block], shape: Shape, left_ms: int, now_us: int) ->
 def fits(block: Block, shape: Shape, left_ms: int, now_us: int) -> bool:
     """Whether it is in force, of the job's kind, large enough for it or for a part of it, and lasts for all that the
     job may still run."""
-    least = shape.fewest if shape.divisible else shape.workers
     kind = not shape.accelerators or block.accelerator in shape.accelerators
     lasts = block.from_us <= now_us and now_us + left_ms * 1000 <= block.until_us
-    return kind and lasts and 0 < shape.gpus_per_worker * least <= block.gpus
+    return kind and lasts and 0 < least_gpus(shape) <= block.gpus
+
+
+def least_gpus(shape: Shape) -> int:
+    """How many GPUs there must be at the least: for all of a job or, of a divisible one, for the smallest part."""
+    return shape.gpus_per_worker * (shape.fewest if shape.divisible else shape.workers)
 
 
 def most_in(shape: Shape, gpus: int) -> int:
@@ -87,11 +91,6 @@ def most_in(shape: Shape, gpus: int) -> int:
     if shape.gpus <= gpus:
         return shape.workers
     return max(gpus, 0) // shape.gpus_per_worker if shape.divisible else 0
-
-
-def may_fit(blocks: Iterable[Block], shape: Shape, left_ms: int, now_us: int) -> bool:
-    """Whether it would go, empty as they may be, into one that is in force or yet to come."""
-    return any(fits(block, shape, left_ms, max(now_us, block.from_us)) for block in blocks)
 
 
 def left_ms(row: JobRow) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from orchestrator.core.book import Book
-from orchestrator.core.capacity import find, fits, fitting, in_part, least_of, left_ms, most_in
+from orchestrator.core.capacity import find, fits, fitting, in_part, least_gpus, least_of, left_ms, most_in
 from orchestrator.core.shapebook import ShapeBook
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
@@ -60,6 +60,20 @@ def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | 
         if found is not None and found.asked not in row.asked and _answers(book, row, found.provider, now):
             return found
     return None
+
+
+def may_fit(book: Book, row: JobRow, now: int) -> bool:
+    """Whether it would go, empty as they may be, into a block that is in force or yet to come."""
+    shape, left = book.shape_of(row).shape, left_ms(row)
+    blocks = (block for block in book.ledger.blocks if fits(block, shape, left, max(now, block.from_us)))
+    return any(_rules(book, row, block, most_in(shape, block.gpus), now) is not None for block in blocks)
+
+
+def places(book: Book, shape: ShapeBook, now: int) -> list[tuple[Block, int]]:
+    """Every block that is large enough and of the kind for jobs of this shape, and how many of them there is room for;
+    it need not last for all that a job may still run."""
+    blocks, least = fitting(book.ledger.blocks, shape.shape, 0, now), least_gpus(shape.shape)
+    return [(block, max(block.gpus - book.taken.of(block), 0) // least) for block in blocks]
 
 
 def _by_room(book: Book, shape: ShapeBook, row: JobRow, now: int) -> list[tuple[Block, int]]:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import heapq
 
 from orchestrator.core.book import Book
-from orchestrator.core.capacity import left_ms, may_fit
 from orchestrator.core.offering import Ask, EndRound, Hold, Step, WaitFor, has_room, next_step, open_for
-from orchestrator.core.owning import Owned, owned_place
+from orchestrator.core.owning import Owned, may_fit, owned_place, places
 from orchestrator.core.shapebook import Queue, ShapeBook, urgency
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow
 from orchestrator.model.offer import Reason
 from orchestrator.model.placement import Held, Rules
+
+LOOKS = 256
+"""Held jobs of one shape that are looked at in vain in one turn, while what is owned has room for some: each is kept
+out of it by something of its own, beside an answer that it had there."""
 
 
 def place(turn: Turn) -> None:
@@ -45,16 +48,40 @@ def _lift(turn: Turn, shape: ShapeBook) -> None:
         if reason == Held.DECLINED_BY_ALL:
             _lift_declined(turn, shape)
             continue
-        for job in sorted(shape.held[reason]):
+        jobs = iter(sorted(shape.held[reason]))
+        for job in jobs:
             if _stays(turn, shape, turn.book.jobs[job]):
-                break  # all others of this reason too: decided alike
+                _lift_into_owned(turn, shape, [job, *jobs])  # all others stay too: decided alike, but for what is owned
+                break
             turn.emit(job, ev.Resumed("change"))
+
+
+def _lift_into_owned(turn: Turn, shape: ShapeBook, jobs: list[str]) -> None:
+    """The oldest go on, as many as there is room for in what is owned; whom that does not take keeps no other back."""
+    book, looks = turn.book, LOOKS
+    if not book.ledger.blocks:
+        return
+    found = places(book, shape, turn.now)
+    roomy, room = {block.ref for block, most in found if most}, sum(most for _, most in found)
+    for job in jobs if room else ():
+        row = book.jobs[job]
+        if roomy.issubset(row.asked):
+            continue
+        if owned_place(book, shape, row, turn.now) is None:
+            looks -= 1
+        else:
+            turn.emit(job, ev.Resumed("change"))
+            room -= 1
+        if not (room and looks):
+            break
+    book.listen(shape, [block.provider for block, most in found if not (room and most)])
 
 
 def _lift_declined(turn: Turn, shape: ShapeBook) -> None:
     """Each by what it was told itself, which is not alike; but not again before something has changed."""
     jobs, book = sorted(shape.held[Held.DECLINED_BY_ALL]), turn.book
-    by = (*book.placement(book.jobs[jobs[0]], turn.now), book.ledger.blocks)
+    first = book.jobs[jobs[0]]
+    by = (*book.placement(first, turn.now), book.ledger.blocks, may_fit(book, first, turn.now))
     if shape.settled == by:
         return
     shape.settled = by
@@ -64,24 +91,25 @@ def _lift_declined(turn: Turn, shape: ShapeBook) -> None:
 
 
 def _stays(turn: Turn, shape: ShapeBook, row: JobRow) -> bool:
-    """Whether a held job would be held now, for the reason that it tells; what all have declined for good stays so,
-    whatever else is in its way."""
+    """Whether a held job that goes into no block would be held now, for the reason that it tells; what all have
+    declined for good stays so, whatever else is in its way."""
     rules, step = _decided(turn.book, shape, row, turn.now)
-    if not isinstance(step, Hold) or _owned(turn.book, shape, row, turn.now) is not None:
+    if not isinstance(step, Hold):
         return False
-    return step.reason == row.reason or (row.reason == Held.DECLINED_BY_ALL and _nobody_ever(row, rules))
+    declined = row.reason == Held.DECLINED_BY_ALL and _nobody_ever(turn.book, row, rules, turn.now)
+    return step.reason == row.reason or declined
 
 
-def _nobody_ever(row: JobRow, rules: Rules) -> bool:
+def _nobody_ever(book: Book, row: JobRow, rules: Rules, now: int) -> bool:
     """Whether all who may run it have said in this round, of these very terms, that they never can: a `spec` without an
     end. Where an agreement names who is asked, rounds go on, for rights revive; and nobody speaks for whoever was not
-    asked, its price being over the ceiling."""
+    asked, its price being over the ceiling, nor for a block that it may fit into."""
     if rules.gates or rules.only or rules.freed or row.offer is None or not rules.candidates:
         return False
     before = row.offer.n - len(row.asked)
     spoken = (no for no in row.refusals if no.n > before and no.reason == Reason.SPEC and no.until is None)
     never = {(no.provider, no.terms) for no in spoken}
-    return all((c.provider, c.terms_hash) in never for c in rules.candidates)
+    return all((c.provider, c.terms_hash) in never for c in rules.candidates) and not may_fit(book, row, now)
 
 
 # ---- heads of queues -------------------------------------------------------------------------------------------------
@@ -105,10 +133,9 @@ def _decided(book: Book, shape: ShapeBook, row: JobRow, now: int) -> tuple[Rules
     """The next step for a job that goes into no block now, and by which rules."""
     rules, placement = book.placement(row, now)
     step = next_step(row, placement, shape, book, now)
-    if not isinstance(step, EndRound) or not _nobody_ever(row, rules):
-        return rules, step
-    owned = may_fit(book.ledger.blocks, shape.shape, left_ms(row), now)
-    return rules, step if owned else Hold(Held.DECLINED_BY_ALL.value, step.skipped)
+    if isinstance(step, EndRound) and _nobody_ever(book, row, rules, now):
+        return rules, Hold(Held.DECLINED_BY_ALL.value, step.skipped)
+    return rules, step
 
 
 def _place_one(turn: Turn, shape: ShapeBook, queue: Queue, row: JobRow) -> bool:

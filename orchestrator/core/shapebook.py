@@ -61,7 +61,7 @@ class ShapeBook:
     """Jobs whose gates are passed while nobody may be asked: the first speaks for all of them."""
     held: dict[str, set[str]] = field(default_factory=dict)
     """reason → jobs that wait for a person or a change; no reason without a job."""
-    settled: tuple[Rules, Placement, tuple[Block, ...]] | None = None
+    settled: tuple[Rules, Placement, tuple[Block, ...], bool] | None = None
     """By what all those whom everybody declined were last decided; None: nobody is held, or not decided again yet."""
     ruled: dict[Variant, Ruled] = field(default_factory=dict)
     """What contracts and law say; nearly always the same for all of its jobs."""

@@ -1,0 +1,75 @@
+"""Held jobs and capacity that is owned: whom nothing but a block may take goes into it as soon as there is room."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from orchestrator.model.job import JobRow
+from orchestrator.model.offer import Reason
+from orchestrator.simulate.world import Server, World, first_right, submission, until_over
+from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
+from orchestrator.testing.scripts import Script
+from tests.stories.test_divisible import EIGHT
+from tests.stories.test_owned import NEVER, block, three
+from tests.stories.words import attempts, kinds
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+FOUR = {"gpus": 4, "accelerator": ["H100"]}
+CHEAP = do.Accepts(price=2_000_000)
+
+
+def dear(a_world, *first: do.Say) -> World:
+    """All costs more than the jobs may, but for a block of four; `first`: what its owner says before it agrees."""
+    scripts = {"oracle": Script(), "yves": Script(offers=[*first, *[CHEAP] * 9])}
+    world = a_world(scripts, None, Work(steps=200), blocks=(block(gpus=4),))
+    for provider in world.providers.values():
+        provider.stage.set_price("H100", 5_000_000)
+    return world
+
+
+async def begun(server: Server, **more: object) -> JobRow:
+    row, _ = await server.desk.submit(submission(**{"workers": FOUR, "ceilingUsdPerGpuHour": 3, **more}))
+    await asyncio.sleep(3)
+    return await server.desk.job(row.job)
+
+
+async def test_one_that_the_block_does_not_take_keeps_no_other_of_its_shape_out(a_world) -> None:
+    world = dear(a_world, do.Declines(reason=Reason.SPEC))
+    async with world.server() as server:
+        unwanted = await begun(server)
+        inside = await begun(server, workers={**FOUR, "gpus": 2})
+        waits = await begun(server)
+        assert [row.reason for row in (unwanted, inside, waits)] == ["over_ceiling", "", "over_ceiling"]
+        inside, waits = [await until_over(server, row.job) for row in (inside, waits)]
+        assert (await server.desk.job(unwanted.job)).reason == "over_ceiling"
+    assert waits.attempts[0].block == "yves/b"
+    assert waits.attempts[0].intended_at - (inside.attempts[0].ended_at or 0) < 2_000_000
+
+
+async def test_as_many_go_on_as_there_is_room_for_and_the_oldest_first(a_world) -> None:
+    world = dear(a_world)
+    async with world.server() as server:
+        rows = [await begun(server) for _ in range(4)]
+        rows = [await until_over(server, row.job) for row in rows]
+    assert [attempts(row) for row in rows] == [[("yves", "done")]] * 4
+    assert sorted(rows, key=lambda row: row.attempts[0].intended_at) == rows
+    assert [kinds(world, row.job).count("Resumed") for row in rows] == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("gpus", "held"), [(3, True), (4, False)])
+async def test_a_block_that_may_take_no_part_of_a_job_keeps_it_from_being_held_no_longer(a_world, gpus, held) -> None:
+    """Zeus's right to what is owned lets nobody take fewer than four of eight."""
+    agreed = first_right("zeus", select={"trigger": ["owned"]}, partial={"minGpus": 4})
+    no = Script(offers=[NEVER] * 9)
+    world = a_world(**three(agreed, block(gpus=gpus), oracle=no, zeus=no, yves=no))
+    async with world.server() as server:
+        row = await begun(server, divisible=True, workers=EIGHT, ceilingUsdPerGpuHour=None)
+        await asyncio.sleep(60)
+        assert (kinds(world, row.job)[-1] == "Held") is held
+        await server.desk.own((block(gpus=4),), "ann")
+        await asyncio.sleep(5)
+        assert kinds(world, row.job)[-1] != "Held"
