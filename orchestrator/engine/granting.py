@@ -74,6 +74,8 @@ class Granting:
                 raise Refused(POISON)
             told = await self._granted(wished.kind, wish_body(wished.body), grant)
         except Busy:
+            if grant.given:  # its reply is written; whoever wished it looks at what became of it
+                return
             raise
         except (DeskError, DocumentError) as refused:
             told = error_of(refused)
