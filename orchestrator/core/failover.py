@@ -20,7 +20,7 @@ from orchestrator.core.windows import (
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState
-from orchestrator.model.offer import Confirmed, Firmness, OutcomeUnknown, Reason, Rejected, Scope, SightingState
+from orchestrator.model.offer import Confirmed, OutcomeUnknown, Reason, Rejected, Scope, SightingState
 
 SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped", "scaled"})
 """Ends that say nothing against the provider."""
@@ -50,7 +50,7 @@ def _rejected(turn: Turn, row: JobRow, attempt: AttemptRow, no: Rejected, sent_a
     refused = turn.book.shape_of(row)  # as it was launched: when that is over it may be another
     row = turn.emit(row.job, ev.Ended(
         epoch=attempt.epoch, how="rejected", why=no.reason.value, charge=0, late=late,
-        detail=no.detail[:DETAIL], firm="" if late else _firm(turn, attempt),
+        detail=no.detail[:DETAIL], firm="" if late or offer is None else offer.firm,
     ))  # fmt: skip
     if no.reason is Reason.ERROR and not late:
         turn.book.providers[attempt.provider].memory.fail(row.job, turn.now)
@@ -228,7 +228,7 @@ def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
             why=why, ran_ms=fact.ran_ms, avoid_scope="" if why == "scaled" else Scope.PROVIDER.value,
             avoid_until=0 if why == "scaled" else turn.now + LOSS_MEMORY,
             fails=_fails_behind_fence(row, attempt, why, turn.now), refused=refused,
-            firm=_firm(turn, attempt) if refused else "",
+            firm=row.offer.firm if refused and row.offer is not None else "",
         ))  # fmt: skip
         if attempt.confirmed_at is None and row.offer is not None:  # it may never have had its launch, and keeps room
             turn.released.append((attempt.provider, offer_id(row.job, row.offer.n)))
@@ -250,12 +250,6 @@ def _failed_its_acceptance(row: JobRow, attempt: AttemptRow) -> bool:
     if attempt.started_at is not None or attempt.confirmed_at is None or offer is None or offer.answered_at is None:
         return False
     return offer.ttl is None or attempt.confirmed_at <= offer.answered_at + offer.ttl
-
-
-def _firm(turn: Turn, attempt: AttemptRow) -> str:
-    """What its provider's acceptances are worth; empty: nothing, and nobody is in breach (R11)."""
-    firm = turn.book.providers[attempt.provider].capabilities.firm
-    return "" if firm is Firmness.NONE else firm.value
 
 
 def on_stop_placed(turn: Turn, row: JobRow, fact: f.StopPlaced) -> None:

@@ -120,7 +120,7 @@ def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:
     offer = _offer(row, "OfferAnswered", e.n)
     row = replace(row, answered=(*row.answered, e.n)[-MAX_LATE:])
     if e.accepted:
-        return replace(row, offer=replace(offer, state=F.ACCEPTED, answered_at=at, ttl=e.ttl))
+        return replace(row, offer=replace(offer, state=F.ACCEPTED, answered_at=at, ttl=e.ttl, firm=e.firm))
     refusals = refuse(row, offer, at, "declined", scope=e.scope, until=e.until, reason=e.reason)
     return replace(row, state=J.QUEUED, offer=replace(offer, state=F.DECLINED, answered_at=at), refusals=refusals)
 

@@ -23,7 +23,7 @@ from orchestrator.model import event as ev
 from orchestrator.model.contract import OnOutage
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
-from orchestrator.model.offer import Answer, Reason
+from orchestrator.model.offer import Answer, Firmness, Reason
 from orchestrator.model.placement import Gate, Placement, Rules
 
 
@@ -251,7 +251,7 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     row = turn.emit(row.job, ev.OfferAnswered(
         n=n, accepted=True, terms=answer.terms_hash or "", price=answer.price, region=region, accelerator=accelerator,
         ttl=answer.ttl_us, provider_at=answer.provider_at, by=answer.by, workers=workers,
-        spot=answer.spot,
+        spot=answer.spot, firm=_firm(turn, offer.provider),
     ))  # fmt: skip
     if why := _no_longer_free(turn, row, rules, workers):
         turn.emit(row.job, ev.OfferWithdrawn(n, why))
@@ -269,6 +269,12 @@ def _accept(turn: Turn, row: JobRow, n: int, answer: Answer) -> None:
     ))  # fmt: skip
     if epoch > 1 and row.fenced < epoch:
         turn.emit(row.job, ev.Fencing(epoch, "launch"))
+
+
+def _firm(turn: Turn, provider: str) -> str:
+    """What its acceptances are worth now; empty: nothing, and whoever fails one is not in breach (R11)."""
+    firm = turn.book.providers[provider].capabilities.firm
+    return "" if firm is Firmness.NONE else firm.value
 
 
 def _no_longer_free(turn: Turn, row: JobRow, rules: Rules, workers: int | None) -> str:

@@ -133,6 +133,8 @@ class OfferAnswered(Event, frozen=True, tag="OfferAnswered", kw_only=True):
     """Of an acceptance of elastic or divisible terms: how many workers; None: the terms have one size."""
     spot: bool = False
     """Accepted with machines that may be taken back after a notice."""
+    firm: str = ""
+    """What its provider says that the acceptance is worth: quota | paid_hold. Empty: nothing, or no acceptance."""
 
 
 class LateAnswer(Event, frozen=True, tag="LateAnswer"):

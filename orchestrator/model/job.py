@@ -84,6 +84,8 @@ class OfferRow(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """Owned capacity that the job is about to be placed in."""
     in_part: bool = False
     """It is for no more of a divisible job than that has room for."""
+    firm: str = ""
+    """What its acceptance is worth, as was stated when it came: quota | paid_hold; empty: nothing."""
 
     @property
     def inside(self) -> str:

@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator.core.explain import timeline
 from orchestrator.model import event as ev
-from orchestrator.model.job import JobState
+from orchestrator.model.job import AttemptState, JobState
 from orchestrator.model.offer import Capabilities, Firmness, Reason
+from orchestrator.ports.provider import Unreachable
 from orchestrator.simulate.world import first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -53,6 +54,30 @@ async def test_what_an_acceptance_that_they_failed_was_worth_is_kept(a_world, la
     row = await ran(world)
     first, last = (e for e in world.events(row.job) if isinstance(e, ev.Ended))
     assert (first.firm, last.firm) == ("" if firm is Firmness.NONE else firm.value, "")
+
+
+@pytest.mark.fault("accepted but cannot launch")
+@pytest.mark.parametrize("away", [True, False])
+async def test_what_an_acceptance_was_worth_is_what_was_stated_when_it_came(a_world, away: bool) -> None:
+    """Neither a restart while its provider is out of reach nor what that states later changes it."""
+    stated = Capabilities(firm=Firmness.PAID_HOLD)
+    world = a_world({"azure": Script(launches=[do.NeverStarts()]), "oracle": Script()}, capabilities=stated)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(60)
+        assert [a.state for a in (await server.desk.job(row.job)).attempts] == [AttemptState.CONFIRMED]
+
+    async def capabilities() -> Capabilities:
+        if away:
+            raise Unreachable("away")
+        return Capabilities()
+
+    world.providers["azure"].capabilities = capabilities
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    ends = [(e.refused, e.firm) for e in world.events(row.job) if isinstance(e, ev.Ended)]
+    assert ends == [(True, "paid_hold"), (False, "")]
+    assert [e.firm for e in world.events(row.job) if isinstance(e, ev.OfferAnswered)] == ["paid_hold", "paid_hold"]
 
 
 @pytest.mark.fault("accepted but cannot launch")
