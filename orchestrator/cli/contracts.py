@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -22,7 +22,9 @@ from orchestrator.model.contract import Providers, Trigger
 from orchestrator.model.documents import (
     ContractSet,
     DocumentError,
+    Notice,
     Problem,
+    ProviderSet,
     compile_contracts,
     compile_providers,
     digest,
@@ -33,6 +35,7 @@ from orchestrator.model.documents import (
     shape_of,
     stated_providers,
     unattested,
+    undescribed,
     unenforced,
     unhonoured,
     warnings,
@@ -69,22 +72,21 @@ def check(file: FilePath, providers: ProvidersFile = None, as_json: AsJson = Fal
     Prints its digest (which every decision cites), warnings, and each part that is not enforced yet:
     a server would refuse to start with those (exit 3). Problems are listed all at once (exit 4).
     """
+    operators = _operators(providers, as_json)
     try:
         document = load_contracts(file.read_bytes())
-        operators = load_providers(providers.read_bytes()) if providers else None
         if operators and (wrong := disagreements(document, operators)):
             raise DocumentError(wrong)
     except DocumentError as error:
         _refuse(file, error.problems, as_json)
     missing, notices = unenforced(document), warnings(document)
-    notices += unattested(document, operators) if operators else []
+    notices += unattested(document, operators) if operators else undescribed(document)
     if as_json:
         told = {"digest": digest(document), "problems": [], "warnings": [n._asdict() for n in notices]}
         _json({"file": str(file), **told, "unenforced": [{"path": p, "what": w} for p, w in missing]})
     else:
         typer.echo(f"{file}: contract set {document.metadata.name}, sha256 {digest(document)}")
-        for notice in notices:
-            typer.echo(f"  warning {notice.code}: {notice.what} ({notice.path})")
+        _echo_notices(notices)
         _echo_unenforced(missing)
         typer.echo("  not enforced whole: a server refuses it" if missing else "  ok")
     raise typer.Exit(Exit.NOT_ENFORCED if missing else Exit.OK)
@@ -137,26 +139,30 @@ def explain(
 @app.command()
 def test(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="*.cases.yaml")],
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 if a case is not enforced yet.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 if a case decides nothing; see above.")] = False,
+    providers: ProvidersFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Does each contract set decide as its cases expect?
 
     A file holds `contracts:` (a ContractSet, inline or a path relative to the file) and `cases:`. A case
     that uses a part which this version does not enforce is reported as such, with the part's path, and
-    is neither passed nor failed. Exit 1 if a case failed, 4 if a document was refused.
+    is neither passed nor failed. A holder that is described nowhere is never asked first, so that a case
+    passes which expects no gate: each is named; describe them in the set, or pass `--providers`. With
+    `--strict` either is exit 3. Exit 1 if a case failed, 4 if a document was refused.
     """
-    reports = [_test_file(file, as_json) for file in files]
-    count = Counter(outcome.verdict for _, outcomes, _ in reports for outcome in outcomes)
+    operators = _operators(providers, as_json)
+    reports = [_test_file(file, operators, as_json) for file in files]
+    count = Counter(outcome.verdict for report in reports for outcome in report.outcomes)
     if as_json:
-        _json({"files": [_report(*report) for report in reports], "count": {v.value: count[v] for v in Verdict}})
+        _json({"files": [_report(report) for report in reports], "count": {v.value: count[v] for v in Verdict}})
     else:
         for report in reports:
-            _echo_report(*report)
+            _echo_report(report)
         typer.echo(", ".join(f"{count[v]} {v.value}" for v in Verdict if count[v]))
     if count[Verdict.FAILED]:
         raise typer.Exit(Exit.FAILED)
-    if strict and count[Verdict.NOT_ENFORCED]:
+    if strict and (count[Verdict.NOT_ENFORCED] or any(report.notices for report in reports)):
         raise typer.Exit(Exit.NOT_ENFORCED)
 
 
@@ -183,10 +189,16 @@ def apply(file: FilePath, as_json: AsJson = False) -> None:
     typer.echo(f"{file} {changed}: version {after.contract}, sha256 {after.contract_digest}")
 
 
-_Report = tuple[Path, list[Outcome], list[tuple[str, str]]]
+class _Report(NamedTuple):
+    """Of one file of cases."""
+
+    file: Path
+    outcomes: list[Outcome]
+    missing: Sequence[tuple[str, str]] = ()
+    notices: Sequence[Notice] = ()
 
 
-def _test_file(file: Path, as_json: bool) -> _Report:
+def _test_file(file: Path, operators: ProviderSet | None, as_json: bool) -> _Report:
     try:
         written, cases = load_cases(file.read_bytes())
     except DocumentError as error:
@@ -194,8 +206,11 @@ def _test_file(file: Path, as_json: bool) -> _Report:
     try:
         document = _set_of(written, file)
     except DocumentError as error:
-        return file, [_refused_as_expected(case, error, file, as_json) for case in cases], []
-    contracts, providers = compile_contracts(document), stated_providers(document)
+        return _Report(file, [_refused_as_expected(case, error, file, as_json) for case in cases])
+    try:
+        contracts, providers = compile_contracts(document), _offered(document, operators)
+    except DocumentError as error:
+        _refuse(file, error.problems, as_json)
     names = [p.name for p in providers.providers]
     if wrong := [p for at, case in enumerate(cases) for p in strangers(case, names, f"cases[{at}]") if names]:
         _refuse(file, wrong, as_json)
@@ -204,7 +219,7 @@ def _test_file(file: Path, as_json: bool) -> _Report:
         _load_failure(case, None) if case.refused_at_load else run_case(contracts, providers, case, warned)
         for case in cases
     ]
-    return file, outcomes, unenforced(document)
+    return _Report(file, outcomes, unenforced(document), [] if operators else undescribed(document))
 
 
 def _set_of(written: Any, file: Path) -> ContractSet:
@@ -234,20 +249,34 @@ def _load_failure(case: Case, got: Any) -> Outcome:
 
 
 def _set_and_providers(file: Path, providers: Path | None, as_json: bool) -> tuple[ContractSet, Providers]:
+    operators = _operators(providers, as_json)
     try:
         document = load_contracts(file.read_bytes())
-        if providers is None and not document.spec.providers:
+        if operators is None and not document.spec.providers:
             raise typer.BadParameter(
                 f"{file} describes no providers; name the operator's file", param_hint="--providers"
             )
-        if providers is None:
-            return document, stated_providers(document)
-        operators = load_providers(providers.read_bytes())
-        if wrong := disagreements(document, operators):
-            raise DocumentError(wrong)
+        return document, _offered(document, operators)
     except DocumentError as error:
         _refuse(file, error.problems, as_json)
-    return document, compile_providers(operators)
+
+
+def _operators(file: Path | None, as_json: bool) -> ProviderSet | None:
+    if file is None:
+        return None
+    try:
+        return load_providers(file.read_bytes())
+    except DocumentError as error:
+        _refuse(file, error.problems, as_json)
+
+
+def _offered(document: ContractSet, operators: ProviderSet | None) -> Providers:
+    """Those of the operator, which must agree with the set; where nobody named them, those that the set describes."""
+    if operators is None:
+        return stated_providers(document)
+    if wrong := disagreements(document, operators):
+        raise DocumentError(wrong)
+    return compile_providers(operators)
 
 
 def _moment(at: str) -> int:
@@ -258,7 +287,7 @@ def _moment(at: str) -> int:
         raise typer.BadParameter(said, param_hint="--at") from error
 
 
-def _report(file: Path, outcomes: Sequence[Outcome], missing: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _report(report: _Report) -> dict[str, Any]:
     cases = [
         {
             "case": outcome.case,
@@ -268,15 +297,18 @@ def _report(file: Path, outcomes: Sequence[Outcome], missing: Sequence[tuple[str
             ],
             "uses": [{"path": part.path, "what": part.what} for part in outcome.uses],
         }
-        for outcome in outcomes
+        for outcome in report.outcomes
     ]
-    return {"file": str(file), "cases": cases, "unenforced": [{"path": p, "what": w} for p, w in missing]}
+    missing = [{"path": p, "what": w} for p, w in report.missing]
+    warned = [notice._asdict() for notice in report.notices]
+    return {"file": str(report.file), "cases": cases, "unenforced": missing, "warnings": warned}
 
 
-def _echo_report(file: Path, outcomes: Sequence[Outcome], missing: Sequence[tuple[str, str]]) -> None:
-    typer.echo(str(file))
-    _echo_unenforced(missing)
-    for outcome in outcomes:
+def _echo_report(report: _Report) -> None:
+    typer.echo(str(report.file))
+    _echo_unenforced(report.missing)
+    _echo_notices(report.notices)
+    for outcome in report.outcomes:
         typer.echo(f"  {outcome.verdict.value:<18}{outcome.case}")
         for difference in outcome.differences:
             typer.echo(f"      {difference.key}: expected {_words(difference.expected)}")
@@ -298,6 +330,11 @@ def _echo_placement(rules: Rules, placement: Placement, sentences: Mapping[str, 
         typer.echo(f"  {name}: {sentence}")
     for warning in rules.warnings:
         typer.echo(f"  warning: {WARNED[warning]}")
+
+
+def _echo_notices(notices: Iterable[Notice]) -> None:
+    for notice in notices:
+        typer.echo(f"  warning {notice.code}: {notice.what} ({notice.path})")
 
 
 def _echo_unenforced(missing: Iterable[tuple[str, str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ spec:
         - {id: lead, type: precedence, select: {class: [robots]}}
         - {id: spend, type: commit, unit: usd, amount: 5, starts: 2026-01-01, ends: 2026-12-31, select: {class: [toys]}}
 """
+OPERATORS = SET.split("  contracts:")[0].replace("ContractSet", "ProviderSet").replace("{reg", "{adapter: mock, reg")
 CASE = "  - {case: it, at: 2026-02-01T00:00:00Z, job: {class: CLASS, gpus: GPUS}, facts: {FACTS}, expect: {EXPECT}}"
 
 
@@ -41,7 +43,11 @@ def ask(folder: Path, job: tuple[str, int], facts: str, expect: str, *options: s
     case = CASE.replace("CLASS", job[0]).replace("GPUS", str(job[1]))
     case = case.replace("FACTS", facts).replace("EXPECT", expect)
     (folder / "x.cases.yaml").write_text(f"contracts: set.yaml\ncases:\n{case}\n")
-    result = CliRunner().invoke(app, ["test", str(folder / "x.cases.yaml"), *options])
+    return run(folder / "x.cases.yaml", *options)
+
+
+def run(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["test", *map(str, words)])
     return result.exit_code, result.output
 
 
@@ -80,6 +86,34 @@ def test_a_case_that_uses_only_what_is_enforced_is_judged(tmp_path: Path) -> Non
         ask(tmp_path, ("api", 8), "", "only: near, market: [near], excluded: {far: exclusive}"),
     ]
     assert [(code, said.splitlines()[-1]) for code, said in asked] == [(0, "1 passed")] * 3
+
+
+def test_cases_of_holders_that_are_described_nowhere_are_said_to_test_nothing(tmp_path: Path) -> None:
+    """No gate is expected, and there is none as long as nobody knows the holder."""
+    case = CASE.replace("CLASS", "training").replace("GPUS", "8").replace("FACTS", "").replace("EXPECT", "gates: []")
+    head, described = SET.split("  providers:\n")
+    (tmp_path / "set.yaml").write_text(head + described[described.index("  contracts:") :])
+    (tmp_path / "x.cases.yaml").write_text(f"contracts: set.yaml\ncases:\n{case}\n")
+    code, said = run(tmp_path / "x.cases.yaml")
+    assert code == 0 and said.endswith("1 passed\n")
+    [told] = [line for line in said.splitlines() if "warning holder_undescribed: near is described nowhere" in line]
+    assert told.endswith("pass the operator's file with --providers (spec.contracts[0].holder)")
+    assert run(tmp_path / "x.cases.yaml", "--strict") == (3, said)
+    [report] = json.loads(run(tmp_path / "x.cases.yaml", "--json")[1])["files"]
+    assert [(w["path"], w["code"]) for w in report["warnings"]] == [("spec.contracts[0].holder", "holder_undescribed")]
+    (tmp_path / "p.yaml").write_text(OPERATORS)
+    code, said = run(tmp_path / "x.cases.yaml", "--strict", "--providers", tmp_path / "p.yaml")
+    assert code == 1 and 'got      [{"clause": "c/right"' in said and "warning" not in said
+
+
+def test_providers_that_lack_a_holder_are_refused(tmp_path: Path) -> None:
+    ask(tmp_path, ("training", 8), "", "gates: []")
+    (tmp_path / "p.yaml").write_text(OPERATORS.replace("near:", "other:"))
+    code, said = run(tmp_path / "x.cases.yaml", "--providers", tmp_path / "p.yaml")
+    assert code == 4 and "spec.contracts[0].holder: near is none of the operator's providers" in said
+    (tmp_path / "p.yaml").write_text(OPERATORS.replace("seal: 1", "seal: high"))
+    code, said = run(tmp_path / "x.cases.yaml", "--providers", tmp_path / "p.yaml")
+    assert code == 4 and "p.yaml is refused" in said
 
 
 def test_an_event_that_ends_nothing_changes_nothing(tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ def explain(folder: Path, example: str, *options: object, job: str = JOB, facts:
 def test_the_examples_are_enforced_whole(example: str) -> None:
     code, said = run("check", EXAMPLES / example)
     assert code == 0 and "sha256 " in said and said.endswith("  ok\n")
+    assert "holder_undescribed" not in said
+
+
+def test_check_warns_of_each_holder_that_is_described_nowhere(tmp_path: Path) -> None:
+    written = (EXAMPLES / "first-right.yaml").read_text()
+    at, to = written.index("  # The facts that"), written.index("  contracts:")
+    (file := tmp_path / "set.yaml").write_text(written[:at] + written[to:])
+    code, said = run("check", file)
+    assert code == 0 and said.count("warning holder_undescribed: azure is described nowhere") == 1
+    assert "holder_undescribed" not in run("check", file, "--providers", EXAMPLES / "providers.yaml")[1]
 
 
 def test_the_example_agrees_with_its_providers() -> None:

@@ -29,7 +29,7 @@ from orchestrator.model.documents.job import (
     with_package,
 )
 from orchestrator.model.documents.providers import ProviderSet, load_providers
-from orchestrator.model.documents.warnings import unattested, warnings
+from orchestrator.model.documents.warnings import unattested, undescribed, warnings
 
 __all__ = [
     "ContractSet",
@@ -56,6 +56,7 @@ __all__ = [
     "shape_of",
     "stated_providers",
     "unattested",
+    "undescribed",
     "unenforced",
     "unhonoured",
     "warnings",

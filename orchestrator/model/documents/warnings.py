@@ -1,8 +1,9 @@
 """What should an author know about a contract set that loads all the same?
 
-Called by `contracts check` and the bootstrap. Three things: a share that a first right of another holder
-may make unreachable, a class of work for which a single provider (or none) is left, and, where the operator's
-providers are known too, clauses by class whose classes nobody but the submitter vouches for.
+Called by `contracts check` and `test`, and by the bootstrap. Four things: a share that a first right of another holder
+may make unreachable, a class of work for which a single provider (or none) is left, where the operator's providers are
+known too, clauses by class whose classes nobody but the submitter vouches for, and where they are not, holders that are
+described nowhere.
 """
 
 from __future__ import annotations
@@ -34,6 +35,22 @@ def unattested(document: ContractSet, operators: ProviderSet) -> list[Notice]:
         f"or held (or claimed, if you mean it) in spec.policies for {', '.join(silent)}"
     )
     return [Notice(by_class[0][0], what, "class_unattested")]
+
+
+def undescribed(document: ContractSet) -> list[Notice]:
+    """Each holder of clauses in a set that describes no provider at all: without the operator's providers nobody can
+    be asked first, and whatever is asked of the set is answered as if it had no such clause."""
+    if document.spec.providers:
+        return []  # then a holder that is not among them is a problem
+    paths: dict[str, str] = {}
+    for at, contract in enumerate(document.spec.contracts):
+        if contract.holder is not None and contract.status != "draft" and contract.clauses:
+            paths.setdefault(contract.holder, f"spec.contracts[{at}].holder")
+    what = (
+        "is described nowhere: here none of its clauses binds anybody. Describe it under spec.providers, or pass the "
+        "operator's file with --providers"
+    )
+    return [Notice(path, f"{holder} {what}", "holder_undescribed") for holder, path in paths.items()]
 
 
 def _minds_class(clause: ClauseDocument) -> bool:
