@@ -40,7 +40,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", dependencies=[caught_up(desk)])
     async def listing(_: Caller = needs(Scope.VIEWER)) -> Page[BlockView]:
         """The blocks that are owned, as they were applied; those that are over stay until another set is."""
-        return _page((await desk.in_force()).blocks)
+        return await _page(desk, (await desk.in_force()).blocks)
 
     @routes.post("", responses=SAID, openapi_extra={"requestBody": BODY})
     async def apply(request: Request, response: Response, caller: Caller = needs(Scope.OPERATOR)) -> Page[BlockView]:
@@ -52,7 +52,7 @@ def router(desk: Desk) -> APIRouter:
         with _refusing():
             force = await desk.own(await _admitted(desk, await request.body()), caller.name)
         await tell_seq(desk, response)
-        return _page(force.blocks)
+        return await _page(desk, force.blocks)
 
     return routes
 
@@ -77,13 +77,15 @@ def _refusing() -> Iterator[None]:
         raise Denied(422, "invalid-capacity", f"it is no document: {error}", remedy="send YAML 1.2 or JSON") from error
 
 
-def _page(blocks: tuple[Block, ...]) -> Page[BlockView]:
-    return Page[BlockView](items=[block_view(block) for block in blocks])
+async def _page(desk: Desk, blocks: tuple[Block, ...]) -> Page[BlockView]:
+    taken = (await desk.taken() or {}) if blocks else {}
+    return Page[BlockView](items=[block_view(block, taken.get(block.ref)) for block in blocks])
 
 
-def block_view(block: Block) -> BlockView:
-    """A block as it is shown."""
+def block_view(block: Block, taken: int | None) -> BlockView:
+    """A block as it is shown, with the GPUs in it that are taken."""
     return BlockView(
         name=block.name, provider=block.provider, accelerator=block.accelerator, gpus=block.gpus, region=block.region,
         since=moment(block.from_us), until=moment(block.until_us), price=block.price, contract=block.contract,
+        taken=taken,
     )  # fmt: skip

@@ -33,7 +33,9 @@ def default(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command("list")
 def listing(as_json: AsJson = False) -> None:
-    """List the blocks, as they were applied."""
+    """List the blocks, as they were applied, and how many GPUs of each are offered or in use: `taken`.
+
+    It is empty (null with --json) where no server that leads says it."""
     with Client(patience_s=PATIENCE_S) as client:
         _show(client.capacity(), as_json)
 
@@ -60,7 +62,7 @@ def _show(views: list[BlockView], as_json: bool) -> None:
     if as_json:
         print_json(views)
         return
-    headings = ("block", "accelerator", "gpus", "region", "from", "until", "USD per GPU-hour", "contract")
+    headings = ("block", "accelerator", "gpus", "taken", "region", "from", "until", "USD per GPU-hour", "contract")
     table(headings, map(_row, views), "no capacity is owned")
 
 
@@ -68,4 +70,5 @@ def _row(view: BlockView) -> tuple[str, ...]:
     price = f"{view.price / 1_000_000:.2f}" if view.price is not None else ""
     since, until = f"{view.since:%Y-%m-%d %H:%M}Z", f"{view.until:%Y-%m-%d %H:%M}Z"
     name = f"{view.provider}/{view.name}"
-    return name, view.accelerator, str(view.gpus), view.region, since, until, price, view.contract
+    taken = f"{view.taken}/{view.gpus}" if view.taken is not None else ""
+    return name, view.accelerator, str(view.gpus), taken, view.region, since, until, price, view.contract

@@ -256,6 +256,10 @@ class EngineDesk(ReadingDesk):
         """The ledger's own row."""
         return self._engine.durable_ledger
 
+    async def taken(self) -> dict[str, int]:
+        """GPUs that are offered or in use, by the refs of the blocks that are owned."""
+        return {block.ref: self._engine.core.book.taken.of(block) for block in self._engine.durable_ledger.blocks}
+
     async def ending(self, job: str) -> bool:
         """Whether machines of a job that is over may still be there."""
         return self._engine.ending(job)

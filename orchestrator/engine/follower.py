@@ -7,7 +7,8 @@ other server, and wishes are told to come back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -39,6 +40,8 @@ from orchestrator.ports.telemetry import Live
 
 PATIENCE_S = 10.0
 """How long a wish waits for a leader: longer than it takes until another server leads."""
+ASIDE_S = 2.0
+"""The same, for what can be left out of an answer."""
 TAKEN_S = 5.0
 """How much longer where a leader has taken it."""
 NOBODY = "no server leads at the moment; nothing was kept, send it again"
@@ -72,6 +75,7 @@ class Told(msgspec.Struct, omit_defaults=True):
     """Of the job or record that the wish made, or found; of the launch that is visited, or the job of an error."""
     created: bool = False
     providers: tuple[ProviderStatus, ...] = ()
+    taken: dict[str, int] | None = None
     outcome: Outcome | None = None
     error: str = ""
     words: str = ""
@@ -138,6 +142,12 @@ class FollowerDesk(ReadingDesk):
         """As the leader sees them."""
         return (await self._wish("providers", WishBody())).providers
 
+    async def taken(self) -> Mapping[str, int] | None:
+        """As the leader sees it; None: there is none, or an older one."""
+        with suppress(DeskError, LedgerError):
+            return (await self._wish("taken", WishBody(), ASIDE_S)).taken
+        return None
+
     async def ending(self, job: str) -> bool:
         """Only the leader knows."""
         return False
@@ -162,12 +172,12 @@ class FollowerDesk(ReadingDesk):
         """Prometheus' text format."""
         return self._wiring.telemetry.page({}, self.live()).body
 
-    async def _wish(self, kind: str, body: WishBody) -> Told:
+    async def _wish(self, kind: str, body: WishBody, patience_s: float = PATIENCE_S) -> Told:
         inbox = self._wiring.ledger.inbox
         if inbox is None:
             raise Busy(NOBODY)
         wish = await inbox.put(kind, msgspec.json.encode(body))
-        reply = await inbox.reply(wish, PATIENCE_S)
+        reply = await inbox.reply(wish, patience_s)
         if reply is None and await inbox.withdraw(wish):
             raise Busy(NOBODY)
         reply = reply or await inbox.reply(wish, TAKEN_S)

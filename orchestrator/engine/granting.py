@@ -110,6 +110,8 @@ class Granting:
                 return Told(id=(await desk.enter(body.visit, grant)).key)
             case "providers":
                 return Told(providers=tuple(await desk.providers()))
+            case "taken":
+                return Told(taken=await desk.taken())
             case _:
                 return Told(error="Refused", words=f"the server that leads knows no wish {kind!r}")
 

@@ -191,6 +191,10 @@ class Desk(Protocol):
         """The ledger's own row: which contract set and provider set decide now, who leads, absences."""
         ...
 
+    async def taken(self) -> Mapping[str, int] | None:
+        """GPUs that are offered or in use, by the refs of the blocks that are owned; None: nobody here knows."""
+        ...
+
     async def ending(self, job: str) -> bool:
         """Whether the job is over and its provider has not acknowledged the end of its machines yet."""
         ...

@@ -75,6 +75,8 @@ class FakeDesk:
         self.machines: set[str] = set()
         """Jobs whose machines are not gone when they are over."""
         self.force = LedgerRow()
+        self.in_use: dict[str, int] | None = None
+        """GPUs that are taken, by blocks' refs; None: this server does not know."""
         self.laid_out: dict[str, list[OfferOut]] = {}
         """Open offers of providers that answer by hand."""
         self.said: dict[str, Answer] = {}
@@ -278,6 +280,10 @@ class FakeDesk:
         """See Desk."""
         return self.force
 
+    async def taken(self) -> Mapping[str, int] | None:
+        """See Desk."""
+        return self.in_use
+
     async def ending(self, job: str) -> bool:
         """See Desk."""
         return job in self.machines
@@ -373,26 +379,13 @@ def _status(name: str) -> ProviderStatus:
 def _opened(n: int, provider: str) -> kinds.OfferOpened:
     clause = "msft/rofr" if provider == "azure" else ""
     return kinds.OfferOpened(
-        n=n,
-        provider=provider,
-        episode=1,
-        round=1,
-        contract=1,
-        providers=1,
-        clause=clause,
-        terms="0" * 64,
+        n=n, provider=provider, episode=1, round=1, contract=1, providers=1, clause=clause, terms="0" * 64,
         window=_HOUR_US,
-    )
+    )  # fmt: skip
 
 
 def _intended() -> kinds.Intended:
     return kinds.Intended(
-        epoch=1,
-        offer=2,
-        provider="oracle",
-        region="us-east",
-        accelerator="H100",
-        price=2_600_000,
-        contract=1,
+        epoch=1, offer=2, provider="oracle", region="us-east", accelerator="H100", price=2_600_000, contract=1,
         episode=1,
-    )
+    )  # fmt: skip

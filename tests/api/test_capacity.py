@@ -37,7 +37,8 @@ async def test_what_is_applied_is_listed_and_its_last_day_is_whole(owner: httpx.
     (shown,) = (await owner.get("/v1/capacity")).json()["items"]
     assert applied.json()["items"] == [shown] == [
         {"name": "q1", "provider": "azure", "accelerator": "H100", "gpus": 64, "region": "eu-1",
-         "since": "2026-01-01T00:00:00Z", "until": "2026-04-01T00:00:00Z", "price": 2_100_000, "contract": "msft-2025"}
+         "since": "2026-01-01T00:00:00Z", "until": "2026-04-01T00:00:00Z", "price": 2_100_000, "contract": "msft-2025",
+         "taken": None}
     ]  # fmt: skip
 
 

@@ -28,6 +28,16 @@ def test_a_document_is_applied_and_listed(server: Served, cli: Run, tmp_path: Pa
     assert (told["gpus"], told["until"], told["price"]) == (64, "2026-04-01T00:00:00Z", None)
 
 
+def test_how_much_is_taken_is_shown_where_it_is_known(server: Served, cli: Run, tmp_path: Path) -> None:
+    (file := tmp_path / "capacity.yaml").write_text(DOCUMENT)
+    cli("capacity", "apply", str(file))
+    assert "0/64" not in cli("capacity").stdout
+    assert json.loads(cli("capacity", "list", "--json").stdout)[0]["taken"] is None
+    server.tell(lambda desk: setattr(desk, "in_use", {"azure/q1": 48}))
+    assert "48/64" in cli("capacity").stdout
+    assert json.loads(cli("capacity", "list", "--json").stdout)[0]["taken"] == 48
+
+
 def test_what_is_wrong_with_it_is_said(server: Served, cli: Run, tmp_path: Path) -> None:
     file = tmp_path / "capacity.yaml"
     file.write_text(DOCUMENT.replace("gpus: 64", "gpus: none"))

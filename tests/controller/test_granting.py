@@ -7,13 +7,17 @@ import asyncio
 import msgspec
 import pytest
 
-from orchestrator.engine.follower import Told, WishBody
+from orchestrator.engine.follower import FollowerDesk, Told, WishBody
 from orchestrator.engine.granting import POISON, TRIES_MOST, Granting
+from orchestrator.model.capacity import Block
+from orchestrator.model.contract import DAY_US
 from orchestrator.model.event import Scaled
 from orchestrator.model.ids import launch_key
+from orchestrator.ports.desk import Busy
 from orchestrator.ports.inbox import Wished
 from orchestrator.ports.ledger import Batch, Committed
 from orchestrator.simulate.world import Server, World, submission
+from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.scripts import Script
 from tests.stories.test_visiting import Open, running, visit
 
@@ -74,6 +78,22 @@ async def test_a_visit_has_its_reply_in_the_commit_that_writes_it_down() -> None
     assert [event.kind for event in batch.events] == ["Accessed"] and table.told == []
     told = msgspec.json.decode(batch.replies[0].body, type=Told)
     assert told == Told(id=launch_key(row.job, 1), created=True)
+
+
+async def test_who_leads_says_how_much_of_what_is_owned_is_taken() -> None:
+    begin = {"from_us": STORY_BEGINS_US, "until_us": STORY_BEGINS_US + DAY_US}
+    block = Block(name="b", provider="azure", accelerator="H100", gpus=16, region="eu-1", **begin)
+    async with World({"azure": Script()}, blocks=(block,)).server() as server:
+        await running(server)
+        await grant(table := Table("taken", WishBody()), server)
+    assert table.told == [Told(taken={"azure/b": 8})]
+
+
+async def test_where_no_server_leads_nobody_knows_how_much_is_taken() -> None:
+    desk = FollowerDesk(World({"azure": Script()}).wiring())
+    assert await desk.taken() is None
+    with pytest.raises(Busy):
+        await desk.providers()
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -20,6 +20,12 @@ from tests.servers.proxy import proxied
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.timeout(300)]
 SOON_S = 10.0
+CAPACITY = """
+apiVersion: orchestrator.dev/v1alpha1
+kind: Capacity
+metadata: {name: mine}
+spec: {blocks: {b: {provider: cloud, accelerator: H100, gpus: 64, region: eu-1, from: 2020-01-01, to: 2099-12-31}}}
+"""
 
 
 def submit_until(replica: Replica, key: str, seconds: float = 60) -> str:
@@ -48,6 +54,8 @@ def test_the_one_that_follows_serves_reads_and_takes_wishes(start: Start, tmp_pa
     refused = follower.http.post(f"/v1/jobs/{job}/resume")
     assert (refused.status_code, "not held" in refused.text) == (409, True)
     assert follower.http.get("/v1/providers").json()["items"][0]["name"] == "cloud"
+    owned = [replica.http.post("/v1/capacity", content=CAPACITY) for replica in (follower, leader)]
+    assert [reply.json()["items"][0]["taken"] for reply in owned] == [0, 0]
     assert follower.http.get("/readyz").status_code == leader.http.get("/readyz").status_code == 200
     assert follower.http.get(f"/v1/jobs/{job}", params={"min_seq": 10_000}).status_code == 412
 

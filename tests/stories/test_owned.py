@@ -60,6 +60,18 @@ async def test_owned_capacity_comes_first_and_opens_no_first_right(a_world) -> N
     assert row.attempts[0].block == "yves/b" and row.attempts[0].hold == 16_000_000
 
 
+async def test_how_much_of_it_is_taken_is_told(a_world) -> None:
+    world = a_world(**three(right()))
+    async with world.server() as server:
+        told = [await server.desk.taken()]
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(20)
+        told.append(await server.desk.taken())
+        await until_over(server, row.job)
+        told.append(await server.desk.taken())
+    assert told == [{"yves/b": 0}, {"yves/b": 8}, {"yves/b": 0}]
+
+
 async def test_what_does_not_fit_into_it_is_an_ordinary_new_job(a_world) -> None:
     """16 GPUs: two jobs of 8 fill it, the third meets the gate, and whoever comes when one is over goes in again."""
     no = Script(offers=[do.Declines(after_s=1)] * 9)

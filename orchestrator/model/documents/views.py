@@ -294,6 +294,9 @@ class BlockView(View):
     until: datetime = Field(description="first moment at which it is over")
     price: int | None = Field(default=None, description="micro-dollars per GPU-hour that were agreed")
     contract: str = Field(default="", description="by which it was acquired")
+    taken: int | None = Field(
+        default=None, description="GPUs in it that are offered or in use; null where no server that leads says it"
+    )
 
 
 class PackageView(View):
