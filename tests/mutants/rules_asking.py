@@ -136,7 +136,7 @@ def _by_anybodys_part(refusal: Any, gate: Any, now_us: int, episode: int) -> boo
 def _refused_by_its_owner(turn: Turn, row: Any, offer: Any, left: Any) -> Any:
     """Who was offered what its block has room for is taken to have refused the other two under its right."""
     two = turn.book.terms[offer.terms].up_to(2, 1)
-    return _refusals(turn, row, replace(offer, block="", clause="agreement/rofr"), two)
+    return _refusals(turn, row, replace(offer, block="", in_part=False, clause="agreement/rofr"), two)
 
 
 def _as_if_all_were_offered(turn: Turn, row: Any, terms: Any, workers: int | None) -> Any:
