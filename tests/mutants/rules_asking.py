@@ -112,7 +112,7 @@ def _goes_on_waiting(row: Any, at: int, e: Any) -> Any:
 
 # ---- refusals and answers --------------------------------------------------------------------------------------------
 
-_refusals, _split = splitting._refusals, splitting.split
+_refusals, _split, _refuse = splitting._refusals, splitting.split, lifecycle.refuse
 _covers, _counter, _withdrawn, _goes_on = ranking.covers, answers.counter, lifecycle._withdrawn, lifecycle._goes_on
 
 
@@ -137,6 +137,10 @@ def _refused_by_its_owner(turn: Turn, row: Any, offer: Any, left: Any) -> Any:
     """Who was offered what its block has room for is taken to have refused the other two under its right."""
     two = turn.book.terms[offer.terms].up_to(2, 1)
     return _refusals(turn, row, replace(offer, block="", in_part=False, clause="agreement/rofr"), two)
+
+
+def _no_to_the_whole(row: Any, offer: Any, at: int, how: str, **more: Any) -> Any:
+    return _refuse(row, replace(offer, in_part=False), at, how, **more)
 
 
 def _as_if_all_were_offered(turn: Turn, row: Any, terms: Any, workers: int | None) -> Any:
@@ -306,6 +310,8 @@ ASKING = (
            [of_size.OWNED_IN_PART]),
     Mutant("owned: what a block has no room for is dropped", (Swap(_split, _as_if_all_were_offered),),
            [of_size.OWNED_IN_PART]),
+    Mutant("owned: a no to the part that fits is one to the whole job", (Swap(_refuse, _no_to_the_whole),),
+           [of_size.OWNED_PART_DECLINED]),
     Mutant("owned: a block takes less than anybody may", (Swap(capacity.least_of, lambda *answers: 1),),
            [of_size.OWNED_TOO_SMALL]),
     Mutant("split: a part that one takes frees every right", (Swap(_covers, _by_anybodys_part),), [of_size.SPLIT]),

@@ -83,6 +83,12 @@ async def OWNED_IN_PART(world: World) -> None:
     await _divide(world)
 
 
+@world("a block's owner declines the six of eight that fit", {"oracle": YES, "yves": NO},
+       first_right("yves", select={"trigger": ["owned", "new"]}), blocks=(but(BLOCK, gpus=6, price=None),))  # fmt: skip
+async def OWNED_PART_DECLINED(world: World) -> None:
+    await _divide(world)
+
+
 @world("a block has room for less than anybody may take", {"oracle": YES, "yves": YES},
        first_right("oracle", partial={"minGpus": 4}), blocks=(but(BLOCK, gpus=3),))  # fmt: skip
 async def OWNED_TOO_SMALL(world: World) -> None:
