@@ -393,7 +393,7 @@ def _told(v: Verifier) -> str:
         left = f" · {v.unchecked[check]} not checked: redacted or not known here" if v.unchecked[check] else ""
         lines.append(f"{check:<9} checked {v.checked[check]:>7}  {state:<12} {words}{left}")
     counted = f"{len(v.events)} events, {len(v.findings)} findings"
-    return "\n".join([*lines, *map(": ".join, v.findings), f"head {v.head.hex()}", counted])
+    return "\n".join([*lines, *(repr(": ".join(one))[1:-1] for one in v.findings), f"head {v.head.hex()}", counted])
 
 
 if __name__ == "__main__":

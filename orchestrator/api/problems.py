@@ -33,7 +33,6 @@ from orchestrator.ports.ledger import LedgerError
 from orchestrator.ports.provider import ProviderError
 
 MEDIA_TYPE = "application/problem+json"
-_URN = "urn:orchestrator:problem:"
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ProblemView} for status in (401, 403, 404)}
 """What every route may answer, for the OpenAPI document."""
 MOST_ERRORS = 100
@@ -57,15 +56,8 @@ class Denied(Exception):
     ) -> None:
         super().__init__(detail)
         self.headers = dict(headers or {})
-        self.problem = ProblemView(
-            type=_URN + kind,
-            title=kind.replace("-", " "),
-            status=status,
-            detail=detail,
-            fault=fault,
-            remedy=remedy,
-            errors=list(errors[:MOST_ERRORS]),
-            job=job,
+        self.problem = ProblemView.of(
+            kind, status, detail, remedy, fault=fault, errors=list(errors[:MOST_ERRORS]), job=job
         )
 
     def response(self) -> Response:

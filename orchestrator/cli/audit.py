@@ -6,7 +6,6 @@ Called by operators, contract officers and CI. Reads the ledger's file without a
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 from orchestrator.adapters.ledger.sql import Snapshot, reading
 from orchestrator.bootstrap import ledger_place
 from orchestrator.cli.exits import EXIT_CODES, Exit
+from orchestrator.cli.output import AsJson, echo, print_json
 from orchestrator.cli.witnesses import NoWitness, gather
 from orchestrator.core.audit.export import Export, NotAnExport, Source, assemble, export, lines, parse
 from orchestrator.core.audit.history import Unreadable
@@ -43,7 +43,6 @@ app = typer.Typer(
 ExportFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Written by `audit export`.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class StoredDocuments:
@@ -144,7 +143,7 @@ def verify_command(
     except NoWitness as wrong:
         _refuse(str(wrong))
     if as_json:
-        typer.echo(json.dumps(report.plain()))
+        print_json(report.plain())
     else:
         _print(report)
     if report.violations or (require_judged and report.unjudged):
@@ -163,10 +162,10 @@ def mutate_command(file: ExportFile, as_json: AsJson = False) -> None:
             {"kind": o.kind, "forgery": o.forgery, "tried": o.tried, "detected": o.detected, "by": list(o.by)}
             for o in table
         ]
-        typer.echo(json.dumps(rows))
+        print_json(rows)
         return
     for line in table_lines(table):
-        typer.echo(line)
+        echo(line)
 
 
 def table_lines(table: Iterable[Outcome]) -> list[str]:
@@ -177,25 +176,25 @@ def table_lines(table: Iterable[Outcome]) -> list[str]:
 def _print(report: Report) -> None:
     for verdict in report.verdicts:
         state = _state(verdict)
-        typer.echo(f"{verdict.number:>3}  judged {verdict.judged:>7}  {state:<14}  {verdict.words}")
+        echo(f"{verdict.number:>3}  judged {verdict.judged:>7}  {state:<14}  {verdict.words}")
     for b in report.declared:
         said = f"{b.clause}, by {b.record}, approved by {b.approver}: {b.why or 'no reason given'}"
-        typer.echo(f"overridden, a declared breach  job {b.job or '-'}  event {b.seq}  {said}")
+        echo(f"overridden, a declared breach  job {b.job or '-'}  event {b.seq}  {said}")
     for f in report.findings:
-        typer.echo(f"sentence {f.sentence}  job {f.job or '-'}  event {f.seq or '-'}  {f.words}")
+        echo(f"sentence {f.sentence}  job {f.job or '-'}  event {f.seq or '-'}  {f.words}")
     if report.redacted:
-        typer.echo(f"{report.redacted} events are redacted: of them only their place in the chain was judged")
+        echo(f"{report.redacted} events are redacted: of them only their place in the chain was judged")
     if report.hidden:
         counts = ", ".join(f"{v.number} ({v.hidden} times)" for v in report.verdicts if v.hidden)
-        typer.echo(f"not judged, because what they hang on is hidden: {counts}")
+        echo(f"not judged, because what they hang on is hidden: {counts}")
     if wanting := [v.number for v in report.verdicts if not v.judged and not v.hidden]:
-        typer.echo(f"not judged, for want of anything to judge: {', '.join(map(str, wanting))}")
-    typer.echo(f"not judged, because this version does not enforce them: {', '.join(map(str, unenforced()))}")
-    typer.echo(f"head {report.head}")
+        echo(f"not judged, for want of anything to judge: {', '.join(map(str, wanting))}")
+    echo(f"not judged, because this version does not enforce them: {', '.join(map(str, unenforced()))}")
+    echo(f"head {report.head}")
     overridden = f", {len(report.declared)} overridden" if report.declared else ""
     hidden = f", {report.hidden} not judged: hidden" if report.hidden else ""
     nothing = f", {len(wanting)} sentences had nothing to judge (--require-judged: an error)" if wanting else ""
-    typer.echo(f"audit: {report.events} events, {report.violations} violations{overridden}{hidden}{nothing}")
+    echo(f"audit: {report.events} events, {report.violations} violations{overridden}{hidden}{nothing}")
 
 
 def _state(verdict: Verdict) -> str:
@@ -219,5 +218,5 @@ def _write(chunks: Iterable[bytes]) -> None:
 
 
 def _refuse(why: str) -> NoReturn:
-    typer.echo(why, err=True)
+    echo(why, err=True)
     raise typer.Exit(Exit.USAGE)

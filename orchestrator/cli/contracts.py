@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from orchestrator.cli.exits import EXIT_CODES, Exit
+from orchestrator.cli.output import AsJson, echo, print_json
 from orchestrator.core.cases import Difference, Outcome, Verdict, answer, decide, run_case
 from orchestrator.core.sentences import HELD, WARNED, duration, freedom_sentences, gate_sentence, provider_sentences
 from orchestrator.model.case import Case, Facts
@@ -53,7 +54,6 @@ app = typer.Typer(
     "`orchestrator contracts test` on every change.\n\n" + EXIT_CODES,
 )
 FilePath = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="YAML 1.2 or JSON")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ProvidersFile = Annotated[
     Path | None,
     typer.Option(
@@ -83,12 +83,12 @@ def check(file: FilePath, providers: ProvidersFile = None, as_json: AsJson = Fal
     notices += unattested(document, operators) if operators else undescribed(document)
     if as_json:
         told = {"digest": digest(document), "problems": [], "warnings": [n._asdict() for n in notices]}
-        _json({"file": str(file), **told, "unenforced": [{"path": p, "what": w} for p, w in missing]})
+        print_json({"file": str(file), **told, "unenforced": [{"path": p, "what": w} for p, w in missing]})
     else:
-        typer.echo(f"{file}: contract set {document.metadata.name}, sha256 {digest(document)}")
+        echo(f"{file}: contract set {document.metadata.name}, sha256 {digest(document)}")
         _echo_notices(notices)
         _echo_unenforced(missing)
-        typer.echo("  not enforced whole: a server refuses it" if missing else "  ok")
+        echo("  not enforced whole: a server refuses it" if missing else "  ok")
     raise typer.Exit(Exit.NOT_ENFORCED if missing else Exit.OK)
 
 
@@ -130,9 +130,9 @@ def explain(
     sentences = provider_sentences(rules, placement, known.prices, known.down_us)
     if as_json:
         found = _readable(answer(rules, placement))
-        _json({"digest": rules.contracts, "providers": rules.providers, **found, "why": sentences})
+        print_json({"digest": rules.contracts, "providers": rules.providers, **found, "why": sentences})
         return
-    typer.echo(f"contract set {contracts.name}, sha256 {contracts.digest}, at {at}, trigger {trigger.value}")
+    echo(f"contract set {contracts.name}, sha256 {contracts.digest}, at {at}, trigger {trigger.value}")
     _echo_placement(rules, placement, sentences)
 
 
@@ -155,11 +155,11 @@ def test(
     reports = [_test_file(file, operators, as_json) for file in files]
     count = Counter(outcome.verdict for report in reports for outcome in report.outcomes)
     if as_json:
-        _json({"files": [_report(report) for report in reports], "count": {v.value: count[v] for v in Verdict}})
+        print_json({"files": [_report(report) for report in reports], "count": {v.value: count[v] for v in Verdict}})
     else:
         for report in reports:
             _echo_report(report)
-        typer.echo(", ".join(f"{count[v]} {v.value}" for v in Verdict if count[v]))
+        echo(", ".join(f"{count[v]} {v.value}" for v in Verdict if count[v]))
     if count[Verdict.FAILED]:
         raise typer.Exit(Exit.FAILED)
     if strict and (count[Verdict.NOT_ENFORCED] or any(report.notices for report in reports)):
@@ -183,10 +183,10 @@ def apply(file: FilePath, as_json: AsJson = False) -> None:
         before = client.in_force()
         after = client.apply_contracts(file.read_bytes())
     if as_json:
-        _json(after.model_dump(mode="json", by_alias=True))
+        print_json(after)
         return
     changed = "takes effect" if after.contract != before.contract else "is in force already"
-    typer.echo(f"{file} {changed}: version {after.contract}, sha256 {after.contract_digest}")
+    echo(f"{file} {changed}: version {after.contract}, sha256 {after.contract_digest}")
 
 
 class _Report(NamedTuple):
@@ -305,41 +305,41 @@ def _report(report: _Report) -> dict[str, Any]:
 
 
 def _echo_report(report: _Report) -> None:
-    typer.echo(str(report.file))
+    echo(str(report.file))
     _echo_unenforced(report.missing)
     _echo_notices(report.notices)
     for outcome in report.outcomes:
-        typer.echo(f"  {outcome.verdict.value:<18}{outcome.case}")
+        echo(f"  {outcome.verdict.value:<18}{outcome.case}")
         for difference in outcome.differences:
-            typer.echo(f"      {difference.key}: expected {_words(difference.expected)}")
-            typer.echo(f"      {' ' * len(difference.key)}  got      {_words(difference.got)}")
+            echo(f"      {difference.key}: expected {_words(difference.expected)}")
+            echo(f"      {' ' * len(difference.key)}  got      {_words(difference.got)}")
         for part in outcome.uses:
-            typer.echo(f"      uses {part.path}, {part.what}")
+            echo(f"      uses {part.path}, {part.what}")
 
 
 def _echo_placement(rules: Rules, placement: Placement, sentences: Mapping[str, str]) -> None:
     if placement.held:
-        typer.echo(f"  {HELD[placement.held]}")
+        echo(f"  {HELD[placement.held]}")
     for gate in placement.gates:
-        typer.echo(f"  gate: {gate_sentence(gate)}")
+        echo(f"  gate: {gate_sentence(gate)}")
     for sentence in freedom_sentences(rules):
-        typer.echo(f"  {sentence}")
+        echo(f"  {sentence}")
     for ref in rules.not_applicable:
-        typer.echo(f"  not applicable: {ref}: its holder cannot lawfully serve, and is not told")
+        echo(f"  not applicable: {ref}: its holder cannot lawfully serve, and is not told")
     for name, sentence in sentences.items():
-        typer.echo(f"  {name}: {sentence}")
+        echo(f"  {name}: {sentence}")
     for warning in rules.warnings:
-        typer.echo(f"  warning: {WARNED[warning]}")
+        echo(f"  warning: {WARNED[warning]}")
 
 
 def _echo_notices(notices: Iterable[Notice]) -> None:
     for notice in notices:
-        typer.echo(f"  warning {notice.code}: {notice.what} ({notice.path})")
+        echo(f"  warning {notice.code}: {notice.what} ({notice.path})")
 
 
 def _echo_unenforced(missing: Iterable[tuple[str, str]]) -> None:
     for path, what in missing:
-        typer.echo(f"  not enforced yet: {path}, {what}")
+        echo(f"  not enforced yet: {path}, {what}")
 
 
 def _readable(value: Any) -> Any:
@@ -356,27 +356,23 @@ def _words(value: Any) -> str:
     return json.dumps(_readable(value), ensure_ascii=False)
 
 
-def _json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
 def _refuse(file: Path, problems: Sequence[Problem], as_json: bool) -> NoReturn:
     if as_json:
-        _json({"file": str(file), "problems": [problem._asdict() for problem in problems]})
+        print_json({"file": str(file), "problems": [problem._asdict() for problem in problems]})
     else:
-        typer.echo(f"{file} is refused:", err=True)
+        echo(f"{file} is refused:", err=True)
         for problem in problems:
-            typer.echo(f"  {problem}", err=True)
+            echo(f"  {problem}", err=True)
     raise typer.Exit(Exit.REFUSED)
 
 
 def _not_enforced(file: Path, missing: Sequence[tuple[str, str]], as_json: bool) -> NoReturn:
     if as_json:
-        _json({"file": str(file), "unenforced": [{"path": p, "what": w} for p, w in missing]})
+        print_json({"file": str(file), "unenforced": [{"path": p, "what": w} for p, w in missing]})
     else:
-        typer.echo(f"{file}: this version does not enforce all of it, so its answer would be wrong:", err=True)
+        echo(f"{file}: this version does not enforce all of it, so its answer would be wrong:", err=True)
         for path, what in missing:
-            typer.echo(f"  {path}, {what}", err=True)
+            echo(f"  {path}, {what}", err=True)
     raise typer.Exit(Exit.NOT_ENFORCED)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.failing import say
+from orchestrator.cli.output import say
 
 PORT = 9443
 

@@ -6,7 +6,6 @@ mends nothing by itself.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.jobs import PATIENCE_S
-from orchestrator.cli.output import AsJson, table
+from orchestrator.cli.output import AsJson, echo, print_json, table
 from orchestrator.sdk import Client
 from orchestrator.sdk.address import find
 from orchestrator.sdk.errors import OrchestratorError
@@ -37,9 +36,7 @@ def everything(ctx: typer.Context, as_json: AsJson = False) -> None:
         return
     findings = list(look())
     if as_json:
-        typer.echo(
-            json.dumps([{"what": what, "well": well, "found": found} for what, well, found in findings], indent=2)
-        )
+        print_json([{"what": what, "well": well, "found": found} for what, well, found in findings])
     else:
         rows = (
             (what, Text("well", "green") if well else Text("wrong", "red"), found) for what, well, found in findings
@@ -92,11 +89,11 @@ def store(
     ref = StoreRef(name="doctor", url=url or settings.store_url, options=options, secrets=secret)
     report = race(ref, writers, rounds, secrets.token_hex(8))
     if as_json:
-        typer.echo(json.dumps(asdict(report) | {"ok": report.ok}, indent=2))
+        print_json(asdict(report) | {"ok": report.ok})
     else:
         words = {name.replace("_", " "): str(value) for name, value in asdict(report).items()}
         table(("of the race", "count"), words.items(), "")
         verdict = "well: a run log may live here" if report.ok else "wrong: this store is not safe for a run log"
-        typer.echo(f"{ref.url}: {verdict}")
+        echo(f"{ref.url}: {verdict}")
     if not report.ok:
         raise typer.Exit(Exit.FAILED)

@@ -1,16 +1,20 @@
-"""What does somebody at a terminal see when it does not work? One line of reason and remedy, and an exit code.
+"""What does somebody see when it does not work? Reason, remedy and an exit code; with --json the same as a problem.
 
 Called by the outermost frame of the command line only. Knows every error that has a remedy; the rest are bugs.
 """
 
 from __future__ import annotations
 
-from rich.console import Console
+import json
+import re
+
+import typer
 from rich.markup import escape
 
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.output import clean
+from orchestrator.cli.output import say
 from orchestrator.model.documents import DocumentError
+from orchestrator.model.documents.views import FieldError, ProblemView
 from orchestrator.sdk import errors as sdk
 
 _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
@@ -32,19 +36,48 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
 _NOT_YET = ("not_enforced", "not_honoured")
 
 
-def told(error: BaseException) -> Exit | None:
+def told(error: BaseException, *, as_json: bool) -> Exit | None:
     """Say it on stderr; the exit code, or None for what we do not know."""
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
-    if isinstance(error, DocumentError) and all(problem.code in _NOT_YET for problem in error.problems):
-        code = Exit.NOT_ENFORCED
-    if code is None:
-        code = _server_side(error)
+    code = _code(error)
+    if code is None and as_json and isinstance(error, typer.BadParameter):  # else typer says it, with the usage
+        code = Exit.USAGE
     if code is not None:
-        fault = error.problem.fault if isinstance(error, sdk.Refused) else "caller"
-        whose = {"server": "the server cannot: ", "operator": "the operator must act: "}.get(fault, "")
-        said = "\n".join(clean(line) for line in str(error).split("\n"))
-        say(f"[red]error:[/] {whose}{escape(said)}")
+        _say_for_programs(error) if as_json else _say_in_words(error)
     return code
+
+
+def _code(error: BaseException) -> Exit | None:
+    if isinstance(error, DocumentError) and all(problem.code in _NOT_YET for problem in error.problems):
+        return Exit.NOT_ENFORCED
+    return next((code for kind, code in _CODES if isinstance(error, kind)), None) or _server_side(error)
+
+
+def _say_in_words(error: BaseException) -> None:
+    fault = error.problem.fault if isinstance(error, sdk.Refused) else "caller"
+    whose = {"server": "the server cannot: ", "operator": "the operator must act: "}.get(fault, "")
+    first, *more = map(escape, str(error).split("\n"))
+    say(f"[red]error:[/] {whose}{first}", *more)
+
+
+def _say_for_programs(error: BaseException) -> None:
+    """One line in ASCII: as the server told it, and without a status where no server did."""
+    unsaid = None if isinstance(error, sdk.Refused) else {"status"}
+    typer.echo(json.dumps(_problem(error).model_dump(mode="json", by_alias=True, exclude=unsaid)), err=True)
+
+
+def _problem(error: BaseException) -> ProblemView:
+    kind = re.sub("(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
+    match error:
+        case sdk.Refused():
+            return error.problem
+        case DocumentError():
+            errors = [FieldError(field=p.path, reason=p.reason, remedy=p.remedy) for p in error.problems]
+            return ProblemView.of(kind, 0, f"{error.name} is refused", errors=errors)
+        case typer.BadParameter():
+            return ProblemView.of(kind, 0, error.format_message())
+        case _:
+            fault = "operator" if isinstance(error, sdk.Unreachable) else "caller"
+            return ProblemView.of(kind, 0, str(error), fault=fault)
 
 
 def _server_side(error: BaseException) -> Exit | None:
@@ -53,8 +86,3 @@ def _server_side(error: BaseException) -> Exit | None:
     if names & {"HomeUnusable", "LedgerLocked", "LedgerError", "PortTaken", "TokensError", "StoreUnavailable"}:
         return Exit.FAILED
     return Exit.USAGE if names & {"BadSettings", "BadStore", "Misconfigured"} else None
-
-
-def say(text: str) -> None:
-    """A line for people, on stderr; rich markup."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text)

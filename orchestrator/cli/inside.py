@@ -20,8 +20,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from orchestrator.cli.exits import EXIT_CODES, Exit
-from orchestrator.cli.failing import say
-from orchestrator.cli.output import AsJson, JobArgument, clean, lines, print_json
+from orchestrator.cli.output import AsJson, JobArgument, clean, lines, print_json, say
 from orchestrator.model.documents.inside import CHUNK, StacksView
 from orchestrator.sdk import AsyncClient, Client
 from orchestrator.sdk.errors import OrchestratorError
@@ -205,5 +204,5 @@ async def _until_over(open_: Forward) -> None:
     while not over.done():
         await asyncio.wait({over}, timeout=1.0)
         for error in (one for one in open_.wrong if one not in told):
-            say(f"[yellow]note:[/] a connection broke: {escape(clean(str(error)))}")
+            say(f"[yellow]note:[/] a connection broke: {escape(str(error))}")
         told = open_.wrong

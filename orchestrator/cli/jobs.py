@@ -17,16 +17,17 @@ from rich.markup import escape
 from rich.text import Text
 
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.failing import say
 from orchestrator.cli.output import (
     AsJson,
     JobArgument,
     age,
     clean,
     dollars,
+    json_option,
     life,
     lines,
     print_json,
+    say,
     size_of,
     state,
     table,
@@ -114,7 +115,8 @@ def _show(view: JobView, why: str) -> None:
             ("loss", view.progress.loss),
             ("saved at", view.progress.checkpoint_step),
         )
-        console.print(Text("  ".join(f"{name} {value}" for name, value in parts if value is not None), style="cyan"))
+        reported = "  ".join(f"{name} {value}" for name, value in parts if value is not None)
+        console.print(Text(clean(reported), style="cyan"))
     if view.attempts:
         headings = ("try", "provider", "region", "workers", "state", "why", "ran", "price/h", "charged")
         table(headings, (_attempt(attempt, _count(view)) for attempt in view.attempts), "")
@@ -164,7 +166,7 @@ def logs(
     rank: Annotated[
         int | None, typer.Option("--rank", min=0, help="Only of this process, read where it runs now.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help='Print {"line": …} for each line, for programs.')] = False,
+    as_json: Annotated[bool, json_option('Print {"line": …} for each line, for programs.')] = False,
 ) -> None:
     """Print what user code printed, over all attempts, in order.
 

@@ -21,7 +21,8 @@ HELP = f"""Places training jobs across clouds by contract, fails over from check
 
 Start here: `orchestrator serve` offers this machine; in another terminal `orchestrator run -- python train.py`
 trains on it. A client finds its server by ORCHESTRATOR_URL and ORCHESTRATOR_TOKEN, else by the files that `serve`
-keeps in ORCHESTRATOR_HOME (~/.orchestrator). Listings take `--json`.
+keeps in ORCHESTRATOR_HOME (~/.orchestrator). What shows something takes `--json`; what fails is then told as one line
+of JSON on stderr, a problem (RFC 9457) as the HTTP API tells it: type, detail, fault, remedy, errors.
 
 {EXIT_CODES}"""
 
@@ -54,8 +55,9 @@ class LazyGroup(TyperGroup):
         except Exception as error:
             _mind_the_dashes(error)
             from orchestrator.cli.failing import told
+            from orchestrator.cli.output import JSON_WANTED
 
-            code = told(error)
+            code = told(error, as_json=JSON_WANTED in ctx.meta)
             if code is None:
                 raise
             raise typer.Exit(code) from None

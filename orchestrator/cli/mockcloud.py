@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.failing import say
+from orchestrator.cli.output import say
 from orchestrator.mockcloud.config import CloudConfig, Machines
 from orchestrator.mockcloud.profiles import names
 from orchestrator.mockcloud.server import serve

@@ -18,9 +18,8 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.cli.exits import EXIT_CODES, Exit
-from orchestrator.cli.failing import say
 from orchestrator.cli.jobs import PATIENCE_S
-from orchestrator.cli.output import AsJson, JobArgument, dollars, print_json, table
+from orchestrator.cli.output import AsJson, JobArgument, dollars, print_json, say, table
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import OfferView
 from orchestrator.model.offer import Reason
@@ -95,7 +94,7 @@ def list_open(receipts: Receipts = None, as_json: AsJson = False) -> None:
     if as_json:
         plain = [one.model_dump(mode="json", by_alias=True) for one in found]
         more = [{"terms": json.loads(one.terms), "leftMs": _left_ms(one)} for one in found]
-        typer.echo(json.dumps([a | b for a, b in zip(plain, more, strict=True)], indent=2, ensure_ascii=False))
+        print_json([a | b for a, b in zip(plain, more, strict=True)])
         return
     headings = ("offer", "#", "right", "class", "asked for", "at most/h", "regions", "answer by")
     table(headings, map(_open, found), "nothing is open for you")

@@ -1,15 +1,16 @@
 """How do commands print? Tables and sentences for people, JSON for programs. Called by the commands; decides nothing.
 
-Text from outside (names, reasons, output of clouds) is escaped, so that it can neither colour nor move the terminal.
+Words of others (names, reasons, output of clouds) are shown as they are written, so that they can neither colour nor
+move a terminal, nor begin a line that seems to be ours. So whatever a command says goes through here.
 """
 
 from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,7 +21,22 @@ from orchestrator.model.documents.errors import DocumentError
 from orchestrator.model.documents.scale import Scale
 from orchestrator.model.documents.views import LineView, View
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON: one document, for programs.")]
+JSON_WANTED = "orchestrator.json"
+"""Under this name a command's context tells the outermost frame that it was called with --json."""
+
+
+def json_option(shows: str) -> Any:
+    """`--json`, and what a command shows then; what goes wrong is told in JSON, too."""
+    return typer.Option("--json", help=shows, callback=_noted, is_eager=True)
+
+
+def _noted(ctx: typer.Context, wanted: bool) -> bool:
+    if wanted:
+        ctx.meta[JSON_WANTED] = True  # one dictionary with the contexts above
+    return wanted
+
+
+AsJson = Annotated[bool, json_option("Print JSON: one document, for programs.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `orchestrator jobs` shows it.")]
 TONES = {"good": "green", "warn": "yellow", "bad": "red", "plain": ""}
 UNFOLDED = 10_000
@@ -38,17 +54,37 @@ def size_of(text: str) -> int | dict[str, int]:
     return found
 
 
-def print_json(what: View | Sequence[View]) -> None:
-    """A view, or a list of them, as the HTTP API gives them."""
-    plain = what.model_dump(mode="json", by_alias=True) if isinstance(what, View) else [
-        one.model_dump(mode="json", by_alias=True) for one in what
-    ]  # fmt: skip
-    typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+def print_json(what: Any) -> None:
+    """Plain values, and views as the HTTP API gives them."""
+    text = json.dumps(what, indent=2, ensure_ascii=False, default=_plain)
+    typer.echo("\n".join(_written(line, lambda char: json.dumps(char)[1:-1]) for line in text.split("\n")))
+
+
+def _plain(view: View) -> dict[str, Any]:
+    return view.model_dump(mode="json", by_alias=True)
 
 
 def clean(text: str) -> str:
-    """Text without control characters."""
-    return "".join("�" if unicodedata.category(char).startswith("C") else char for char in text)
+    """The words of others in one line, with what a terminal would obey or hide as it is written in code."""
+    return _written(text, lambda char: char.encode("unicode_escape").decode())
+
+
+def _written(text: str, how: Callable[[str], str]) -> str:
+    if text.isprintable():
+        return text
+    return "".join(how(char) if unicodedata.category(char).startswith("C") else char for char in text)
+
+
+def echo(line: str, *, err: bool = False) -> None:
+    """One line as it is: for people, and for what they pipe it into."""
+    typer.echo(clean(line), err=err)
+
+
+def say(*lines: str) -> None:
+    """Lines for people, beside the answer, on stderr; rich markup."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(clean(line))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], nothing: str) -> None:

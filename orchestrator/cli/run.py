@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,12 +21,11 @@ from rich.markup import escape
 from rich.text import Text
 
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.failing import say
 from orchestrator.cli.jobs import PATIENCE_S, outcome
-from orchestrator.cli.output import AsJson, clean, print_json, size_of
+from orchestrator.cli.output import AsJson, clean, print_json, say, size_of
 from orchestrator.core.explain import Scene, tell
 from orchestrator.model import event as kinds
-from orchestrator.model.documents import DocumentError, Problem, TrainingJob, load_job, unhonoured
+from orchestrator.model.documents import DocumentError, Problem, TrainingJob, load_job, refuse_unhonoured
 from orchestrator.model.documents.text import plain
 from orchestrator.model.documents.views import JobView
 from orchestrator.sdk import Client, Job, command_job
@@ -131,7 +130,7 @@ def submit(
         there = package.model_copy(update={"dir": str(file.parent / package.dir)})
         code = job.spec.run.model_copy(update={"package": there})
         job = job.model_copy(update={"spec": job.spec.model_copy(update={"run": code})})
-    with _of_its_folder(file):
+    with _named(file), _of_its_folder(file):
         _submit(job, key, not follow, as_json)
 
 
@@ -187,8 +186,12 @@ def _uploaded(folder: Path, project: str) -> str:
 
 
 def _load(file: Path) -> TrainingJob:
-    with DocumentError.named("standard input" if str(file) == "-" else str(file)):
+    with _named(file):
         return load_job(_read(file))
+
+
+def _named(file: Path) -> AbstractContextManager[None]:
+    return DocumentError.named("standard input" if str(file) == "-" else str(file))
 
 
 def _read(file: Path) -> bytes:
@@ -199,14 +202,11 @@ def _read(file: Path) -> bytes:
 
 
 def _notice(text: str) -> None:
-    say(f"[yellow]note:[/] {escape(clean(text))}")
+    say(f"[yellow]note:[/] {escape(text)}")
 
 
 def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> None:
-    if missing := unhonoured(job):
-        for path, what in missing:
-            say(f"[red]error:[/] {path}: {what} is not honoured by this version yet; leave the field out")
-        raise typer.Exit(Exit.NOT_ENFORCED)
+    refuse_unhonoured(job, packs=True)
     with Client(patience_s=PATIENCE_S, notify=_notice) as client:
         made = _made(client, job, key)
         for notice in made.view.notices:
@@ -242,7 +242,7 @@ def _followed(client: Client, job: Job) -> list[JobView]:
 
 def _detached(client: Client, job: Job) -> None:
     """What goes on without us: the job, and what was left of it meanwhile."""
-    say("\ndetached; the job goes on.")
+    say("", "detached; the job goes on.")
     with suppress(OrchestratorError):
         while True:
             say(f"Follow it: orchestrator logs -f {job.id}")
@@ -257,7 +257,7 @@ def _made(client: Client, job: TrainingJob, key: str | None) -> Job:
     try:
         return client.submit(job, key=key)
     except KeyboardInterrupt:
-        say("\ninterrupted before the server said that it has the job; `orchestrator jobs` shows whether it does")
+        say("", "interrupted before the server said that it has the job; `orchestrator jobs` shows whether it does")
         raise
 
 

@@ -15,7 +15,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,8 +29,8 @@ from orchestrator.api.app import Front, create_app
 from orchestrator.api.server import PortTaken, bind, url_of
 from orchestrator.api.server import serve as listen
 from orchestrator.cli.exits import EXIT_CODES
-from orchestrator.cli.failing import say
 from orchestrator.cli.main import installed
+from orchestrator.cli.output import clean, say
 from orchestrator.settings import Settings, describe, load, overlooked
 
 SETTINGS = "\n".join(
@@ -187,6 +187,11 @@ def announced(settings: Settings, url: str) -> Iterator[Any]:
                 settings.address_file.unlink()
 
 
+def _clean(_: Any, __: str, told: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Words of providers and people move no terminal."""
+    return {key: clean(said) if isinstance(said, str) else said for key, said in told.items()}
+
+
 def log_as(settings: Settings) -> None:
     """Log to stderr as the settings say; libraries only warn. No local variables in tracebacks: some hold secrets."""
     level = getattr(logging, settings.log_level.upper())
@@ -201,8 +206,7 @@ def log_as(settings: Settings) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if settings.log_format == "json":
-        shared.append(structlog.processors.format_exc_info)
+    shared.append(structlog.processors.format_exc_info if settings.log_format == "json" else _clean)
     structlog.configure(
         processors=[*shared, shown],
         wrapper_class=structlog.make_filtering_bound_logger(level),

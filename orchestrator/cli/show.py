@@ -19,6 +19,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.output import clean
 from orchestrator.core.numbers import dollars, span
 from orchestrator.model.documents.views import AttemptView, ExplainView, JobView, LineView, ProgressView
 
@@ -67,7 +68,7 @@ class Show:
     def _now(self, job: JobView, progress: ProgressView | None) -> RenderableType:
         clouds = Table.grid(padding=(0, 3))
         for name, line in self._said.items():
-            clouds.add_row(Text(name, style="bold"), Text(line.plain, style=COLOURS[line.tone]))
+            clouds.add_row(Text(clean(name), style="bold"), Text(clean(line.plain), style=COLOURS[line.tone]))
         done = progress.step if progress and progress.step else 0
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
@@ -93,7 +94,7 @@ def _sentence(line: LineView, first: LineView) -> tuple[Text, Text, Text]:
     """When, how it went, what and why."""
     seconds = (line.at - first.at).total_seconds()
     colour = COLOURS[line.tone]
-    said = Text.assemble((line.plain, colour), (line.text.removeprefix(line.plain), "dim"))
+    said = Text.assemble((clean(line.plain), colour), (clean(line.text.removeprefix(line.plain)), "dim"))
     return Text(f"{seconds:6.1f} s", style="dim"), Text(SIGNS[line.tone], style=colour), said
 
 

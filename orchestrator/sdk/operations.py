@@ -155,29 +155,24 @@ def refusal(reply: Reply) -> Refused:
     except ValidationError:
         said = " ".join(reply.content[:200].decode(errors="replace").split())
         detail = f"the answer is not ours (status {reply.status}): {said or 'empty'}"
-        problem = _problem("not-ours", reply.status, detail, "is this address an orchestrator server?")
+        problem = ProblemView.of("not-ours", reply.status, detail, "is this address an orchestrator server?")
     return BY_STATUS.get(reply.status, Refused)(problem)
 
 
 def _of(job: str, rest: str = "") -> str:
     """The path of a job. Raises NotFound for what is no id, so that it cannot lead to another route."""
     if not is_job_id(job):
-        raise NotFound(_problem("unknown-job", 404, f"{job!r} is no job id", "`orchestrator jobs` lists what there is"))
+        raise NotFound(
+            ProblemView.of("unknown-job", 404, f"{job!r} is no job id", "`orchestrator jobs` lists what there is")
+        )
     return f"/v1/jobs/{job}{rest}"
 
 
 def _checked(key: str) -> str:
     if not KEY.fullmatch(key):
         remedy = "use 1 to 255 printable ASCII characters without spaces"
-        raise Invalid(_problem("invalid-key", 422, f"the idempotency key {key[:40]!r} cannot be sent", remedy))
+        raise Invalid(ProblemView.of("invalid-key", 422, f"the idempotency key {key[:40]!r} cannot be sent", remedy))
     return key
-
-
-def _problem(kind: str, status: int, detail: str, remedy: str) -> ProblemView:
-    title = kind.replace("-", " ")
-    return ProblemView(
-        type=f"urn:orchestrator:problem:{kind}", title=title, status=status, detail=detail, remedy=remedy
-    )
 
 
 def _ask(kind: type[ViewT], call: Call, patience: Patience) -> Steps[ViewT]:
@@ -239,7 +234,7 @@ def scale(job: str, workers: HowMany, patience: Patience) -> Steps[JobView]:
         body, headers = canonical_bytes(Scale.said(workers)), {"Content-Type": "application/json"}
     except DocumentError as error:
         wrong = error.problems[0]
-        raise Invalid(_problem("invalid-size", 422, wrong.reason, wrong.remedy)) from error
+        raise Invalid(ProblemView.of("invalid-size", 422, wrong.reason, wrong.remedy)) from error
     return (yield from _ask(JobView, Call("POST", _of(job, "/scale"), {}, headers, body), patience))
 
 
@@ -273,7 +268,7 @@ def answer(offer: str, said: Said, patience: Patience) -> Steps[OutcomeView]:
     """Answer an offer; the same answer again changes nothing."""
     if not is_offer_id(offer):
         remedy = "`orchestrator offers list` shows what is open"
-        raise NotFound(_problem("unknown-offer", 404, f"{offer!r} is no offer id", remedy))
+        raise NotFound(ProblemView.of("unknown-offer", 404, f"{offer!r} is no offer id", remedy))
     body = said.model_dump_json(by_alias=True, exclude_none=True).encode()
     headers = {"Content-Type": "application/json"}
     return (yield from _ask(OutcomeView, Call("POST", f"/v1/offers/{offer}/answer", {}, headers, body), patience))

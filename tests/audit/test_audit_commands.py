@@ -15,7 +15,8 @@ from orchestrator.core.audit.export import Export, assemble, parse
 from orchestrator.verify import Verifier
 from tests.audit import told
 from tests.audit.ledgers import written
-from tests.audit.told import export_of
+from tests.audit.test_verify import as_file
+from tests.audit.told import edited, export_of, place
 
 RUN = CliRunner()
 
@@ -136,3 +137,15 @@ def test_lines_read_back_are_the_lines_written(exported: Path) -> None:
     assert (read.rows, read.specs, read.counters) == (story.rows, story.specs, story.counters)
     with pytest.raises(ValueError, match="header"):
         assemble([])
+
+
+def test_why_a_clause_was_passed_over_is_told_in_one_line_that_moves_no_terminal(tmp_path: Path) -> None:
+    """Whoever overrides it writes that, and the audit of others repeats it."""
+    honest = export_of(told.overridden)
+    said = json.loads(honest.events[place(honest, "Recorded")].body or "")["record"]
+    words = "\x1b[2Jnothing\naudit: 1 events, 0 violations"
+    forged = edited(honest, "Recorded", record={**said, "why": words})
+    (out := tmp_path / "l.jsonl").write_bytes(as_file(forged))
+    shown = RUN.invoke(app, ["verify", str(out)]).output
+    assert r"approved by Ann: \x1b[2Jnothing\naudit: 1 events, 0 violations" in shown
+    assert shown.replace("\n", "").isprintable()

@@ -29,7 +29,7 @@ from orchestrator.simulate.world import World
 from orchestrator.testing.ledgers import MemoryLedger, MemorySnapshot
 from orchestrator.verify import CHECKS, Verifier
 from tests.audit import told
-from tests.audit.told import STORIES, edited, export_of, without
+from tests.audit.told import STORIES, edited, export_of, put, without
 from tests.virtual import virtual_loop
 
 VERIFY = Path(verifier.__file__)
@@ -68,16 +68,16 @@ def asked(story: Callable[..., Any]) -> str:
 
 
 def receipts(story: Callable[..., Any], provider: str, **changes: Any) -> bytes:
-    """What a scripted provider would have kept, in the lines of the mock cloud."""
+    """What a scripted provider would have had, in the lines of the mock cloud."""
     played = world_of(story).providers[provider]
     at = {(entry["kind"], entry["key"]): entry["at"] for entry in reversed(played.journal)}
     found: list[dict[str, Any]] = []
-    for put in played.offers.puts.values():
-        said = offer_body(put.offer)
+    for had in played.offers.puts.values():
+        said = offer_body(had.offer)
         offer = said.pop("id")
-        found.append({"line": "offer", "offer": offer, "at": at["offer", offer], "ref": put.ref, **said})
-        if put.answer is not None:
-            found.append({"line": "answer", "offer": offer, "accepted": put.answer.accepted, "at": at["answer", offer]})
+        found.append({"line": "offer", "offer": offer, "at": at["offer", offer], "ref": had.ref, **said})
+        if had.answer is not None:
+            found.append({"line": "answer", "offer": offer, "accepted": had.answer.accepted, "at": at["answer", offer]})
     return b"".join(json.dumps({**line, **changes}).encode() + b"\n" for line in found)
 
 
@@ -380,6 +380,15 @@ def test_a_file_that_is_not_there_is_a_wrong_use(tmp_path: Path, capsys: pytest.
     with pytest.raises(SystemExit) as gone:
         verifier.main([str(tmp_path / "none")])
     assert gone.value.code == 2 and "cannot be read" in capsys.readouterr().err
+
+
+def test_what_a_forger_calls_an_event_moves_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export = export_of(told.lost)
+    named = put(export, 3, replace(export.events[3], kind="\x1b[2J\n0 findings"))
+    (file := tmp_path / "l.jsonl").write_bytes(as_file(named))
+    assert verifier.main([str(file)]) == 1
+    said = capsys.readouterr().out
+    assert r"event 4 (\x1b[2J\n0 findings" in said and said.replace("\n", "").isprintable()
 
 
 def test_the_help_says_how_a_provider_checks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,3 +24,11 @@ def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str],
     said = capsys.readouterr().err
     assert "a token of 18 characters" in said and "in fails" in said
     assert "planted" not in said
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_words_of_providers_move_no_terminal(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    log_as(Settings(log_format=form))
+    structlog.get_logger().info("declined", why="a\x1b[2J\u202eb\nc")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.strip().isprintable() and r"\u202eb" in said

@@ -60,3 +60,11 @@ def test_a_contract_set_is_applied_to_the_running_server(server: Served, cli: Ru
     refused = cli("contracts", "apply", str(file))
     assert refused.exit_code == 4 and "clauses[0].window" in refused.stderr
     assert server.desk.force.contract == 1
+
+
+def test_words_of_people_are_shown_as_they_are_written_and_move_no_terminal(server: Served, cli: Run) -> None:
+    words = "a\x1b[2J\u202eb\nc\x9b1A"
+    cli("record", "override", "msft/rofr", "--approver", words, "--why", words)
+    assert cli("record").stdout.count(r"a\x1b[2J\u202eb\nc\x9b1A") == 2
+    told = cli("record", "--json").stdout
+    assert told.replace("\n", "").isprintable() and json.loads(told)[0]["why"] == words

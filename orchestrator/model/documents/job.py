@@ -286,13 +286,13 @@ def unhonoured(job: TrainingJob) -> list[tuple[str, str]]:
     return [(f"spec.{key}", what) for given, key, what in rows if given]
 
 
-def refuse_unhonoured(job: TrainingJob) -> None:
-    """`DocumentError` for what a submission may not carry: fields not honoured yet, an unpacked folder."""
+def refuse_unhonoured(job: TrainingJob, *, packs: bool = False) -> None:
+    """`DocumentError` for what a submission may not carry: fields not honoured yet, a folder that nobody `packs`."""
     problems = [
         Problem(path, f"{what} is not honoured by this version yet", "Leave the field out", "not_honoured")
         for path, what in unhonoured(job)
     ]
-    if job.spec.run.package is not None and job.spec.run.package.dir is not None:
+    if not packs and job.spec.run.package is not None and job.spec.run.package.dir is not None:
         remedy = "Pack it first (`orchestrator submit` and `run` do) and give its digest"
         reason = "a folder is not readable from the server"
         problems.append(Problem("spec.run.package.dir", reason, remedy, "unpacked"))

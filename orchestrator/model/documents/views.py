@@ -84,6 +84,12 @@ class ProblemView(View):
     errors: list[FieldError] = []
     job: str = Field(default="", description="the job that the Idempotency-Key made before, from another body")
 
+    @classmethod
+    def of(cls, kind: str, status: int, detail: str, remedy: str = "", **more: Any) -> ProblemView:
+        """The problem of this kind, whose words are joined by hyphens."""
+        urn, title = f"urn:orchestrator:problem:{kind}", kind.replace("-", " ")
+        return cls(type=urn, title=title, status=status, detail=detail, remedy=remedy, **more)
+
 
 class SkipView(View):
     """A provider that was passed over, and why."""
