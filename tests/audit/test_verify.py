@@ -68,7 +68,7 @@ def asked(story: Callable[..., Any]) -> str:
 
 
 def receipts(story: Callable[..., Any], provider: str, **changes: Any) -> bytes:
-    """What a scripted provider would have had, in the lines of the mock cloud."""
+    """What a scripted provider would have kept, in the lines of the mock cloud."""
     played = world_of(story).providers[provider]
     at = {(entry["kind"], entry["key"]): entry["at"] for entry in reversed(played.journal)}
     found: list[dict[str, Any]] = []
