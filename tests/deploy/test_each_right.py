@@ -19,10 +19,10 @@ from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.resources import RAY_CLUSTER, RAY_JOB
 from tests.deploy.helm import Doc, objects, one, template
 from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.kinds import definition
 
 pytestmark = [pytest.mark.helm, pytest.mark.kubernetes, pytest.mark.timeout(300)]
 SPACE = "desk-rights"
-OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 SETUPS = {
     "room": ["--set", "kubernetes.jobs=false"],
     "kueue": ["--set", "kubernetes.jobs=false,kubernetes.room=false,kubernetes.kueue=true"],
@@ -33,7 +33,7 @@ SETUPS = {
 def account(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A kubeconfig of the server's account; KubeRay's kinds are known to the cluster."""
     if not cluster.has(f"{RAY_JOB.plural}.{RAY_JOB.group}"):
-        cluster.apply(*(kuberay(kind.name, kind.plural) for kind in (RAY_JOB, RAY_CLUSTER)))
+        cluster.apply(*(definition(kind.group, kind.name, "v1") for kind in (RAY_JOB, RAY_CLUSTER)))
     cluster.apply(named("Namespace", SPACE), named("ServiceAccount", "desk-orchestrator", SPACE))
     config = json.loads(cluster.kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
     token = cluster.kubectl("create", "token", "desk-orchestrator", "-n", SPACE).strip()
@@ -47,14 +47,6 @@ def account(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def named(kind: str, name: str, space: str = "") -> Doc:
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name} | ({"namespace": space} if space else {})}
-
-
-def kuberay(kind: str, plural: str) -> Doc:
-    """As much of a CRD as makes the cluster serve the kind."""
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": OPEN}}
-    spec = {"group": "ray.io", "names": {"kind": kind, "plural": plural}, "scope": "Namespaced", "versions": [version]}
-    meta = {"name": f"{plural}.ray.io"}
-    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta, "spec": spec}
 
 
 async def lacking(account: Path, connection: Connection) -> list[str]:

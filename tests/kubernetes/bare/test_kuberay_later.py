@@ -28,21 +28,12 @@ from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
 from orchestrator.testing.kit.subject import Session
 from tests.kubernetes.bare.kubelet import Kubelet
-from tests.kubernetes.cluster import Cluster, Doc
+from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
+from tests.kubernetes.kinds import definition
 
 SERVED = "GET /apis/ray.io/v1"
 MINUTE_US = RAY_EVERY_US
-
-
-def definition() -> Doc:
-    """The kind RayJob, as much of it as an API server needs."""
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    names = {"plural": "rayjobs", "singular": "rayjob", "kind": "RayJob", "listKind": "RayJobList"}
-    spec = {"group": "ray.io", "scope": "Namespaced", "names": names, "versions": [version]}
-    meta = {"name": "rayjobs.ray.io"}
-    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta, "spec": spec}
 
 
 class Later(SystemClock):
@@ -77,7 +68,7 @@ class Site:
 
     async def install(self) -> None:
         """KubeRay comes, and the API server has made room for it."""
-        self.cluster.apply(definition())
+        self.cluster.apply(definition("ray.io", "RayJob", "v1"))
 
         async def served() -> bool | None:
             return "RayJobList" in self.cluster.kubectl("get", "--raw", "/apis/ray.io/v1/rayjobs", check=False) or None

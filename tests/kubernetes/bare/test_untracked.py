@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.providers.kubernetes.resources import MANAGED_BY, US
-from tests.kubernetes.bare.test_kuberay_later import definition
 from tests.kubernetes.cluster import Cluster, Doc
+from tests.kubernetes.kinds import definition, forget, introduce
 
 UNTRACKED = Path(__file__).parents[3] / "deploy" / "untracked.yaml"
 IN_FORCE_S = 60.0
@@ -23,15 +23,14 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
 @pytest.fixture
 def policy(cluster: Cluster) -> Iterator[None]:
     """It is there, and RayJobs are served."""
-    made = definition()
-    cluster.apply(made)
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{made['metadata']['name']}")
+    made = definition("ray.io", "RayJob", "v1")
+    introduce(cluster, made)
     cluster.kubectl("apply", "-f", str(UNTRACKED))
     try:
         yield
     finally:
         cluster.kubectl("delete", "-f", str(UNTRACKED))
-        cluster.kubectl("delete", "crd", made["metadata"]["name"])
+        forget(cluster, made)
 
 
 def noted(cluster: Cluster, namespace: str, **labels: str) -> bool | None:

@@ -13,27 +13,13 @@ from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.bootstrap import SystemClock
 from orchestrator.ports.runtime import Tools
 from tests.kubernetes.cluster import Cluster, Doc
+from tests.kubernetes.kinds import definition
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
-ANY: Doc = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 KNOWN = ("submissionMode", "jobId", "entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished")
 KNOWN += ("rayClusterSpec", "activeDeadlineSeconds")
 """Fields of a RayJob that we set, but for the newest."""
 NEWEST = "preRunningDeadlineSeconds"
-
-
-def definition(group: str, kind: str, version: str, *fields: str) -> Doc:
-    """A kind whose spec has these fields, with anything in them; none: with anything."""
-    names = {"kind": kind, "plural": f"{kind.lower()}s", "singular": kind.lower(), "listKind": f"{kind}List"}
-    anything = {"x-kubernetes-preserve-unknown-fields": True}
-    spec = {"type": "object", "properties": dict.fromkeys(fields, anything)} if fields else ANY
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
-    versions = [{"name": version, "served": True, "storage": True, "schema": schema}]
-    meta: Doc = {"name": f"{names['plural']}.{group}"}
-    if group.endswith("k8s.io"):
-        meta["annotations"] = {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1111"}
-    doc: Doc = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta}
-    return doc | {"spec": {"group": group, "scope": "Namespaced", "names": names, "versions": versions}}
 
 
 class Site:
