@@ -11,7 +11,6 @@ import termios
 import threading
 import tty
 from collections.abc import Iterator
-from concurrent import futures
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
@@ -106,17 +105,19 @@ async def _resized(session: Session) -> None:
 
 async def _listen(session: Session) -> None:
     """Our standard input, as it comes; in a thread, because files, pipes and terminals can be read no other way."""
-    loop, room = asyncio.get_running_loop(), asyncio.Queue[bytes](1)
+    loop, came, ahead = asyncio.get_running_loop(), asyncio.Queue[bytes](), threading.Semaphore(1)
 
     def read() -> None:
-        with suppress(RuntimeError, OSError, futures.CancelledError):  # it is over: nobody wants it any more
+        with suppress(RuntimeError, OSError):  # it is over: nobody wants it any more
             while data := os.read(0, CHUNK):
-                asyncio.run_coroutine_threadsafe(room.put(data), loop).result()
-            asyncio.run_coroutine_threadsafe(room.put(b""), loop).result()
+                ahead.acquire()
+                loop.call_soon_threadsafe(came.put_nowait, data)
+            loop.call_soon_threadsafe(came.put_nowait, b"")
 
     threading.Thread(target=read, name="input", daemon=True).start()
     with suppress(OrchestratorError):  # whoever reads the output says it
-        while data := await room.get():
+        while data := await came.get():
+            ahead.release()
             await session.send(data)
         await session.eof()
 

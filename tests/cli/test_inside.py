@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import pty
 import re
@@ -9,12 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from orchestrator.cli.inside import _listen
 from tests.cli.conftest import Run
 from tests.cli.test_jobs import submitted
 from tests.served import Served
@@ -82,6 +86,26 @@ def test_at_a_terminal_the_command_has_one(job: str) -> None:
     ran.send_signal(signal.SIGWINCH)
     assert ran.wait(20) == 0
     os.close(ours)
+
+
+def test_input_that_comes_when_all_is_over_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    typed = threading.Event()
+    monkeypatch.setattr(os, "read", lambda *_: typed.wait(20) and b"late")
+
+    async def brief() -> None:
+        listening = asyncio.ensure_future(_listen(None))  # type: ignore[arg-type]  # nothing is sent to it
+        await asyncio.sleep(0)
+        listening.cancel()
+
+    before = set(threading.enumerate())
+    asyncio.run(brief())
+    [reader] = set(threading.enumerate()) - before
+    typed.set()
+    reader.join(20)
+    gc.collect()
+    assert not reader.is_alive() and [str(one.message) for one in recwarn] == []
 
 
 def test_a_reader_that_leaves_ends_it(job: str, server: Served) -> None:
