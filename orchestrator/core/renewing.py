@@ -93,13 +93,16 @@ class Bound(Struct, frozen=True):
         return [name for exempt in wanting for name in exempt.needed]
 
 
-def renewals(before: Iterable[Block], after: Iterable[Block]) -> Iterator[Renewal]:
-    """What a set of blocks prolongs of the set before it: of the same name, in the same place, no larger."""
+def renewals(before: Iterable[Block], after: Iterable[Block], now_us: int) -> Iterator[Renewal]:
+    """What a set of blocks prolongs of the set before it: of the same name, in the same place, no larger. Nobody gains
+    hours that are past by now."""
     known = {block.name: block for block in before}
     for block in after:
         was = known.get(block.name)
-        if was is not None and _same(was, block) and block.gpus <= was.gpus and was.until_us < block.until_us:
-            yield Renewal(block, max(was.until_us, block.from_us))
+        if was is not None and _same(was, block) and block.gpus <= was.gpus:
+            since = max(was.until_us, block.from_us, now_us)
+            if since < block.until_us:
+                yield Renewal(block, since)
 
 
 def _same(was: Block, block: Block) -> bool:

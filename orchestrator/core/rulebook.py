@@ -109,7 +109,7 @@ class RuleBook:
     def unrenewed(self, blocks: Iterable[Block], now: int, ledger: LedgerRow) -> list[Bound]:
         """What others' rights forbid, were these the blocks that are owned."""
         facts = Facts(self.contracts, self.providers, ledger.records, _down(now, ledger), now)
-        return [one for renewal in renewals(ledger.blocks, blocks) for one in bound(facts, renewal)]
+        return [one for renewal in renewals(ledger.blocks, blocks, now) for one in bound(facts, renewal)]
 
     def _kept(self, shape: ShapeBook, rules: Rules) -> Rules:
         """The answer, kept; the shape is looked at again when it ends."""

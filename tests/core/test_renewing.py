@@ -29,7 +29,7 @@ def forbidden(*contracts: str, records: tuple[Record, ...] = (), block: Block = 
     agreed, providers = world(*contracts)
     told = replace(Facts(agreed, providers, records, {}, NOON), **facts)
     own = replace(Q1, provider=block.provider, region=block.region)
-    return [one.right.clause.ref for renewal in renewals([own], [block]) for one in bound(told, renewal)]
+    return [one.right.clause.ref for renewal in renewals([own], [block], NOON) for one in bound(told, renewal)]
 
 
 def record(what: str, **more: object) -> Record:
@@ -48,12 +48,19 @@ def record(what: str, **more: object) -> Record:
          "of another kind", "in another region", "from later on"],
 )  # fmt: skip
 def test_a_renewal_is_the_same_block_no_larger_and_longer(changes: dict[str, object], hours: int | None) -> None:
-    found = [renewal.more_ms / 3_600_000 for renewal in renewals([Q1], [replace(Q2, **changes)])]
+    found = [renewal.more_ms / 3_600_000 for renewal in renewals([Q1], [replace(Q2, **changes)], NOON)]
     assert found == ([] if hours is None else [hours])
 
 
+@pytest.mark.parametrize(("since", "until", "hours"), [(-6, 24, 24), (-6, 0, None), (-6, -1, None), (0, 1, 1)])
+def test_what_is_past_is_not_gained(since: int, until: int, hours: int | None) -> None:
+    """It ended six hours ago, and somebody finds that it goes on."""
+    was, goes_on = (replace(Q1, until_us=NOON + end * HOUR) for end in (since, until))
+    assert [one.more_ms / 3_600_000 for one in renewals([was], [goes_on], NOON)] == ([] if hours is None else [hours])
+
+
 def test_a_block_that_was_not_owned_is_a_purchase() -> None:
-    assert list(renewals([], [Q2])) == []
+    assert list(renewals([], [Q2], NOON)) == []
 
 
 @pytest.mark.parametrize(
@@ -207,11 +214,11 @@ REMEDIES = [
 @pytest.mark.parametrize(("clause", "reason", "remedy"), REMEDIES, ids=["right", "consent", "nothing", "evidence"])
 def test_it_says_whose_right_it_is_and_what_to_do(clause: str, reason: str, remedy: str) -> None:
     agreed, providers = world(contract(clause))
-    (renewal,) = renewals([Q1], [Q2])
+    (renewal,) = renewals([Q1], [Q2], NOON)
     (found,) = bound(Facts(agreed, providers, (), {}, NOON), renewal)
     assert (found.reason, found.remedy(NOON)) == (reason, remedy)
 
 
 def test_without_contracts_nobody_has_a_right() -> None:
-    (renewal,) = renewals([Q1], [Q2])
+    (renewal,) = renewals([Q1], [Q2], NOON)
     assert bound(Facts(None, world()[1], (), {}, moment_us(datetime(2026, 1, 1, tzinfo=UTC))), renewal) == []

@@ -304,7 +304,7 @@ ASKING = (
     Mutant("owned: a block is filled beyond its room", (Swap(Taken.of, lambda self, block: 0),), [in_.OWNED]),
     Mutant("renewal: whose right it is does not matter", (Swap(renewing.bound, lambda facts, renewal: []),),
            [in_.RENEWED]),
-    Mutant("renewal: it is taken for a purchase", (Swap(renewing.renewals, lambda before, after: iter(())),),
+    Mutant("renewal: it is taken for a purchase", (Swap(renewing.renewals, lambda *blocks: iter(())),),
            [in_.RENEWED]),
     Mutant("owned: the rest counts as refused by the block's provider", (Swap(_refusals, _refused_by_its_owner),),
            [of_size.OWNED_IN_PART]),

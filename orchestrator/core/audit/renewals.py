@@ -47,7 +47,7 @@ def _prolonged(history: History) -> Iterator[tuple[Seen, Renewal]]:
     owned: tuple[Block, ...] = ()
     for seen in history.ledger:
         if isinstance(seen.event, ev.CapacityInForce):
-            yield from ((seen, renewal) for renewal in renewals(owned, seen.event.blocks))
+            yield from ((seen, renewal) for renewal in renewals(owned, seen.event.blocks, seen.at))
             owned = seen.event.blocks
 
 
