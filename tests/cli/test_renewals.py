@@ -42,7 +42,7 @@ def capacity(to: str) -> dict[str, Any]:
 def given(tmp_path: Path) -> list[str]:
     places = {name: {**FACTS, "connection": {"folder": str(tmp_path / name)}} for name in ("azure", "oracle")}
     providers = {"kind": "ProviderSet", "spec": {"providers": places}}
-    return written(tmp_path, providers=providers, contracts=agreement("azure", RIGHT), capacity=capacity("2027-03-31"))
+    return written(tmp_path, providers=providers, contracts=agreement("azure", RIGHT), capacity=capacity("2097-03-31"))
 
 
 def ended(process: subprocess.Popen[str], how: int) -> int:
@@ -55,25 +55,25 @@ def test_what_it_says_to_do_is_all_it_takes(given: list[str], home: Path, tmp_pa
     server = start(home, *given)
     try:
         wait_up(home, server)
-        written(tmp_path, capacity=capacity("2027-06-30"))
+        written(tmp_path, capacity=capacity("2097-06-30"))
         longer = str(tmp_path / "capacity.json")
         refused = cli("capacity", "apply", longer)
         assert refused.exit_code == 4
         said = " ".join(refused.stderr.split())
         assert "spec.blocks.q1.to: agreement/rofr gives azure the first right to 2184 h more of 64 gpu" in said
-        assert "2027-04-01" in cli("capacity").stdout
+        assert "2097-04-01" in cli("capacity").stdout
         assert ended(server, signal.SIGTERM) == 0
         server = start(home, *given)
         again = server.communicate(timeout=UP_S)[1]
         assert server.returncode == 4 and f"{longer} is refused" in again and "spec.blocks.q1.to" in again
-        written(tmp_path, capacity=capacity("2027-03-31"))
+        written(tmp_path, capacity=capacity("2097-03-31"))
         server = start(home, *given)
         wait_up(home, server)
         command = re.search(r"`orchestrator (record waiver [^`]+)`", said)
         assert command is not None and cli(*shlex.split(command[1])).exit_code == 0
-        written(tmp_path, capacity=capacity("2027-06-30"))
+        written(tmp_path, capacity=capacity("2097-06-30"))
         assert cli("capacity", "apply", longer).exit_code == 0
-        assert "2027-07-01" in cli("capacity").stdout
+        assert "2097-07-01" in cli("capacity").stdout
     finally:
         ended(server, signal.SIGKILL)
     assert cli("audit", "export", "-o", "ledger.jsonl").exit_code == 0

@@ -72,18 +72,18 @@ def test_a_renewal_is_refused_alike_and_granted_once_its_holder_has_waived(start
     def lasting(to: str) -> dict[str, Any]:
         return {**CAPACITY, "spec": {"blocks": {"q1": {**BLOCK, "provider": "cloud", "to": to}}}}
 
-    assert follower.http.post("/v1/capacity", json=lasting("2026-12-31")).status_code == 200
-    refused = [replica.http.post("/v1/capacity", json=lasting("2027-12-31")) for replica in both]
+    assert follower.http.post("/v1/capacity", json=lasting("2097-12-31")).status_code == 200
+    refused = [replica.http.post("/v1/capacity", json=lasting("2098-12-31")) for replica in both]
     assert [reply.status_code for reply in refused] == [422, 422]
     [[at_leader], [at_follower]] = [reply.json()["errors"] for reply in refused]
     assert at_leader["field"] == at_follower["field"] == "spec.blocks.q1.to"
     assert at_leader["reason"] == at_follower["reason"] and f"gives {PEOPLE} the first right" in at_leader["reason"]
     assert "`orchestrator record waiver " in at_follower["remedy"]
     waiver = {"what": "waiver", "holder": PEOPLE, "gpus": 8, "until": "2099-01-01", "block": "cloud/q1",
-              "to": "2027-12-31"}  # fmt: skip
+              "to": "2098-12-31"}  # fmt: skip
     assert follower.http.post("/v1/records", json=waiver).status_code == 201
-    granted = follower.http.post("/v1/capacity", json=lasting("2027-12-31"))
-    assert [block["until"] for block in granted.json()["items"]] == ["2028-01-01T00:00:00Z"], granted.text
+    granted = follower.http.post("/v1/capacity", json=lasting("2098-12-31"))
+    assert [block["until"] for block in granted.json()["items"]] == ["2099-01-01T00:00:00Z"], granted.text
     assert_whole(leader.place, tmp_path / "shared", {})
 
 
@@ -94,12 +94,12 @@ def test_a_server_whose_file_would_be_refused_does_not_even_follow(start: Start,
         )
         return str(file)
 
-    leader = start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2026-12-31"))
+    leader = start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2097-12-31"))
     agreed = first_right(PEOPLE, select={"trigger": ["renew"]})
     assert leader.http.post("/v1/contracts", json=agreed).status_code == 200
     with pytest.raises(AssertionError, match=r"spec\.blocks\.q1\.to: agreement/rofr gives people the first right"):
-        start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2027-12-31"))
-    assert start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2026-12-31")).http.get("/readyz").status_code == 200
+        start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2098-12-31"))
+    assert start(PEOPLE="1", ORCHESTRATOR_CAPACITY=lasting("2097-12-31")).http.get("/readyz").status_code == 200
 
 
 def test_answers_by_hand(start: Start, tmp_path: Path) -> None:
