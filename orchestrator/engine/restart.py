@@ -229,7 +229,8 @@ def own_file(turn: Turn, wiring: Wiring, *, takes_over: bool) -> None:
             why=str(refused),
             remedy="apply it by `orchestrator capacity apply` once it may be; no server starts with it before",
         )
-    on_owned(turn, wiring.blocks, "")
+    else:
+        on_owned(turn, wiring.blocks, "")
 
 
 def _let_go(turn: Turn, provider: str) -> None:
