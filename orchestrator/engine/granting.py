@@ -19,6 +19,7 @@ from orchestrator.ports.ledger import Batch, Ledger, LedgerError
 LOOK_S = 1.0
 """Between two looks when nobody rings."""
 RETRY_S = 0.5
+"""Before a wish is tried again for which there was no room, or no ledger: both are soon back, as a rule."""
 TRIES_MOST = 2
 """A wish that was in the hands of so many leaders when they ended is not tried on another: it may be why they did."""
 POISON = f"{TRIES_MOST} servers ended while they had this wish; it is refused, and nothing of it was kept"

@@ -30,6 +30,7 @@ FORM_S = 600.0
 TRIES = 3
 """A head fails to start about once in eight under load."""
 READY_S = 120.0
+"""For a head or node that was started to answer: twenty times what a quiet machine takes."""
 POLL_S = 0.5
 PORT, DASHBOARD, HEALTH = 6379, 8265, 52365
 """Where a head listens for nodes, for its API (this pod only), and for questions of its health."""

@@ -40,8 +40,11 @@ from orchestrator.sdk.streams import SILENCE_S, Cursor, EventCursor, Lines, Outp
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
+"""Seconds for one reply: longer than a server that follows waits for one that leads, so that its words arrive."""
 PATIENCE_S = 10.0
+"""Seconds for which a call is repeated while no server answers: as long as it takes until another server leads."""
 WAITING_PATIENCE_S = 120.0
+"""The same for who waits for a job or follows it, and lives through a server's restart."""
 
 
 def new_key(entropy: Callable[[int], bytes] = os.urandom) -> str:  # noqa: TID251 - a client has no clock port

@@ -23,6 +23,7 @@ from orchestrator.sdk.errors import BY_STATUS, Refused, Unreachable
 from orchestrator.sdk.operations import Reply, refusal
 
 OPEN_S = 30.0
+"""For a way in: it is written down, and a cloud may first have to start something beside the job."""
 END_S = 10.0
 """For a command that was told to end: longer than the server takes to kill it."""
 STDOUT, STDERR = 1, 2

@@ -23,6 +23,7 @@ from orchestrator.sdk.address import home_folder
 from orchestrator.sdk.errors import PackageError
 
 LIMIT = 64 * 1024**2
+"""Bytes of a package, as many as a server takes by default: code is small, and what is larger is data."""
 MAX_FILES = 20_000
 """As many as a server takes; more are data, or somebody's home folder."""
 KEEP_OUT = "name data and outputs in .orchestratorignore, or keep them out of the folder"

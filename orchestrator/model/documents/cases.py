@@ -23,10 +23,9 @@ from orchestrator.model.documents.job import Elastic, count_kind
 from orchestrator.model.documents.text import plain
 from orchestrator.model.documents.units import Duration, Flag, Integer, Number, Percent, Price, Text, Word, refuse
 from orchestrator.model.offer import Reason
-from orchestrator.model.placement import How, Shape
+from orchestrator.model.placement import HOUR_MS, How, Shape
 
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|z|[+-]\d{2}:\d{2}))?", re.ASCII)
-_GPU_HOUR_MS = 3_600_000
 _FIRST_US, _END_US = (moment_us(datetime(year, 1, 1, tzinfo=UTC)) for year in (1, 9999))
 """What can be shown as a date, wherever, with a day to spare: a last day ends with the next one."""
 
@@ -120,7 +119,7 @@ class FactsDocument(Document):
             refusals=tuple(_refusal(no) for no in self.refusals),
             events=self.events,
             consents=frozenset(self.consents),
-            exempt_ms={name: int(hours * _GPU_HOUR_MS) for name, hours in self.exempt_gpu_hours.items()},
+            exempt_ms={name: int(hours * HOUR_MS) for name, hours in self.exempt_gpu_hours.items()},
             shares=frozenset(self.share_pct),
             burned=frozenset(self.burned),
             evidence=frozenset(evidence),
@@ -255,7 +254,7 @@ def _shape(job: CaseJob, trigger: Trigger) -> Shape:
         pieces=UNSET if job.whole_gpus is None else job.whole_gpus,
         cpus=1,
         memory=0,
-        max_runtime_ms=int((24 if job.hours is None else job.hours) * _GPU_HOUR_MS),
+        max_runtime_ms=int((24 if job.hours is None else job.hours) * HOUR_MS),
         unsettled="" if job.classification is Classification.CLAIMED else job.classification.value,
         residency=job.residency,
         ceiling_microusd=job.ceiling_usd_per_gpu_hour,

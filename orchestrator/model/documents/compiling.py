@@ -12,8 +12,8 @@ from decimal import ROUND_CEILING, Decimal
 from orchestrator.model.contract import Range, Select
 from orchestrator.model.documents.clauses import Bounds, SelectDocument, VolumeBounds
 from orchestrator.model.documents.contracts import TermDocument
+from orchestrator.model.placement import HOUR_MS
 
-_GPU_HOUR_MS = 3_600_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,7 +46,7 @@ def select_of(select: SelectDocument) -> Select:
 
 def whole_gpu_ms(hours: Decimal) -> int:
     """GPU-hours in GPU-milliseconds; a part of one is lost."""
-    return int(hours * _GPU_HOUR_MS)
+    return int(hours * HOUR_MS)
 
 
 def _range(bounds: Bounds | None) -> Range:
@@ -61,4 +61,4 @@ def _gpu_ms(hours: Decimal | None) -> int | None:
     """Of whole milliseconds, x >= t is x >= ceil(t), and x < t is x < ceil(t)."""
     if hours is None:
         return None
-    return int((hours * _GPU_HOUR_MS).to_integral_value(ROUND_CEILING))
+    return int((hours * HOUR_MS).to_integral_value(ROUND_CEILING))
