@@ -12,6 +12,7 @@ from orchestrator.core.book import Book
 from orchestrator.core.capacity import find, fits, fitting, in_part, least_gpus, least_of, left_ms, most_in
 from orchestrator.core.shapebook import ShapeBook
 from orchestrator.core.turn import Turn
+from orchestrator.core.windows import backoff
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.job import JobRow
@@ -60,6 +61,21 @@ def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | 
         if found is not None and found.asked not in row.asked and _answers(book, row, found.provider, now):
             return found
     return None
+
+
+def again_at(book: Book, shape: ShapeBook, row: JobRow, now: int) -> int | None:
+    """When a job that nobody else may take is put to a block again which said no in this round, or to another like it;
+    None: to none."""
+    moments = []
+    for block in fitting(book.ledger.blocks, shape.shape, left_ms(row), now):
+        rules = _rules(book, row, block, most_in(shape.shape, block.gpus), now)
+        if rules is None or block.provider not in book.providers or _lawful(book, row, block, rules, now) is None:
+            continue
+        parked = shape.parked.get(block.ref, 0)
+        if block.ref in row.asked or parked > now:
+            book.listen(shape, [block.provider])
+            moments.append(now + backoff(row.round) if block.ref in row.asked else parked)
+    return min(moments, default=None)
 
 
 def may_fit(book: Book, row: JobRow, now: int) -> bool:

@@ -12,7 +12,7 @@ import heapq
 
 from orchestrator.core.book import Book
 from orchestrator.core.offering import Ask, EndRound, Hold, Step, WaitFor, has_room, next_step, open_for
-from orchestrator.core.owning import Owned, may_fit, owned_place, places
+from orchestrator.core.owning import Owned, again_at, may_fit, owned_place, places
 from orchestrator.core.shapebook import Queue, ShapeBook, urgency
 from orchestrator.core.turn import Turn
 from orchestrator.model import event as ev
@@ -135,6 +135,9 @@ def _decided(book: Book, shape: ShapeBook, row: JobRow, now: int) -> tuple[Rules
     step = next_step(row, placement, shape, book, now)
     if isinstance(step, EndRound) and _nobody_ever(book, row, rules, now):
         return rules, Hold(Held.DECLINED_BY_ALL.value, step.skipped)
+    if isinstance(step, Hold) and book.ledger.blocks:
+        until = again_at(book, shape, row, now)
+        return rules, step if until is None else EndRound(until, step.skipped, quiet=not row.asked)
     return rules, step
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 
-from orchestrator.model.job import JobRow
-from orchestrator.model.offer import Reason
+from orchestrator.model.job import JobRow, JobState
+from orchestrator.model.offer import OfferOut, Reason
 from orchestrator.simulate.world import Server, World, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -22,9 +23,15 @@ FOUR = {"gpus": 4, "accelerator": ["H100"]}
 CHEAP = do.Accepts(price=2_000_000)
 
 
-def dear(a_world, *first: do.Say) -> World:
-    """All costs more than the jobs may, but for a block of four; `first`: what its owner says before it agrees."""
-    scripts = {"oracle": Script(), "yves": Script(offers=[*first, *[CHEAP] * 9])}
+def dear(a_world, *first: do.Say, unwanted: Collection[str] = ()) -> World:
+    """All costs more than the jobs may, but for a block of four; `first`: what its owner says before it agrees to all
+    but the `unwanted`."""
+    said = iter(first)
+
+    def answer(offer: OfferOut, _: int) -> do.Say:
+        return do.Declines(reason=Reason.SPEC) if offer.offer.partition("-")[0] in unwanted else next(said, CHEAP)
+
+    scripts = {"oracle": Script(), "yves": Script(offers=answer)}
     world = a_world(scripts, None, Work(steps=200), blocks=(block(gpus=4),))
     for provider in world.providers.values():
         provider.stage.set_price("H100", 5_000_000)
@@ -37,15 +44,40 @@ async def begun(server: Server, **more: object) -> JobRow:
     return await server.desk.job(row.job)
 
 
-async def test_one_that_the_block_does_not_take_keeps_no_other_of_its_shape_out(a_world) -> None:
-    world = dear(a_world, do.Declines(reason=Reason.SPEC))
+@pytest.mark.parametrize(
+    "no", [do.Declines(for_s=100), do.Declines(reason=Reason.ERROR), do.Silent()], ids=["full", "a bug", "silence"]
+)
+async def test_one_that_was_declined_there_is_put_to_it_again(a_world, no: do.Say) -> None:
+    """Nobody else may take it, so that it would wait for a person although its place is owned."""
+    world = dear(a_world, no)
     async with world.server() as server:
-        unwanted = await begun(server)
+        row = await begun(server)
+        row = await until_over(server, row.job, 900)
+    assert (attempts(row), row.attempts[0].block) == ([("yves", "done")], "yves/b")
+    assert "Held" not in kinds(world, row.job) and kinds(world, row.job).count("OfferOpened") == 2
+
+
+async def test_what_is_no_longer_owned_holds_it_as_ever(a_world) -> None:
+    world = dear(a_world, *[do.Declines(for_s=5)] * 9)
+    async with world.server() as server:
+        row = await begun(server)
+        assert row.state is JobState.QUEUED and row.wait_until is not None
+        await server.desk.own((), "ann")
+        await asyncio.sleep(60)
+        assert (await server.desk.job(row.job)).reason == "over_ceiling"
+
+
+async def test_one_that_the_block_does_not_take_keeps_no_other_of_its_shape_out(a_world) -> None:
+    unwanted: set[str] = set()
+    world = dear(a_world, do.Declines(reason=Reason.SPEC), unwanted=unwanted)
+    async with world.server() as server:
+        first = await begun(server)
+        unwanted.add(first.job)
         inside = await begun(server, workers={**FOUR, "gpus": 2})
         waits = await begun(server)
-        assert [row.reason for row in (unwanted, inside, waits)] == ["over_ceiling", "", "over_ceiling"]
+        assert [row.reason for row in (inside, waits)] == ["", "over_ceiling"]
         inside, waits = [await until_over(server, row.job) for row in (inside, waits)]
-        assert (await server.desk.job(unwanted.job)).reason == "over_ceiling"
+        assert not (await server.desk.job(first.job)).attempts
     assert waits.attempts[0].block == "yves/b"
     assert waits.attempts[0].intended_at - (inside.attempts[0].ended_at or 0) < 2_000_000
 

@@ -20,7 +20,7 @@ from orchestrator.testing.scripts import Script
 from tests.stories.agreements import right, told
 from tests.stories.test_divisible import EIGHT, divided, opened, parts, pieces, sizes, takes
 from tests.stories.test_owned import DAY, LONG, SECOND, block, blocks_of, naming, three
-from tests.stories.words import attempts
+from tests.stories.words import attempts, kinds
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -233,13 +233,18 @@ async def test_a_job_is_not_held_while_a_block_may_take_a_part_of_it(a_world) ->
     assert row.attempts[0].block == "yves/b"
 
 
-@pytest.mark.parametrize("took", [4, 3], ids=["a full one", "one that has spare room"])
-async def test_what_is_left_goes_into_the_block_as_soon_as_there_is_room(a_world, took) -> None:
-    """Half of the block is another job's for a while, and all others are too dear: what is left is held until then."""
-    yves = Script(offers=[do.Accepts(price=2_000_000, workers=n) for n in (None, took, None)])
+def dear(a_world, *took: int | None) -> World:
+    """Half of a block is another job's for a while, and all others are too dear."""
+    yves = Script(offers=[do.Accepts(price=2_000_000, workers=n) for n in (None, *took)])
     world = a_world({"oracle": Script(), "yves": yves}, None, Work(steps=200), blocks=(block(gpus=8),))
     for provider in world.providers.values():
         provider.stage.set_price("H100", 5_000_000)
+    return world
+
+
+async def test_what_is_left_goes_into_the_block_as_soon_as_there_is_room(a_world) -> None:
+    """It is held until then."""
+    world = dear(a_world, 4, None)
     async with world.server() as server:
         other, _ = await server.desk.submit(submission(workers={"gpus": 4, "accelerator": ["H100"]}))
         mine = await begun(server, ceilingUsdPerGpuHour=3)
@@ -248,3 +253,16 @@ async def test_what_is_left_goes_into_the_block_as_soon_as_there_is_room(a_world
         other = await server.desk.job(other.job)
     assert other.ended_at is not None and [a.block for a in rest.attempts] == ["yves/b"]
     assert 0 <= rest.attempts[0].intended_at - other.ended_at < 2 * SECOND
+
+
+async def test_of_a_block_that_has_spare_room_the_rest_is_offered_that_a_little_later(a_world) -> None:
+    """Whoever took three of four is not asked for the fourth at once, and the rest waits for that, not for a person."""
+    world = dear(a_world, 3, None)
+    async with world.server() as server:
+        await server.desk.submit(submission(workers={"gpus": 4, "accelerator": ["H100"]}))
+        mine = await begun(server, ceilingUsdPerGpuHour=3)
+        await asyncio.sleep(35)
+        rest = await server.desk.job(mine.rest)
+    assert offered(world, rest.job) == [("yves/b", 1, 1)]
+    assert 30 * SECOND <= rest.attempts[0].intended_at - mine.attempts[0].intended_at < 32 * SECOND
+    assert "Held" not in kinds(world, rest.job)
