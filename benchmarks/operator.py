@@ -1,10 +1,9 @@
-"""KubeRay, the agents and the garbage collector, as little of them as lets a RayJob live and end.
+"""KubeRay and the agents, as little of them as lets a RayJob live and end.
 
 `python -m benchmarks.operator KUBECONFIG NAMESPACE STORE_URL MARK...`, started by `clustered` as a process of its own.
 It watches RayJobs; of a new one its agent's first entries are put into the run log; after `LASTS_S` the last one is,
-and the RayJob is marked Complete; when one is deleted, so is the Secret that belonged to it. With the mark `Running` it
-says that too, as KubeRay does. Real KubeRay makes a cluster with pods for each: that is its own cost, and no part of
-what is measured.
+and the RayJob is marked Complete. With the mark `Running` it says that too, as KubeRay does. Real KubeRay makes a
+cluster with pods and a Secret for each: that is its own cost, and no part of what is measured.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ import sys
 from collections.abc import Collection, Coroutine
 from typing import Any
 
-from msgspec import Struct
-
 from benchmarks import lives
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.errors import Taken
-from orchestrator.adapters.providers.kubernetes.resources import RAY_JOB, SECRET, Meta, Thing
+from orchestrator.adapters.providers.kubernetes.resources import RAY_JOB, Thing
 from orchestrator.adapters.providers.kubernetes.watching import Mirror
 from orchestrator.model.wire import StoreRef
 from orchestrator.runlog.log import JobLog
@@ -35,32 +32,7 @@ COMPLETE = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
 MARKS = {"Running": RUNNING, "Complete": COMPLETE}
 
 
-class Auth(Struct, rename="camel"):
-    """Where Ray's token is."""
-
-    secret_name: str = ""
-
-
-class ClusterSpec(Struct, rename="camel"):
-    """Of a RayJob."""
-
-    auth_options: Auth
-
-
-class Spec(Struct, rename="camel"):
-    """Of a RayJob."""
-
-    ray_cluster_spec: ClusterSpec
-
-
-class RayJob(Struct):
-    """What this operator reads of one."""
-
-    metadata: Meta
-    spec: Spec
-
-
-def marked(job: RayJob | Thing, status: dict[str, str]) -> dict[str, Any]:
+def marked(job: Thing, status: dict[str, str]) -> dict[str, Any]:
     """An update of this RayJob's status, as it was last read; the API server takes nothing else of it."""
     meta = job.metadata
     named = {"name": meta.name, "namespace": meta.namespace, "resourceVersion": meta.resource_version}
@@ -73,7 +45,7 @@ class Operator:
     def __init__(self, client: Client, namespace: str, store_url: str, marks: Collection[str]) -> None:
         self._client, self._namespace, self._marks = client, namespace, marks
         self._store = open_store(StoreRef(name="main", url=store_url))
-        self._mirror = Mirror(client, RAY_JOB.path(namespace), RayJob, self._told)
+        self._mirror = Mirror(client, RAY_JOB.path(namespace), Thing, self._told)
         self._known: set[str] = set()
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,10 +61,9 @@ class Operator:
         await self._mirror.aclose()
         await self._client.aclose()
 
-    def _told(self, job: RayJob, gone: bool) -> None:
+    def _told(self, job: Thing, gone: bool) -> None:
         if gone:
             self._known.discard(job.metadata.uid)
-            self._start(self._collect(job.spec.ray_cluster_spec.auth_options.secret_name))
         elif job.metadata.uid not in self._known:
             self._known.add(job.metadata.uid)
             self._start(self._live(job))
@@ -107,7 +78,7 @@ class Operator:
         if not task.cancelled() and task.exception() is not None and not self.failed.done():
             self.failed.set_exception(task.exception() or RuntimeError("nothing"))
 
-    async def _live(self, job: RayJob) -> None:
+    async def _live(self, job: Thing) -> None:
         log = JobLog(self._store, "default", job.metadata.label(JOB))
         async with self._gate:  # entries are put from here: where they lie that takes less than a thread would
             state = lives.append(log, lives.beginning())
@@ -117,7 +88,7 @@ class Operator:
             lives.append(log, lives.end(), state)
             await self._mark(job, "Complete")
 
-    async def _mark(self, job: RayJob, mark: str) -> None:
+    async def _mark(self, job: Thing, mark: str) -> None:
         """If asked for: as KubeRay does, by an update of the status; it costs the API server less than a patch."""
         name, status = (self._namespace, job.metadata.name), MARKS[mark]
         while mark in self._marks and name in self._mirror.objects:
@@ -129,10 +100,6 @@ class Operator:
                 await asyncio.sleep(AGAIN_S)
             else:
                 return
-
-    async def _collect(self, secret: str) -> None:
-        async with self._gate:
-            await self._client.delete(SECRET.path(self._namespace, secret))
 
 
 async def main(kubeconfig: str, namespace: str, store_url: str, *marks: str) -> None:

@@ -68,9 +68,9 @@ def user(main: Doc) -> Doc:
     return next(one for one in containers(main) if one["name"] == "ray")
 
 
-def variables_of(secret: Doc) -> dict[str, str]:
-    """What the user's container gets of it."""
-    return {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+def variables(main: Doc) -> dict[str, Any]:
+    """What the user's container is told: a value, or where it comes from."""
+    return {one["name"]: one.get("value", one.get("valueFrom")) for one in user(main)["env"]}
 
 
 @RUNTIMES
@@ -123,19 +123,32 @@ def test_a_rayjob_that_does_not_start_ends() -> None:
 
 @RUNTIMES
 def test_no_credential_of_ours_is_in_a_pod(runtime: Runtime) -> None:
-    main, secret, *_ = made(runtime, FULL)
+    main = made(runtime, FULL)[0]
     assert {pod["spec"]["automountServiceAccountToken"] for pod in pods(main)} == {False}
-    assert user(main)["envFrom"] == [{"secretRef": {"name": name}} for name in ("store", secret["metadata"]["name"])]
+    assert user(main)["envFrom"] == [{"secretRef": {"name": "store"}}]
 
 
 @RUNTIMES
-def test_the_attempt_and_the_token_are_in_a_secret_alone(runtime: Runtime) -> None:
-    main, secret, *_ = made(runtime)
-    said = variables_of(secret)
-    told = AttemptEnv.from_json(said["ORCHESTRATOR_ATTEMPT"])
-    assert told.job == an_order().job and told.nodes == 2
-    assert said["auth_token"] == said["RAY_AUTH_TOKEN"] == "a-token"
-    assert "a-token" not in json.dumps(main) and "train.py" not in json.dumps(main)
+def test_the_agent_is_told_by_an_annotation_of_its_pod(runtime: Runtime) -> None:
+    main = made(runtime)[0]
+    field = variables(main)["ORCHESTRATOR_ATTEMPT"]["fieldRef"]["fieldPath"]
+    said = {pod["metadata"]["annotations"][field.removeprefix("metadata.annotations['")[:-2]] for pod in pods(main)}
+    told = AttemptEnv.from_json(said.pop())
+    assert not said and told.job == an_order().job and told.nodes == 2
+
+
+def test_the_token_of_a_job_is_in_a_secret_alone() -> None:
+    main, secret, _ = made("job")
+    token = variables(main)["RAY_AUTH_TOKEN"]["secretKeyRef"]
+    assert token["name"] == secret["metadata"]["name"] and variables(main)["RAY_AUTH_MODE"] == "token"
+    assert base64.b64decode(secret["data"][token["key"]]).decode() == "a-token"
+    assert "a-token" not in json.dumps(main)
+
+
+def test_kuberay_draws_the_token_of_a_rayjob_itself() -> None:
+    (main,) = made("kuberay")
+    assert main["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    assert "a-token" not in json.dumps(main) and "RAY_AUTH_TOKEN" not in variables(main)
 
 
 @RUNTIMES
@@ -157,19 +170,21 @@ def test_the_operators_template_is_merged_by_name(runtime: Runtime) -> None:
 
 
 def test_a_template_cannot_take_our_part_away() -> None:
-    env = [{"name": "PYTHONPATH", "value": "/x"}, {"name": "HOME", "value": "/y"}]  # what is named wins over the Secret
+    names = ("PYTHONPATH", "ORCHESTRATOR_ATTEMPT", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "HOME")
+    env = [{"name": name, "value": "/x"} for name in names]
     mine = {"restartPolicy": "Always", "containers": [{"name": "ray", "env": env}]}
-    main, secret = made("kuberay", LEAST | {"podTemplate": {"spec": mine}})
+    main = made("kuberay", LEAST | {"podTemplate": {"spec": mine}})[0]
     assert {pod["spec"]["restartPolicy"] for pod in pods(main)} == {"Never"}
-    assert user(main)["env"] == [{"name": "HOME", "value": "/y"}]
-    assert variables_of(secret)["PYTHONPATH"] == "/opt/orchestrator/site"
+    assert variables(main)["PYTHONPATH"] == "/opt/orchestrator/site"
+    assert [name for name, value in variables(main).items() if value == "/x"] == ["HOME"]
+    assert len(variables(main)) == len(user(main)["env"]), "each is said once"
 
 
 def test_a_template_adds_where_variables_come_from() -> None:
     own = {"configMapRef": {"name": "tuning"}}
     mine = {"containers": [{"name": "ray", "envFrom": [own]}]}
-    main, secret = made("kuberay", LEAST | {"podTemplate": {"spec": mine}})
-    assert user(main)["envFrom"] == [own, {"secretRef": {"name": secret["metadata"]["name"]}}]
+    main = made("kuberay", LEAST | {"podTemplate": {"spec": mine}} | {"storeSecret": "store"})[0]
+    assert user(main)["envFrom"] == [own, {"secretRef": {"name": "store"}}]
 
 
 @RUNTIMES

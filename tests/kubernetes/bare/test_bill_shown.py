@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 
 from orchestrator import Client, command_job
 from orchestrator.adapters.providers.kubernetes.objects import name_of
-from orchestrator.adapters.providers.kubernetes.pods import ATTEMPT_KEY
+from orchestrator.adapters.providers.kubernetes.pods import ATTEMPT
 from orchestrator.model.ids import launch_key
 from orchestrator.model.wire import ENV_ATTEMPT
 from tests.kubernetes.bare.kubelet import Kubelet
@@ -70,14 +69,14 @@ def train(cluster: Cluster, kubelet: Kubelet, key: str) -> None:
     """The launch's one pod runs its agent, here, and ends."""
     where = ["-n", kubelet.namespace]
     until(lambda: name_of(key) in cluster.kubectl("get", "jobs", *where, "-o", "name"), "a Job")
-    secret = until(lambda: [s for s in cluster.get("secrets", *where)["items"] if ATTEMPT_KEY in s["data"]], "a Secret")
+    pods = cluster.get(f"jobs/{name_of(key)}", *where)["spec"]["template"]
     kubelet.runs("job", name_of(key), f"{key}-0", BEGAN)
     status: dict[str, Any] = {"active": 1, "ready": 1, "startTime": BEGAN}
     patch = ["patch", "job", name_of(key), *where, "--subresource=status", "--type=merge", "-p"]
     cluster.kubectl(*patch, json.dumps({"status": status}))
-    attempt = base64.b64decode(secret[0]["data"][ATTEMPT_KEY]).decode()
+    told = {**os.environ, ENV_ATTEMPT: pods["metadata"]["annotations"][ATTEMPT]}
     agent = [sys.executable, "-m", "orchestrator.agent"]
-    subprocess.run(agent, env={**os.environ, ENV_ATTEMPT: attempt}, check=True, timeout=60, capture_output=True)
+    subprocess.run(agent, env=told, check=True, timeout=60, capture_output=True)
     kubelet.ended(f"{key}-0", ENDED)
     status = {"active": 0, "ready": 0, "succeeded": 1, "completedIndexes": "0", "completionTime": ENDED}
     done = [{"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")]

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.adapters.providers.kubernetes.connection import Connection
-from orchestrator.adapters.providers.kubernetes.pods import RAY_BYTES, Need, template
+from orchestrator.adapters.providers.kubernetes.pods import RAY_BYTES, RAY_MODE, RAY_TOKEN, Need, template, told
 
 Doc = dict[str, Any]
 
 TTL_S = 3600
 """How long a finished Job of ours stays when nobody deletes it."""
+TOKEN_KEY = "auth_token"
+"""Of the Secret that holds Ray's token."""
 PODS = "main"
 """The pod set's name at Kueue."""
 _JOB, _INDEX = "batch.kubernetes.io/job-name", "batch.kubernetes.io/job-completion-index"
@@ -35,24 +37,28 @@ def spec(need: Need, connection: Connection, name: str) -> Doc:
     }
 
 
+def secret_name(need: Need) -> str:
+    """The name of the Secret that holds Ray's token: known before the launch is."""
+    return need.offer.lower()
+
+
 def workers(need: Need, connection: Connection) -> Doc:
     """The pod template of all of them."""
-    env = [
-        _field("GANG_JOB", f"metadata.labels['{_JOB}']"),
-        _field("GANG_INDEX", f"metadata.labels['{_INDEX}']"),
-        _field("GANG_ADDRESS", "status.podIP"),
+    token = {"secretKeyRef": {"name": secret_name(need), "key": TOKEN_KEY}}
+    variables: list[Doc] = [
+        {"name": RAY_MODE, "value": "token"},
+        {"name": RAY_TOKEN, "valueFrom": token},
+        told("GANG_JOB", f"metadata.labels['{_JOB}']"),
+        told("GANG_INDEX", f"metadata.labels['{_INDEX}']"),
+        told("GANG_ADDRESS", "status.podIP"),
         {"name": "GANG_SIZE", "value": str(need.workers)},
         {"name": "GANG_CPUS", "value": str(need.cpus)},
         {"name": "GANG_GPUS", "value": str(need.gpus)},
     ]
     command = ["python3", "-m", "orchestrator.rayhead.gang"]
-    return template(need, connection, {"command": command, "env": env}, RAY_BYTES)
+    return template(need, connection, container={"command": command}, variables=variables, extra_bytes=RAY_BYTES)
 
 
 def service_spec(name: str) -> Doc:
     """The headless Service by which the pods know the head, ready or not."""
     return {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {_JOB: name}}
-
-
-def _field(name: str, path: str) -> Doc:
-    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}

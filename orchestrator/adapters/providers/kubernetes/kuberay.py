@@ -1,8 +1,9 @@
 """How is a launch a `RayJob` of KubeRay's?
 
 Called by `objects`. Pure. KubeRay makes the pods and hands our agent to the head as a Ray job, over HTTP and under our
-own submission id: no pod more, and a submission that is repeated is recognised. It never tries again: no retries, no
-new head for one that is lost. What its status says is a hint; the run log decides.
+own submission id: no pod more, and a submission that is repeated is recognised. It draws Ray's token too, and keeps it
+in a Secret that goes with the cluster. It never tries again: no retries, no new head for one that is lost. What its
+status says is a hint; the run log decides.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def spec(need: Need, connection: Connection, key: str) -> Doc:
         "ttlSecondsAfterFinished": 0,
         "rayClusterSpec": {
             "rayVersion": connection.ray_version,
-            "authOptions": {"mode": "token", "secretName": need.secret},
+            "authOptions": {"mode": "token"},
             "headGroupSpec": {"rayStartParams": _params(need), "template": head(need, connection)},
             "workerGroupSpecs": _workers(need, connection),
         },
@@ -41,12 +42,12 @@ def spec(need: Need, connection: Connection, key: str) -> Doc:
 
 def head(need: Need, connection: Connection) -> Doc:
     """The head's pod template: the first of the workers, and room for Ray's own."""
-    return template(need, connection, {}, RAY_BYTES)
+    return template(need, connection, extra_bytes=RAY_BYTES)
 
 
 def worker(need: Need, connection: Connection) -> Doc:
     """The other workers' pod template."""
-    return template(need, connection, {}, RAY_BYTES // 2)
+    return template(need, connection, extra_bytes=RAY_BYTES // 2)
 
 
 def _workers(need: Need, connection: Connection) -> list[Doc]:

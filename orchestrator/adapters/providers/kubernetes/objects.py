@@ -16,11 +16,11 @@ import msgspec
 from orchestrator.adapters.providers.kubernetes import billing, indexed, kuberay
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.pods import (
+    ATTEMPT,
     Need,
     merge,
     need_of_order,
     need_of_terms,
-    variables,
 )
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US
 from orchestrator.model.offer import LaunchOrder
@@ -51,13 +51,15 @@ def manifests(
     workload: str | None,
     token: str,
 ) -> tuple[Doc, ...]:
-    """The objects of a launch: the RayJob or Job, then its Secret, then (for a Job) its Service.
+    """The objects of a launch: the RayJob, or the Job, its Secret and its Service.
 
-    `workload`: the Kueue Workload that was made for the offer; None: none. `token`: Ray's, drawn afresh by the caller.
+    `workload`: the Kueue Workload that was made for the offer; None: none. `token`: Ray's, drawn afresh by the caller;
+    KubeRay draws its own.
     """
     need, labels, told = need_of_order(order), _labels(order, ledger), msgspec.json.decode(order.attempt)
     main = _main(need, connection, runtime, order.key, order.delete_after_ms)
-    _mark_pods(main, labels, _pod_spec(told))
+    pods = {"labels": labels, "annotations": {ATTEMPT: _attempt(told, order.workers)}}
+    _mark_pods(main, pods, _pod_spec(told))
     meta: Doc = {"name": name_of(order.key), "namespace": connection.namespace, "labels": dict(labels)}
     if connection.queue:
         meta["labels"][QUEUE] = connection.queue
@@ -68,16 +70,16 @@ def manifests(
     if annotations:
         meta["annotations"] = annotations
     main["metadata"] = meta
+    if runtime == "kuberay":
+        return (main,)
     beside = {"namespace": connection.namespace, "labels": labels}
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": need.secret} | beside,
+        "metadata": {"name": indexed.secret_name(need)} | beside,
         "type": "Opaque",
-        "data": {name: _base64(value) for name, value in variables(_attempt(told, order.workers), token).items()},
+        "data": {indexed.TOKEN_KEY: base64.b64encode(token.encode()).decode()},
     }
-    if runtime == "kuberay":
-        return main, secret
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name_of(order.key)} | beside}
     return main, secret, service | {"spec": indexed.service_spec(name_of(order.key))}
 
@@ -104,7 +106,7 @@ def sets_of(need: Need, connection: Connection, runtime: Runtime) -> tuple[Doc, 
 def example(connection: Connection, runtime: Runtime) -> Doc:
     """The main object of some launch of two workers, for the API server to judge; it is never made."""
     main = _main(some_need(connection), connection, runtime, "example", 3_600_000)
-    _mark_pods(main, {MANAGED_BY: US}, {})
+    _mark_pods(main, {"labels": {MANAGED_BY: US}}, {})
     return main | {"metadata": {"name": name_of("example"), "namespace": connection.namespace}}
 
 
@@ -126,15 +128,15 @@ def _main(need: Need, connection: Connection, runtime: Runtime, key: str, delete
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": spec}
 
 
-def _mark_pods(main: Doc, labels: Doc, spec: Doc) -> None:
+def _mark_pods(main: Doc, meta: Doc, spec: Doc) -> None:
     """Our labels, and what only the launch knows, on every pod template in there."""
     cluster = main["spec"].get("rayClusterSpec")
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]] if cluster else [main["spec"]]
     for group in groups:
-        group["template"] = merge(group["template"], {"metadata": {"labels": labels}, "spec": spec})
+        group["template"] = merge(group["template"], {"metadata": meta, "spec": spec})
     if cluster:
         headless = {"clusterIP": "None", "publishNotReadyAddresses": True}  # as KubeRay's own would be
-        ours = {name: value for name, value in labels.items() if name in (MANAGED_BY, LEDGER, KEY)}
+        ours = {name: value for name, value in meta["labels"].items() if name in (MANAGED_BY, LEDGER, KEY)}
         cluster["headGroupSpec"]["headService"] = {"metadata": {"labels": ours}, "spec": headless}
 
 
@@ -150,10 +152,6 @@ def _attempt(told: Doc, workers: int) -> str:
 
 def _labels(order: LaunchOrder, ledger: str) -> dict[str, str]:
     return {MANAGED_BY: US, KEY: order.key, JOB: order.job, EPOCH: str(order.epoch), LEDGER: ledger}
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 def as_yaml(documents: tuple[Doc, ...]) -> str:

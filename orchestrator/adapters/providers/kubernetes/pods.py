@@ -7,7 +7,7 @@ What the API server would fill in by itself is therefore spelled out for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -28,8 +28,10 @@ Doc = dict[str, Any]
 SITE = "/opt/orchestrator/site"
 """In the agent's image and in every pod: what user code and the agent import of ours."""
 SCRATCH = "/tmp"
-ATTEMPT_KEY, TOKEN_KEY = ENV_ATTEMPT, "auth_token"
-"""Keys of the attempt's Secret; the second is KubeRay's choice."""
+ATTEMPT = "orchestrator.dev/attempt"
+"""Annotation of the pods: what their agent is told. No field of a container, for Kueue compares those with what it was
+asked for before the launch was known; no Secret, for there is none in it, and each launch would cost two requests more.
+"""
 RAY_BYTES = 1 << 30
 """Memory that a Ray head with its dashboard and our agent take beside the user's: 0.5 GiB idle, and room."""
 STOP_WAIT_S = 600
@@ -38,12 +40,12 @@ USUAL = {"HOME": SCRATCH, "USER": RAY_CONTAINER}
 """Variables of the user's container that the operator's template may change."""
 FIXED = {
     "PYTHONPATH": SITE,
-    "RAY_AUTH_MODE": "token",
     "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
 }
 """Likewise, and nobody may."""
-_NOBODYS = {*FIXED, ENV_ATTEMPT, "RAY_AUTH_TOKEN"}
+RAY_MODE, RAY_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+_NOBODYS = {*FIXED, ENV_ATTEMPT, RAY_MODE, RAY_TOKEN}
 _NAMED = {"volumeMounts": "mountPath", "topologySpreadConstraints": "topologyKey"}
 _BY_NAME = frozenset({"containers", "initContainers", "volumes", "env", "imagePullSecrets", "ports"})
 _FILLED_IN: Doc = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
@@ -59,11 +61,6 @@ class Need(Struct, frozen=True, kw_only=True):
     memory: int
     accelerator: str
     offer: str
-
-    @property
-    def secret(self) -> str:
-        """The name of the Secret that holds the attempt and the Ray token: known before the launch is."""
-        return self.offer.lower()
 
 
 def need_of_order(order: LaunchOrder) -> Need:
@@ -90,13 +87,16 @@ def need_of_terms(offer: str, terms: Terms, accelerator: str) -> Need:
     )
 
 
-def template(need: Need, connection: Connection, container: Doc, extra_bytes: int = 0) -> Doc:
-    """A pod template. `container`: what the form adds to the user's container; `extra_bytes`: memory for Ray itself."""
+def template(
+    need: Need, connection: Connection, *, container: Doc | None = None, variables: Sequence[Doc] = (), extra_bytes: int
+) -> Doc:
+    """A pod template. `container`, `variables`: what the form adds to the user's container; `extra_bytes`: memory for
+    Ray itself."""
     kind = connection.accelerator(need.accelerator) or Accelerator()
     base: Doc = {"metadata": {}, "spec": _offered(need, connection, kind, extra_bytes)}
-    merged: Doc = merge(merge(base, connection.pod_template), {"spec": _ours(need, connection, container)})
+    merged: Doc = merge(merge(base, connection.pod_template), {"spec": _ours(connection, container or {})})
     context = container_context(connection.profile)
-    _tell(next(one for one in merged["spec"]["containers"] if one["name"] == RAY_CONTAINER), need, connection)
+    _tell(next(one for one in merged["spec"]["containers"] if one["name"] == RAY_CONTAINER), connection, variables)
     for one in merged["spec"]["containers"] + merged["spec"]["initContainers"]:
         if context:  # the profile asks it of the template's containers too
             one["securityContext"] = merge(context, one.get("securityContext", {}))
@@ -161,7 +161,7 @@ def _offered(need: Need, connection: Connection, kind: Accelerator, extra_bytes:
     return spec
 
 
-def _ours(need: Need, connection: Connection, container: Doc) -> Doc:
+def _ours(connection: Connection, container: Doc) -> Doc:
     """What nobody may change."""
     site = {"name": "site", "mountPath": SITE}
     user: Doc = {
@@ -184,15 +184,17 @@ def _ours(need: Need, connection: Connection, container: Doc) -> Doc:
     return spec
 
 
-def variables(attempt: str, token: str) -> dict[str, str]:
-    """What the attempt's Secret holds: one reference in each pod brings all of it, where the API server would read and
-    write a list of variables many times in a launch's life."""
-    return {**USUAL, **FIXED, ATTEMPT_KEY: attempt, "RAY_AUTH_TOKEN": token, TOKEN_KEY: token}
+def told(name: str, path: str) -> Doc:
+    """A variable that a field of its own pod gives."""
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
 
 
-def _tell(user: Doc, need: Need, connection: Connection) -> None:
-    """Give the user's container its variables, the last of which win; the template's own by name win over all."""
-    names = [*filter(None, (connection.store_secret, need.secret))]
-    user["envFrom"] = [*user.get("envFrom", ()), *({"secretRef": {"name": name}} for name in names)]
-    if "env" in user:
-        user["env"] = [one for one in user["env"] if one["name"] not in _NOBODYS]
+def _tell(user: Doc, connection: Connection, variables: Sequence[Doc]) -> None:
+    """Give the user's container its variables: what is named wins over what a Secret or ConfigMap brings whole."""
+    if connection.store_secret:
+        user["envFrom"] = [*user.get("envFrom", ()), {"secretRef": {"name": connection.store_secret}}]
+    theirs = {one["name"]: one for one in user.get("env", ()) if one["name"] not in _NOBODYS}
+    usual = [{"name": name, "value": value} for name, value in USUAL.items() if name not in theirs]
+    fixed = [{"name": name, "value": value} for name, value in FIXED.items()]
+    attempt = told(ENV_ATTEMPT, f"metadata.annotations['{ATTEMPT}']")
+    user["env"] = [*usual, *theirs.values(), *fixed, attempt, *variables]

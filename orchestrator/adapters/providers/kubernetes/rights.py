@@ -65,8 +65,8 @@ def rights(connection: Connection, *, ray: bool) -> Iterator[Right]:
             "watch": "sightings",
             "delete": "a launch is stopped",
         })  # fmt: skip
-    yield Right(SECRET, "create", "an attempt and its Ray token are handed to its pods")
     if not ray:
+        yield Right(SECRET, "create", "the pods of a Job share Ray's token")
         yield Right(SERVICE, "create", "the pods of a Job find their head")
     else:
         yield Right(RAY_CLUSTER, "deletecollection", "a launch is stopped although KubeRay is away")
