@@ -1,14 +1,13 @@
 """Which pods find a place on which nodes, in what order, and what is left then?
 
-Called where offers are answered. Pods that are alike share their list of nodes, so that a cluster of hundreds of nodes
-with hundreds of promises answers in a fraction of a millisecond; a place that was taken can be given back. Not one
-amount is kept twice: what the nodes have, and what is left of it.
+Called where offers are answered. Nodes stand on shelves by how much they have left of what is scarce, with shelves of
+their own for pods that are alike: the tightest node that has room is found without a look at all of them, in a cluster
+of hundreds of nodes with hundreds of promises. A place that was taken can be given back.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from orchestrator.adapters.providers.kubernetes.capacity import Amounts, Ask, Short, amounts, requested, show
@@ -23,15 +22,15 @@ class Places:
     """The nodes of one look at a cluster, and what is left on them."""
 
     def __init__(self, nodes: Sequence[Node], pods: Iterable[Pod]) -> None:
-        self._nodes = nodes
-        self._empty = {node.metadata.name: amounts(node.status.allocatable) for node in nodes}
-        self._left = {name: dict(room) for name, room in self._empty.items()}
-        self._open: dict[Any, list[str]] = {}
-        self._never: dict[Any, str] = {}
+        empty = {node.metadata.name: amounts(node.status.allocatable) for node in nodes}
+        left = {name: dict(room) for name, room in empty.items()}
         for pod in pods:
-            room = self._left.get(pod.spec.node_name)
+            room = left.get(pod.spec.node_name)
             if room is not None and not pod.over:
-                _change(room, requested(pod.spec), -1)
+                _add(room, requested(pod.spec), -1)
+        self._now = _Rooms(nodes, left, Ask.may_run_on)
+        self._ever = _Rooms(nodes, empty, Ask.belongs_on)
+        self._never: dict[Any, str] = {}
 
     def short(self, asked: Sequence[Ask]) -> Short | None:
         """Why these do not find places, now or ever; None: they do. Takes nothing."""
@@ -52,32 +51,103 @@ class Places:
 
     def take(self, asked: Iterable[Ask]) -> tuple[str, Taken]:
         """Take places for these, as many as there are; what is missing in words ("": nothing), and what was taken."""
-        lacking, taken = "", Taken()
-        for ask in asked:
-            lacking = _place(ask, self._open_to(ask), self._left, taken) or lacking
-        return lacking, taken
+        return self._now.take(asked)
 
     def give_back(self, taken: Taken) -> None:
         """Undo it."""
-        _give_back(taken, self._left)
+        self._now.give_back(taken)
 
     def _short_for_ever(self, asked: Sequence[Ask]) -> str:
         """What is missing of these even if nothing ran."""
         kind = tuple((ask.count, tuple(ask.takes.items()), _kind(ask)) for ask in asked)
         if kind not in self._never:
-            lacking, taken = "", Taken()
-            for ask in asked:
-                names = [node.metadata.name for node in self._nodes if ask.belongs_on(node)]
-                lacking = lacking or _place(ask, names, self._empty, taken)
-            _give_back(taken, self._empty)
-            self._never[kind] = lacking
+            self._never[kind], taken = self._ever.take(asked)
+            self._ever.give_back(taken)
         return self._never[kind]
 
-    def _open_to(self, ask: Ask) -> list[str]:
-        kind = _kind(ask)
-        if kind not in self._open:
-            self._open[kind] = [node.metadata.name for node in self._nodes if ask.may_run_on(node)]
-        return self._open[kind]
+
+class _Rooms:
+    """What is left on each node, and which of them suit whom."""
+
+    def __init__(self, nodes: Sequence[Node], left: dict[str, Amounts], suits: Callable[[Ask, Node], bool]) -> None:
+        self._nodes, self._left, self._suits = nodes, left, suits
+        self._shelves: dict[Any, _Shelves] = {}
+
+    def take(self, asked: Iterable[Ask]) -> tuple[str, Taken]:
+        """As `Places.take`."""
+        lacking, taken = "", Taken()
+        for ask in asked:
+            lacking = self._place(ask, taken) or lacking
+        return lacking, taken
+
+    def give_back(self, taken: Taken) -> None:
+        """As `Places.give_back`."""
+        for ask, name, count in taken:
+            self._add(name, ask, count)
+
+    def _place(self, ask: Ask, taken: Taken) -> str:
+        """Take the room for these pods, and note it in `taken`; what is missing, in words."""
+        shelves, placed = self._shelves_of(ask), 0
+        while placed < ask.count and (name := shelves.tightest(ask)) is not None:
+            here = 0
+            while placed + here < ask.count and _fits(self._left[name], ask):
+                _add(self._left[name], ask.takes, -1)
+                here += 1
+            self._moved(name)
+            taken.append((ask, name, here))
+            placed += here
+        return "" if placed == ask.count else _words(ask, placed, [self._left[name] for name in shelves.at])
+
+    def _add(self, name: str, ask: Ask, pods: int) -> None:
+        _add(self._left[name], ask.takes, pods)
+        self._moved(name)
+
+    def _moved(self, name: str) -> None:
+        for shelves in self._shelves.values():
+            shelves.moved(name)
+
+    def _shelves_of(self, ask: Ask) -> _Shelves:
+        scarce = tuple(what for what in ask.takes if "/" in what)
+        kind = _kind(ask), scarce
+        if kind not in self._shelves:
+            names = [node.metadata.name for node in self._nodes if self._suits(ask, node)]
+            self._shelves[kind] = _Shelves(names, scarce, self._left)
+        return self._shelves[kind]
+
+
+class _Shelves:
+    """Nodes by how much they have left of what is scarce. The tightest come first, so that large gaps stay whole."""
+
+    def __init__(self, names: Iterable[str], scarce: Sequence[str], left: Mapping[str, Amounts]) -> None:
+        self._scarce, self._left = scarce, left
+        self._shelves: dict[float, dict[str, None]] = {}
+        self.at = dict.fromkeys(names, -1.0)
+        """Node → its shelf."""
+        for name in self.at:
+            self.moved(name)
+
+    def moved(self, name: str) -> None:
+        """What is left on this node has changed."""
+        before = self.at.get(name)
+        if before is None:
+            return
+        room, now = self._left[name], 0.0
+        for what in self._scarce:
+            now += room.get(what, 0)
+        if now != before:
+            self._shelves.get(before, {}).pop(name, None)
+            self._shelves.setdefault(now, {})[name] = None
+            self.at[name] = now
+
+    def tightest(self, ask: Ask) -> str | None:
+        """The node with room for one of these that has least left."""
+        least = sum(ask.takes[what] for what in self._scarce)
+        for spare in sorted(self._shelves):
+            if spare + _EPSILON >= least:
+                for name in self._shelves[spare]:
+                    if _fits(self._left[name], ask):
+                        return name
+        return None
 
 
 def short_of_room(
@@ -94,62 +164,18 @@ def _kind(ask: Ask) -> Any:
     return tuple(ask.selector.items()), tuple(str(one) for one in ask.tolerations)
 
 
-def _change(room: Amounts, takes: Mapping[str, float], sign: int) -> None:
-    """Take one pod's amounts (-1), or give them back (+1); its place among the node's pods too."""
+def _add(room: Amounts, takes: Mapping[str, float], pods: int) -> None:
+    """So many pods' amounts are free again (negative: are taken); their places among the node's pods too."""
     for name in room:
-        room[name] += sign * takes.get(name, 0)
-    room["pods"] = room.get("pods", 0) + sign
+        room[name] += pods * takes.get(name, 0)
+    room["pods"] = room.get("pods", 0) + pods
 
 
-def _place(ask: Ask, names: Sequence[str], left: Mapping[str, Amounts], taken: Taken) -> str:
-    """Take the room for these pods out of `left`, and note it in `taken`; what is missing, in words."""
-    needs = [*ask.takes.items(), ("pods", 1.0)]
-    scarce = [name for name in ask.takes if "/" in name]
-    # nodes that have least left of what is scarce come first, so that large gaps stay whole
-    if ask.count == 1:
-        fitting = _tightest(names, needs, scarce, left)
-    else:
-        fitting = [name for name in names if _fits(left[name], needs)]
-        fitting.sort(key=lambda name: sum([left[name].get(what, 0) for what in scarce]))
-    placed = 0
-    for name in fitting:
-        if placed == ask.count:
-            break
-        here = 0
-        while placed + here < ask.count and _fits(left[name], needs):
-            _change(left[name], ask.takes, -1)
-            here += 1
-        taken.append((ask, name, here))
-        placed += here
-    return "" if placed == ask.count else _words(ask, placed, [left[name] for name in names])
-
-
-def _tightest(
-    names: Sequence[str], needs: Sequence[tuple[str, float]], scarce: Sequence[str], left: Mapping[str, Amounts]
-) -> list[str]:
-    """The first of what all that fit would be sorted to, and nothing where none does: nearly every offer is of one pod,
-    and all nodes are looked at for each."""
-    best, least = [], math.inf
-    for name in names:
-        room, spare = left[name], 0.0
-        for what in scarce:
-            spare += room.get(what, 0)
-        if spare < least and _fits(room, needs):
-            best, least = [name], spare
-    return best
-
-
-def _fits(room: Mapping[str, float], needs: Sequence[tuple[str, float]]) -> bool:
-    for what, much in needs:  # noqa: SIM110 - asked of every node for every offer, and the quickest so
-        if room.get(what, 0) + _EPSILON < much:
-            return False
-    return True
-
-
-def _give_back(taken: Taken, left: Mapping[str, Amounts]) -> None:
-    for ask, name, count in taken:
-        for _ in range(count):
-            _change(left[name], ask.takes, +1)
+def _fits(room: Mapping[str, float], ask: Ask) -> bool:
+    """Whether there is room for one."""
+    if room.get("pods", 0) + _EPSILON < 1:
+        return False
+    return all(room.get(what, 0) + _EPSILON >= much for what, much in ask.takes.items())
 
 
 def _words(ask: Ask, placed: int, rooms: Sequence[Mapping[str, float]]) -> str:
