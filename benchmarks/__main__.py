@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 import typer
+import uvloop
 
 from benchmarks import report
 from benchmarks.clustered import Clustered, Setting
@@ -171,7 +172,7 @@ def _apart(kind: type[T], folder: Path, command: str, *words: str) -> T:
 @app.command("one-drain", hidden=True)
 def one_drain(home: Path, jobs: int, behind: int, audit: bool = False) -> None:
     """One run."""
-    _give(asyncio.run(run_drain(home, jobs, behind, audited=audit)))
+    _give(uvloop.run(run_drain(home, jobs, behind, audited=audit)))
 
 
 @app.command("one-cluster", hidden=True)
@@ -182,7 +183,7 @@ def one_cluster(
     marks = ("Running", "Complete") if running else ("Complete",)
     given = Setting(jobs=jobs, nodes=nodes, definition=definition, marks=marks, tracked=tracked)
     try:
-        _give(asyncio.run(run_cluster(home, given)))
+        _give(uvloop.run(run_cluster(home, given)))
     except Unfit as why:
         _say(str(why))
         raise typer.Exit(2) from why

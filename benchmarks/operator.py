@@ -13,6 +13,8 @@ import sys
 from collections.abc import Collection, Coroutine
 from typing import Any
 
+import uvloop
+
 from benchmarks import lives
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.errors import Taken
@@ -116,4 +118,4 @@ async def main(kubeconfig: str, namespace: str, store_url: str, *marks: str) -> 
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    uvloop.run(main(*sys.argv[1:]))

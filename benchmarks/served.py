@@ -9,6 +9,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import uvloop
+
 from benchmarks import world
 from benchmarks.remote import factory
 from orchestrator.api.access import TokensFile
@@ -40,4 +42,4 @@ async def main(folder: Path, clouds: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    uvloop.run(main(Path(sys.argv[1]), sys.argv[2]))

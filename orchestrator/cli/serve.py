@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+import uvloop
 from rich.markup import escape
 
 from orchestrator.api.access import LOOPBACK, Scope, TokensFile
@@ -52,7 +53,7 @@ def serve(
              "providers": providers, "store": store}  # fmt: skip
     settings = load(**{name: value for name, value in given.items() if value is not None})
     log_as(settings)
-    asyncio.run(run(settings))
+    uvloop.run(run(settings))
 
 
 serve.__doc__ = f"""Take jobs in and see them through, until Ctrl-C or SIGTERM; running jobs need no server.

@@ -30,7 +30,7 @@ SITE = "/opt/orchestrator/site"
 SCRATCH = "/tmp"
 ATTEMPT = "orchestrator.dev/attempt"
 """Annotation of the pods: what their agent is told. No field of a container, for Kueue compares those with what it was
-asked for before the launch was known; no Secret, for there is none in it, and each launch would cost two requests more.
+asked for before the launch was known; no Secret, for nothing in it is one, and it would be one object more to make.
 """
 RAY_BYTES = 1 << 30
 """Memory that a Ray head with its dashboard and our agent take beside the user's: 0.5 GiB idle, and room."""
