@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.adapters.providers.kubernetes.capacity import Ask
@@ -47,6 +47,7 @@ class Plain:
         return min((self.spare(name, takes) for name in self.left if self.has_room(name, takes)), default=None)
 
 
+@settings(deadline=None)
 @given(rooms=st.lists(ROOMS, min_size=1, max_size=6), asks=ASKS, kept=st.lists(st.booleans(), min_size=8, max_size=8))
 def test_the_tightest_node_with_room_is_taken(
     rooms: list[Room], asks: list[tuple[int, Room]], kept: list[bool]
