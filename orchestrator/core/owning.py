@@ -49,15 +49,16 @@ def on_owned(turn: Turn, blocks: tuple[Block, ...], by: str) -> None:
         turn.book.reconsider(shape)
 
 
-def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | None:
-    """Where the job goes before anywhere else; None: into no block now."""
+def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int, *, again: bool = False) -> Owned | None:
+    """Where the job goes before anywhere else; None: into no block now. `again`: or where it goes because nobody else
+    may take it, although the no of its provider is good for now (R10)."""
     for block, most in _by_room(book, shape, row, now):
         if most < shape.shape.workers:
             book.listen(shape, [block.provider])
         if block.ref in row.asked or shape.parked.get(block.ref, 0) > now or block.provider not in book.providers:
             continue
         rules = _rules(book, row, block, most, now) if most else None
-        found = _lawful(book, row, block, rules, now) if rules is not None else None
+        found = _lawful(book, row, block, rules, now, again=again) if rules is not None else None
         if found is not None and found.asked not in row.asked and _answers(book, row, found.provider, now):
             return found
     return None
@@ -69,7 +70,8 @@ def again_at(book: Book, shape: ShapeBook, row: JobRow, now: int) -> int | None:
     moments = []
     for block in fitting(book.ledger.blocks, shape.shape, left_ms(row), now):
         rules = _rules(book, row, block, most_in(shape.shape, block.gpus), now)
-        if rules is None or block.provider not in book.providers or _lawful(book, row, block, rules, now) is None:
+        lawful = rules is not None and _lawful(book, row, block, rules, now, again=True) is not None
+        if not lawful or block.provider not in book.providers:
             continue
         parked = shape.parked.get(block.ref, 0)
         if block.ref in row.asked or parked > now:
@@ -111,14 +113,14 @@ def _rules(book: Book, row: JobRow, block: Block, most: int, now: int) -> Rules 
     return book.rulebook.keep(in_part(rules, block, most, least)) if least <= most else None
 
 
-def _lawful(book: Book, row: JobRow, block: Block, rules: Rules, now: int) -> Owned | None:
+def _lawful(book: Book, row: JobRow, block: Block, rules: Rules, now: int, *, again: bool) -> Owned | None:
     """By contracts and law: the block itself, or the holder of a first right that names what is owned."""
     ceilings = [c for c in (rules.ceiling_microusd, rules.hold_above_microusd) if c is not None]
     dear = block.price is not None and any(block.price > ceiling for ceiling in ceilings)
     if dear or rules.unsettled or not any(c.provider == block.provider for c in rules.candidates):
         return None
     gates = book.rulebook.open_gates(row, rules, now)
-    if not gates and any(gate.holder == block.provider for gate in rules.gates):
+    if not again and not gates and any(gate.holder == block.provider for gate in rules.gates):
         return None  # its own no is good for now
     return Owned(block, rules, gates[0] if gates else None)
 

@@ -67,7 +67,7 @@ def _lift_into_owned(turn: Turn, shape: ShapeBook, jobs: list[str]) -> None:
         row = book.jobs[job]
         if roomy.issubset(row.asked):
             continue
-        if owned_place(book, shape, row, turn.now) is None:
+        if owned_place(book, shape, row, turn.now, again=True) is None:
             looks -= 1
         else:
             turn.emit(job, ev.Resumed("change"))
@@ -125,8 +125,8 @@ def _head(book: Book, shape: ShapeBook, queue: Queue, now: int) -> JobRow | None
     return None
 
 
-def _owned(book: Book, shape: ShapeBook, row: JobRow, now: int) -> Owned | None:
-    return owned_place(book, shape, row, now) if book.ledger.blocks else None
+def _owned(book: Book, shape: ShapeBook, row: JobRow, now: int, *, again: bool = False) -> Owned | None:
+    return owned_place(book, shape, row, now, again=again) if book.ledger.blocks else None
 
 
 def _decided(book: Book, shape: ShapeBook, row: JobRow, now: int) -> tuple[Rules, Step]:
@@ -143,13 +143,15 @@ def _decided(book: Book, shape: ShapeBook, row: JobRow, now: int) -> tuple[Rules
 
 def _place_one(turn: Turn, shape: ShapeBook, queue: Queue, row: JobRow) -> bool:
     """Take one step for the head; False: all in this queue have to wait."""
-    if (owned := _owned(turn.book, shape, row, turn.now)) is not None:
+    if (owned := _owned(turn.book, shape, row, turn.now)) is None:
+        rules, step = _decided(turn.book, shape, row, turn.now)
+        owned = _owned(turn.book, shape, row, turn.now, again=True) if isinstance(step, Hold) else None
+    if owned is not None:
         if not has_room(turn.book, owned.provider):
             turn.book.providers[owned.provider].waiters.add(shape.key)
             return False
         open_for(turn, row, Ask(owned.provider, owned.gate, (), owned.block.ref), owned.rules)
         return True
-    rules, step = _decided(turn.book, shape, row, turn.now)
     match step:
         case Ask() as ask:
             open_for(turn, row, ask, rules)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 import pytest
 
+from orchestrator.model import event as ev
 from orchestrator.model.job import JobRow, JobState
 from orchestrator.model.offer import OfferOut, Reason
 from orchestrator.simulate.world import Server, World, first_right, submission, until_over
@@ -55,6 +56,34 @@ async def test_one_that_was_declined_there_is_put_to_it_again(a_world, no: do.Sa
         row = await until_over(server, row.job, 900)
     assert (attempts(row), row.attempts[0].block) == ([("yves", "done")], "yves/b")
     assert "Held" not in kinds(world, row.job) and kinds(world, row.job).count("OfferOpened") == 2
+
+
+@pytest.mark.parametrize(
+    "no", [do.Declines(for_s=100), do.Declines(reason=Reason.PRICE), do.Silent()], ids=["full", "dear", "silence"]
+)
+async def test_a_no_of_its_owner_that_passes_its_right_to_it_leaves_no_job_stuck(a_world, no: do.Say) -> None:
+    """It is good for a day; whom nobody else may take is offered to it again, round after round, ungated (R10)."""
+    world = dear(a_world, no, no)
+    world.agree(first_right("yves", select={"trigger": ["owned"]}))
+    async with world.server() as server:
+        row = await begun(server)
+        row = await until_over(server, row.job, 2400)
+    offers = [e for e in world.events(row.job) if isinstance(e, ev.OfferOpened)]
+    assert [(e.block, e.clause) for e in offers] == [("yves/b", "agreement/rofr"), ("yves/b", ""), ("yves/b", "")]
+    assert attempts(row) == [("yves", "done")]
+
+
+async def test_nor_does_it_where_the_block_is_full_by_the_next_round(a_world) -> None:
+    world = dear(a_world, do.Declines(reason=Reason.PRICE))
+    world.agree(first_right("yves", select={"trigger": ["owned"]}))
+    async with world.server() as server:
+        row = await begun(server)
+        other = await begun(server, workers={**FOUR, "gpus": 2})
+        await asyncio.sleep(60)
+        assert (await server.desk.job(row.job)).reason == "over_ceiling"
+        other, row = [await until_over(server, one.job) for one in (other, row)]
+    assert (row.attempts[0].block, other.attempts[0].block) == ("yves/b", "yves/b")
+    assert row.attempts[0].intended_at - (other.ended_at or 0) < 2_000_000
 
 
 async def test_what_is_no_longer_owned_holds_it_as_ever(a_world) -> None:
