@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
 from orchestrator.model.documents.providers import load_providers
 from tests.deploy.helm import CHART, ROOT, helm, objects, one
+from tests.kubernetes.conftest import an_s3_server
 
 DEMO = ROOT / "deploy" / "kind"
 RECORDS = """#!/bin/sh
@@ -100,3 +102,15 @@ def test_the_chart_takes_its_values() -> None:
     assert {"team-a", "team-b"} <= spaces
     there = {d["metadata"]["name"] for d in yaml.safe_load_all((DEMO / "cluster.yaml").read_text())}
     assert {"checkpoint-store", "store", "team-a", "team-b", "orchestrator"} <= there
+
+
+@pytest.mark.s3
+def test_its_store_has_the_bucket_under_the_name_that_the_server_calls_it_by(tmp_path: Path) -> None:
+    """moto finds buckets in the names of hosts, unless it is told otherwise, as the image does."""
+    lines = (DEMO / "store.Containerfile").read_text().splitlines()
+    told = dict(word.split("=") for line in lines if line.startswith("ENV S3_") for word in line.split()[1:])
+    store = load_providers((DEMO / "providers.yaml").read_text()).spec.stores["main"]
+    host = store.options["aws_endpoint"].removeprefix("http://")
+    with an_s3_server("127.0.0.1", tmp_path / "log", told) as ref:
+        listed = httpx.get(f"{ref.options['aws_endpoint']}/runs?list-type=2", headers={"Host": host})
+    assert listed.status_code == 200, listed.text

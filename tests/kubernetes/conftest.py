@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,13 +58,13 @@ def store_ref(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreRef]:
 
 
 @contextmanager
-def an_s3_server(host: str, log: Path) -> Iterator[StoreRef]:
-    """A bucket on an S3 server that listens on this address alone."""
+def an_s3_server(host: str, log: Path, told: Mapping[str, str] | None = None) -> Iterator[StoreRef]:
+    """A bucket on an S3 server that listens on this address alone; `told`: its environment, beside ours."""
     port = free_ports(1)[0]
     url = f"http://{host}:{port}"
     with log.open("ab") as output:
         command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
-        server = subprocess.Popen(command, stdout=output, stderr=output)
+        server = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **(told or {})})
     try:
         _answers(url, log)
         keys = {name.lower(): value for name, value in S3_KEYS.items()}
