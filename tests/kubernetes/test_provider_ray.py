@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -20,16 +20,28 @@ from orchestrator.testing.kit import Subject
 from orchestrator.testing.kit.subject import Session
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.queues import drop_queues, make_queues, needs_kueue
+from tests.kubernetes.untracked import untracked
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.pods, pytest.mark.heavy, pytest.mark.timeout(600)]
 TWO = some_terms(workers=2, gpus_per_worker=1, cpus=1, memory=0)
 
 
 @pytest.fixture(params=["alone", "queued"])
-async def session(
-    request: pytest.FixtureRequest, cluster: Cluster, namespace: str, store_ref: StoreRef
-) -> AsyncIterator[Session]:
-    """A provider that launches through KubeRay, without a queue and with one."""
+def queued(request: pytest.FixtureRequest, cluster: Cluster, namespace: str) -> Iterator[bool]:
+    """As it comes; and with what else has a say in a RayJob: a queue, and deploy/untracked.yaml."""
+    if request.param == "alone":
+        yield False
+        return
+    needs_kueue(cluster)
+    make_queues(cluster, namespace, gpus=2)
+    with untracked(cluster, namespace):
+        yield True
+    drop_queues(cluster, namespace)
+
+
+@pytest.fixture
+async def session(cluster: Cluster, namespace: str, queued: bool, store_ref: StoreRef) -> AsyncIterator[Session]:
+    """A provider that launches through KubeRay."""
     if not cluster.has("rayjobs.ray.io"):
         pytest.skip("not run: kuberay: install KubeRay in the cluster")
     told: dict[str, Any] = {
@@ -41,9 +53,7 @@ async def session(
         "storeSecret": "store",
         "podTemplate": {"spec": {"containers": [{"name": "ray", "resources": {"requests": {"cpu": "100m"}}}]}},
     }
-    if request.param == "queued":
-        needs_kueue(cluster)
-        make_queues(cluster, namespace, gpus=2)
+    if queued:
         told["queue"] = "ours"
 
     def attempt(job: str, epoch: int) -> AttemptEnv:
@@ -55,17 +65,17 @@ async def session(
     yield s
     await s.clean()
     await s.provider.aclose()
-    if request.param == "queued":
-        drop_queues(cluster, namespace)
 
 
 async def test_a_head_that_is_lost_ends_the_launch_and_nothing_takes_its_place(
-    session: Session, cluster: Cluster, namespace: str
+    session: Session, cluster: Cluster, namespace: str, queued: bool
 ) -> None:
     assert await session.provider.check() == []
     order = await session.running()
     seen = await told(session, order.key, SightingState.RUNNING)
     assert len(seen.machines) == 2 and seen.gpus == 2
+    [ray_job] = cluster.get("rayjobs", "-n", namespace, "--show-managed-fields")["items"]
+    assert ray_job["status"]["jobDeploymentStatus"] and ("managedFields" in ray_job["metadata"]) is not queued
     assert b"Ray" in b"".join([line async for line in session.provider.logs(order.key)])
     [head] = heads(cluster, namespace, order.key)
     cluster.kubectl("delete", "pod", head, "-n", namespace, "--wait=false")
