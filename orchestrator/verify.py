@@ -371,18 +371,18 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         data, receipts = given.export.read_bytes(), given.receipts.read_bytes() if given.receipts else None
-    except OSError as error:
-        parser.error(f"{error.filename} cannot be read: {error.strerror}")
-    v = Verifier()
-    v.read(data)
-    taken = None if receipts is None else v.take(receipts)
-    v.judge_events()
-    if taken is not None:
-        v.attempt("receipts", "receipts", v.compare, *taken, given.provider)
-    found = [{"check": check, "where": where, "words": words} for check, where, words in v.findings]
-    checks = [{"check": c, "checked": v.checked[c], "unchecked": v.unchecked[c]} for c in CHECKS]
-    verdict = {"verified": not found, "events": len(v.events), "head": v.head.hex()}
-    print(json.dumps({**verdict, "checks": checks, "findings": found}) if given.json else _told(v))
+        (v := Verifier()).read(data)
+        taken = None if receipts is None else v.take(receipts)
+        v.judge_events()
+        if taken is not None:
+            v.attempt("receipts", "receipts", v.compare, *taken, given.provider)
+        found = [dict(zip(("check", "where", "words"), one, strict=True)) for one in v.findings]
+        checks = [{"check": c, "checked": v.checked[c], "unchecked": v.unchecked[c]} for c in CHECKS]
+        verdict = {"verified": not found, "events": len(v.events), "head": v.head.hex()}
+        print(json.dumps({**verdict, "checks": checks, "findings": found}) if given.json else _told(v), flush=True)
+    except OSError as e:  # exit code 1 is for findings; and what standard output still holds is not tried again
+        sys.stdout = sys.stderr
+        parser.error(f"{e.filename or 'standard output'} cannot be {'read' if e.filename else 'written'}: {e.strerror}")
     return 1 if found else 3 if given.strict and v.unchecked.total() else 0
 
 

@@ -5,6 +5,7 @@ Called by the outermost frame of the command line only. Knows every error that h
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 
@@ -34,6 +35,7 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
 )
 
 _NOT_YET = ("not_enforced", "not_honoured")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def told(error: BaseException, *, as_json: bool) -> Exit | None:
@@ -49,13 +51,15 @@ def told(error: BaseException, *, as_json: bool) -> Exit | None:
 def _code(error: BaseException) -> Exit | None:
     if isinstance(error, DocumentError) and all(problem.code in _NOT_YET for problem in error.problems):
         return Exit.NOT_ENFORCED
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return Exit.FAILED
     return next((code for kind, code in _CODES if isinstance(error, kind)), None) or _server_side(error)
 
 
 def _say_in_words(error: BaseException) -> None:
     fault = error.problem.fault if isinstance(error, sdk.Refused) else "caller"
     whose = {"server": "the server cannot: ", "operator": "the operator must act: "}.get(fault, "")
-    first, *more = map(escape, str(error).split("\n"))
+    first, *more = map(escape, _words(error).split("\n"))
     say(f"[red]error:[/] {whose}{first}", *more)
 
 
@@ -77,7 +81,13 @@ def _problem(error: BaseException) -> ProblemView:
             return ProblemView.of(kind, 0, error.format_message())
         case _:
             fault = "operator" if isinstance(error, sdk.Unreachable) else "caller"
-            return ProblemView.of(kind, 0, str(error), fault=fault)
+            return ProblemView.of(kind, 0, _words(error), fault=fault)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return f"{error.filename or 'the answer'} cannot be written: {error.strerror}"
+    return str(error)
 
 
 def _server_side(error: BaseException) -> Exit | None:
