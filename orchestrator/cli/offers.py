@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from orchestrator.cli.exits import EXIT_CODES, Exit
@@ -23,6 +24,7 @@ from orchestrator.cli.output import AsJson, JobArgument, dollars, print_json, sa
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
 from orchestrator.model.documents.views import OfferView
 from orchestrator.model.offer import Reason
+from orchestrator.model.placement import MOST_PRICE, MOST_WORKERS
 from orchestrator.sdk import Client
 
 
@@ -139,12 +141,15 @@ def answer(
     offer: Annotated[str, typer.Argument(metavar="OFFER", help="Its id, as `orchestrator offers list` shows it.")],
     said: Annotated[Answers, typer.Argument(metavar="accept|decline", help="Yes to exactly these terms, or no.")],
     reason: Annotated[Reason | None, typer.Option(help="Of a decline; needed there.")] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="USD per GPU-hour that an acceptance asks.")] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, max=MOST_PRICE // 10**6, help="USD per GPU-hour that an acceptance asks.")
+    ] = None,
     region: Annotated[str | None, typer.Option(help="Where an acceptance will run it.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="How many of an elastic or divisible job's; none given: all.")
+        int | None,
+        typer.Option(min=1, max=MOST_WORKERS, help="How many of an elastic or divisible job's; none given: all."),
     ] = None,
-    detail: Annotated[str, typer.Option(help="In your own words; kept as evidence.")] = "",
+    detail: Annotated[str, typer.Option(help="In your own words, 160 characters at most; kept as evidence.")] = "",
     receipts: Receipts = None,
     as_json: AsJson = False,
 ) -> None:
@@ -160,7 +165,7 @@ def answer(
         raise typer.BadParameter(f"a decline has a reason: {', '.join(Reason)}", param_hint="--reason")
     with Client(patience_s=PATIENCE_S) as client:
         terms = _terms_hash(client, offer) if said is Answers.ACCEPT else None
-        told = client.answer(offer, Said(
+        told = client.answer(offer, _said(
             accepted=said is Answers.ACCEPT, terms_hash=terms, reason=reason if said is Answers.DECLINE else None,
             price_microusd=None if price is None else round(price * 1_000_000), region=region,
             workers=workers, detail=detail,
@@ -173,6 +178,14 @@ def answer(
         say(f"offer {offer}: {told.outcome}{_became(told)}")
     if told.outcome == "closed" or told.reason:
         raise typer.Exit(Exit.FAILED)
+
+
+def _said(**fields: Any) -> Said:
+    try:
+        return Said(**fields)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise typer.BadParameter(wrong["msg"], param_hint=f"--{wrong['loc'][0]}") from error
 
 
 def _became(told: OutcomeView) -> str:

@@ -52,6 +52,19 @@ def test_a_no_has_a_reason_and_what_comes_later_is_closed(cli: Run, server: Serv
     assert late.exit_code == 1 and "closed" in late.output
 
 
+@pytest.mark.parametrize("given", [
+    ("accept", "--price", "inf"), ("accept", "--price", "1e300"), ("accept", "--workers", "9" * 30),
+    ("decline", "--reason", "capacity", "--detail", "sold out. " * 20), ("accept", "--region", "r" * 65),
+], ids=lambda given: f"{given[-2]} {given[-1][:8]}")  # fmt: skip
+def test_an_answer_that_nobody_could_send_says_which_part(
+    cli: Run, server: Served, offer: OfferOut, given: tuple[str, ...]
+) -> None:
+    told = cli("offers", "answer", offer.offer, *given)
+    assert told.exit_code == 2 and isinstance(told.exception, SystemExit), told.output
+    assert f"Invalid value for {given[-2]}:" in told.output.replace("'", "")
+    assert server.tell(lambda desk: offer.offer not in desk.said)
+
+
 def test_what_is_not_theirs_is_not_there(cli: Run, offer: OfferOut, monkeypatch: pytest.MonkeyPatch) -> None:
     other = an_offer(n=2).offer
     assert cli("offers", "answer", other, "decline", "--reason", "price").exit_code == 2
