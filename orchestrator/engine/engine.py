@@ -29,6 +29,7 @@ from orchestrator.model import event as ev
 from orchestrator.model.ids import launch_key
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow
 from orchestrator.ports.desk import Busy
+from orchestrator.ports.ledger import LedgerError
 
 TURN_MOST = 2000
 """Facts in one turn: a batch large enough for the disk, small enough that nobody waits long."""
@@ -115,7 +116,8 @@ class Engine:
         except BaseException as error:
             if self.failed is None:
                 self.failed = error
-                log.error("the engine stops", why=f"{type(error).__name__}: {error}", exc_info=error)
+                if not isinstance(error, LedgerError):  # those were foreseen: whoever runs us tells their own words
+                    log.error("the engine stops", why=f"{type(error).__name__}: {error}", exc_info=error)
             self._stopping.set()
             await self._let_go()  # the book may be ahead of the ledger: nothing may follow from it
             async with self.committed:

@@ -7,6 +7,7 @@ what a follower shows, and tries again. Whatever it believed is thrown away: the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from orchestrator.engine.core import log
@@ -35,6 +36,7 @@ class Serving:
         self._shown: EngineDesk | FollowerDesk = self._following
         self._granting: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
+        self._told = ("", "")
 
     @property
     def desk(self) -> Desk:
@@ -60,7 +62,8 @@ class Serving:
         who is to take the place of others must not begin with that."""
         try:
             await self._lead(takes_over=False)
-        except LedgerLocked:
+        except LedgerLocked as other:
+            self._tell(log.info, "this server follows", str(other))
             await may_lead(self.wiring)
 
     async def run(self) -> None:
@@ -71,15 +74,21 @@ class Serving:
                     self.engine = Engine(self.wiring)
                     await self._lead(takes_over=True)
                 await self.engine.run()
-            except LedgerLocked:
-                pass
+            except LedgerLocked as other:
+                self._tell(log.info, "this server follows", str(other))
             except (LedgerError, TimeoutError) as lost:
-                log.warning("this server does not lead", why=str(lost) or "the ledger does not answer")
+                self._tell(log.warning, "this server does not lead", str(lost) or "the ledger does not answer")
             finally:
                 await self._follow()
             with suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_S):
                     await self._over.wait()
+
+    def _tell(self, say: Callable[..., None], what: str, why: str) -> None:
+        """Once, until it changes: leading is tried twice a second, for as long as a full disk takes, say."""
+        if self._told != (what, why):
+            say(what, why=why)
+        self._told = (what, why)
 
     async def _lead(self, *, takes_over: bool) -> None:
         try:
@@ -91,6 +100,7 @@ class Serving:
             raise
         self._shown = desk = EngineDesk(self.engine, self._stores)
         log.info("this server leads", term=self.term)
+        self._told = ("", "")
         if self.wiring.ledger.inbox is not None:
             self._granting = asyncio.ensure_future(Granting(self.wiring.ledger, self.wiring.ledger.inbox, desk).run())
 

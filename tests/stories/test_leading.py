@@ -6,9 +6,12 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
+from orchestrator.engine.serving import Serving
 from orchestrator.model.job import JobState
-from orchestrator.ports.ledger import Committed, Deposed, LedgerUnavailable
+from orchestrator.ports.ledger import Committed, Deposed, LedgerError, LedgerLocked, LedgerUnavailable
 from orchestrator.simulate.world import World, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -101,6 +104,47 @@ async def test_a_leader_whose_lease_is_another_s_stops_at_once(a_world) -> None:
         ledger.answer = Deposed("another leads")
         await asyncio.sleep(LIFE_S / 5 + 0.1)
         assert server.engine.failed is ledger.answer
+
+
+class Wanted(Leased):
+    """Is not to be had while there is a `refusal`."""
+
+    refusal: LedgerError | None = None
+
+    async def next_term(self) -> int:
+        if self.refusal is not None:
+            raise self.refusal
+        return await super().next_term()
+
+
+async def test_the_log_says_once_why_a_server_does_not_lead_and_shows_no_trace_of_what_was_foreseen(a_world) -> None:
+    world = a_world({"azure": Script()})
+    ledger = Wanted(world.disk)
+    ledger.refusal = other = LedgerLocked("another server leads")
+    world.disk.holder = None
+    wiring = replace(world.wiring(), ledger=ledger)
+    world.disk.holder = ledger
+    serving = Serving(wiring)
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        await serving.start()
+        running = asyncio.ensure_future(serving.run())
+        for refusal in (other, LedgerUnavailable("the disk is full"), None):
+            ledger.refusal = refusal
+            await asyncio.sleep(60)
+        ledger.answer, ledger.refusal = Deposed("another leads"), other
+        await asyncio.sleep(60)
+    await serving.stop()
+    await running
+    await ledger.close()
+    assert [(one["event"], one.get("why")) for one in logs] == [
+        ("this server follows", "another server leads"),
+        ("this server does not lead", "the disk is full"),
+        ("this server leads", None),
+        ("this server does not lead", "another leads"),
+        ("this server follows", "another server leads"),
+    ]
+    assert not any("exc_info" in one for one in logs)
 
 
 @pytest.mark.fault("a frozen ex-leader that wakes between commit and call")
