@@ -65,19 +65,24 @@ def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int, *, again: b
 
 
 def again_at(book: Book, shape: ShapeBook, row: JobRow, now: int) -> int | None:
-    """When a job that nobody else may take is put to a block again which said no in this round, or to another like it;
-    None: to none."""
+    """When a job that nobody else may take is put to a block again, where somebody said no or is not to be asked for a
+    while; None: not before a change. The shape hears of whoever comes back."""
     moments = []
     for block in fitting(book.ledger.blocks, shape.shape, left_ms(row), now):
         rules = _rules(book, row, block, most_in(shape.shape, block.gpus), now)
-        lawful = rules is not None and _lawful(book, row, block, rules, now, again=True) is not None
-        if not lawful or block.provider not in book.providers:
-            continue
-        parked = shape.parked.get(block.ref, 0)
-        if block.ref in row.asked or parked > now:
-            book.listen(shape, [block.provider])
-            moments.append(now + backoff(row.round) if block.ref in row.asked else parked)
-    return min(moments, default=None)
+        found = _lawful(book, row, block, rules, now, again=True) if rules is not None else None
+        if found is not None and {block.provider, found.provider} <= book.providers.keys():
+            book.listen(shape, [block.provider, found.provider])
+            moments.append(_not_before(book, shape, row, found, now))
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+def _not_before(book: Book, shape: ShapeBook, row: JobRow, found: Owned, now: int) -> int:
+    """Until when it makes no sense to put it there; not later than now: until something changes."""
+    if {found.block.ref, found.asked} & {*row.asked}:
+        return now + backoff(row.round)
+    lost = (memory.until for memory in row.avoid if memory.provider == found.provider)
+    return max(shape.parked.get(found.block.ref, 0), book.providers[found.provider].memory.rest_until, *lost)
 
 
 def may_fit(book: Book, row: JobRow, now: int) -> bool:

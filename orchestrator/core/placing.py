@@ -136,8 +136,8 @@ def _decided(book: Book, shape: ShapeBook, row: JobRow, now: int) -> tuple[Rules
     if isinstance(step, EndRound) and _nobody_ever(book, row, rules, now):
         return rules, Hold(Held.DECLINED_BY_ALL.value, step.skipped)
     if isinstance(step, Hold) and book.ledger.blocks:
-        until = again_at(book, shape, row, now)
-        return rules, step if until is None else EndRound(until, step.skipped, quiet=not row.asked)
+        until, alike = again_at(book, shape, row, now), not (row.asked or row.avoid)
+        return rules, step if until is None else EndRound(until, step.skipped, quiet=alike)
     return rules, step
 
 

@@ -86,6 +86,32 @@ async def test_nor_does_it_where_the_block_is_full_by_the_next_round(a_world) ->
     assert row.attempts[0].intended_at - (other.ended_at or 0) < 2_000_000
 
 
+@pytest.mark.parametrize("away", ["yves", "oracle"], ids=["its provider", "who has a right to it"])
+async def test_it_goes_into_the_block_once_whoever_is_to_be_asked_is_back(a_world, away: str) -> None:
+    world = dear(a_world, *[do.Declines(reason=Reason.PRICE)] * (away == "oracle"))
+    world.agree(first_right(away, select={"trigger": ["owned"]}))
+    async with world.server() as server:
+        await asyncio.sleep(5)
+        world.providers[away].play(do.Unreachable(when=do.At(0), for_s=300))
+        await asyncio.sleep(30)
+        row = await begun(server)
+        assert row.reason == "over_ceiling"
+        row = await until_over(server, row.job, 900)
+    assert row.attempts[0].block == "yves/b"
+
+
+async def test_it_goes_on_in_the_block_where_it_was_lost_once_that_may_be_trusted_again(a_world) -> None:
+    world = dear(a_world)
+    async with world.server() as server:
+        row = await begun(server)
+        await asyncio.sleep(20)
+        yves = world.providers["yves"]
+        yves.play(do.Unreachable(when=do.At(0), for_s=300))
+        yves.play(do.DataCut(when=do.At(0), for_s=300))
+        row = await until_over(server, row.job, 7200)
+    assert [(attempt.block, attempt.how) for attempt in row.attempts] == [("yves/b", "fenced"), ("yves/b", "done")]
+
+
 async def test_what_is_no_longer_owned_holds_it_as_ever(a_world) -> None:
     world = dear(a_world, *[do.Declines(for_s=5)] * 9)
     async with world.server() as server:
