@@ -18,10 +18,10 @@ app = typer.Typer(
 
 
 @app.callback()
-def default(ctx: typer.Context) -> None:
+def default(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Without a command: the listing."""
     if ctx.invoked_subcommand is None:
-        listing()
+        listing(as_json)
 
 
 @app.command("list")

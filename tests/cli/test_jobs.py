@@ -146,6 +146,7 @@ def test_listings_are_tables_and_json(cli: Run, server: Served) -> None:
         ["job", job],
         ["offers", job],
         ["explain", job],
+        ["providers"],
         ["providers", "list"],
         ["providers", "check"],
     ):
