@@ -65,7 +65,7 @@ def look() -> Iterator[Finding]:
             for one in client.check_stores():
                 yield f"store {one.store}", not one.missing, "; ".join(one.missing) or "can be read"
     except OrchestratorError as error:
-        yield "server", False, str(error)
+        yield "server", False, str(error).replace("See `orchestrator doctor`", "Start it: `orchestrator serve`")
 
 
 @app.command()

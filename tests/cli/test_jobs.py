@@ -264,6 +264,13 @@ def test_doctor_names_what_is_wrong(cli: Run, server: Served) -> None:
     assert ran.exit_code == 1 and "set ORACLE_KEY" in ran.stdout and server.url in ran.stdout
 
 
+def test_doctor_does_not_send_to_the_doctor(cli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("ORCHESTRATOR_TOKEN", "t" * 43)
+    ran = cli("doctor")
+    assert ran.exit_code == 1 and "Start it: `orchestrator serve`" in ran.stdout and "doctor" not in ran.stdout
+
+
 def test_a_store_that_is_gone_is_told_by_doctor_and_by_logs(cli: Run, server: Served) -> None:
     job = cli("run", "-d", "--", "true").stdout.strip()
     assert cli("logs", job).exit_code == 0
