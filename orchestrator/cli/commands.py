@@ -64,7 +64,7 @@ DOES = {
     "resume": "Let a held job go on, after what held it was changed.",
     "scale": "Give a job another number of workers.",
     "providers": "Show the providers that the server uses, and check what is missing.",
-    "contracts": "Check, explain and test contract documents before they take effect.",
+    "contracts": "Check, explain and test contract documents before they take effect; list those that have.",
     "capacity": "Show the capacity that is owned already, or let another set of it take effect.",
     "record": "Put consents, evidence, waivers, events, classes and overrides on record, or list them (no command).",
     "audit": "Prove from the ledger that every promise was kept, or see which was not.",

@@ -1,7 +1,7 @@
 """`orchestrator contracts`: is this contract document right, what does it decide, and for whom?
 
-Called by contract officers before a document takes effect, and in CI. Reads files, asks core, prints; only `apply`
-talks to a server.
+Called by contract officers before a document takes effect, and in CI. Reads files, asks core, prints; only the
+commands of `inforce` talk to a server.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
+from orchestrator.cli import inforce
 from orchestrator.cli.exits import EXIT_CODES, Exit
 from orchestrator.cli.output import AsJson, echo, print_json
 from orchestrator.core.cases import Difference, Outcome, Verdict, answer, decide, run_case
@@ -48,7 +49,7 @@ from orchestrator.model.placement import Placement, Rules
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Check, explain and test contract documents before they take effect.\n\n"
+    help="Check, explain and test contract documents before they take effect; list those that have.\n\n"
     "A contract set says which supplier must be asked first for which work, at what price, and where work "
     "may run. Test one like code: write cases (a moment, a job, facts, the expected order) beside it and run "
     "`orchestrator contracts test` on every change.\n\n" + EXIT_CODES,
@@ -166,27 +167,8 @@ def test(
         raise typer.Exit(Exit.NOT_ENFORCED)
 
 
-@app.command()
-def apply(file: FilePath, as_json: AsJson = False) -> None:
-    """Let the contract set FILE take effect at the running server, whole and now.
-
-    Open offers keep the version that they were opened with; whatever is decided later obeys the new one. Each contract
-    in the set holds from the first day of its own term, so a change that is to come is a contract with a later term.
-    Drafts never gate. Everything wrong with the set is said at once, and then nothing changes (exit 4). It stays in
-    force over restarts, until another is applied or the server is started with another file. Needs a token with the
-    scope `operator`; test the set first: `orchestrator contracts test`.
-    """
-    from orchestrator.cli.jobs import PATIENCE_S
-    from orchestrator.sdk import Client
-
-    with Client(patience_s=PATIENCE_S) as client:
-        before = client.in_force()
-        after = client.apply_contracts(file.read_bytes())
-    if as_json:
-        print_json(after)
-        return
-    changed = "takes effect" if after.contract != before.contract else "is in force already"
-    echo(f"{file} {changed}: version {after.contract}, sha256 {after.contract_digest}")
+app.command()(inforce.apply)
+app.command("list")(inforce.listing)
 
 
 class _Report(NamedTuple):

@@ -62,6 +62,24 @@ def test_a_contract_set_is_applied_to_the_running_server(server: Served, cli: Ru
     assert server.desk.force.contract == 1
 
 
+def test_what_is_in_force_is_listed_and_nothing_before(server: Served, cli: Run, tmp_path: Path) -> None:
+    assert "no contract set is in force" in cli("contracts", "list").stdout
+    (file := tmp_path / "set.yaml").write_text(
+        "apiVersion: orchestrator.dev/v1alpha1\nkind: ContractSet\nmetadata: {name: mine}\nspec:\n  contracts:\n"
+        "  - {id: a, holder: azure, term: {from: 2026-01-01, to: 2027-12-31}, status: draft, clauses: ["
+        "{id: k, type: first_right, window: 15m}, {id: p, type: price, ceilingUsdPerGpuHour: 3}]}\n"
+        "  - {id: b, term: {from: 2028-01-01, to: 2028-12-31}, clauses: [{id: r, type: residency, regionsIn: [EU]}]}\n"
+    )
+    cli("contracts", "apply", str(file))
+    told = cli("contracts", "list")
+    assert [" ".join(line.split()) for line in told.stdout.splitlines()[1:]] == [
+        "a azure 2026-01-01 2027-12-31 draft k (first right), p (price)",
+        "b 2028-01-01 2028-12-31 active r (residency)",
+    ]
+    assert "version 1, sha256 " in told.stderr
+    assert json.loads(cli("contracts", "list", "--json").stdout)["contract"] == 1
+
+
 def test_words_of_people_are_shown_as_they_are_written_and_move_no_terminal(server: Served, cli: Run) -> None:
     words = "a\x1b[2J\u202eb\nc\x9b1A"
     cli("record", "override", "msft/rofr", "--approver", words, "--why", words)
