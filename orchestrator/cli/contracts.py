@@ -150,17 +150,20 @@ def test(
     that uses a part which this version does not enforce is reported as such, with the part's path, and
     is neither passed nor failed. A holder that is described nowhere is never asked first, so that a case
     passes which expects no gate: each is named; describe them in the set, or pass `--providers`. With
-    `--strict` either is exit 3. Exit 1 if a case failed, 4 if a document was refused.
+    `--strict` either is exit 3. Exit 1 if a case failed, 4 if a document was refused; the other files are
+    tested all the same.
     """
     operators = _operators(providers, as_json)
-    reports = [_test_file(file, operators, as_json) for file in files]
+    reports = [_test_file(file, operators) for file in files]
     count = Counter(outcome.verdict for report in reports for outcome in report.outcomes)
     if as_json:
         print_json({"files": [_report(report) for report in reports], "count": {v.value: count[v] for v in Verdict}})
     else:
         for report in reports:
             _echo_report(report)
-        echo(", ".join(f"{count[v]} {v.value}" for v in Verdict if count[v]))
+        echo(", ".join(f"{count[v]} {v.value}" for v in Verdict if count[v]) or "nothing was tested")
+    if any(report.problems for report in reports):
+        raise typer.Exit(Exit.REFUSED)
     if count[Verdict.FAILED]:
         raise typer.Exit(Exit.FAILED)
     if strict and (count[Verdict.NOT_ENFORCED] or any(report.notices for report in reports)):
@@ -172,30 +175,32 @@ app.command("list")(inforce.listing)
 
 
 class _Report(NamedTuple):
-    """Of one file of cases."""
+    """Of one file of cases; with problems where it, or its set, was refused."""
 
     file: Path
     outcomes: list[Outcome]
     missing: Sequence[tuple[str, str]] = ()
     notices: Sequence[Notice] = ()
+    problems: Sequence[Problem] = ()
 
 
-def _test_file(file: Path, operators: ProviderSet | None, as_json: bool) -> _Report:
+def _test_file(file: Path, operators: ProviderSet | None) -> _Report:
     try:
-        written, cases = load_cases(file.read_bytes())
+        return _cases_of(file, operators)
     except DocumentError as error:
-        _refuse(file, error.problems, as_json)
+        return _Report(file, [], problems=error.problems)
+
+
+def _cases_of(file: Path, operators: ProviderSet | None) -> _Report:
+    written, cases = load_cases(file.read_bytes())
     try:
         document = _set_of(written, file)
     except DocumentError as error:
-        return _Report(file, [_refused_as_expected(case, error, file, as_json) for case in cases])
-    try:
-        contracts, providers = compile_contracts(document), _offered(document, operators)
-    except DocumentError as error:
-        _refuse(file, error.problems, as_json)
+        return _Report(file, [_refused_as_expected(case, error) for case in cases])
+    contracts, providers = compile_contracts(document), _offered(document, operators)
     names = [p.name for p in providers.providers]
     if wrong := [p for at, case in enumerate(cases) for p in strangers(case, names, f"cases[{at}]") if names]:
-        _refuse(file, wrong, as_json)
+        raise DocumentError(wrong)
     warned = sorted({notice.code for notice in warnings(document)})
     outcomes = [
         _load_failure(case, None) if case.refused_at_load else run_case(contracts, providers, case, warned)
@@ -214,10 +219,10 @@ def _set_of(written: Any, file: Path) -> ContractSet:
     return load_contracts(path.read_bytes())
 
 
-def _refused_as_expected(case: Case, error: DocumentError, file: Path, as_json: bool) -> Outcome:
+def _refused_as_expected(case: Case, error: DocumentError) -> Outcome:
     """The set did not load: right only for the case that expects just that."""
     if case.refused_at_load is None:
-        _refuse(file, error.problems, as_json)
+        raise error
     path, reason = case.refused_at_load
     met = any(p.path == path and (reason == p.code or reason.lower() in p.reason.lower()) for p in error.problems)
     if met:
@@ -283,10 +288,14 @@ def _report(report: _Report) -> dict[str, Any]:
     ]
     missing = [{"path": p, "what": w} for p, w in report.missing]
     warned = [notice._asdict() for notice in report.notices]
-    return {"file": str(report.file), "cases": cases, "unenforced": missing, "warnings": warned}
+    told = {"file": str(report.file), "cases": cases, "unenforced": missing, "warnings": warned}
+    return told | ({"problems": [problem._asdict() for problem in report.problems]} if report.problems else {})
 
 
 def _echo_report(report: _Report) -> None:
+    if report.problems:
+        _echo_problems(report.file, report.problems)
+        return
     echo(str(report.file))
     _echo_unenforced(report.missing)
     _echo_notices(report.notices)
@@ -342,10 +351,14 @@ def _refuse(file: Path, problems: Sequence[Problem], as_json: bool) -> NoReturn:
     if as_json:
         print_json({"file": str(file), "problems": [problem._asdict() for problem in problems]})
     else:
-        echo(f"{file} is refused:", err=True)
-        for problem in problems:
-            echo(f"  {problem}", err=True)
+        _echo_problems(file, problems)
     raise typer.Exit(Exit.REFUSED)
+
+
+def _echo_problems(file: Path, problems: Iterable[Problem]) -> None:
+    echo(f"{file} is refused:", err=True)
+    for problem in problems:
+        echo(f"  {problem}", err=True)
 
 
 def _not_enforced(file: Path, missing: Sequence[tuple[str, str]], as_json: bool) -> NoReturn:

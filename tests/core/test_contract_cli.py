@@ -67,6 +67,17 @@ def test_the_example_comes_with_cases() -> None:
     assert run("test", EXAMPLES / "first-right.cases.yaml", "--strict")[0] == 0
 
 
+def test_a_file_that_is_refused_hides_no_other(tmp_path: Path) -> None:
+    (broken := tmp_path / "broken.cases.yaml").write_text("contracts: nowhere.yaml\ncases: 7\n")
+    code, said = run("test", broken, EXAMPLES / "first-right.cases.yaml")
+    assert code == 4 and said.endswith("3 passed\n")
+    assert f"{broken} is refused:\n  cases: " in said
+    code, said = run("test", broken, EXAMPLES / "first-right.cases.yaml", "--json")
+    first, second = json.loads(said)["files"]
+    assert code == 4 and [problem["path"] for problem in first["problems"]] == ["cases"]
+    assert [case["verdict"] for case in second["cases"]] == ["passed"] * 3 and "problems" not in second
+
+
 def test_explain_needs_providers(tmp_path: Path) -> None:
     (tmp_path / "set.yaml").write_text(contract_set(contract("type: first_right, window: 15m")).replace(PROVIDERS, ""))
     (tmp_path / "job.yaml").write_text(JOB)
