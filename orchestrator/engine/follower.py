@@ -44,7 +44,7 @@ ASIDE_S = 2.0
 """The same, for what can be left out of an answer."""
 TAKEN_S = 5.0
 """How much longer where a leader has taken it."""
-NOBODY = "no server leads at the moment; nothing was kept, send it again"
+NOBODY = "no server leads at the moment"
 ERRORS: dict[str, type[DeskError]] = {
     kind.__name__: kind for kind in (UnknownJob, UnknownOffer, Conflict, Mistaken, Refused, NothingRuns, NoShell, Busy)
 }

@@ -21,6 +21,7 @@ Raised by `sdk` only. Every message says whose fault it is and what to do next.
 
 from __future__ import annotations
 
+from orchestrator.model.documents.errors import Problem
 from orchestrator.model.documents.views import JobView, ProblemView
 
 
@@ -64,7 +65,8 @@ class Refused(OrchestratorError):
     def __init__(self, problem: ProblemView) -> None:
         self.problem = problem
         lines = [f"{problem.detail}" + (f"; {problem.remedy}" if problem.remedy else "")]
-        lines += [f"  {e.field}: {e.reason}" + (f". {e.remedy}" if e.remedy else "") for e in problem.errors]
+        told = [Problem(e.field, e.reason, e.remedy, "") for e in problem.errors]  # as of a file that is read here
+        lines += [f"  {one}" if one.remedy else f"  {one.path}: {one.reason}" for one in told]
         super().__init__("\n".join(lines))
 
 

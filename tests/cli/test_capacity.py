@@ -54,4 +54,4 @@ def test_whose_right_it_is_that_forbids_a_block_is_said_and_what_to_do(
     refused = cli("capacity", "apply", str(file))
     assert refused.exit_code == 4 and "no capacity is owned" in cli("capacity").stdout
     assert "spec.blocks.q1.to: c/k gives zeus the first right to it" in refused.stderr
-    assert "offer it to zeus" in refused.stderr
+    assert "Offer it to zeus." in refused.stderr

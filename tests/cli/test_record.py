@@ -59,6 +59,7 @@ def test_a_contract_set_is_applied_to_the_running_server(server: Served, cli: Ru
     file.write_text(file.read_text().replace("window: 15m", "window: 15"))
     refused = cli("contracts", "apply", str(file))
     assert refused.exit_code == 4 and "clauses[0].window" in refused.stderr
+    assert cli("contracts", "check", str(file)).stderr.splitlines()[1:] == refused.stderr.splitlines()[1:]
     assert server.desk.force.contract == 1
 
 
