@@ -49,6 +49,10 @@ def test_an_honest_ledger_passes(exported: Path) -> None:
     assert lines[-1] == f"audit: 27 events, 0 violations, {nothing}"
 
 
+def test_parsed_again_it_is_the_same_export(exported: Path, story: Export) -> None:
+    assert parse(exported.read_bytes().splitlines()) == story
+
+
 def test_the_ledger_of_the_home_folder_is_exported_unless_another_is_named(
     ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

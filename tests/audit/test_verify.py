@@ -22,7 +22,7 @@ from orchestrator.cli.audit import StoredDocuments
 from orchestrator.cli.play import agrees
 from orchestrator.cli.stage import Stage
 from orchestrator.core.audit import export as exports
-from orchestrator.core.audit.export import Export, assemble, lines, parse, sealed
+from orchestrator.core.audit.export import Export, parse, sealed
 from orchestrator.core.audit.redact import ButJobs, Disclosure, ForProvider
 from orchestrator.core.audit.verify import verify as audit_verify
 from orchestrator.simulate.world import World
@@ -396,7 +396,3 @@ def test_the_help_says_how_a_provider_checks(capsys: pytest.CaptureFixture[str])
         verifier.main(["--help"])
     told_us = capsys.readouterr().out
     assert all(check in told_us for check in CHECKS) and "Exit codes" in told_us and "--receipts" in told_us
-
-
-def test_parsed_again_it_is_the_same_export() -> None:
-    assert exports.parse(exported(told.priced).splitlines()) == assemble(lines(snapshot_of(told.priced)))
