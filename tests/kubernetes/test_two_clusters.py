@@ -2,9 +2,10 @@
 
 b's API server dies: the job is unknown there, seen alive through its run log, and not moved. b's node is cut off for
 longer than `limit`, with a checkpoint entry of its on the way: the job is fenced there, a is asked first again, and it
-resumes at a from its last checkpoint; the entry arrives then, and is refused. The real server, real pods, a real Ray:
-once through KubeRay with Kueue answering for b, once with neither. b is the cluster that KUBECONFIG names, a the one
-that KUBERNETES_TEST_SECOND names.
+resumes at a from its last checkpoint; the entry arrives then, and is refused. The real servers, real pods, a real Ray:
+one server's job goes through KubeRay with Kueue answering for b, the other's with neither. Each has namespaces, a
+contract and a store of its own; that they share the clusters and what befalls them costs one wait for each fault
+instead of two. b is the cluster that KUBECONFIG names, a the one that KUBERNETES_TEST_SECOND names.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from tests.kubernetes.queues import drop_queues, make_queues, needs_kueue
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kubernetes"
 LIMIT_S = 30
+REQUEST = {"cpu": "100m"}
+"""What a pod asks for, so that one node of two cores has room for those of both jobs."""
 NEEDS = ("SECOND", "SECOND_HOST", "API_DOWN", "API_UP", "CABLE_DOWN", "CABLE_UP")
 pytestmark = [pytest.mark.kubernetes, pytest.mark.pods, pytest.mark.heavy, pytest.mark.timeout(1800)]
 
@@ -69,6 +72,7 @@ class Stage:
             images = {"image": told("IMAGE"), "agentImage": told("AGENT_IMAGE")}
             provider["connection"] = provider["connection"] | here | images | {"runtime": self.runtime}
             provider["connection"]["storeSecret"] = "store"
+            provider["connection"]["podTemplate"]["spec"]["containers"][0]["resources"]["requests"] = REQUEST
             del provider["connection"]["context"]
         document["spec"]["providers"]["b"]["connection"] |= self.queue
         isolation = {"check": "2s", "limit": f"{LIMIT_S}s", "grace": "5s"}
@@ -103,26 +107,36 @@ class Stage:
         return read(JobLog(open_store(self.store), "default", job.id)).state
 
 
-@pytest.fixture(params=["kuberay", "job"], ids=["kuberay-kueue", "job"])
-def stage(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Iterator[Stage]:
+@pytest.fixture
+def stages(cluster: Cluster, tmp_path: Path) -> Iterator[list[Stage]]:
     absent = [name for name in NEEDS if not os.environ.get(f"KUBERNETES_TEST_{name}")]
     if absent:
         pytest.skip(f"not run: two clusters: KUBERNETES_TEST_{absent[0]} is not set")
-    second = Cluster(Path(told("SECOND")), kubectl_program())
-    if request.param == "kuberay" and not (cluster.has("rayjobs.ray.io") and second.has("rayjobs.ray.io")):
+    clusters = {"a": Cluster(Path(told("SECOND")), kubectl_program()), "b": cluster}
+    if not all(one.has("rayjobs.ray.io") for one in clusters.values()):
         pytest.skip("not run: kuberay: install KubeRay on both clusters")
-    log = tmp_path / "s3.log"
+    needs_kueue(cluster)
+    with ExitStack() as stack:
+        yield [stack.enter_context(a_stage(clusters, runtime, tmp_path / runtime)) for runtime in ("kuberay", "job")]
+
+
+@contextmanager
+def a_stage(clusters: dict[str, Cluster], runtime: str, folder: Path) -> Iterator[Stage]:
+    """Everything but the clusters is this one's alone; what its server said last is printed in the end."""
+    folder.mkdir()
     host = told("SECOND_HOST")
-    with a_namespace(second) as at_a, a_namespace(cluster) as at_b, an_s3_server(host, log) as whole:
-        spaces = {"a": at_a, "b": at_b}
-        with a_customs_post(host, whole) as (customs, store), a_queue(cluster, at_b, request.param) as queue:
-            made = Stage(tmp_path, {"a": second, "b": cluster}, spaces, store, customs, request.param, queue)
-            try:
-                yield made
-            finally:
-                for part in reversed(made.parts):
-                    part.stop()
-                print((tmp_path / "server.log").read_text()[-3000:])
+    with ExitStack() as stack:
+        spaces = {name: stack.enter_context(a_namespace(one)) for name, one in clusters.items()}
+        whole = stack.enter_context(an_s3_server(host, folder / "s3.log"))
+        customs, store = stack.enter_context(a_customs_post(host, whole))
+        queue = stack.enter_context(a_queue(clusters["b"], spaces["b"], runtime))
+        made = Stage(folder, clusters, spaces, store, customs, runtime, queue)
+        try:
+            yield made
+        finally:
+            for part in reversed(made.parts):
+                part.stop()
+            print((folder / "server.log").read_text()[-3000:])
 
 
 @contextmanager
@@ -131,7 +145,6 @@ def a_queue(cluster: Cluster, namespace: str, runtime: str) -> Iterator[Doc]:
     if runtime != "kuberay":
         yield {}
         return
-    needs_kueue(cluster)
     make_queues(cluster, namespace, gpus=4)
     try:
         yield {"queue": "ours"}
@@ -140,37 +153,43 @@ def a_queue(cluster: Cluster, namespace: str, runtime: str) -> Iterator[Doc]:
 
 
 @pytest.mark.fault("provider returning with a zombie")
-def test_a_job_moves_between_clusters_and_is_never_in_both(stage: Stage) -> None:
-    fill(stage)
-    client = stage.serve()
-    job = submit(client)
-    until(job, lambda view: view.job.state == "running" and view.job.provider == "b", 300)
-    assert any("a declined" in line.text or "declined" in line.text for line in job.explain().lines)
+def test_jobs_move_between_clusters_and_are_never_in_both(stages: list[Stage]) -> None:
+    with filled(stages[0]):
+        jobs = [submit(stage.serve()) for stage in stages]
+        for job in jobs:
+            until(job, lambda view: view.job.state == "running" and view.job.provider == "b", 300)
+            assert any("a declined" in line.text for line in job.explain().lines)
 
-    with fault("API_DOWN", "API_UP"):
-        saved = len(stage.log(job).checkpoints)
-        until(job, lambda view: len(stage.log(job).checkpoints) > saved + 1, 120)
-        time.sleep(LIMIT_S)
-        view = job.explain()
-        assert (view.job.provider, len(view.job.attempts)) == ("b", 1), view.why
-    stage.clusters["a"].kubectl("delete", "pod", "filler", "-n", stage.spaces["a"], "--wait=true")
+        with fault("API_DOWN", "API_UP"):
+            saved = [len(stage.log(job).checkpoints) for stage, job in zip(stages, jobs, strict=True)]
+            for stage, job, before in zip(stages, jobs, saved, strict=True):
+                until(job, lambda _, s=stage, j=job, n=before: len(s.log(j).checkpoints) > n + 1, 120)
+            time.sleep(LIMIT_S)
+            for job in jobs:
+                view = job.explain()
+                assert (view.job.provider, len(view.job.attempts)) == ("b", 1), view.why
 
-    stage.customs.wanted.set()
-    assert stage.customs.held.wait(60), "b saves nothing any more"
+    for stage in stages:
+        stage.customs.wanted.set()
+    for stage in stages:
+        assert stage.customs.held.wait(60), f"{stage.runtime}: b saves nothing any more"
     with fault("CABLE_DOWN", "CABLE_UP"):
-        until(job, lambda view: view.job.state == "running" and view.job.provider == "a", 600)
-    stage.customs.open.set()  # what b had sent before it was cut off arrives behind the fence
-    assert job.wait(600).state == "succeeded"
-    assert stage.customs.answered == [412]
-    log = stage.log(job)
-    epochs = [point.epoch for point in log.checkpoints]
-    assert epochs == sorted(epochs) and set(epochs) == {1, 2}
-    assert "resumed after step" in "".join(job.logs())
-    until(job, lambda _: not pods(stage, "a") and not pods(stage, "b"), 600)
+        for job in jobs:
+            until(job, lambda view: view.job.state == "running" and view.job.provider == "a", 600)
+    for stage, job in zip(stages, jobs, strict=True):
+        stage.customs.open.set()  # what b had sent before it was cut off arrives behind the fence
+        assert job.wait(600).state == "succeeded"
+        assert stage.customs.answered == [412]
+        log = stage.log(job)
+        epochs = [point.epoch for point in log.checkpoints]
+        assert epochs == sorted(epochs) and set(epochs) == {1, 2}
+        assert "resumed after step" in "".join(job.logs())
+        until(job, lambda _, s=stage: not pods(s, "a") and not pods(s, "b"), 600)
 
 
-def fill(stage: Stage) -> None:
-    """Take every GPU of a."""
+@contextmanager
+def filled(stage: Stage) -> Iterator[None]:
+    """Every GPU of a is taken."""
     at_a = stage.clusters["a"]
     gpus = sum(int(node["status"]["allocatable"].get("nvidia.com/gpu", 0)) for node in at_a.get("nodes")["items"])
     context = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True}
@@ -181,6 +200,8 @@ def fill(stage: Stage) -> None:
     meta = {"name": "filler", "namespace": stage.spaces["a"]}
     at_a.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
     at_a.kubectl("wait", "pod/filler", "-n", stage.spaces["a"], "--for=condition=Ready", "--timeout=100s")
+    yield
+    at_a.kubectl("delete", "pod", "filler", "-n", stage.spaces["a"], "--wait=true")
 
 
 def submit(client: Client) -> Job:
