@@ -20,6 +20,8 @@ WORKERS = "workers"
 """The worker group, and its pod set's name at Kueue; the head's is `head`."""
 ANNOTATIONS = {"ray.io/disable-provisioned-head-restart": "true"}
 """A head that is lost stays lost: its attempt is over."""
+UNSCALED = {"no-monitor": "true"}
+"""Ray's own autoscaler has nothing to do in a gang of fixed size: some 80 MB that the head need not hold."""
 
 
 def spec(need: Need, connection: Connection, key: str) -> Doc:
@@ -34,7 +36,7 @@ def spec(need: Need, connection: Connection, key: str) -> Doc:
         "rayClusterSpec": {
             "rayVersion": connection.ray_version,
             "authOptions": {"mode": "token"},
-            "headGroupSpec": {"rayStartParams": _params(need), "template": head(need, connection)},
+            "headGroupSpec": {"rayStartParams": _params(need) | UNSCALED, "template": head(need, connection)},
             "workerGroupSpecs": _workers(need, connection),
         },
     }
