@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 export OMP_NUM_THREADS ?= 1
+# tests at a time: one more than there are cores, for a quarter of the time each waits for processes that it started
+export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 ifneq ($(UV),)
   INSTALL = $(UV) pip install --quiet --python $(BIN)/python
