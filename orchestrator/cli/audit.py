@@ -43,6 +43,8 @@ app = typer.Typer(
 ExportFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Written by `audit export`.")
 ]
+SQLITE = b"SQLite format 3\0"
+"""What a database file begins with (sqlite.org/fileformat.html, 1.3.1)."""
 
 
 class StoredDocuments:
@@ -206,6 +208,8 @@ def _state(verdict: Verdict) -> str:
 def _load(file: Path) -> Export:
     try:
         with file.open("rb") as text:
+            if text.peek(len(SQLITE)).startswith(SQLITE):
+                _refuse(f"{file} is a ledger and no export of one: `orchestrator audit export --ledger {file} -o FILE`")
             return parse(text)
     except NotAnExport as wrong:
         _refuse(f"{file}: {wrong}")

@@ -90,6 +90,11 @@ def test_a_cut_file_is_refused(exported: Path, keep: int) -> None:
     assert told_us.exit_code == 2 and "export" in told_us.output
 
 
+def test_who_gives_a_ledger_to_verify_is_told_how_it_is_exported(ledger: Path) -> None:
+    told_us = RUN.invoke(app, ["verify", str(ledger)])
+    assert told_us.exit_code == 2 and f"`orchestrator audit export --ledger {ledger} -o FILE`" in told_us.output
+
+
 def test_there_must_be_a_ledger(tmp_path: Path) -> None:
     told_us = RUN.invoke(app, ["export", "--ledger", str(tmp_path / "none.db")])
     assert told_us.exit_code == 2 and "no ledger at" in told_us.output
