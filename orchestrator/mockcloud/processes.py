@@ -70,7 +70,8 @@ def _sockets(pid: int) -> set[str]:
     found: set[str] = set()
     with suppress(OSError):  # gone meanwhile, or not ours
         for entry in os.scandir(f"/proc/{pid}/fd"):
-            found.add(os.readlink(entry.path))
+            with suppress(OSError):  # closed meanwhile; the others are not
+                found.add(os.readlink(entry.path))
     return found
 
 
