@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -66,6 +67,16 @@ def test_the_server_s_settings_are_settings(name: str, monkeypatch: pytest.Monke
     settings = load()
     assert settings.host == "0.0.0.0" and settings.port == 7380 and "10.1.2.3" in settings.allowed_hosts
     assert settings.folder.parts[:4] == ("/", "var", "lib", "orchestrator")
+
+
+def test_numbers_of_a_values_file_stay_whole(tmp_path: Path) -> None:
+    """Helm reads them as floats, and prints a million as 1e+06: a limit of bytes would become one of exabytes."""
+    numbers = {"settings": {"JOB_LIMIT": 1048576, "LEASE": 10}, "terminationGracePeriodSeconds": 1209600}
+    (tmp_path / "numbers.yaml").write_text(yaml.safe_dump(numbers))
+    (pod,) = (p for p in pods(objects(template("least", "-f", str(tmp_path / "numbers.yaml")))) if "volumes" in p)
+    given = {v["name"]: v.get("value") for v in pod["containers"][0]["env"]}
+    assert (given["ORCHESTRATOR_JOB_LIMIT"], given["ORCHESTRATOR_LEASE"]) == ("1048576", "10")
+    assert repr(pod["terminationGracePeriodSeconds"]) == "1209600"
 
 
 @pytest.mark.parametrize("name", NAMES)
