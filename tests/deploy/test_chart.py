@@ -176,11 +176,18 @@ def test_the_rules_and_the_dashboard_are_those_of_the_repository() -> None:
     (["replicas=2"], "replicas"), (["persistence.size=big"], "size"), (["image.digest=latest"], "digest"),
     (["podSecurityContext.runAsNonRoot=false"], "runAsNonRoot"),
     (["persistence.accessModes={ReadWriteMany}"], "accessModes"),
+    (["fullnameOverride=a.b"], "fullnameOverride"), (["nameOverride=a.b"], "nameOverride"),
+    ([f"fullnameOverride={'a' * 51}"], "fullnameOverride"), (["fullnameOverride=1st"], "is no name of a Service"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused(options: list[str], said: str) -> None:
     given = [part for option in options for part in ("--set", option)]
     done = helm("template", "x", str(CHART), "--values", str(VALUES / "least.yaml"), *given)
     assert done.returncode != 0 and said in done.stderr
+
+
+def test_a_release_whose_name_makes_no_service_is_refused() -> None:
+    done = helm("template", "a.b", str(CHART), "--values", str(VALUES / "least.yaml"))
+    assert done.returncode != 0 and "Give one in fullnameOverride" in done.stderr
 
 
 def test_the_schema_and_the_values_know_the_same_fields() -> None:

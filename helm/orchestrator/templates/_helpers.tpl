@@ -106,6 +106,10 @@ orchestrator.dev
 
 {{/* What a render is refused for, with the remedy; the schema says what single values look like. */}}
 {{- define "orchestrator.check" -}}
+{{- $name := include "orchestrator.fullname" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "\n\nname: %q is no name of a Service, which begins with a letter and has no dots. Give one in fullnameOverride, or another name to the release." $name) }}
+{{- end }}
 {{- if and .Values.database.url (not (hasPrefix "sqlite:" .Values.database.url)) }}
 {{- fail "\n\ndatabase: a PostgreSQL URL holds a password, and values are no place for one. Put the URL into a Secret and name it in database.existingSecret." }}
 {{- end }}
