@@ -153,8 +153,9 @@ class Client:
             self.calls += 1
             try:
                 opened: aiohttp.ClientWebSocketResponse = await pool.ws_connect(
-                    url, headers=headers, protocols=(CHANNELS,), max_msg_size=0, heartbeat=HEARTBEAT_S
-                )
+                    url, headers=headers, protocols=(CHANNELS,), max_msg_size=0, heartbeat=HEARTBEAT_S,
+                    **_ways(api.configuration),
+                )  # fmt: skip
                 return opened
             except aiohttp.WSServerHandshakeError as error:
                 if error.status != 401 or not again:
