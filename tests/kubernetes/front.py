@@ -48,14 +48,14 @@ class Front:
         if gone:
             self.cut()
 
-    def once(self, method: str, part: str, status: int, **headers: str) -> None:
+    def once(self, method: str, part: str, status: int, reason: str = "Test", **headers: str) -> None:
         """The next request like this is turned away."""
 
         def mishap(request: web.Request) -> web.Response | None:
             if request.method != method or part not in str(request.rel_url) or mishap not in self.mishaps:
                 return None
             self.mishaps.remove(mishap)
-            text = json.dumps({"kind": "Status", "code": status, "reason": "Test", "message": "as the test wants it"})
+            text = json.dumps({"kind": "Status", "code": status, "reason": reason, "message": "as the test wants it"})
             return web.Response(status=status, text=text, headers=headers, content_type="application/json")
 
         self.mishaps.append(mishap)

@@ -309,6 +309,14 @@ def test_a_refusal_is_somebodys_fault_or_nobodys_word(status: int, message: str,
 
 
 @pytest.mark.parametrize(
+    ("reason", "kind"), [("AlreadyExists", errors.Taken), ("Conflict", Throttled), ("", Throttled)]
+)
+def test_of_what_was_to_be_made_only_a_name_that_is_taken_is_there(reason: str, kind: type[Exception]) -> None:
+    body = msgspec.json.encode({"message": "Operation cannot be fulfilled on resourcequotas", "reason": reason})
+    assert isinstance(errors.problem(409, body, None, "POST /x", making=True), kind)
+
+
+@pytest.mark.parametrize(
     ("status", "message", "reason"),
     [
         (403, "exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4", Reason.CAPACITY),

@@ -20,7 +20,7 @@ from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.bootstrap import SystemClock
 from orchestrator.model.ids import new_job_id
 from orchestrator.model.offer import Confirmed, LaunchOrder, Reason, Rejected, Sighting, SightingState
-from orchestrator.ports.provider import Unreachable
+from orchestrator.ports.provider import Throttled, Unreachable
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import an_order
 from tests.kubernetes.cluster import Cluster, Doc
@@ -160,6 +160,29 @@ async def test_a_launch_whose_reply_was_lost_is_found(s: Sitting, front: Front) 
         await s.provider.launch([order])
     assert isinstance((await s.provider.launch([order]))[0], Confirmed)
     assert (await s.told(order.key, SightingState.PROVISIONING)).ledger == "ledger-1"
+
+
+async def test_a_conflict_inside_the_api_server_is_not_taken_for_something_that_is_there(
+    s: Sitting, front: Front
+) -> None:
+    """Quota admission passes on the conflict of its own write: 409, and nothing is made."""
+    front.once("POST", "/jobs", 409, "Conflict")
+    order = new_order()
+    with pytest.raises(Throttled):
+        await s.provider.launch([order])
+    front.once("POST", "/secrets", 409, "Conflict")
+    await asyncio.gather(s.provider.launch([order]), return_exceptions=True)
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
+    assert await s.kubectl("get", "secret", order.offer.lower(), "-o", "name")
+
+
+@pytest.mark.parametrize("reason", ["Conflict", "AlreadyExists"])
+async def test_a_record_that_was_not_made_is_made_at_the_next_look(s: Sitting, front: Front, reason: str) -> None:
+    """Also where it was there, and was deleted before it was read."""
+    order = await s.launched()
+    front.once("POST", "/configmaps", 409, reason)
+    await s.bound(order)
+    assert not front.mishaps
 
 
 async def test_a_rejected_key_starts_nothing_any_more(s: Sitting, front: Front) -> None:

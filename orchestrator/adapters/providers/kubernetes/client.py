@@ -203,9 +203,8 @@ class Client:
             if response.status != 401 or not again:
                 break
             await self._forget(api)
-        raise errors.problem(
-            response.status, said, response.headers.get("Retry-After"), f"provider {self.name}: {request}"
-        )
+        wait, what = response.headers.get("Retry-After"), f"provider {self.name}: {request}"
+        raise errors.problem(response.status, said, wait, what, making=request.method == "POST")
 
     async def _send(self, api: Any, request: _Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         headers = {"Accept": request.accept, "Content-Type": request.content, "User-Agent": "orchestrator"}

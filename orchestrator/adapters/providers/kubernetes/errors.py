@@ -16,6 +16,10 @@ from orchestrator.ports.access import NotThere, NoWayIn
 from orchestrator.ports.provider import Misconfigured, ProviderError, Throttled, Unreachable
 
 GRANT = "grant create and get on pods/exec and pods/portforward (kubernetes.access of our chart)"
+EXISTS = "AlreadyExists"
+"""Why something new is not made: its name is taken. Any other conflict is one of the API server's own, in a quota's
+count, say: nothing was made, and the next try makes it.
+"""
 RETRY_AFTER_S = 1.0
 """Where a server that turns us away does not say when to come back."""
 
@@ -63,8 +67,8 @@ _SAYS: tuple[tuple[str, Meaning], ...] = (
 """Refusals of admission, by what they say; tried in order."""
 
 
-def problem(status: int, body: bytes, retry_after: str | None, what: str) -> Exception:
-    """The error that stands for this reply. `what`: what was being done, and where."""
+def problem(status: int, body: bytes, retry_after: str | None, what: str, *, making: bool = False) -> Exception:
+    """The error that stands for this reply. `what`: what was being done, and where; `making`: something new."""
     said = _said(body)
     words = f"{what}: {status} {said.reason} {said.message}".strip()
     match status:
@@ -75,6 +79,8 @@ def problem(status: int, body: bytes, retry_after: str | None, what: str) -> Exc
             )
         case 404:
             return Absent(words)
+        case 409 if making and said.reason != EXISTS:
+            return Throttled(words, round(_seconds(retry_after) * 1_000_000))
         case 409:
             return Taken(words)
         case 410:

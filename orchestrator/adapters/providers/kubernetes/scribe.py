@@ -110,7 +110,8 @@ class Scribe:
                 else:
                     await self._merge(key, change)
             except Absent:
-                pass
+                if ledger:
+                    return  # it was deleted while it was read, and is made anew
             except (ProviderError, Refused, Taken):
                 return
             memory = self._cluster.memory
