@@ -114,16 +114,17 @@ class Reservations:
 
     async def settle(self, *, fresh: bool) -> None:
         """Give every answer that Kueue has given by now (`fresh`: asked for), and a no where a window is over."""
-        if not self._open:
+        asked_by_now = [*self._open.values()]  # what is asked during the list is not in it
+        if not asked_by_now:
             return
         workloads = self._cluster.workloads
         if fresh:
             path = WORKLOAD.path(self._cluster.connection.namespace)
             workloads = (await self._client.get(path, Many[Workload], labelSelector=OURS)).items
         there = {w.metadata.name: w for w in workloads}
-        for asked in [*self._open.values()]:
+        for asked in asked_by_now:
             workload = there.get(kueue.workload_name(asked.offer))
-            if workload is not None or fresh:
+            if self._open.get(asked.offer) is asked and (workload is not None or fresh):
                 await self._settle(asked, workload)
 
     async def _settle(self, asked: Asked, workload: Workload | None) -> None:
@@ -146,7 +147,8 @@ class Reservations:
         return True
 
     def _answer(self, answer: Answer) -> None:
-        self._open.pop(answer.offer, None)
+        if self._open.pop(answer.offer, None) is None:
+            return  # withdrawn, or answered, while its Workload was being deleted
         self._answers[answer.offer] = answer
         if len(self._answers) > KEPT:
             del self._answers[next(iter(self._answers))]

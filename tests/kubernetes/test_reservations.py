@@ -1,0 +1,123 @@
+"""Offers put to Kueue, whatever comes between two calls. The cluster is on paper, and a test plays Kueue."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestrator.adapters.providers.kubernetes.bills import Bills
+from orchestrator.adapters.providers.kubernetes.cluster import Cluster
+from orchestrator.adapters.providers.kubernetes.connection import parse_connection
+from orchestrator.adapters.providers.kubernetes.queues import CONTROLLER
+from orchestrator.adapters.providers.kubernetes.reservations import Reservations
+from orchestrator.adapters.providers.kubernetes.resources import ADMISSION_CHECK, CLUSTER_QUEUE, LOCAL_QUEUE, WORKLOAD
+from orchestrator.adapters.providers.kubernetes.scribe import Scribe
+from orchestrator.adapters.runtime.ray import RayJobs
+from orchestrator.model.offer import Answer, Reason, Receipt
+from orchestrator.ports.runtime import Tools
+from orchestrator.testing.builders import an_offer
+from orchestrator.testing.clock import FakeClock
+from tests.kubernetes.paper import PaperApi
+
+pytestmark = pytest.mark.looptime
+SPACE = "team"
+CONNECTION = parse_connection(
+    "k",
+    {
+        "image": "i",
+        "agentImage": "a",
+        "runtime": "job",
+        "namespace": SPACE,
+        "queue": "ours",
+        "accelerators": {"H100": {"autoscaled": True}},
+    },
+)
+CHECK, BEHIND = ADMISSION_CHECK.path(name="check"), CLUSTER_QUEUE.path(name="behind")
+WORKLOADS = WORKLOAD.path(SPACE)
+
+
+class Site:
+    """A queue of ours with its check, offers put to it, and what was answered."""
+
+    def __init__(self) -> None:
+        self.api, self.clock, self.told = PaperApi(), FakeClock(), list[Answer]()
+        self.api.put(LOCAL_QUEUE.path(SPACE, "ours"), spec={"clusterQueue": "behind"})
+        self.check("check")
+        self.queue("check")
+        self.restart()
+
+    def restart(self) -> None:
+        """As after a crash: nothing is remembered."""
+        self._begun = False
+        self.cluster = Cluster(self.api, CONNECTION, self.clock.now_us)  # type: ignore[arg-type]
+        scribe = Scribe(self.cluster, Bills("l", lambda _: None), self.clock.now_us)
+        tools = Tools(runtime=RayJobs(), clock=self.clock, ledger="l")
+        self.offers = Reservations(self.cluster, scribe, tools, self.told.append)
+
+    async def begin(self) -> None:
+        """Everything was read, as before a provider's first call."""
+        await self.cluster.ready()
+        if not self._begun:
+            await self.offers.restore()
+        self._begun = True
+
+    def check(self, name: str) -> None:
+        """The operator makes it, and nobody has served it yet."""
+        self.api.put(ADMISSION_CHECK.path(name=name), spec={"controllerName": CONTROLLER})
+
+    def queue(self, *checks: str) -> None:
+        """The operator has the ClusterQueue ask for these checks."""
+        named = [{"name": name} for name in checks]
+        self.api.put(BEHIND, spec={"admissionChecksStrategy": {"admissionChecks": named}})
+
+    async def place(self, n: int) -> str:
+        """Put an offer to Kueue; its Workload."""
+        await self.begin()
+        receipt = await self.offers.place(an_offer(n=n))
+        assert isinstance(receipt, Receipt)
+        return WORKLOAD.path(SPACE, an_offer(n=n).offer.lower())
+
+    def says(self, workload: str, status: str, message: str = "", **more: Any) -> None:
+        """What Kueue says of quota for it."""
+        reserved = {"type": "QuotaReserved", "status": status, "reason": "Kueue", "message": message}
+        self.api.put(workload, status={"conditions": [reserved], **more})
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+async def test_an_offer_put_to_kueue_while_a_list_is_on_its_way_is_not_judged_by_that_list(site: Site) -> None:
+    await site.place(1)
+    with site.api.late(f"GET {WORKLOADS}"):
+        looking = asyncio.ensure_future(site.offers.settle(fresh=True))
+        await asyncio.sleep(1)
+        second = await site.place(2)
+    await looking
+    assert site.told == []
+    site.says(second, "True")
+    await site.offers.settle(fresh=True)
+    assert [answer.accepted for answer in site.told] == [True]
+
+
+async def test_an_offer_that_is_withdrawn_while_it_is_judged_has_no_answer(site: Site) -> None:
+    with site.api.late("DELETE"):
+        asked = [await site.place(n) for n in (1, 2)]
+        await asyncio.sleep(60)
+        looking = asyncio.ensure_future(site.offers.settle(fresh=True))
+        await asyncio.sleep(1)
+        withdrawing = [asyncio.ensure_future(site.offers.withdraw(an_offer(n=n).offer)) for n in (1, 2)]
+        await asyncio.sleep(1)
+    await asyncio.gather(looking, *withdrawing)
+    assert site.told == [] and not {*asked} & {*site.api.objects}
+
+
+async def test_a_window_that_is_over_is_a_no_once_whoever_looks(site: Site) -> None:
+    asked = await site.place(1)
+    site.says(asked, "False", "insufficient unused quota")
+    await asyncio.sleep(60)
+    await asyncio.gather(*(site.offers.settle(fresh=fresh) for fresh in (True, False)))
+    assert [(answer.accepted, answer.reason) for answer in site.told] == [(False, Reason.CAPACITY)]
