@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.controller.mirror import (
     FALSE,
+    LONGEST,
     TRUE,
     UNKNOWN,
     Fact,
@@ -48,6 +49,15 @@ KEY_LIFE = timedelta(days=7) - timedelta(hours=1)
 """How long the server surely remembers a key."""
 UNSURE = (
     "whether it was submitted is not known, and the server keeps keys for 7 days only; "
+    "look for it by `orchestrator jobs`"
+)
+KEY_EXPIRED = f"asking the server: {UNSURE}"
+UNKNOWN_JOB = (
+    "ending its job: the server knows no job {}, so it is another one, or has another ledger, and machines may run on; "
+    "look for it by `orchestrator jobs` at the server that took it in"
+)
+REFUSED_NOW = (
+    "ending its job, if it has one: whether it was submitted is not known, and the server would not take it in now; "
     "look for it by `orchestrator jobs`"
 )
 _REASONS: tuple[tuple[type[OrchestratorError], str], ...] = (
@@ -94,7 +104,7 @@ async def end(server: Server, watch: Watch, body: Mapping[str, Any], now: dateti
         if not intended(watch.status):
             return Turn(over=True)  # the server never heard of it
         if _key_expired(watch.status, now):
-            return Turn(lines=(_let_go(now),), over=True)  # to ask by an old key would make the second job
+            return _let_go(now, "key_expired", KEY_EXPIRED)  # to ask by an old key would make the second job
     try:
         async with server.asked() as client:
             job = await _job(client, watch, _unlabelled(body))
@@ -102,8 +112,11 @@ async def end(server: Server, watch: Watch, body: Mapping[str, Any], now: dateti
                 await job.cancel()
             server.follow(job.id, body["metadata"]["uid"])
             return _told(watch, body, now, await job.explain(), job.view)
-    except (DocumentError, Invalid, NotFound):
-        return Turn(over=True)  # there is no such job
+    except NotFound:
+        return _let_go(now, "unknown_job", UNKNOWN_JOB.format(watch.status.get("job", "of this object")))
+    except (DocumentError, Invalid) as error:  # it is judged before its key is looked up, and may be older than a rule
+        why = refusal(error.problems) if isinstance(error, DocumentError) else str(error)
+        return _let_go(now, "invalid", REFUSED_NOW, f": {' '.join(why.split())}")
     except OrchestratorError as error:
         return _unsure(watch, body, now, error)
 
@@ -123,10 +136,10 @@ def _unlabelled(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "labels"}}
 
 
-def _let_go(now: datetime) -> LineView:
-    """What is told of an object that goes although a job of it may be there."""
-    why = f"deleted without asking the server: {UNSURE}; if it is there, `orchestrator cancel` ends it"
-    return LineView(at=now, kind="key_expired", text=why, plain=why, tone="warn")
+def _let_go(now: datetime, kind: str, what: str, why: str = "") -> Turn:
+    """The object goes although a job of it may be there, and says so."""
+    text = f"deleted without {what}; if it is there, `orchestrator cancel` ends it{why}"[:LONGEST]
+    return Turn(lines=(LineView(at=now, kind=kind, text=text, plain=text, tone="warn"),), over=True)
 
 
 async def _job(client: AsyncClient, watch: Watch, body: Mapping[str, Any]) -> AsyncJob:

@@ -110,6 +110,31 @@ async def test_a_deletion_by_an_old_key_makes_no_job_and_warns(desk: Served) -> 
     assert (camel(line.kind), line.tone) == ("KeyExpired", "warn") and "orchestrator jobs" in line.text
 
 
+@pytest.mark.parametrize(("spec", "known", "told", "said"), [
+    ({}, {"job": "0" * 26}, "UnknownJob", f"knows no job {'0' * 26}"),
+    ({"run": {"command": ["a"], "package": {"digest": "sha256:" + "0" * 64}}}, {}, "Invalid", "no such package"),
+    ({"divisible": True, "workers": {"count": 2}}, {}, "Invalid", "an object stands for one job"),
+])  # fmt: skip
+async def test_a_deletion_that_finds_no_job_warns(
+    desk: Served, spec: dict[str, Any], known: dict[str, Any], told: str, said: str
+) -> None:
+    """Another server, a fresh ledger, a document that a newer version refuses: machines of it may run on."""
+    asked = conditions((), [Fact("Submitted", "Unknown", "Submitting")], NOW, 1)
+    async with reached(desk) as server:
+        turn = await turns.end(server, Watch({"conditions": asked} | known), thing(**spec), NOW)
+    (line,) = turn.lines
+    assert turn.over and (camel(line.kind), line.tone) == (told, "warn")
+    assert said in line.text and "`orchestrator cancel` ends it" in line.text
+
+
+async def test_what_was_refused_at_first_goes_without_a_warning(desk: Served) -> None:
+    async with reached(desk) as server:
+        watch = server.watch("u-1", {})
+        missing = {"command": ["a"], "package": {"digest": "sha256:" + "0" * 64}}
+        await settled(server, watch, thing(run=missing))
+        assert await turns.end(server, watch, thing(run=missing), NOW) == turns.Turn(over=True)
+
+
 async def test_nobody_submits_what_the_server_may_have_forgotten(desk: Served) -> None:
     old = [Fact("Submitted", "Unknown", "Submitting")]
     async with reached(desk) as server:
