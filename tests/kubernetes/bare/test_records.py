@@ -16,6 +16,7 @@ from orchestrator.adapters.providers.kubernetes import records
 from orchestrator.adapters.providers.kubernetes.objects import name_of
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US
+from orchestrator.adapters.providers.kubernetes.sightings import EVICTED
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.bootstrap import SystemClock
 from orchestrator.model.ids import new_job_id
@@ -83,6 +84,11 @@ class Sitting:
         await self.kubectl("create", "-f", "-", stdin=json.dumps(document))
         await self.until(order.key, f'"{name}"')
         return name
+
+    async def ends(self, pod: str) -> None:
+        """Its kubelet says that this pod is over."""
+        over = '{"status":{"phase":"Failed"}}'
+        await self.kubectl("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", over)
 
     async def exists(self, order: LaunchOrder) -> bool:
         return bool(await self.kubectl("get", "job", name_of(order.key), "-o", "name"))
@@ -236,10 +242,26 @@ async def test_a_record_is_closed_once_nothing_is_left(s: Sitting) -> None:
     pod = await s.bound(order)
     await s.provider.stop([order.key])
     assert (await s.told(order.key, SightingState.STOPPING)).machines == (pod,)
-    await s.kubectl("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", '{"status":{"phase":"Failed"}}')
+    await s.ends(pod)
     record = await s.until(order.key, records.CLOSED_AT)
     assert record["metadata"]["labels"][records.MARK] == records.CLOSED
     await s.told(order.key, SightingState.GONE)
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["over when stopped", "stopped first"])
+async def test_the_record_of_an_evicted_launch_is_closed_too(s: Sitting, ended: bool) -> None:
+    order = await s.launched()
+    pod = await s.bound(order)
+    evicted = json.dumps(records.with_state(EVICTED, why="evicted by Kueue"))
+    await s.kubectl("patch", "configmap", order.key, "--type=merge", "-p", evicted)
+    assert "by Kueue" in (await s.told(order.key, SightingState.ENDED)).detail
+    if ended:
+        await s.ends(pod)
+        await s.told(order.key, SightingState.GONE)
+    await s.provider.stop([order.key])
+    await s.ends(pod)
+    await s.until(order.key, records.CLOSED_AT)
+    assert not await s.exists(order)
 
 
 async def test_a_job_that_ended_by_itself_costs_one_record_and_one_deletion(s: Sitting, front: Front) -> None:

@@ -71,10 +71,10 @@ class Launching:
             if meta is not None and not _same(meta, order):
                 return self._foreign(order, kind, meta)
         if main is not None:
-            if (record is None or _open(record)) and main[1].deletion_timestamp is None:
+            if (record is None or _state(record) == LAUNCHED) and main[1].deletion_timestamp is None:
                 await self._beside(order, main[0], main[1])
             return Confirmed(order.key, f"{main[0].name}/{name_of(order.key)}")
-        if record is None or (_open(record) and not self._made(order.key, record)):
+        if record is None or (_state(record) == LAUNCHED and not self._made(order.key, record)):
             return None
         return Confirmed(order.key, f"{RECORD.name}/{order.key}")
 
@@ -167,11 +167,11 @@ class Launching:
         if launch.key in self._cluster.memory.closed:
             return False
         change = self._scribe.closing(launch.key) if over else records.with_state(STOPPED)
-        if launch.ledger and launch.state == LAUNCHED:
+        if launch.ledger and launch.state != STOPPED:
             return await self._put(launch.key, launch.ledger, change)
         record = await self._record(launch.key)
         if record is not None:
-            mine = record.metadata.ours and (_open(record) or record.data is None)
+            mine = record.metadata.ours and _state(record) != STOPPED
             return mine and await self._put(launch.key, record.metadata.label(LEDGER), change)
         main = await self._main(launch.key)  # nothing of it was told yet
         if main is None or not main[1].ours:
@@ -241,8 +241,8 @@ class Launching:
         return None
 
 
-def _open(record: Record) -> bool:
-    return (record.data or {}).get(STATE, LAUNCHED) == LAUNCHED
+def _state(record: Record) -> str:
+    return (record.data or {}).get(STATE, LAUNCHED)
 
 
 def _same(meta: Meta, order: LaunchOrder) -> bool:
