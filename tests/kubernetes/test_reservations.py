@@ -16,6 +16,7 @@ from orchestrator.adapters.providers.kubernetes.resources import ADMISSION_CHECK
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.model.offer import Answer, Reason, Receipt
+from orchestrator.ports.provider import Misconfigured
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.builders import an_offer
 from orchestrator.testing.clock import FakeClock
@@ -64,8 +65,10 @@ class Site:
         self._begun = True
 
     def check(self, name: str) -> None:
-        """The operator makes it, and nobody has served it yet."""
-        self.api.put(ADMISSION_CHECK.path(name=name), spec={"controllerName": CONTROLLER})
+        """The operator makes it (anew), and nobody has served it yet."""
+        if (path := ADMISSION_CHECK.path(name=name)) in self.api.objects:
+            self.api.drop(path)
+        self.api.put(path, spec={"controllerName": CONTROLLER})
 
     def queue(self, *checks: str) -> None:
         """The operator has the ClusterQueue ask for these checks."""
@@ -78,6 +81,11 @@ class Site:
         receipt = await self.offers.place(an_offer(n=n))
         assert isinstance(receipt, Receipt)
         return WORKLOAD.path(SPACE, an_offer(n=n).offer.lower())
+
+    def served(self) -> bool:
+        """Whether Kueue may take it that somebody serves the check."""
+        conditions = self.api.objects[CHECK].get("status", {}).get("conditions", ())
+        return any((one["type"], one["status"]) == ("Active", "True") for one in conditions)
 
     def says(self, workload: str, status: str, message: str = "", **more: Any) -> None:
         """What Kueue says of quota for it."""
@@ -121,3 +129,56 @@ async def test_a_window_that_is_over_is_a_no_once_whoever_looks(site: Site) -> N
     await asyncio.sleep(60)
     await asyncio.gather(*(site.offers.settle(fresh=fresh) for fresh in (True, False)))
     assert [(answer.accepted, answer.reason) for answer in site.told] == [(False, Reason.CAPACITY)]
+
+
+# ---- the queue and its check -----------------------------------------------------------------------------------------
+
+
+async def test_a_check_that_the_operator_adds_is_served_at_the_next_offer(site: Site) -> None:
+    site.queue()
+    with pytest.raises(Misconfigured, match="no admission check of ours; run providers check"):
+        await site.place(1)
+    site.queue("check")
+    await site.place(1)
+    assert site.served()
+
+
+async def test_a_check_that_is_made_anew_is_served_at_once_where_kueue_says_that_the_queue_is_inactive(
+    site: Site,
+) -> None:
+    asked = await site.place(1)
+    await asyncio.sleep(5)
+    site.check("check")
+    site.says(asked, "False", "ClusterQueue behind is inactive")
+    await site.offers.settle(fresh=True)
+    assert site.served() and site.told == []
+
+
+async def test_a_check_that_is_made_anew_is_served_within_a_minute_while_an_offer_waits(site: Site) -> None:
+    asked = await site.place(1)
+    site.says(asked, "False", "insufficient unused quota")
+    site.check("check")
+    await asyncio.sleep(30)
+    await site.offers.settle(fresh=True)
+    assert not site.served()
+    await asyncio.sleep(30)
+    await site.offers.settle(fresh=False)
+    assert site.served()
+
+
+async def test_a_queue_is_read_once_a_minute_however_many_offers_there_are(site: Site) -> None:
+    for n in range(1, 30):
+        await site.place(n)
+        await site.offers.settle(fresh=True)
+        await asyncio.sleep(4)
+    assert site.api.asked.count(f"GET {BEHIND}") == 2
+    assert site.api.asked.count(f"PATCH {CHECK}/status") == 1
+
+
+async def test_a_queue_that_is_gone_is_told_to_the_next_offer_and_breaks_no_look(site: Site) -> None:
+    await site.place(1)
+    await asyncio.sleep(60)
+    site.api.drop(BEHIND)
+    await site.offers.settle(fresh=True)
+    with pytest.raises(Misconfigured, match="create LocalQueue team/ours"):
+        await site.place(2)

@@ -80,6 +80,12 @@ def evicted(workload: Workload) -> str:
     return "" if found is None else f"evicted by Kueue: {found.reason}: {found.message}"
 
 
+def inactive(workload: Workload) -> bool:
+    """Whether Kueue says that its queue takes nothing: it is stopped, or lacks a check, or nobody serves one."""
+    found = workload.condition("QuotaReserved")
+    return found is not None and found.status != "True" and "inactive" in found.message
+
+
 def key_of(workload: Workload) -> str:
     """The launch that has used it; empty: none yet."""
     for owner in workload.metadata.owner_references:

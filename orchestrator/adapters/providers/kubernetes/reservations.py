@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.adapters.providers.kubernetes import asking, kueue, records
@@ -20,14 +19,14 @@ from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, R
 from orchestrator.adapters.providers.kubernetes.kueue import Asked
 from orchestrator.adapters.providers.kubernetes.objects import pod_sets
 from orchestrator.adapters.providers.kubernetes.places import short_of_room
-from orchestrator.adapters.providers.kubernetes.queues import Queue, read_queue, serve
+from orchestrator.adapters.providers.kubernetes.queues import Serving, timestamp
 from orchestrator.adapters.providers.kubernetes.resources import OURS, WORKLOAD, Many, Thing, Workload
 from orchestrator.adapters.providers.kubernetes.room import declined
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
 from orchestrator.adapters.providers.kubernetes.sightings import EVICTED, LAUNCHED
 from orchestrator.model.offer import Answer, OfferOut, Reason, Receipt, Undelivered
 from orchestrator.model.placement import Terms, parse_terms
-from orchestrator.ports.provider import Misconfigured
+from orchestrator.ports.provider import Misconfigured, ProviderError
 from orchestrator.ports.runtime import Tools
 
 TTL_US = 900_000_000
@@ -47,7 +46,8 @@ class Reservations:
         self._now, self._ledger, self._book = tools.clock.now_us, tools.ledger, tools.prices
         self._open: dict[str, Asked] = {}
         self._answers: dict[str, Answer] = {}
-        self._queue: Queue | None = None
+        told = cluster.connection
+        self._serving = Serving(cluster.client, told.namespace, told.queue or "", self._now)
         self._ended: set[str] = set()
 
     # ---- offers ----------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ class Reservations:
         """Ask Kueue; where the cluster could never hold it, the answer is in the receipt."""
         if offer.offer in self._open or offer.offer in self._answers:
             return self._receipt(offer)
-        queue = await self.queue()
+        queue = await self._serving.queue()
         if not queue.checks:
             raise Misconfigured(
                 f"ClusterQueue {queue.cluster_queue} has no admission check of ours; run providers check"
@@ -126,6 +126,9 @@ class Reservations:
             workload = there.get(kueue.workload_name(asked.offer))
             if self._open.get(asked.offer) is asked and (workload is not None or fresh):
                 await self._settle(asked, workload)
+        with contextlib.suppress(ProviderError, Refused, Taken):  # said again when an offer is placed
+            waiting = [there[name] for name in map(kueue.workload_name, self._open) if name in there]
+            await self._serving.look(inactive=any(map(kueue.inactive, waiting)))
 
     async def _settle(self, asked: Asked, workload: Workload | None) -> None:
         now = self._now()
@@ -188,7 +191,7 @@ class Reservations:
 
     async def _let_start(self, offer: str) -> bool:
         """Set our checks Ready; whether there was nothing to do (any more)."""
-        queue, path = await self.queue(), self._path(offer)
+        queue, path = await self._serving.queue(), self._path(offer)
         try:
             found: dict[str, Any] = await self._client.get(path, dict)
         except Absent:
@@ -196,9 +199,9 @@ class Reservations:
         conditions = {one["type"] for one in found.get("status", {}).get("conditions", ())}
         if "Evicted" in conditions or not kueue.unready(found, queue.checks):
             return True
-        now = datetime.fromtimestamp(self._now() / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        change = kueue.ready(found, queue.checks, timestamp(self._now()))
         with contextlib.suppress(Taken):
-            await self._client.merge(f"{path}/status", kueue.ready(found, queue.checks, now), Thing)
+            await self._client.merge(f"{path}/status", change, Thing)
         return False
 
     def _path(self, offer: str) -> str:
@@ -209,7 +212,7 @@ class Reservations:
     async def restore(self) -> None:
         """Serve our check from now on; find the offers of an earlier server by their Workloads."""
         with contextlib.suppress(Misconfigured, Refused):  # said again when an offer is placed
-            await self.queue()
+            await self._serving.queue()
         for workload in self._cluster.workloads:
             asked = kueue.asked_of(workload)
             if asked is not None and asked.offer not in self._answers and not kueue.key_of(workload):
@@ -225,17 +228,20 @@ class Reservations:
             with contextlib.suppress(Absent, Taken, Refused):  # looked at again
                 if key and why and key not in self._ended:
                     await self._end(key, why, workload)
-                elif key and not why and self._held_back(key, workload):
+                elif key and not why and await self._held_back(key, workload):
                     await self._let_start(asked.offer)
                 elif not key and self._now() > asked.until + 2 * TTL_US and asked.offer not in self._open:
                     await self._delete(workload)
 
-    def _held_back(self, key: str, workload: Workload) -> bool:
+    async def _held_back(self, key: str, workload: Workload) -> bool:
         """Whether a launch that was ordered is not let start: we were cut off, or Kueue wrote over our word."""
         launch = self._cluster.launch(key)
-        ours = self._queue.checks if self._queue else ()
-        waits = any(check.name in ours and check.state != kueue.READY for check in workload.status.admission_checks)
-        return waits and launch.state == LAUNCHED and launch.main is not None
+        waits = {check.name for check in workload.status.admission_checks if check.state != kueue.READY}
+        if not waits or launch.state != LAUNCHED or launch.main is None:
+            return False
+        with contextlib.suppress(Misconfigured):  # said when an offer is placed
+            return not waits.isdisjoint((await self._serving.queue()).checks)
+        return False
 
     async def _end(self, key: str, why: str, workload: Workload) -> None:
         space = self._cluster.connection.namespace
@@ -246,17 +252,3 @@ class Reservations:
             body = {"spec": {"active": False}}
             await self._client.merge(WORKLOAD.path(space, workload.metadata.name), body, Thing)
         self._ended.add(key)
-
-    async def queue(self) -> Queue:
-        """The queue, read and served once. Raises `Misconfigured` where it is not there."""
-        if self._queue is None:
-            name, space = self._cluster.connection.queue or "", self._cluster.connection.namespace
-            try:
-                self._queue = await read_queue(self._client, space, name)
-            except Absent as error:
-                raise Misconfigured(
-                    f"{error}; create LocalQueue {space}/{name}, or correct `connection.queue`"
-                ) from error
-            now = datetime.fromtimestamp(self._now() / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            await serve(self._client, self._queue, now)
-        return self._queue
