@@ -77,8 +77,8 @@ def _sets(registry: kopf.OperatorRegistry, server: Server) -> None:
     def touch(type: str | None, uid: str, body: kopf.Body, **_: Any) -> None:
         if type == "DELETED":
             server.forget(uid)
-        elif body.metadata.get("generation") != body.status.get("observedGeneration"):
-            server.touch(uid)
+        else:
+            sets.notice(server, server.watch(uid, dict(body.status)), body, listed=type is None)
 
 
 def write(turn: Turn, body: kopf.Body, patch: kopf.Patch) -> None:

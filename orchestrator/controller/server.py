@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.model.documents.views import EventView, InForceView
@@ -23,6 +24,9 @@ AT_ONCE = 8  # requests under way, so that a restart with thousands of objects i
 SAFETY_S = 600.0  # even an object whose job is silent is looked at so often
 PROGRESS_S, LOOKS_PER_S = 60.0, 10.0  # steps of running jobs: once a minute, and no more than so many a second in all
 FIRST_S, LONGEST_S = 1.0, 30.0
+Order = tuple[int, datetime]
+"""Which of two changes was later: as we heard of them, or by the API server's clock where both were in one list."""
+EARLIEST: Order = (0, datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(slots=True)
@@ -34,6 +38,10 @@ class Watch:
     flag: asyncio.Event = field(default_factory=asyncio.Event)
     """Raised: something happened that the object does not show yet."""
     pause_s: float = SAFETY_S
+    generation: int = 0
+    """The newest change of the object that we have heard of; 0: none."""
+    order: Order = EARLIEST
+    """When that was."""
 
 
 class Server:
@@ -50,6 +58,11 @@ class Server:
         self.away = "not asked yet"
         """Why it cannot be asked; empty: it can."""
         self.in_force: InForceView | None = None
+        self.amending = asyncio.Lock()
+        """Contract sets are put one after the other, so that the newest is the last."""
+        self.newest_set = EARLIEST
+        """When the newest set that took effect was changed."""
+        self._changes = 0
 
     # ---- who waits ---------------------------------------------------------------------------------------------------
 
@@ -73,6 +86,14 @@ class Server:
         """Something happened to the object itself."""
         if uid in self._watches:
             self._watches[uid].flag.set()
+
+    def noticed(self, watch: Watch, generation: int, listed: datetime | None) -> None:
+        """The object has this change. `listed`: when it was made, of one that was found in a list; None: just now."""
+        if watch.generation == generation:
+            return
+        self._changes += listed is None
+        watch.generation, watch.order = generation, (self._changes, listed or EARLIEST[1])
+        watch.flag.set()
 
     def progress_pace(self) -> float:
         """Seconds between two looks at the steps of one running job."""
