@@ -88,6 +88,24 @@ def test_a_pod_takes_its_containers_or_its_largest_first_step() -> None:
     assert requested(spec)["cpu"] == pytest.approx(3.1)
 
 
+@pytest.mark.parametrize(
+    ("whole", "takes"),
+    [
+        ({"requests": {"cpu": "32"}}, {"cpu": 32.1, "memory": 2}),
+        ({"requests": {"cpu": "32", "memory": "7"}, "limits": {"cpu": "64"}}, {"cpu": 32.1, "memory": 7}),
+        ({"limits": {"cpu": "64"}}, {"cpu": 1.1, "memory": 2}),
+        ({"limits": {"hugepages-2Mi": "4"}}, {"cpu": 1.1, "hugepages-2Mi": 4}),
+        ({}, {"cpu": 1.1, "memory": 2}),
+        (None, {"cpu": 1.1, "memory": 2}),
+    ],
+)
+def test_a_pod_that_says_what_it_takes_as_a_whole_takes_that(whole: Any, takes: dict[str, float]) -> None:
+    containers = [{"resources": {"requests": {"cpu": "1", "memory": "2", GPU: "8"}}}]
+    doc = {"containers": containers, "resources": whole, "overhead": {"cpu": "100m"}}
+    found = requested(msgspec.convert(doc, PodSpec))
+    assert {name: found.get(name) for name in takes} == pytest.approx(takes) and found[GPU] == 8
+
+
 # ---- room ------------------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ def answer(quotas: list[Quota], ranges: list[LimitRange] | None, **connection: A
 CPU_LIMIT = {"podTemplate": {"spec": {"containers": [{"name": "ray", "resources": {"limits": {"cpu": "3"}}}]}}}
 BOTH = {"podTemplate": {"spec": CPU_LIMIT["podTemplate"]["spec"] | {
     "initContainers": [{"name": "agent", "resources": {"limits": {"cpu": "1"}}}]}}}  # fmt: skip
+WHOLE = {"podTemplate": {"spec": {"resources": {"limits": {"cpu": "6", "memory": "6Gi"}}}}}
 SIDECAR = {"podTemplate": {"spec": {"containers": [{"name": "logs", "image": "l"}]}}}
 SILENT = "quota team: limits.cpu: container {} sets no such limit"
 
@@ -57,6 +58,8 @@ SILENT = "quota team: limits.cpu: container {} sets no such limit"
         ({"limits.cpu": "2"}, [gives({"cpu": "4"})], {}, "limits.cpu: 4 and 0 in use would pass 2"),
         ({"limits.cpu": "8"}, [gives({"cpu": "4"}, "Pod")], {}, SILENT.format("ray")),
         ({"limits.cpu": "8"}, None, {}, ""),
+        ({"limits.cpu": "8"}, [], WHOLE, ""),
+        ({"limits.cpu": "4"}, [], WHOLE, "limits.cpu: 6 and 0 in use would pass 4"),
         ({"limits.memory": "8Gi"}, [], {}, ""),
         ({"limits.memory": "4Gi"}, [], {}, "limits.memory: 5Gi and 0Gi in use would pass 4Gi"),
         ({"requests.cpu": "8"}, [], {}, ""),

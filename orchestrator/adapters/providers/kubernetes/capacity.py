@@ -23,6 +23,8 @@ _UNITS = {
 Amounts = dict[str, float]
 COMPUTE = ("cpu", "memory")
 """What a quota, once it counts it, asks of every container to say."""
+_OF_PODS = (*COMPUTE, "hugepages-")
+"""How the names begin of what a pod may say as a whole; the API server refuses others there."""
 
 
 def quantity(text: Any) -> float:
@@ -61,18 +63,29 @@ def most(one: Mapping[str, float], other: Mapping[str, float]) -> Amounts:
 
 
 def requested(spec: PodSpec) -> Amounts:
-    """What the scheduler sets aside for a pod: its containers together, or its largest init step."""
-    return _together(spec, lambda container: container.resources.requests)
+    """What the scheduler sets aside for a pod: what it says as a whole, else its containers together, or its largest
+    init step."""
+    together = _together(spec, lambda container: container.resources.requests)
+    if spec.resources is not None:
+        asked, allowed = _as_a_whole(spec.resources.requests), _as_a_whole(spec.resources.limits)
+        together = allowed | together | asked  # a limit is a request, too, where nobody says one
+    return plus(together, amounts(spec.overhead))
 
 
 def limits(spec: PodSpec, defaults: Mapping[str, Any]) -> Amounts:
     """What a pod may take at most, by the same sum. `defaults`: what the namespace gives to a container without."""
-    return _together(spec, lambda container: {**defaults, **(container.resources.limits or {})})
+    together = _together(spec, lambda container: {**defaults, **(container.resources.limits or {})})
+    if spec.resources is not None:
+        together |= _as_a_whole(spec.resources.limits)
+    return plus(together, amounts(spec.overhead))
 
 
 def unset(spec: PodSpec, defaults: Mapping[str, Any]) -> dict[str, str]:
-    """What a quota on it would ask of every container and one does not say, as quotas name it; each with that one."""
+    """What a quota on it would ask of every container and one does not say, as quotas name it; each with that one. Of a
+    pod that says anything as a whole, nothing."""
     found: dict[str, str] = {}
+    if spec.resources is not None and _as_a_whole({**(spec.resources.requests or {}), **(spec.resources.limits or {})}):
+        return found
     for container in (*spec.containers, *spec.init_containers):
         most = {**defaults, **(container.resources.limits or {})}
         least = {**most, **(container.resources.requests or {})}
@@ -97,7 +110,11 @@ def _together(spec: PodSpec, of: Callable[[Container], Mapping[str, Any] | None]
     together = beside
     for container in spec.containers:
         together = plus(together, amounts(of(container)))
-    return plus(most(together, step), amounts(spec.overhead))
+    return most(together, step)
+
+
+def _as_a_whole(given: Mapping[str, Any] | None) -> Amounts:
+    return amounts({name: much for name, much in (given or {}).items() if name.startswith(_OF_PODS)})
 
 
 class Ask(Struct, frozen=True):

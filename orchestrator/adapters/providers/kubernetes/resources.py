@@ -110,7 +110,7 @@ class Thing(Struct, frozen=True):
 
 
 class Requirements(Struct, frozen=True):
-    """What a container asks for, and gets at most."""
+    """What a container, or a whole pod, asks for and gets at most."""
 
     requests: dict[str, Any] | None = None
     limits: dict[str, Any] | None = None
@@ -130,6 +130,8 @@ class PodSpec(Struct, frozen=True, rename="camel"):
     node_name: str = ""
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
+    resources: Requirements | None = None
+    """Of the pod as a whole: in place of its containers', name by name."""
     overhead: dict[str, Any] | None = None
     node_selector: dict[str, str] | None = None
     tolerations: tuple[dict[str, Any], ...] = ()
