@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from orchestrator.adapters.providers.kubernetes import records
 from orchestrator.adapters.providers.kubernetes.objects import name_of
@@ -74,6 +75,12 @@ class Sitting:
         return order
 
     async def bound(self, order: LaunchOrder) -> str:
+        """A pod of this launch runs on the node, and that is written down."""
+        name = await self.binds(order)
+        await self.until(order.key, f'"{name}"')
+        return name
+
+    async def binds(self, order: LaunchOrder) -> str:
         """A pod of this launch runs on the node."""
         name, labels = f"pod-{order.key}", {MANAGED_BY: US, LEDGER: "ledger-1", KEY: order.key}
         context = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -82,7 +89,6 @@ class Sitting:
         meta = {"name": name, "labels": labels}
         document = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec | {"securityContext": pod}}
         await self.kubectl("create", "-f", "-", stdin=json.dumps(document))
-        await self.until(order.key, f'"{name}"')
         return name
 
     async def ends(self, pod: str) -> None:
@@ -293,16 +299,46 @@ async def test_a_pod_lost_with_its_node_is_remembered_by_the_server_after_us(s: 
 # ---- people ----------------------------------------------------------------------------------------------------------
 
 
-async def test_an_object_deleted_by_hand_before_it_ran_is_written_down_and_not_taken_for_gone(s: Sitting) -> None:
+async def test_an_object_deleted_by_hand_before_it_ran_is_told_and_not_made_again(s: Sitting) -> None:
     order = await s.launched()
     await s.kubectl("delete", "job", name_of(order.key))
-    await s.until(order.key, '"launched"')
-    sightings = (await s.provider.observe(None, 0)).sightings
-    assert [x.state for x in sightings if x.key == order.key] == [SightingState.PROVISIONING]
+    assert "not by us" in (await s.told(order.key, SightingState.GONE)).detail
+    await s.restart()
+    assert "not by us" in (await s.told(order.key, SightingState.GONE)).detail
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
     await s.provider.stop([order.key])
-    await s.told(order.key, SightingState.GONE)
+    await s.until(order.key, records.CLOSED_AT)
     await s.provider.launch([order])
     assert not await s.exists(order)
+
+
+async def test_an_object_deleted_by_hand_is_not_made_again_before_that_is_written_down(
+    s: Sitting, front: Front
+) -> None:
+    order = await s.launched()
+    await s.kubectl("delete", "job", name_of(order.key))
+    await until(lambda: forgotten(s, order.key), "its deletion")
+    assert isinstance((await s.provider.launch([order]))[0], Confirmed)
+    assert not await s.exists(order)
+
+
+async def forgotten(s: Sitting, key: str) -> bool | None:
+    """Our watch has told that it was deleted; nobody has looked."""
+    return s.provider.cluster.main(key) is None or None
+
+
+async def test_pods_that_are_not_told_yet_keep_a_launch_from_being_gone(s: Sitting, front: Front) -> None:
+    """A watch of pods that lags behind that of main objects."""
+    order = await s.launched()
+    front.mishaps.append(lambda asked: web.Response(status=503) if "/pods?watch" in str(asked.rel_url) else None)
+    front.cut()
+    pod = await s.binds(order)
+    await s.kubectl("delete", "job", name_of(order.key))
+    await until(lambda: forgotten(s, order.key), "its deletion")
+    sightings = (await s.provider.observe(None, 0)).sightings
+    assert {x.state for x in sightings if x.key == order.key} == {SightingState.PROVISIONING}
+    front.mishaps.clear()
+    assert (await s.told(order.key, SightingState.STOPPING)).machines == (pod,)
 
 
 async def test_an_object_deleted_by_hand_while_it_ran_is_told_and_not_made_again(s: Sitting) -> None:

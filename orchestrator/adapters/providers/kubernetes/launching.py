@@ -74,7 +74,7 @@ class Launching:
             if (record is None or _state(record) == LAUNCHED) and main[1].deletion_timestamp is None:
                 await self._beside(order, main[0], main[1])
             return Confirmed(order.key, f"{main[0].name}/{name_of(order.key)}")
-        if record is None or (_state(record) == LAUNCHED and not self._made(order.key, record)):
+        if (record is None or _state(record) == LAUNCHED) and not self._made(order.key, record):
             return None
         return Confirmed(order.key, f"{RECORD.name}/{order.key}")
 
@@ -84,7 +84,7 @@ class Launching:
         `first`: nobody can have stopped it yet, so that no record is looked for.
         """
         recorded = not first and await self._record(order.key) is not None
-        if recorded or self._cluster.launch(order.key).made:
+        if recorded or self._made(order.key, None):
             reply = await self.known(order)
             if reply is not None:
                 return reply
@@ -138,9 +138,10 @@ class Launching:
         token = self._entropy(TOKEN_BYTES).hex()
         return manifests(order, cluster.connection, runtime, ledger, workload=workload, token=token)
 
-    def _made(self, key: str, record: Record) -> bool:
+    def _made(self, key: str, record: Record | None) -> bool:
         """Whether the main object was surely there once: then it was deleted, and is not made again."""
-        return bool(records.machines_of(record)) or self._cluster.launch(key).made
+        told = key in self._cluster.memory.unwritten or self._cluster.launch(key).made
+        return told or (record is not None and records.made(record))
 
     def _foreign(self, order: LaunchOrder, kind: Kind, meta: Meta) -> Rejected:
         whose = f"ledger {meta.label(LEDGER)}, key {meta.label(KEY)}" if meta.ours else "not ours"

@@ -2,8 +2,8 @@
 
 Called when launching, stopping and looking. While its main object is there, that object's name is what makes a key
 taken. A record is made when there is something that the object cannot say or may not outlive: machines that were bound,
-so that no server of ours takes a pod for gone that was deleted while its node did not answer; and, before anything is
-deleted, that we stopped it. It outlives the launch, so that its key starts nothing again: a launch reads it first.
+so that no server of ours takes a pod for gone that was deleted while its node did not answer; that it was made, where
+somebody else deleted it; and, before anything is deleted, that we stopped it. It outlives the launch, so that its key starts nothing again: a launch reads it first.
 `open` records are watched; a record is closed once nothing of its launch is left, and a closed one is deleted after
 `KEPT_S`. Pure.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from orchestrator.adapters.providers.kubernetes import billing, machines
 from orchestrator.adapters.providers.kubernetes.machines import Machine
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, OURS, US, Record
-from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, STATE, STOPPED
+from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED, MADE, STATE, STOPPED
 from orchestrator.model.offer import Charge
 
 MARK = "orchestrator.dev/record"
@@ -57,6 +57,11 @@ def with_machines(found: Mapping[str, Machine]) -> dict[str, Any]:
     return {"data": {MACHINES: machines.to_text(found)}}
 
 
+def with_seen(found: Mapping[str, Machine]) -> dict[str, Any]:
+    """The same of a launch that surely was made."""
+    return {"data": with_machines(found)["data"] | {MADE: "true"}}
+
+
 def closed(now_us: int, *, why: str = "", bill: Charge | None = None) -> dict[str, Any]:
     """The last change: nothing of the launch is left, and nothing will be."""
     data = {STATE: STOPPED, CLOSED_AT: str(now_us)} | ({WHY: why} if why else {}) | billing.closing(bill)
@@ -77,6 +82,11 @@ def closed_at(record: Record) -> int:
     """When it was closed; 0: it was not."""
     at = (record.data or {}).get(CLOSED_AT, "")
     return int(at) if at.isdigit() else 0
+
+
+def made(record: Record) -> bool:
+    """Whether it says that there was a main object."""
+    return MADE in (record.data or {}) or bool(machines_of(record))
 
 
 def machines_of(record: Record) -> dict[str, Machine]:

@@ -16,7 +16,7 @@ from orchestrator.adapters.providers.kubernetes import billing, records
 from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused, Taken
-from orchestrator.adapters.providers.kubernetes.resources import RECORD, Many, Record, Thing
+from orchestrator.adapters.providers.kubernetes.resources import KEY, OURS, POD, RECORD, Many, Pod, Record, Thing
 from orchestrator.adapters.providers.kubernetes.sightings import STOPPED
 from orchestrator.ports.provider import ProviderError
 
@@ -86,7 +86,7 @@ class Scribe:
         due: dict[str, tuple[str, dict[str, Any]]] = {key: ("", self.closing(key)) for key in self._gone}
         for key, ledger in memory.unwritten.items():
             if key not in self._gone and key not in memory.closed:
-                due[key] = ledger, records.with_machines(memory.machines.get(key, {}))
+                due[key] = ledger, records.with_seen(memory.machines.get(key, {}))
         if due:
             await asyncio.gather(*(self._write(key, ledger, change) for key, (ledger, change) in due.items()))
         if self._now() - self._cleared > CLEAR_EVERY_US:
@@ -102,9 +102,20 @@ class Scribe:
                 if records.outlived(record, self._now()):
                     await client.delete(RECORD.path(space, record.metadata.name), uid=record.metadata.uid)
 
+    async def _untold(self, key: str) -> bool:
+        """Whether a launch of which nothing seems to be left has pods all the same: watches of two kinds do not keep
+        step, and what is written down now says that it is gone."""
+        launch = self._cluster.launch(key)
+        if launch.machines or launch.pods:
+            return not launch.machines
+        path = POD.path(self._cluster.connection.namespace)
+        return bool((await self._cluster.client.get(path, Many[Pod], labelSelector=f"{OURS},{KEY}={key}")).items)
+
     async def _write(self, key: str, ledger: str, change: dict[str, Any]) -> None:
         async with self._gate:
             try:
+                if ledger and await self._untold(key):
+                    return
                 if ledger:
                     await self.put(key, ledger, change)
                 else:
@@ -116,6 +127,6 @@ class Scribe:
                 return
             memory = self._cluster.memory
             self._gone.discard(key)
-            if records.closes(change) or change == records.with_machines(memory.machines.get(key, {})):
+            if records.closes(change) or change == records.with_seen(memory.machines.get(key, {})):
                 memory.unwritten.pop(key, None)  # else more was seen meanwhile
             self._cluster.written(key)

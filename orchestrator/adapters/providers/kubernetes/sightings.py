@@ -21,6 +21,8 @@ LAUNCHED = "launched"
 STOPPED = "stopped"
 EVICTED = "evicted"
 """Kueue took its quota back: it must never start again."""
+MADE = "made"
+"""In a record's data: there was a main object. An earlier version made the record first, and did not say so."""
 FINISHED = frozenset({"Complete", "Failed", "ValidationFailed"})
 
 
@@ -65,7 +67,8 @@ class Launch(Struct, frozen=True, kw_only=True):
     @property
     def made(self) -> bool:
         """Whether it surely had a main object."""
-        return self.main is not None or bool(self.machines) or bool(self.pods)
+        said = self.record is not None and MADE in (self.record.data or {})
+        return said or self.main is not None or bool(self.machines) or bool(self.pods)
 
 
 def running(main: Main) -> bool:
@@ -88,7 +91,7 @@ def state(launch: Launch) -> SightingState:
     if launch.state == STOPPED or (main is not None and main.metadata.deletion_timestamp):
         return SightingState.STOPPING if left or main is not None else SightingState.GONE
     if main is None and launch.state == LAUNCHED and not launch.made:
-        return SightingState.PROVISIONING  # its making was cut off, or its watch lags
+        return SightingState.PROVISIONING  # its making was cut off, by an earlier version
     if main is None:
         return SightingState.STOPPING if left else SightingState.GONE
     if finished(main) or launch.state == EVICTED or launch.headless:
