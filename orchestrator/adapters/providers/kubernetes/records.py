@@ -3,9 +3,9 @@
 Called when launching, stopping and looking. While its main object is there, that object's name is what makes a key
 taken. A record is made when there is something that the object cannot say or may not outlive: machines that were bound,
 so that no server of ours takes a pod for gone that was deleted while its node did not answer; that it was made, where
-somebody else deleted it; and, before anything is deleted, that we stopped it. It outlives the launch, so that its key starts nothing again: a launch reads it first.
-`open` records are watched; a record is closed once nothing of its launch is left, and a closed one is deleted after
-`KEPT_S`. Pure.
+somebody else deleted it; and, before anything is deleted, that we stopped it. It outlives the launch, so that its key
+starts nothing again: a launch reads it first. `open` records are watched; a record is closed once nothing of its launch
+is left, and a closed one is deleted after `KEPT_S`. Pure.
 """
 
 from __future__ import annotations
