@@ -154,7 +154,7 @@ def _reads(routes: APIRouter, desk: Desk) -> None:
         row = await desk.job(job)
         progress, notices = await desk.progress(job), await desk.notices(row)
         view = job_view(row, await _submitted(desk, row), progress, notices, whole=True)
-        return view.model_copy(update={"ending": await desk.ending(job)})
+        return view.model_copy(update={"ending": await desk.ending(row)})
 
     @routes.get("/{job}/offers", dependencies=after)
     async def offers(job: JobId, _: Caller = viewer) -> Page[OfferView]:

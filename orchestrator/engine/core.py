@@ -18,6 +18,7 @@ from orchestrator.core.moves import FOR_A_PERSON
 from orchestrator.core.standing import active
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.lead import Lead
+from orchestrator.engine.leaving import Leaving
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.ids import is_launch_key, launch_key, parse_launch_key
 from orchestrator.model.job import JobRow, JobState, job_row
@@ -43,6 +44,8 @@ class Core:
         self.answered_at: dict[str, int] = {}
         self.waits: dict[str, str] = {}
         """Launch key → what its provider last said of machines that are not there yet. Nothing is decided by it."""
+        self.leaving = {name: Leaving(name, self.now) for name in wiring.providers}
+        """By provider, the launches that are to be gone and may not be. Nothing is decided by it either."""
 
     @property
     def now(self) -> int:
@@ -59,6 +62,7 @@ class Core:
         found: list[Fact] = []
         for seen in sightings:
             self.waits.pop(seen.key, None)
+            self.leaving[provider].seen(seen)
             if seen.state is SightingState.PROVISIONING and seen.detail:
                 self.waits[seen.key] = seen.detail
             found.append(Sighted(provider, seen))

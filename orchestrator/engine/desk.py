@@ -260,9 +260,15 @@ class EngineDesk(ReadingDesk):
         """GPUs that are offered or in use, by the refs of the blocks that are owned."""
         return {block.ref: self._engine.core.book.taken.of(block) for block in self._engine.durable_ledger.blocks}
 
-    async def ending(self, job: str) -> bool:
+    async def ending(self, row: JobRow) -> bool:
         """Whether machines of a job that is over may still be there."""
-        return self._engine.ending(job)
+        return bool(self._engine.ending(row))
+
+    async def notices(self, row: JobRow) -> Sequence[str]:
+        """Also of a job that is over and ending, where a provider that had it is out of reach."""
+        away = [name for name in self._engine.ending(row) if not self._engine.core.book.providers[name].up]
+        unsure = [f"{name} does not answer: whether machines of it are left there is not known" for name in away]
+        return [*await super().notices(row), *unsure]
 
     async def providers(self) -> Sequence[ProviderStatus]:
         """All providers in file order."""

@@ -303,13 +303,18 @@ class Engine:
                     self._feeds[attempt.provider].bills.pop(launch_key(job, attempt.epoch), None)
             self.core.book.forget(job)
 
-    def ending(self, job: str) -> bool:
-        """Whether a job is over and a stop of its machines was not acknowledged yet, in this process's life."""
-        row = self.core.book.jobs.get(job)
-        if row is None or row.state not in TERMINAL:
-            return False
-        ends = (effect for effect in effects_of(row) if effect.act is Act.END and effect.provider in self._lanes)
-        return any(launch_key(end.job, end.n) not in self._lanes[end.provider].acknowledged for end in ends)
+    def ending(self, row: JobRow) -> list[str]:
+        """Providers that have not said yet that nothing of a job that is over is left; they are asked soon."""
+        if row.state not in TERMINAL:
+            return []
+        core, found = self.core, []
+        for attempt in row.attempts:
+            leaving = core.leaving.get(attempt.provider)
+            if leaving is not None and leaving.may_be_left(row.job, attempt, core.now):
+                found.append(attempt.provider)
+        for name in (once := sorted(set(found))):
+            self._sweepers[name].asked()
+        return once
 
     def _bill(self, provider: str, key: str) -> tuple[int, int] | None:
         feed = self._feeds.get(provider)

@@ -13,10 +13,11 @@ from contextlib import suppress
 import msgspec
 
 from orchestrator.engine import byhand, visiting
+from orchestrator.engine.leaving import ended_lately
 from orchestrator.engine.reading import ReadingDesk, on_record, owned
 from orchestrator.model.capacity import Block
 from orchestrator.model.documents.errors import DocumentError, Problem
-from orchestrator.model.job import JobRow, LedgerRow
+from orchestrator.model.job import TERMINAL, JobRow, LedgerRow
 from orchestrator.model.offer import Answer, OfferOut
 from orchestrator.model.record import Record
 from orchestrator.ports.desk import (
@@ -76,6 +77,7 @@ class Told(msgspec.Struct, omit_defaults=True):
     created: bool = False
     providers: tuple[ProviderStatus, ...] = ()
     taken: dict[str, int] | None = None
+    ending: bool = False
     outcome: Outcome | None = None
     error: str = ""
     words: str = ""
@@ -148,9 +150,13 @@ class FollowerDesk(ReadingDesk):
             return (await self._wish("taken", WishBody(), ASIDE_S)).taken
         return None
 
-    async def ending(self, job: str) -> bool:
-        """Only the leader knows."""
-        return False
+    async def ending(self, row: JobRow) -> bool:
+        """As the leader knows; where none says it, what ended lately may have machines."""
+        if row.state not in TERMINAL or not row.attempts:
+            return False
+        with suppress(DeskError, LedgerError):
+            return (await self._wish("ending", WishBody(job=row.job), ASIDE_S)).ending
+        return any(ended_lately(attempt, self._wiring.clock.now_us()) for attempt in row.attempts)
 
     async def ready(self) -> str | None:
         """None when the ledger answers, and there is an inbox for wishes."""

@@ -109,10 +109,19 @@ class Granting:
                 return Told(outcome=await desk.answer(body.provider, body.answer))
             case "visit" if body.visit is not None:
                 return Told(id=(await desk.enter(body.visit, grant)).key)
+            case _:
+                return await self._read(kind, body)
+
+    async def _read(self, kind: str, body: WishBody) -> Told:
+        """What only the leader knows, and nothing comes of."""
+        desk = self._desk
+        match kind:
             case "providers":
                 return Told(providers=tuple(await desk.providers()))
             case "taken":
                 return Told(taken=await desk.taken())
+            case "ending":
+                return Told(ending=await desk.ending(await desk.job(body.job)))
             case _:
                 return Told(error="Refused", words=f"the server that leads knows no wish {kind!r}")
 

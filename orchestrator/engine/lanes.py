@@ -113,6 +113,8 @@ class ProviderLanes:
 
     def want(self, effect: Effect) -> None:
         """Hand an act to its lane."""
+        if effect.act is Act.END:
+            self._core.leaving[self._provider.name].order(launch_key(effect.job, effect.n))
         self._lanes[effect.act].want(effect)
 
     def release(self, offer: str) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from orchestrator.core.facts import Stray
 from orchestrator.core.sweep import Ending, after_listing, stopping, strays
 from orchestrator.engine.core import Core, log
@@ -15,6 +17,9 @@ from orchestrator.engine.lanes import ProviderLanes
 from orchestrator.engine.stranger import calling
 from orchestrator.model.offer import Listing
 from orchestrator.ports.provider import Provider, ProviderError
+
+ASKED_MOST = 5
+"""Times the pace of a retry, between two passes that are begun because somebody asks again and again."""
 
 
 class Sweeper:
@@ -25,10 +30,16 @@ class Sweeper:
         self._core, self._provider, self._lanes, self._keeper = core, provider, lanes, keeper
         self._soon = asyncio.Event()
         self._stopping: set[str] = set()
+        self._looked_at = 0
 
     def soon(self) -> None:
         """Something must be confirmed gone: do not wait for the next pass."""
         self._soon.set()
+
+    def asked(self) -> None:
+        """The same for somebody who only wants to know, however often they ask."""
+        if self._core.now - self._looked_at >= ASKED_MOST * self._core.wiring.pace.retry:
+            self.soon()
 
     async def run(self) -> None:
         """Sweep for ever."""
@@ -39,10 +50,13 @@ class Sweeper:
             if not self._core.book.providers[self._provider.name].up:
                 continue
             try:
-                stopped = frozenset(self._lanes.acknowledged)  # before the listing is asked for
+                self._looked_at = self._core.now
+                stopped = self._acknowledged()  # before the listing is asked for
                 with calling(self._provider):
                     listing = await self._provider.list_ours()
-                await self._look(listing)
+                owned = self._core.owned(self._provider.name)
+                self._take_out(listing, owned, stopped)
+                await self._look(listing, owned)
                 if self._core.book.providers[self._provider.name].stated:  # else its lag is not known
                     await self._confirm(listing, stopped)
             except ProviderError as error:
@@ -57,9 +71,22 @@ class Sweeper:
         except TimeoutError:
             return
 
-    async def _look(self, listing: Listing) -> None:
+    def _acknowledged(self) -> frozenset[str]:
+        """Of the launches that are to be gone, those whose stop was acknowledged."""
+        name, known = self._provider.name, self._lanes.acknowledged
+        return self._core.leaving[name].among(known) | (self._keeper.endings_at(name).keys() & known)
+
+    def _take_out(self, listing: Listing, owned: set[str], stopped: frozenset[str]) -> None:
+        """What this listing says of the launches that are to be gone."""
         core, name = self._core, self._provider.name
-        owned = core.owned(name)
+        state = core.book.providers[name]
+        if state.stated:  # else its lag is not known
+            ours = tuple(s for s in listing.sightings if s.ledger == core.ledger_id)
+            lag = state.capabilities.list_lag_us
+            core.leaving[name].listed(replace(listing, sightings=ours), owned, stopped, lag)
+
+    async def _look(self, listing: Listing, owned: set[str]) -> None:
+        core, name = self._core, self._provider.name
         mine = [s for s in listing.sightings if s.key in owned and s.ledger == core.ledger_id]
         core.tell(*core.sighted(name, mine))
         odd = strays(listing.sightings, core.ledger_id, owned)

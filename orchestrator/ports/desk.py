@@ -195,8 +195,8 @@ class Desk(Protocol):
         """GPUs that are offered or in use, by the refs of the blocks that are owned; None: nobody here knows."""
         ...
 
-    async def ending(self, job: str) -> bool:
-        """Whether the job is over and its provider has not acknowledged the end of its machines yet."""
+    async def ending(self, row: JobRow) -> bool:
+        """Whether the job is over and something of it may be left: no provider that had it has said otherwise yet."""
         ...
 
     async def head(self) -> int:

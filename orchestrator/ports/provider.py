@@ -72,7 +72,7 @@ class Provider(Protocol):
     async def stop(self, keys: Sequence[str]) -> Sequence[StopReply]:
         """Ask for the end of everything under these keys; unknown keys are acknowledged. Repeatable for ever.
 
-        Crash anywhere: ask again. An acknowledgement proves nothing: only listings do.
+        Crash anywhere: ask again. An acknowledgement proves nothing: only listings do, or a sighting as gone.
         """
         ...
 

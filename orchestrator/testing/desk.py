@@ -284,9 +284,9 @@ class FakeDesk:
         """See Desk."""
         return self.in_use
 
-    async def ending(self, job: str) -> bool:
+    async def ending(self, row: JobRow) -> bool:
         """See Desk."""
-        return job in self.machines
+        return row.job in self.machines
 
     async def head(self) -> int:
         """See Desk."""

@@ -16,10 +16,11 @@ from orchestrator.model.ids import launch_key
 from orchestrator.ports.desk import Busy
 from orchestrator.ports.inbox import Wished
 from orchestrator.ports.ledger import Batch, Committed
-from orchestrator.simulate.world import Server, World, submission
+from orchestrator.simulate.world import Server, World, submission, until_over
 from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.scripts import Script
 from tests.stories.test_visiting import Open, running, visit
+from tests.stories.words import ran
 
 pytestmark = pytest.mark.looptime
 
@@ -94,6 +95,26 @@ async def test_where_no_server_leads_nobody_knows_how_much_is_taken() -> None:
     assert await desk.taken() is None
     with pytest.raises(Busy):
         await desk.providers()
+
+
+async def test_who_leads_says_whether_something_of_a_job_is_left() -> None:
+    world = World({"azure": Script(stop_s=40)})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await until_over(server, row.job)
+        for ending in (True, False):
+            await grant(table := Table("ending", WishBody(job=row.job)), server)
+            assert table.told == [Told(ending=ending)]
+            await asyncio.sleep(60)
+
+
+async def test_where_no_server_leads_what_ended_lately_may_be_left() -> None:
+    world = World({"azure": Script()})
+    row = await ran(world)
+    desk = FollowerDesk(world.wiring())
+    assert await desk.ending(row)
+    await asyncio.sleep(3600)
+    assert not await desk.ending(row)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

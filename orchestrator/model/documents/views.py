@@ -176,7 +176,7 @@ class JobView(View):
     episode: int
     round: int
     cancel_asked: bool = False
-    ending: bool = Field(default=False, description="over, but its provider has not acknowledged its machines' end yet")
+    ending: bool = Field(default=False, description="over, but no word yet that its machines are gone")
     provider: str = Field(default="", description="who has it, or is being asked now")
     rest_of: str = Field(default="", description="offer of another job: this job is what a part accepted of it left")
     rest: str = Field(default="", description="job that is what was left when a part of this one was accepted")
