@@ -5,12 +5,19 @@ Also where the other tests have a cluster of their own: there KUBERNETES_TEST_AS
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
+from orchestrator.adapters.runtime.ray import RayJobs
+from orchestrator.ports.runtime import Tools
 from tests.kubernetes.bare.kubelet import Kubelet
+from tests.kubernetes.bare.sitting import Later, Sitting
 from tests.kubernetes.cluster import Cluster, a_bare_cluster, programs
+from tests.kubernetes.front import Front, a_front, write_kubeconfig
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +37,29 @@ def kubelet(cluster: Cluster, namespace: str) -> Iterator[Kubelet]:
     made.register()
     yield made
     made.leave()
+
+
+@pytest.fixture
+async def front(cluster: Cluster) -> AsyncIterator[Front]:
+    """A way to the API server that misbehaves on command."""
+    async with a_front(cluster.kubeconfig) as made:
+        yield made
+
+
+@pytest.fixture
+async def s(cluster: Cluster, namespace: str, front: Front, tmp_path: Path) -> AsyncIterator[Sitting]:
+    """A server of ours, and one node on which pods are bound by hand."""
+    config = write_kubeconfig(tmp_path / "config", front.url, {"token": "one"})
+    told = {"kubeconfig": str(config), "namespace": namespace, "image": "i", "agentImage": "a", "runtime": "job"}
+    clock = Later()
+    tools = Tools(runtime=RayJobs(), clock=clock, ledger="ledger-1")
+    room = {"cpu": "64", "memory": "1Ti", "pods": "110", "nvidia.com/gpu": "64"}
+    ready = {"type": "Ready", "status": "True", "reason": "Kubelet", "message": ""}
+    status = {"capacity": room, "allocatable": room, "conditions": [ready]}
+    cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}})
+    patch = ("patch", "node", "node", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    cluster.kubectl(*patch)
+    sitting = Sitting(cluster, namespace, clock, lambda: KubernetesProvider("k", told, tools))
+    await sitting.provider.observe(None, 0)
+    yield sitting
+    await sitting.provider.aclose()

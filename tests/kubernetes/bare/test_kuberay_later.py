@@ -20,7 +20,6 @@ from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvid
 from orchestrator.adapters.providers.kubernetes.resources import KEY, LEDGER, MANAGED_BY, US, WORKLOAD, Workload
 from orchestrator.adapters.providers.kubernetes.watching import Mirror
 from orchestrator.adapters.runtime.ray import RayJobs
-from orchestrator.bootstrap import SystemClock
 from orchestrator.model.offer import SightingState
 from orchestrator.ports.provider import Misconfigured
 from orchestrator.ports.runtime import Tools
@@ -28,22 +27,13 @@ from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
 from orchestrator.testing.kit.subject import Session
 from tests.kubernetes.bare.kubelet import Kubelet
+from tests.kubernetes.bare.sitting import Later
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
 from tests.kubernetes.kinds import definition
 
 SERVED = "GET /apis/ray.io/v1"
 MINUTE_US = RAY_EVERY_US
-
-
-class Later(SystemClock):
-    """Our clock, which a test puts forward."""
-
-    ahead_us = 0
-
-    def now_us(self) -> int:
-        """See SystemClock."""
-        return super().now_us() + self.ahead_us
 
 
 class Site:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.adapters.providers.kubernetes import records, sightings
-from orchestrator.adapters.providers.kubernetes.cluster import Cluster
+from orchestrator.adapters.providers.kubernetes.cluster import RAY_POD, Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.objects import Runtime, manifests, name_of
 from orchestrator.adapters.providers.kubernetes.resources import (
@@ -161,7 +161,8 @@ class Launching:
         done = [await self._delete(kind, key) for kind in self._kinds(key)]
         if closes and not over and not any(there for there, _ in done):
             await self._put(key, launch.ledger, self._scribe.closing(key))
-        return StopReply(key, True, "; ".join(said for _, said in done if said))
+        left = "" if any(there for there, _ in done) else await self._without_main(key)
+        return StopReply(key, True, "; ".join(filter(None, (*(said for _, said in done), left))))
 
     async def _mark_stopped(self, launch: Launch, over: bool) -> bool:
         """Have a record say that nothing starts under this key any more (`over`: nor is alive); whether none did."""
@@ -217,6 +218,17 @@ class Launching:
             await self._beneath(kind, key)
             return True, f"{kind.name} {name} is held by a finalizer; its pods are being deleted"
         return True, ""
+
+    async def _without_main(self, key: str) -> str:
+        """Its object was deleted without its pods, or nobody collects garbage: they are deleted, with some patience."""
+        pods = [pod.metadata for pod in self._cluster.launch(key).pods]
+        if all(meta.deletion_timestamp for meta in pods):
+            self._deleting.pop(key, None)
+            return ""
+        if self._now() - self._deleting.setdefault(key, self._now()) < PATIENCE_US:
+            return ""
+        await self._beneath(RAY_JOB if any(meta.label(RAY_POD) for meta in pods) else JOB, key)
+        return "its object is gone and its pods are left: its pods are being deleted"
 
     async def _beneath(self, main: Kind, key: str) -> None:
         """Whoever should take the launch apart does not: delete its cluster and pods ourselves."""
