@@ -11,14 +11,14 @@ from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.queues import CONTROLLER
-from orchestrator.adapters.providers.kubernetes.reservations import Reservations
+from orchestrator.adapters.providers.kubernetes.reservations import KEPT, Reservations
 from orchestrator.adapters.providers.kubernetes.resources import ADMISSION_CHECK, CLUSTER_QUEUE, LOCAL_QUEUE, WORKLOAD
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.model.offer import Answer, Reason, Receipt
 from orchestrator.ports.provider import Misconfigured
 from orchestrator.ports.runtime import Tools
-from orchestrator.testing.builders import an_offer
+from orchestrator.testing.builders import an_offer, some_terms
 from orchestrator.testing.clock import FakeClock
 from tests.kubernetes.paper import PaperApi
 
@@ -129,6 +129,20 @@ async def test_a_window_that_is_over_is_a_no_once_whoever_looks(site: Site) -> N
     await asyncio.sleep(60)
     await asyncio.gather(*(site.offers.settle(fresh=fresh) for fresh in (True, False)))
     assert [(answer.accepted, answer.reason) for answer in site.told] == [(False, Reason.CAPACITY)]
+
+
+async def test_answers_that_were_given_at_once_are_remembered_and_not_for_ever(site: Site) -> None:
+    async def answered(n: int) -> int | None:
+        receipt = await site.offers.place(an_offer(n=n, terms=some_terms(accelerators=("B200",))))
+        assert isinstance(receipt, Receipt) and receipt.answer is not None
+        return receipt.answer.provider_at
+
+    first = await answered(1)
+    await asyncio.sleep(1)
+    assert await answered(1) == first
+    for n in range(KEPT):
+        await answered(2 + n)
+    assert await answered(1) != first
 
 
 # ---- the queue and its check -----------------------------------------------------------------------------------------

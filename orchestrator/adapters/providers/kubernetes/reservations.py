@@ -106,7 +106,7 @@ class Reservations:
         return short if short is not None and short.ever else None
 
     def _at_once(self, offer: OfferOut, answer: Answer) -> Receipt:
-        self._answers[answer.offer] = answer
+        self._keep(answer)
         return self._receipt(offer)
 
     def _receipt(self, offer: OfferOut) -> Receipt:
@@ -152,10 +152,13 @@ class Reservations:
     def _answer(self, answer: Answer) -> None:
         if self._open.pop(answer.offer, None) is None:
             return  # withdrawn, or answered, while its Workload was being deleted
+        self._keep(answer)
+        self._tell(answer)
+
+    def _keep(self, answer: Answer) -> None:
         self._answers[answer.offer] = answer
         if len(self._answers) > KEPT:
             del self._answers[next(iter(self._answers))]
-        self._tell(answer)
 
     async def withdraw(self, offer: str) -> str:
         """Release what is reserved; one that a launch uses is the launch's. Returns the offer."""
