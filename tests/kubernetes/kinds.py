@@ -8,17 +8,20 @@ ANY: Doc = {"x-kubernetes-preserve-unknown-fields": True}
 ANYTHING: Doc = {"type": "object", **ANY}
 
 
-def definition(group: str, kind: str, version: str, *fields: str) -> Doc:
-    """A kind whose spec has these fields, with anything in them; none: with anything."""
+def definition(
+    group: str, kind: str, version: str, *fields: str, scope: str = "Namespaced", status: bool = False
+) -> Doc:
+    """A kind whose spec has these fields, with anything in them; none: with anything. `status`: apart from its spec."""
     names = {"kind": kind, "plural": f"{kind.lower()}s", "singular": kind.lower(), "listKind": f"{kind}List"}
     spec = {"type": "object", "properties": dict.fromkeys(fields, ANY)}
     schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}} if fields else ANYTHING}
     versions = [{"name": version, "served": True, "storage": True, "schema": schema}]
+    versions[0]["subresources"] = {"status": {}} if status else {}
     meta: Doc = {"name": f"{names['plural']}.{group}"}
     if group.endswith("k8s.io"):
         meta["annotations"] = {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1111"}
     doc: Doc = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": meta}
-    return doc | {"spec": {"group": group, "scope": "Namespaced", "names": names, "versions": versions}}
+    return doc | {"spec": {"group": group, "scope": scope, "names": names, "versions": versions}}
 
 
 def introduce(cluster: Cluster, *definitions: Doc) -> None:

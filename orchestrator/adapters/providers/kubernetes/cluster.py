@@ -69,6 +69,8 @@ class Cluster:
         """Keys with news."""
         self.freed = False
         """Room came free since it was last looked at."""
+        self.unheard: set[str] = set()
+        """Workloads (uids) whose end is not to be told as room."""
         self.news = asyncio.Event()
         self.runtime: Runtime = "job"
         self._kinds: tuple[Kind, ...] = ()
@@ -265,7 +267,8 @@ class Cluster:
         self.news.set()
 
     def _workload(self, workload: Workload, gone: bool) -> None:
-        self.freed = self.freed or gone
+        self.freed = self.freed or (gone and workload.metadata.uid not in self.unheard)
+        self.unheard -= {workload.metadata.uid} if gone else set()
         self.news.set()
 
     def complains(self, heard: dict[str, str]) -> None:

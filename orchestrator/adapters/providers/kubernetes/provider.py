@@ -9,6 +9,7 @@ the book. A launch that is gone is billed by them (`billing`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -44,6 +45,7 @@ from orchestrator.model.offer import (
     OutcomeUnknown,
     Reason,
     Receipt,
+    Rejected,
     Sighting,
     SightingState,
     StopReply,
@@ -184,6 +186,16 @@ class KubernetesProvider(KubernetesAccess):
     # ---- one order -------------------------------------------------------------------------------------------------
 
     async def _launch(self, order: LaunchOrder) -> LaunchReply:
+        """What was kept for a launch that is rejected is freed, and not told as room: who hears of room asks again."""
+        reply = await self._launched(order)
+        if isinstance(reply, Rejected) and self._kueue:
+            with contextlib.suppress(ProviderError, Absent, Taken, Refused):  # else it ends by itself
+                await self._kueue.withdraw(order.offer, quietly=True)
+        elif isinstance(reply, Rejected):
+            self._rooms().release(order.offer)
+        return reply
+
+    async def _launched(self, order: LaunchOrder) -> LaunchReply:
         ledger = order.ledger or self._tools.ledger
         first = self._kueue is None and self._rooms().first(order.offer, self._now())
         if not self.cluster.launch(order.key).made:

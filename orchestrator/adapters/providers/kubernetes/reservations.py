@@ -160,13 +160,18 @@ class Reservations:
         if len(self._answers) > KEPT:
             del self._answers[next(iter(self._answers))]
 
-    async def withdraw(self, offer: str) -> str:
-        """Release what is reserved; one that a launch uses is the launch's. Returns the offer."""
+    async def withdraw(self, offer: str, *, quietly: bool = False) -> str:
+        """Release what is reserved; one that a launch uses is the launch's. Returns the offer.
+
+        `quietly`: without a notice of room.
+        """
         self._open.pop(offer, None)
         path = WORKLOAD.path(self._cluster.connection.namespace, kueue.workload_name(offer))
         with contextlib.suppress(Absent):
             found = await self._client.get(path, Workload)
             if found.metadata.ours and not kueue.key_of(found):
+                if quietly:
+                    self._cluster.unheard.add(found.metadata.uid)
                 await self._client.delete(path, uid=found.metadata.uid)
         return offer
 
