@@ -10,10 +10,24 @@ import pytest
 from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
+from orchestrator.adapters.providers.kubernetes.objects import WORKLOAD as PREBUILT
+from orchestrator.adapters.providers.kubernetes.objects import name_of
 from orchestrator.adapters.providers.kubernetes.queues import CONTROLLER
 from orchestrator.adapters.providers.kubernetes.reservations import KEPT, Reservations
-from orchestrator.adapters.providers.kubernetes.resources import ADMISSION_CHECK, CLUSTER_QUEUE, LOCAL_QUEUE, WORKLOAD
+from orchestrator.adapters.providers.kubernetes.resources import (
+    ADMISSION_CHECK,
+    CLUSTER_QUEUE,
+    JOB,
+    KEY,
+    LEDGER,
+    LOCAL_QUEUE,
+    MANAGED_BY,
+    RECORD,
+    US,
+    WORKLOAD,
+)
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
+from orchestrator.adapters.providers.kubernetes.sightings import EVICTED
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.model.offer import Answer, Reason, Receipt
 from orchestrator.ports.provider import Misconfigured
@@ -91,6 +105,33 @@ class Site:
         """What Kueue says of quota for it."""
         reserved = {"type": "QuotaReserved", "status": status, "reason": "Kueue", "message": message}
         self.api.put(workload, status={"conditions": [reserved], **more})
+
+    async def accepted(self, n: int) -> str:
+        """An offer for which Kueue has reserved quota."""
+        asked = await self.place(n)
+        self.says(asked, "True")
+        await self.offers.settle(fresh=True)
+        return asked
+
+    def launched(self, workload: str, key: str = "k-e1") -> None:
+        """A launch is made that is to use this Workload."""
+        name = workload.rsplit("/", 1)[1]
+        labels = {MANAGED_BY: US, LEDGER: "l", KEY: key, PREBUILT: name}
+        meta = {"name": name_of(key), "namespace": SPACE, "uid": f"uid-{key}", "labels": labels}
+        self.api.put(JOB.path(SPACE, name_of(key)), metadata=meta)
+
+    def used(self, workload: str, key: str = "k-e1") -> None:
+        """Kueue has the launch own it."""
+        owner = {"kind": "Job", "name": name_of(key), "uid": f"uid-{key}"}
+        meta = self.api.objects[workload]["metadata"] | {"ownerReferences": [owner]}
+        self.api.put(workload, metadata=meta)
+
+    def evicted(self, workload: str) -> None:
+        """Kueue takes its quota back."""
+        self.says(workload, "False")
+        evicted = {"type": "Evicted", "status": "True", "reason": "ClusterQueueStopped", "message": "stopped"}
+        conditions = self.api.objects[workload]["status"]["conditions"]
+        self.api.put(workload, status={"conditions": [*conditions, evicted]})
 
 
 @pytest.fixture
@@ -196,3 +237,24 @@ async def test_a_queue_that_is_gone_is_told_to_the_next_offer_and_breaks_no_look
     await site.offers.settle(fresh=True)
     with pytest.raises(Misconfigured, match="create LocalQueue team/ours"):
         await site.place(2)
+
+
+# ---- launches --------------------------------------------------------------------------------------------------------
+
+
+async def test_quota_of_a_launch_that_kueue_has_not_looked_at_yet_is_kept(site: Site) -> None:
+    asked = await site.accepted(1)
+    site.launched(asked)
+    await asyncio.sleep(7200)
+    await site.offers.tend()
+    assert asked in site.api.objects
+
+
+async def test_quota_that_nobody_launched_is_given_back_in_the_end(site: Site) -> None:
+    asked = await site.accepted(1)
+    await asyncio.sleep(1800)
+    await site.offers.tend()
+    assert asked in site.api.objects
+    await asyncio.sleep(1800)
+    await site.offers.tend()
+    assert asked not in site.api.objects

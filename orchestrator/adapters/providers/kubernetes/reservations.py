@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.adapters.providers.kubernetes import asking, kueue, records
+from orchestrator.adapters.providers.kubernetes import asking, kueue, objects, records
 from orchestrator.adapters.providers.kubernetes.capacity import Short
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
@@ -228,18 +228,28 @@ class Reservations:
 
     async def tend(self) -> None:
         """Make evictions final, and give back what was accepted and never launched."""
-        for workload in self._cluster.workloads:
+        workloads = self._cluster.workloads
+        for workload in workloads:
             asked = kueue.asked_of(workload)
-            if asked is None:
-                continue
-            key, why = kueue.key_of(workload), kueue.evicted(workload)
-            with contextlib.suppress(Absent, Taken, Refused):  # looked at again
-                if key and why and key not in self._ended:
-                    await self._end(key, why, workload)
-                elif key and not why and await self._held_back(key, workload):
-                    await self._let_start(asked.offer)
-                elif not key and self._now() > asked.until + 2 * TTL_US and asked.offer not in self._open:
-                    await self._delete(workload)
+            if asked is not None:
+                with contextlib.suppress(Absent, Taken, Refused):  # looked at again
+                    await self._tend(asked, workload)
+
+    async def _tend(self, asked: Asked, workload: Workload) -> None:
+        key, why = kueue.key_of(workload), kueue.evicted(workload)
+        if key and why and key not in self._ended:
+            await self._end(key, why, workload)
+        elif key and not why and await self._held_back(key, workload):
+            await self._let_start(asked.offer)
+        elif not key and self._idle(asked, workload):
+            await self._delete(workload)
+
+    def _idle(self, asked: Asked, workload: Workload) -> bool:
+        """Whether its quota is kept for nobody any more: nor for a launch of which Kueue has not written there yet."""
+        if self._now() <= asked.until + 2 * TTL_US or asked.offer in self._open:
+            return False
+        mains = (main for mirror in self._cluster.mains.values() for main in mirror.objects.values())
+        return all(main.metadata.label(objects.WORKLOAD) != workload.metadata.name for main in mains)
 
     async def _held_back(self, key: str, workload: Workload) -> bool:
         """Whether a launch that was ordered is not let start: we were cut off, or Kueue wrote over our word."""
