@@ -258,3 +258,16 @@ async def test_quota_that_nobody_launched_is_given_back_in_the_end(site: Site) -
     await asyncio.sleep(1800)
     await site.offers.tend()
     assert asked not in site.api.objects
+
+
+async def test_a_launch_that_was_evicted_before_its_object_was_told_is_marked_once_it_is(site: Site) -> None:
+    asked = await site.accepted(1)
+    site.used(asked)
+    site.evicted(asked)
+    await asyncio.sleep(1)
+    await site.offers.tend()
+    await asyncio.sleep(1)
+    site.launched(asked)
+    await asyncio.sleep(1)
+    await site.offers.tend()
+    assert site.api.objects[RECORD.path(SPACE, "k-e1")]["data"]["state"] == EVICTED

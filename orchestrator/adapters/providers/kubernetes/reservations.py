@@ -234,6 +234,7 @@ class Reservations:
             if asked is not None:
                 with contextlib.suppress(Absent, Taken, Refused):  # looked at again
                     await self._tend(asked, workload)
+        self._ended &= {kueue.key_of(workload) for workload in workloads} if self._ended else set()
 
     async def _tend(self, asked: Asked, workload: Workload) -> None:
         key, why = kueue.key_of(workload), kueue.evicted(workload)
@@ -269,4 +270,5 @@ class Reservations:
         if workload.spec.active:
             body = {"spec": {"active": False}}
             await self._client.merge(WORKLOAD.path(space, workload.metadata.name), body, Thing)
-        self._ended.add(key)
+        if launch.state:  # else its object was not told yet, and is to be marked once it is
+            self._ended.add(key)
