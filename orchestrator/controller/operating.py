@@ -15,6 +15,7 @@ from typing import Any
 import kopf
 
 from orchestrator.controller.admission import Endpoint, Judge
+from orchestrator.controller.cluster import Statuses
 from orchestrator.controller.handlers import register
 from orchestrator.controller.objects import GROUP
 from orchestrator.controller.server import Server
@@ -102,7 +103,8 @@ async def operate(
 ) -> None:
     """Serve the objects of a cluster until `stop`, or a signal. Raises what ended either half of it."""
     registry, server, settings = kopf.OperatorRegistry(), Server(connect), settings_of(choices)
-    register(registry, server, judging=choices.webhook is not None)
+    statuses = Statuses()
+    register(registry, server, statuses, judging=choices.webhook is not None)
     login(registry)
     halves = [asyncio.create_task(server.run(), name="server's events")]  # before Kopf, which ends what came after it
     if choices.webhook is not None:
@@ -117,7 +119,10 @@ async def operate(
         stop_flag=stop,
         ready_flag=ready,
     )
-    await together(*halves, asyncio.create_task(operating, name="objects"))
+    try:
+        await together(*halves, asyncio.create_task(operating, name="objects"))
+    finally:
+        await statuses.close()
 
 
 def judging(endpoint: Endpoint, configuration: str) -> tuple[Judge, Trust | None]:

@@ -16,10 +16,12 @@ from typing import Any
 import httpx
 import kopf
 
+from orchestrator.controller.cluster import connected
+
 log = logging.getLogger(__name__)
 PATH = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/"
 AGAIN_S = 60.0  # whoever makes the configuration anew makes it without our certificate
-FIRST_S, LONGEST_S, TIMEOUT_S = 0.5, 30.0, 10.0
+FIRST_S, LONGEST_S = 0.5, 30.0
 Service = tuple[str, str, int]
 
 
@@ -54,7 +56,7 @@ class Trust:
 
     async def _write(self) -> None:
         bundle = base64.b64encode(await asyncio.to_thread(self._bundle)).decode()
-        async with await asyncio.to_thread(_connected) as http:
+        async with await asyncio.to_thread(connected) as http:
             reply = (await http.get(PATH + self._name)).raise_for_status()
             patch = patch_of(reply.json().get("webhooks") or (), self._service, bundle)
             if patch:
@@ -79,13 +81,3 @@ def patch_of(webhooks: Iterable[Mapping[str, Any]], service: Service, bundle: st
             patch.append({"op": "test", "path": f"/webhooks/{at}/name", "value": webhook["name"]})
             patch.append({"op": "add", "path": f"/webhooks/{at}/clientConfig/caBundle", "value": bundle})
     return patch
-
-
-def _connected() -> httpx.AsyncClient:
-    """A client of the API server, with credentials found anew: those of a pod are short-lived."""
-    info = kopf.login_via_client(logger=log, settings=kopf.OperatorSettings())
-    if info is None:
-        raise kopf.LoginError("no credentials of the cluster are found")
-    return httpx.AsyncClient(
-        base_url=info.server, headers=info.as_http_headers(), verify=info.as_ssl_context(), timeout=TIMEOUT_S
-    )
