@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, TypeVar
@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from orchestrator.adapters.providers.kubernetes import resources
-from orchestrator.adapters.providers.kubernetes.errors import Absent, Taken
+from orchestrator.adapters.providers.kubernetes.errors import Absent, Taken, problem
+from orchestrator.ports.provider import Unreachable
 from tests.kubernetes.cluster import Doc
 
 T = TypeVar("T")
@@ -33,6 +34,10 @@ class PaperApi:
         self.objects: dict[str, Doc] = {}
         """Path → object, in the order in which they were made."""
         self.asked: list[str] = []
+        self.denied = set[str]()
+        """Paths of lists and watches that answer 403, also those that are open."""
+        self.frozen = set[str]()
+        """Paths whose watches open, and bring nothing."""
         self._said: list[tuple[int, str, str, Doc]] = []
         self._news = asyncio.Event()
         self._late: dict[str, asyncio.Event] = {}
@@ -51,20 +56,27 @@ class PaperApi:
     def put(self, path: str, **fields: Any) -> Doc:
         """Somebody makes an object, or changes these fields of it."""
         where, name = path.rsplit("/", 1)
-        space = where.split("/namespaces/")[1].split("/")[0] if "/namespaces/" in where else ""
-        known = self.objects.get(path, {"metadata": {"name": name, "namespace": space, "uid": f"u{next(self._count)}"}})
+        made = {"metadata": {"name": name, "namespace": _space(where), "uid": f"u{next(self._count)}"}}
+        known = self.objects.get(path, made)
         return self._write(path, known | fields, "MODIFIED" if path in self.objects else "ADDED")
 
     def drop(self, path: str) -> None:
         """Somebody deletes it."""
         self._write(path, self.objects[path], "DELETED")
 
+    def deny(self, path: str) -> None:
+        """See `denied`."""
+        self.denied.add(path)
+        self._tell()
+
     # ---- as the client ----------------------------------------------------------------------------------------------
 
     async def get(self, path: str, kind: type[T], **params: Any) -> T:
         """See Client."""
         if path.rsplit("/", 1)[1] in PLURALS:
-            chosen = [doc for doc in self._of(path) if _selected(doc, params.get("labelSelector", ""))]
+            name = params.get("fieldSelector", "").removeprefix("metadata.name=")
+            called = [doc for doc in self._of(path) if name in ("", doc["metadata"]["name"])]
+            chosen = [doc for doc in called if _selected(doc, params.get("labelSelector", ""))]
             found: Doc = {"metadata": {"resourceVersion": str(self._said[-1][0] if self._said else 0)}, "items": chosen}
         else:
             found = self._there(path)
@@ -79,7 +91,7 @@ class PaperApi:
         name = body["metadata"]["name"]
         if f"{path}/{name}" in self.objects:
             raise Taken(f"{path}/{name}")
-        meta = {**body["metadata"], "uid": f"u{next(self._count)}"}
+        meta = {**body["metadata"], "uid": f"u{next(self._count)}", "namespace": _space(path)}
         return await self._reply("POST", path, self._write(f"{path}/{name}", {**body, "metadata": meta}, "ADDED"), kind)
 
     async def merge(self, path: str, body: Doc, kind: type[T]) -> T:
@@ -103,16 +115,31 @@ class PaperApi:
         """See Client."""
         self.replies += 1
 
-    async def lines(self, path: str, params: Mapping[str, Any]) -> AsyncIterator[bytes]:
-        """See Client: a watch."""
-        at = int(params["resourceVersion"])
+    async def aclose(self) -> None:
+        """See Client."""
+
+    async def lines(
+        self, path: str, params: Mapping[str, Any], silence_s: float, opened: Callable[[], None]
+    ) -> AsyncIterator[bytes]:
+        """See Client: a watch, which ends when it was to."""
+        at, until = int(params["resourceVersion"]), asyncio.get_running_loop().time() + int(params["timeoutSeconds"])
+        self.asked.append(f"WATCH {path}")
+        self._allowed(path)
+        opened()
         while True:
+            if path in self.frozen:
+                await asyncio.sleep(silence_s)
+                raise Unreachable(f"no reply to GET {path}")
             for version, verb, where, doc in [*self._said]:
-                if version > at and where == path and _selected(doc, params.get("labelSelector", "")):
+                if version > at and _within(where, path) and _selected(doc, params.get("labelSelector", "")):
                     yield json.dumps({"type": verb, "object": doc}).encode()
             at = self._said[-1][0] if self._said else at
-            news = self._news
-            await news.wait()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._news.wait()
+            except TimeoutError:
+                return
+            self._allowed(path)
 
     # ---- within -----------------------------------------------------------------------------------------------------
 
@@ -122,6 +149,7 @@ class PaperApi:
         gates = [gate for like, gate in self._late.items() if like in call]
         for gate in gates:
             await gate.wait()
+        self._allowed(path)
         await asyncio.sleep(0.001)
         return msgspec.json.decode(text, type=kind)
 
@@ -134,12 +162,19 @@ class PaperApi:
         else:
             self.objects[path] = doc
         self._said.append((version, verb, path.rsplit("/", 1)[0], doc))
-        before, self._news = self._news, asyncio.Event()
-        before.set()
+        self._tell()
         return doc
 
+    def _tell(self) -> None:
+        before, self._news = self._news, asyncio.Event()
+        before.set()
+
+    def _allowed(self, path: str) -> None:
+        if path in self.denied:
+            raise problem(403, b'{"message": "it is forbidden"}', None, f"GET {path}")
+
     def _of(self, path: str) -> list[Doc]:
-        return [doc for where, doc in self.objects.items() if where.rsplit("/", 1)[0] == path]
+        return [doc for where, doc in self.objects.items() if _within(where.rsplit("/", 1)[0], path)]
 
     def _there(self, path: str) -> Doc:
         if path not in self.objects:
@@ -151,6 +186,15 @@ class PaperApi:
         for name in ("uid", "resourceVersion"):
             if meta.get(name) and meta[name] != self._there(path)["metadata"][name]:
                 raise Taken(f"{path} has changed")
+
+
+def _space(path: str) -> str:
+    return path.split("/namespaces/")[1].split("/")[0] if "/namespaces/" in path else ""
+
+
+def _within(where: str, path: str) -> bool:
+    """Whether a list of this path holds what is there; one of no namespace holds those of all."""
+    return path in (where, where.replace(f"/namespaces/{_space(where)}", ""))
 
 
 def _merged(base: Any, over: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
@@ -28,8 +28,6 @@ PAGE = 500
 """Items of a list that come at a time."""
 CONNECT_S = 3.0
 TIMEOUT = aiohttp.ClientTimeout(total=15.0, sock_connect=CONNECT_S)
-SILENCE_S = 90.0
-"""A watch that says nothing for so long, not even a bookmark (one a minute), is cut off and taken up again."""
 HEARTBEAT_S = 20.0
 CHANNELS = "v4.channel.k8s.io"
 """How commands and ports share a WebSocket: the first byte of each message is its channel."""
@@ -125,11 +123,17 @@ class Client:
         """Raises unless the API server answers us."""
         await self._call("GET", "/version")
 
-    async def lines(self, path: str, params: Params, silence_s: float = SILENCE_S) -> AsyncIterator[bytes]:
-        """A reply that goes on for long, line by line."""
+    async def lines(
+        self, path: str, params: Params, silence_s: float, opened: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[bytes]:
+        """A reply that goes on for long, line by line; cut off where nothing comes for `silence_s`.
+
+        `opened` is called when it begins, before there is a line.
+        """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
         response = await self._open(_Request("GET", path, params), timeout)
         try:
+            opened()
             rest = b""
             async for chunk in response.content.iter_any():
                 *whole, rest = (rest + chunk).split(b"\n")

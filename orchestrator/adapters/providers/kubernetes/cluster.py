@@ -18,6 +18,7 @@ from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused
 from orchestrator.adapters.providers.kubernetes.kueue import asked_of
+from orchestrator.adapters.providers.kubernetes.machines import witnesses
 from orchestrator.adapters.providers.kubernetes.memory import Memory
 from orchestrator.adapters.providers.kubernetes.objects import Runtime, name_of
 from orchestrator.adapters.providers.kubernetes.resources import (
@@ -49,12 +50,17 @@ from orchestrator.adapters.providers.kubernetes.watching import Mirror
 from orchestrator.model.offer import Sighting
 from orchestrator.ports.provider import Misconfigured, ProviderError, Unreachable
 
-_MANY: dict[type[Any], Any] = {Record: Many[Record], Pod: Many[Pod], Main: Many[Main]}
+_MANY: dict[type[Any], Any] = {Record: Many[Record], Pod: Many[Pod], Main: Many[Main], Node: Many[Node]}
 RAY_POD = "ray.io/cluster"
 """KubeRay's label on each of its pods."""
 NEVER = 1 << 62
 RAY_EVERY_US = 60_000_000
 """How often, where KubeRay is wanted and was not there, one request asks whether it has come."""
+NODES_S = 30
+"""How long one watch of nodes is held: one that hangs is noticed before anybody but a kubelet may say that a pod ended
+(Kubernetes' collector of pods without a node waits for 40 s)."""
+FEW = 10
+"""So many nodes are asked for one by one; beyond, all are listed."""
 SYNC_S = 10.0
 """How long the first listing may take before the cluster counts as out of reach."""
 
@@ -84,7 +90,7 @@ class Cluster:
     # ---- keeping up ------------------------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Everything was read, and is being watched. Raises a `ProviderError` where it is not so."""
+        """Everything was read, and has been kept up since. Raises why it is not so, as the client does."""
         async with self._starting:
             if not self._kinds:
                 await self._begin()
@@ -93,19 +99,9 @@ class Cluster:
         for mirror in self.mirrors:
             try:
                 async with asyncio.timeout(SYNC_S):
-                    await self._synced(mirror)
+                    await _known(mirror)
             except TimeoutError as error:
                 raise Unreachable(f"provider {self.client.name}: nothing was listed within {SYNC_S} s") from error
-
-    async def _synced(self, mirror: Mirror[Any]) -> None:
-        while not mirror.synced.is_set():
-            waiting = asyncio.ensure_future(mirror.synced.wait())
-            await asyncio.wait({waiting}, timeout=0.1)
-            waiting.cancel()
-            mirror.must_live()
-            if isinstance(mirror.failing, ProviderError):
-                raise mirror.failing
-        mirror.must_live()
 
     async def _begin(self) -> None:
         ray, wanted = await self._may_use_ray(), self.connection.runtime
@@ -113,7 +109,7 @@ class Cluster:
         kinds = (JOB, RAY_JOB) if ray else (JOB,)
         space, client = self.connection.namespace, self.client
         everywhere = not self.connection.queue
-        self.nodes = Mirror(client, NODE.path(), Node, self._node)
+        self.nodes = Mirror(client, NODE.path(), Node, self._node, hold_s=NODES_S)
         self.pods = Mirror(
             client, POD.path("" if everywhere else space), Pod, self._pod, "" if everywhere else OURS
         )  # fmt: skip
@@ -214,7 +210,7 @@ class Cluster:
         key = pod.metadata.label(KEY)
         if not key or not pod.metadata.ours or pod.metadata.namespace != self.connection.namespace:
             return
-        self.memory.pod(pod, self.by_name)
+        self.memory.pod(pod, self.by_name if self.nodes.failing is None else {})  # an end is believed for good
         name = (pod.metadata.namespace, pod.metadata.name)
         mine = self._mine.setdefault(key, set())
         if not gone:
@@ -330,10 +326,12 @@ class Cluster:
         names = self._mine.get(key, ())
         pods = [pod for name in names if (pod := self.pods.objects.get(name)) is not None]
         record = self.records.objects.get((self.connection.namespace, key))
-        return self._launch(key, record, self.main(key), pods)
+        return self._launch(key, record, self.main(key), pods, self.by_name)
 
-    def _launch(self, key: str, record: Record | None, main: Main | None, pods: Sequence[Pod]) -> Launch:
-        fates = self.memory.fates(key, pods, self.by_name, self._now())
+    def _launch(
+        self, key: str, record: Record | None, main: Main | None, pods: Sequence[Pod], nodes: Mapping[str, Node]
+    ) -> Launch:
+        fates = self.memory.fates(key, pods, nodes, self._now())
         machines, agreed = dict(self.memory.machines.get(key, {})), self.memory.agreed.get(key, "")
         return Launch(
             key=key, record=record, main=main, pods=tuple(pods), machines=machines, fates=fates, agreed=agreed,
@@ -348,14 +346,15 @@ class Cluster:
         """Every launch of ours as the API server has it now."""
         space, now, kinds = self.connection.namespace, self._now(), self._kinds
         found = await asyncio.gather(
-            self._all(RECORD.path(space), Record, records.SELECTOR),
-            self._all(POD.path(space), Pod, OURS),
-            *(self._all(kind.path(space), Main, OURS) for kind in kinds),
+            self._all(RECORD.path(space), Record, labelSelector=records.SELECTOR),
+            self._all(POD.path(space), Pod, labelSelector=OURS),
+            *(self._all(kind.path(space), Main, labelSelector=OURS) for kind in kinds),
         )
+        nodes = await self._witnesses(found[1])
         by_key = {record.metadata.label(KEY): record for record in found[0]}
         pods: dict[str, list[Pod]] = {}
         for pod in found[1]:
-            self.memory.pod(pod, self.by_name)
+            self.memory.pod(pod, nodes)
             pods.setdefault(pod.metadata.label(KEY), []).append(pod)
         mains = {
             main.metadata.label(KEY): replace(main, kind=kind.name)
@@ -363,17 +362,36 @@ class Cluster:
             for main in some
         }
         keys = sorted(filter(None, {*by_key, *pods, *mains}))
-        launches = (self._launch(key, by_key.get(key), mains.get(key), pods.get(key, ())) for key in keys)
-        return _said(launches, self.by_name, now)
+        launches = (self._launch(key, by_key.get(key), mains.get(key), pods.get(key, ()), nodes) for key in keys)
+        return _said(launches, nodes, now)
+
+    async def _witnesses(self, pods: Sequence[Pod]) -> Mapping[str, Node]:
+        """Nodes by name. Those on whose word the end of a machine rests are read now, whatever was last told."""
+        names = witnesses(self.memory.machines.values(), pods)
+        selects = [{"fieldSelector": f"metadata.name={name}"} for name in names] if len(names) <= FEW else [{}]
+        read = await asyncio.gather(*(self._all(NODE.path(), Node, **one) for one in selects))
+        fresh = {node.metadata.name: node for some in read for node in some if node.metadata.name in names}
+        for name in names:
+            node = fresh.get(name) or self.by_name.get(name)
+            if node is not None:
+                self._node(node, name not in fresh)
+        return {name: node for name, node in self.by_name.items() if name not in names} | fresh
 
     async def closed(self) -> list[Record]:
         """The records that were closed and are kept."""
-        found: list[Record] = await self._all(RECORD.path(self.connection.namespace), Record, records.OLD)
+        found: list[Record] = await self._all(RECORD.path(self.connection.namespace), Record, labelSelector=records.OLD)
         return found
 
-    async def _all(self, path: str, kind: type[Any], selector: str) -> list[Any]:
-        pages = self.client.pages(path, _MANY[kind], labelSelector=selector)
+    async def _all(self, path: str, kind: type[Any], **selects: str) -> list[Any]:
+        pages = self.client.pages(path, _MANY[kind], **selects)
         return [item async for page in pages for item in page.items]
+
+
+async def _known(mirror: Mirror[Any]) -> None:
+    while not mirror.known():
+        waiting = asyncio.ensure_future(mirror.synced.wait())
+        await asyncio.wait({waiting}, timeout=0.1)
+        waiting.cancel()
 
 
 def _said(launches: Iterable[Launch], nodes: Mapping[str, Node], now: int) -> list[Sighting]:

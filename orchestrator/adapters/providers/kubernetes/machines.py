@@ -99,6 +99,19 @@ def fate_of_missing(machine: Machine, node: Node | None, missing_us: int, ready_
     return Fate.ENDED if settled else Fate.LOST
 
 
+def witnesses(known: Iterable[Mapping[str, Machine]], pods: Iterable[Pod]) -> set[str]:
+    """The nodes on whose word it rests that a machine ended; of machines by uid, and all pods that are there."""
+    there = {pod.metadata.uid: pod for pod in pods}
+    machines = {uid: machine for some in known for uid, machine in some.items()}
+    alive = {uid for uid, pod in there.items() if not pod.over}
+    ends = {uid: pod.spec.node_name for uid, pod in there.items()} | {uid: m.node for uid, m in machines.items()}
+    return {node for uid, node in ends.items() if node and uid not in alive and not _ended(machines.get(uid))}
+
+
+def _ended(machine: Machine | None) -> bool:
+    return machine is not None and machine.ended
+
+
 def _switched_off(node: Node | None) -> bool:
     return node is not None and any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints)
 
