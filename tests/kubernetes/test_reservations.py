@@ -63,12 +63,12 @@ class Site:
         self.queue("check")
         self.restart()
 
-    def restart(self) -> None:
-        """As after a crash: nothing is remembered."""
+    def restart(self, ledger: str = "l") -> None:
+        """As after a crash: nothing is remembered. `ledger`: whose server it is."""
         self._begun = False
         self.cluster = Cluster(self.api, CONNECTION, self.clock.now_us)  # type: ignore[arg-type]
-        scribe = Scribe(self.cluster, Bills("l", lambda _: None), self.clock.now_us)
-        tools = Tools(runtime=RayJobs(), clock=self.clock, ledger="l")
+        scribe = Scribe(self.cluster, Bills(ledger, lambda _: None), self.clock.now_us)
+        tools = Tools(runtime=RayJobs(), clock=self.clock, ledger=ledger)
         self.offers = Reservations(self.cluster, scribe, tools, self.told.append)
 
     async def begin(self) -> None:
@@ -271,3 +271,38 @@ async def test_a_launch_that_was_evicted_before_its_object_was_told_is_marked_on
     await asyncio.sleep(1)
     await site.offers.tend()
     assert site.api.objects[RECORD.path(SPACE, "k-e1")]["data"]["state"] == EVICTED
+
+
+# ---- another server, whose ledger is another ------------------------------------------------------------------------
+
+
+async def test_offers_of_a_server_before_us_are_answered_and_those_of_another_ledger_are_not(site: Site) -> None:
+    site.says(await site.place(1), "True")
+    site.restart(ledger="theirs")
+    await site.begin()
+    await site.offers.settle(fresh=True)
+    assert site.told == []
+    site.restart()
+    await site.begin()
+    await site.offers.settle(fresh=True)
+    assert [answer.offer for answer in site.told] == [an_offer(n=1).offer]
+
+
+async def test_an_offer_of_another_ledger_is_not_ours_to_withdraw(site: Site) -> None:
+    asked = await site.accepted(1)
+    site.restart(ledger="theirs")
+    await site.offers.withdraw(an_offer(n=1).offer)
+    assert asked in site.api.objects
+
+
+async def test_a_launch_of_another_ledger_is_started_by_who_ordered_it(site: Site) -> None:
+    asked = await site.accepted(1)
+    site.launched(asked)
+    site.used(asked)
+    pending = [{"name": "check", "state": "Pending"}]
+    site.says(asked, "True", admissionChecks=pending)
+    for ledger, state in (("theirs", "Pending"), ("l", "Ready")):
+        site.restart(ledger)
+        await site.begin()
+        await site.offers.tend()
+        assert site.api.objects[asked]["status"]["admissionChecks"][0]["state"] == state

@@ -20,7 +20,7 @@ from orchestrator.adapters.providers.kubernetes.kueue import Asked
 from orchestrator.adapters.providers.kubernetes.objects import pod_sets
 from orchestrator.adapters.providers.kubernetes.places import short_of_room
 from orchestrator.adapters.providers.kubernetes.queues import Serving, timestamp
-from orchestrator.adapters.providers.kubernetes.resources import OURS, WORKLOAD, Many, Thing, Workload
+from orchestrator.adapters.providers.kubernetes.resources import LEDGER, OURS, WORKLOAD, Many, Thing, Workload
 from orchestrator.adapters.providers.kubernetes.room import declined
 from orchestrator.adapters.providers.kubernetes.scribe import Scribe
 from orchestrator.adapters.providers.kubernetes.sightings import EVICTED, LAUNCHED
@@ -169,7 +169,7 @@ class Reservations:
         path = WORKLOAD.path(self._cluster.connection.namespace, kueue.workload_name(offer))
         with contextlib.suppress(Absent):
             found = await self._client.get(path, Workload)
-            if found.metadata.ours and not kueue.key_of(found):
+            if self._mine(found) and not kueue.key_of(found):
                 if quietly:
                     self._cluster.unheard.add(found.metadata.uid)
                 await self._client.delete(path, uid=found.metadata.uid)
@@ -212,6 +212,10 @@ class Reservations:
             await self._client.merge(f"{path}/status", change, Thing)
         return False
 
+    def _mine(self, workload: Workload) -> bool:
+        """Whether it is of our ledger: another server may share the queue, and answers for its own."""
+        return workload.metadata.ours and workload.metadata.label(LEDGER) == self._ledger
+
     def _path(self, offer: str) -> str:
         return WORKLOAD.path(self._cluster.connection.namespace, kueue.workload_name(offer))
 
@@ -222,12 +226,12 @@ class Reservations:
         with contextlib.suppress(Misconfigured, Refused):  # said again when an offer is placed
             await self._serving.queue()
         for workload in self._cluster.workloads:
-            asked = kueue.asked_of(workload)
+            asked = kueue.asked_of(workload) if self._mine(workload) else None
             if asked is not None and asked.offer not in self._answers and not kueue.key_of(workload):
                 self._open.setdefault(asked.offer, asked)
 
     async def tend(self) -> None:
-        """Make evictions final, and give back what was accepted and never launched."""
+        """Make evictions final, and give back what was accepted and never launched, by whomever."""
         workloads = self._cluster.workloads
         for workload in workloads:
             asked = kueue.asked_of(workload)
@@ -240,7 +244,7 @@ class Reservations:
         key, why = kueue.key_of(workload), kueue.evicted(workload)
         if key and why and key not in self._ended:
             await self._end(key, why, workload)
-        elif key and not why and await self._held_back(key, workload):
+        elif key and not why and self._mine(workload) and await self._held_back(key, workload):
             await self._let_start(asked.offer)
         elif not key and self._idle(asked, workload):
             await self._delete(workload)
