@@ -110,6 +110,7 @@ async def end(server: Server, watch: Watch, body: Mapping[str, Any], now: dateti
             job = await _job(client, watch, _unlabelled(body))
             if not job.view.ended and not job.view.cancel_asked:
                 await job.cancel()
+                await _seen(job)
             server.follow(job.id, body["metadata"]["uid"])
             return _told(watch, body, now, await job.explain(), job.view)
     except NotFound:
@@ -147,11 +148,19 @@ async def _job(client: AsyncClient, watch: Watch, body: Mapping[str, Any]) -> As
     if "job" in watch.status:
         return await client.job(watch.status["job"])
     try:
-        return await client.submit(job_of(body), key=body["metadata"]["uid"])
+        job = await client.submit(job_of(body), key=body["metadata"]["uid"])
     except Conflict as error:
         if not error.problem.job:
             raise
         return await client.job(error.problem.job)  # the same object's, of other labels
+    await _seen(job)
+    return job
+
+
+async def _seen(job: AsyncJob) -> None:
+    """Look at a job that is over already: the answer to a wish does not say whether machines of it are left."""
+    if job.view.ended:
+        await job.refresh()
 
 
 async def _submitted(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:

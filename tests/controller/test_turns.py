@@ -93,6 +93,25 @@ async def test_a_deletion_after_a_lost_answer_ends_the_job(desk: Served, labels:
         assert desk.tell(lambda d: list(d._rows)) == [job]
 
 
+async def test_a_deletion_waits_for_machines_of_a_job_that_was_over_when_its_answer_was_lost(desk: Served) -> None:
+    async with reached(desk) as server:
+        again, job = await lost(server)
+        desk.tell(lambda d: (d.machines.add(job), d.play(job)))
+        assert not (await turns.end(server, again, thing(), NOW)).over and again.status["machines"] == "ending"
+        desk.tell(lambda d: d.machines.discard(job))
+        assert (await turns.end(server, again, thing(), NOW)).over and again.status["machines"] == "gone"
+
+
+async def test_a_deletion_waits_for_machines_of_earlier_attempts(desk: Served) -> None:
+    """Cancelled in the queue, it is over at once; what it ran on before is not."""
+    async with reached(desk) as server:
+        watch = server.watch("u-1", {})
+        await settled(server, watch, thing())
+        desk.tell(lambda d: d.machines.add(watch.status["job"]))
+        turn = await turns.end(server, watch, thing(), NOW)
+        assert (turn.over, watch.status["state"], watch.status["machines"]) == (False, "cancelled", "ending")
+
+
 async def test_labels_gone_wrong_before_the_answer_leave_it_unknown(desk: Served) -> None:
     async with reached(desk) as server:
         again, _ = await lost(server)
