@@ -197,8 +197,13 @@ def _told(watch: Watch, body: Mapping[str, Any], now: datetime, told: ExplainVie
     turn = _turn(watch, body, now, job_status(told) | progress_status(seen), job_facts(told))
     gone = seen.ended and not seen.ending
     if told.job.ended and not gone:
-        watch.pause_s = ENDING_S  # nothing happens in the ledger when machines go
+        watch.pause_s = ending_pace(now - (told.job.ended_at or now))  # no event says that machines are gone
     return Turn(turn.status, tuple(lines), gone)
+
+
+def ending_pace(over: timedelta) -> float:
+    """Seconds between two looks at a job whose machines are ending, `over` for so long already."""
+    return min(max(ENDING_S, over.total_seconds() / 10), LATER_S)
 
 
 def _not_taken(watch: Watch, body: Mapping[str, Any], now: datetime, why: str, *, sure: bool) -> Turn:

@@ -112,6 +112,12 @@ async def test_a_deletion_waits_for_machines_of_earlier_attempts(desk: Served) -
         assert (turn.over, watch.status["state"], watch.status["machines"]) == (False, "cancelled", "ending")
 
 
+@pytest.mark.parametrize(("over_s", "pause_s"), [(-5, 1), (0, 1), (60, 6), (3600, 60)])
+def test_machines_that_stay_for_long_are_asked_for_less_often(over_s: float, pause_s: float) -> None:
+    """A provider that is away for hours keeps the jobs that ran there ending: thousands of them are no flood."""
+    assert turns.ending_pace(timedelta(seconds=over_s)) == pause_s
+
+
 async def test_labels_gone_wrong_before_the_answer_leave_it_unknown(desk: Served) -> None:
     async with reached(desk) as server:
         again, _ = await lost(server)
