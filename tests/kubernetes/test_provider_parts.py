@@ -139,6 +139,12 @@ def test_taints_are_stood_only_by_tolerations() -> None:
     assert short_of_room([tainted], [], (), [tolerant]) is None
 
 
+def test_a_node_whose_state_keeps_new_pods_off_is_no_room_now() -> None:
+    pressed = node(taints=({"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"},))
+    short = short_of_room([pressed], [], (), [Ask(1, {GPU: 1})])
+    assert short is not None and not short.ever
+
+
 def test_a_quota_names_what_is_missing() -> None:
     status = {"hard": {f"requests.{GPU}": "4"}, "used": {f"requests.{GPU}": "3"}}
     quota = msgspec.convert({"metadata": {"name": "team"}, "status": status}, Quota)

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.adapters.providers.kubernetes.resources import Container, Node, PodSpec, Quota
+from orchestrator.adapters.providers.kubernetes.resources import Container, Node, PodSpec, Quota, Taint
 
 GPU_SUFFIX = "/gpu"
 """By the vendors' habit: nvidia.com/gpu, amd.com/gpu, gpu.intel.com/…: what counts as a GPU in a sighting."""
@@ -25,6 +25,8 @@ COMPUTE = ("cpu", "memory")
 """What a quota, once it counts it, asks of every container to say."""
 _OF_PODS = (*COMPUTE, "hugepages-")
 """How the names begin of what a pod may say as a whole; the API server refuses others there."""
+_STATE = "node.kubernetes.io/"
+"""How the taints begin by which Kubernetes says what state a node is in, which passes."""
 
 
 def quantity(text: Any) -> float:
@@ -129,20 +131,21 @@ class Ask(Struct, frozen=True):
 
     def may_run_on(self, node: Node) -> bool:
         """Whether these pods may be put there now, room aside."""
-        return node.ready and not node.spec.unschedulable and self.belongs_on(node)
+        fit = node.ready and not node.spec.unschedulable and self._stands(node.spec.taints)
+        return fit and self.belongs_on(node)
 
     def belongs_on(self, node: Node) -> bool:
         """Whether these pods may be put there at some time: by labels and taints alone."""
         labels = node.metadata.labels or {}
         if any(labels.get(name) != value for name, value in self.selector.items()):
             return False
-        taints = [
-            taint
-            for taint in node.spec.taints
-            if taint.effect in ("NoSchedule", "NoExecute") and not taint.key.startswith("node.kubernetes.io/")
-        ]
+        return self._stands(taint for taint in node.spec.taints if not taint.key.startswith(_STATE))
+
+    def _stands(self, taints: Iterable[Taint]) -> bool:
         return all(
-            any(_tolerates(t, taint.key, taint.value, taint.effect) for t in self.tolerations) for taint in taints
+            any(_tolerates(t, taint.key, taint.value, taint.effect) for t in self.tolerations)
+            for taint in taints
+            if taint.effect in ("NoSchedule", "NoExecute")
         )
 
 
