@@ -52,7 +52,7 @@ class Sitting(Session):
     """A session whose server may be started again."""
 
     def __init__(self, connect: Callable[[], KubernetesProvider]) -> None:
-        super().__init__(Subject(provider=connect(), terms=SMALL, patience_s=90, poll_s=0.3))
+        super().__init__(Subject(provider=connect(), terms=SMALL, patience_s=150, poll_s=0.3))
         self._connect = connect
 
     async def restart(self) -> None:

@@ -5,82 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
-from orchestrator.adapters.providers.kubernetes.resources import (
-    JOB,
-    KEY,
-    LEDGER,
-    MANAGED_BY,
-    NODE,
-    POD,
-    QUOTA,
-    US,
-    Node,
-)
+from orchestrator.adapters.providers.kubernetes.resources import NODE, Node
 from orchestrator.adapters.providers.kubernetes.watching import Mirror
-from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.model.offer import SightingState
 from orchestrator.ports.provider import Misconfigured
-from orchestrator.ports.runtime import Tools
-from orchestrator.testing.clock import FakeClock
+from tests.kubernetes.onenode import NODES, QUOTAS, RAN, OneNode
 from tests.kubernetes.paper import PaperApi
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
-LAUNCH, SPACE, LONG_S = "k-e1", "default", 600
-NODES, QUOTAS = NODE.path(), QUOTA.path(SPACE)
-RAN, MADE = POD.path(SPACE, f"{LAUNCH}-0"), JOB.path(SPACE, f"run-{LAUNCH}")
-
-
-class Site:
-    """A node on which one launch runs, and a provider that has seen it."""
-
-    def __init__(self) -> None:
-        self.api = PaperApi()
-        self.answers(True)
-        self.put(MADE, spec={"completions": 1}, status={"ready": 1})
-        spec = {"nodeName": "n1", "terminationGracePeriodSeconds": 10, "containers": [{"name": "ray"}]}
-        self.put(RAN, spec=spec, status={"phase": "Running"})
-        told = {"image": "i", "agentImage": "a", "runtime": "job"}
-        self.provider = KubernetesProvider("k", told, Tools(runtime=RayJobs(), clock=FakeClock(), ledger="l"))
-        self.provider.client = self.provider.cluster.client = self.api  # type: ignore[assignment]
-
-    async def __aenter__(self) -> Site:
-        assert await self.listed() == await self.told() == SightingState.RUNNING
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.provider.aclose()
-
-    def put(self, path: str, **fields: Any) -> None:
-        """Something of the launch's."""
-        labels = {MANAGED_BY: US, LEDGER: "l", KEY: LAUNCH}
-        meta = {"name": path.rsplit("/", 1)[1], "namespace": SPACE, "uid": path, "labels": labels}
-        self.api.put(path, metadata=meta, **fields)
-
-    def answers(self, ready: bool) -> None:
-        """The control plane says so of the node."""
-        condition = {"type": "Ready", "status": "True" if ready else "Unknown"}
-        self.api.put(NODE.path(name="n1"), status={"conditions": [condition]})
-
-    def lose(self) -> None:
-        """The node is cut off, and somebody deletes what ran there."""
-        self.answers(False)
-        self.api.drop(RAN)
-        self.api.drop(MADE)
-
-    def lists(self) -> int:
-        """How often nodes were listed."""
-        return self.api.asked.count(f"GET {NODES}")
-
-    async def listed(self) -> SightingState | None:
-        return next((seen.state for seen in (await self.provider.list_ours()).sightings), None)
-
-    async def told(self) -> SightingState | None:
-        return next((seen.state for seen in (await self.provider.observe(None, 0)).sightings), None)
+LONG_S = 600
 
 
 @asynccontextmanager
@@ -95,7 +31,7 @@ async def a_mirror(api: PaperApi) -> AsyncIterator[Mirror[Node]]:
 
 
 async def test_nodes_that_cannot_be_read_any_more_take_the_provider_down() -> None:
-    async with Site() as site:
+    async with OneNode() as site:
         site.api.deny(NODES)
         await asyncio.sleep(25)
         assert await site.told() == SightingState.RUNNING, "an API server that is restarted is no news"
@@ -106,19 +42,17 @@ async def test_nodes_that_cannot_be_read_any_more_take_the_provider_down() -> No
 
 
 async def test_no_end_is_confirmed_by_nodes_that_could_not_be_read_meanwhile() -> None:
-    async with Site() as site:
+    async with OneNode() as site:
         site.api.deny(NODES)
         site.lose()
-        await asyncio.sleep(1)
-        assert await site.told() == SightingState.STOPPING
-        await asyncio.sleep(LONG_S)
+        await site.stays(SightingState.STOPPING, LONG_S)
         site.api.denied.clear()
         await asyncio.sleep(6)
         assert await site.listed() == await site.told() == SightingState.STOPPING
 
 
 async def test_a_listing_asks_the_nodes_on_whose_word_an_end_rests_and_no_others() -> None:
-    async with Site() as site:
+    async with OneNode() as site:
         site.api.frozen.add(NODES)
         assert await site.listed() == SightingState.RUNNING and site.lists() == 1
         site.lose()
@@ -128,8 +62,16 @@ async def test_a_listing_asks_the_nodes_on_whose_word_an_end_rests_and_no_others
         assert await site.listed() == SightingState.STOPPING
 
 
+async def test_a_feed_confirms_nothing_by_nodes_whose_watches_say_nothing() -> None:
+    async with OneNode() as site:
+        site.api.frozen.add(NODES)
+        site.lose()
+        await site.stays(SightingState.STOPPING, LONG_S)
+        assert site.lists() > 3
+
+
 async def test_a_phase_that_anybody_may_have_written_is_not_believed_while_nodes_cannot_be_read() -> None:
-    async with Site() as site:
+    async with OneNode() as site:
         site.api.deny(NODES)
         await asyncio.sleep(1)
         site.api.put(RAN, status={"phase": "Failed"})
@@ -139,7 +81,7 @@ async def test_a_phase_that_anybody_may_have_written_is_not_believed_while_nodes
 
 
 async def test_quotas_that_cannot_be_read_answer_no_offer() -> None:
-    async with Site() as site:
+    async with OneNode() as site:
         site.api.deny(QUOTAS)
         await asyncio.sleep(35)
         with pytest.raises(Misconfigured, match="resourcequotas: 403"):

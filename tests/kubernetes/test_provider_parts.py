@@ -247,12 +247,13 @@ def test_a_terminal_phase_counts_only_from_a_node_that_is_ready() -> None:
     assert fate(pod("Running"), node()) is Fate.ALIVE
 
 
-def test_a_pod_deleted_while_its_node_did_not_answer_is_lost_until_the_node_is_back_for_long_enough() -> None:
+def test_a_pod_that_vanished_is_lost_until_its_node_has_been_ready_for_longer_than_being_cut_off_stays_unseen() -> None:
     machine, second = Machine("p1", "n1", grace_s=30), 1_000_000
     assert fate_of_missing(machine, node(ready=False), 900 * second, 0) is Fate.LOST
     assert fate_of_missing(machine, None, 900 * second, 0) is Fate.LOST
-    assert fate_of_missing(machine, node(), 900 * second, 10 * second) is Fate.LOST
-    assert fate_of_missing(machine, node(), 900 * second, 40 * second) is Fate.ENDED
+    for missing, ready in ((900, 99), (99, 900)):
+        assert fate_of_missing(machine, node(), missing * second, ready * second) is Fate.LOST
+    assert fate_of_missing(machine, node(), 100 * second, 100 * second) is Fate.ENDED
 
 
 def test_a_node_that_a_person_says_is_switched_off_has_no_machines() -> None:

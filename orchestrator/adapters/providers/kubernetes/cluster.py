@@ -58,7 +58,8 @@ RAY_EVERY_US = 60_000_000
 """How often, where KubeRay is wanted and was not there, one request asks whether it has come."""
 NODES_S = 30
 """How long one watch of nodes is held: one that hangs is noticed before anybody but a kubelet may say that a pod ended
-(Kubernetes' collector of pods without a node waits for 40 s)."""
+(Kubernetes' collector of pods without a node waits for 40 s), and is out of reach before a pod that vanished counts as
+ended (`machines.AWAY_S`)."""
 FEW = 10
 """So many nodes are asked for one by one; beyond, all are listed."""
 SYNC_S = 10.0

@@ -2,8 +2,10 @@
 
 Called by `sightings` with what was read and what is remembered. Pure. The rules: a terminal phase counts while the
 pod's node is Ready, for nobody else may write it then; a pod that is no longer there counts as ended only if it was
-seen ended before, was never on a node, or its node has been Ready for longer than its grace since it was missed.
-A node that is not Ready, or is no longer there, confirms nothing.
+seen ended before, was never on a node, or its node has been Ready since it was missed for as long as being cut off may
+stay unseen, and for the pod's grace. A kubelet says that a pod ended before it lets it go (Kubernetes 1.27 and later);
+whoever deletes one by force says nothing, and both look the same otherwise. A node that is not Ready, or is no longer
+there, confirms nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from orchestrator.adapters.providers.kubernetes.resources import Node, Pod
 
 SETTLE_S = 10
 """Beyond a pod's grace, what a kubelet that is back needs to end pods that were deleted while it was away."""
+AWAY_S = 60
+"""How long a node that was cut off may still pass for Ready: 50 s (NodeMonitorGracePeriod of kube-controller-manager,
+in older ones 40 s: pkg/controller/nodelifecycle/config/v1alpha1/defaults.go), a look every 5 s, a margin."""
 NODE_TYPE = "ray.io/node-type"
 """KubeRay's label."""
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
@@ -90,12 +95,15 @@ def fate(pod: Pod, node: Node | None) -> Fate:
 
 
 def fate_of_missing(machine: Machine, node: Node | None, missing_us: int, ready_us: int) -> Fate:
-    """Of a pod that is no longer there. Microseconds since it was missed, and since when its node is seen Ready."""
+    """Of a pod that is no longer there. Microseconds since it was missed, and since when its node is seen Ready.
+
+    A node that passes for Ready was not cut off longer than `AWAY_S` ago; until then its kubelet was told to end it.
+    """
     if machine.ended or not machine.node or _switched_off(node):
         return Fate.ENDED
     if node is None or not node.ready:
         return Fate.LOST
-    settled = min(missing_us, ready_us) >= (machine.grace_s + SETTLE_S) * 1_000_000
+    settled = min(missing_us, ready_us) >= (AWAY_S + machine.grace_s + SETTLE_S) * 1_000_000
     return Fate.ENDED if settled else Fate.LOST
 
 

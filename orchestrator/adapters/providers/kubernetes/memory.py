@@ -30,7 +30,8 @@ class Memory:
         self.closed: set[str] = set()
         """Keys whose record is closed, while something of the launch is there still."""
         self._missing: dict[str, int] = {}
-        self._ready: dict[str, int] = {}
+        self._ready: dict[str, tuple[str, int]] = {}
+        """Of nodes that are Ready: since when, by their own word; when we first read that."""
         self._open: dict[str, bool] = {}
 
     def node(self, node: Node, gone: bool, now_us: int) -> bool:
@@ -38,8 +39,8 @@ class Memory:
         name, before = node.metadata.name, self._open.get(node.metadata.name, False)
         if gone or not node.ready:
             self._ready.pop(name, None)
-        else:
-            self._ready.setdefault(name, now_us)
+        elif name not in self._ready or self._ready[name][0] != node.ready_since:  # it may have been away in between
+            self._ready[name] = node.ready_since, now_us
         self._open[name] = node.ready and not node.spec.unschedulable
         if gone:
             del self._open[name]
@@ -89,7 +90,7 @@ class Memory:
                 self._missing.pop(uid, None)
                 continue
             missed = self._missing.setdefault(uid, now_us)
-            ready = now_us - self._ready.get(machine.node, now_us)
+            ready = now_us - self._ready.get(machine.node, ("", now_us))[1]
             found[uid] = fate_of_missing(machine, nodes.get(machine.node), now_us - missed, ready)
         for uid, machine in known.items():
             gone = uid not in there or found[uid] is Fate.ENDED

@@ -212,6 +212,11 @@ class Node(Struct, frozen=True):
         """Whether its kubelet answers, as far as the control plane knows."""
         return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
 
+    @property
+    def ready_since(self) -> str:
+        """When that last changed, as the control plane writes it; empty: not said."""
+        return next((c.last_transition_time or "" for c in self.status.conditions if c.type == "Ready"), "")
+
 
 class QuotaSpec(Struct, frozen=True, rename="camel"):
     """To whom a quota applies."""

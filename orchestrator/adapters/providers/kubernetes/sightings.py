@@ -128,7 +128,7 @@ def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str])
     if missing:
         names = ", ".join(sorted(missing))
         remedy = f"once its node is surely off, delete ConfigMap {launch.key}"
-        said.append(f"{names}: deleted while its node did not answer, nothing is known of it; {remedy}")
+        said.append(f"{names}: deleted without its kubelet's word, nothing is known of it for now; {remedy}")
     return "; ".join(filter(None, said))[:1000]
 
 
