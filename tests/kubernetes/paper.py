@@ -132,6 +132,7 @@ class PaperApi:
                 raise Unreachable(f"no reply to GET {path}")
             for version, verb, where, doc in [*self._said]:
                 if version > at and _within(where, path) and _selected(doc, params.get("labelSelector", "")):
+                    await self._pass(f"WATCH {path}")
                     yield json.dumps({"type": verb, "object": doc}).encode()
             at = self._said[-1][0] if self._said else at
             try:
@@ -152,6 +153,10 @@ class PaperApi:
         self._allowed(path)
         await asyncio.sleep(0.001)
         return msgspec.json.decode(text, type=kind)
+
+    async def _pass(self, call: str) -> None:
+        for gate in [gate for like, gate in self._late.items() if like in call]:
+            await gate.wait()
 
     def _write(self, path: str, doc: Doc, verb: str) -> Doc:
         version = next(self._count)

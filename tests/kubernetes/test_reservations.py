@@ -164,6 +164,20 @@ async def test_an_offer_that_is_withdrawn_while_it_is_judged_has_no_answer(site:
     assert site.told == [] and not {*asked} & {*site.api.objects}
 
 
+async def test_an_offer_that_is_withdrawn_while_another_call_finds_it_after_a_restart_is_not_found(site: Site) -> None:
+    await site.place(1)
+    site.restart()
+    await site.cluster.ready()
+    with site.api.late(f"WATCH {WORKLOADS}"):
+        with site.api.late(f"GET {LOCAL_QUEUE.path(SPACE)}"):
+            finding = asyncio.ensure_future(site.offers.restore())
+            await asyncio.sleep(1)
+            await site.offers.withdraw(an_offer(n=1).offer)
+        await finding
+        await site.offers.settle(fresh=True)
+    assert site.told == []
+
+
 async def test_a_window_that_is_over_is_a_no_once_whoever_looks(site: Site) -> None:
     asked = await site.place(1)
     site.says(asked, "False", "insufficient unused quota")

@@ -222,13 +222,13 @@ class Reservations:
     # ---- what Kueue does by itself ---------------------------------------------------------------------------------
 
     async def restore(self) -> None:
-        """Serve our check from now on; find the offers of an earlier server by their Workloads."""
-        with contextlib.suppress(Misconfigured, Refused):  # said again when an offer is placed
-            await self._serving.queue()
-        for workload in self._cluster.workloads:
+        """Find the offers of an earlier server by their Workloads; serve our check from now on."""
+        for workload in self._cluster.workloads:  # first: another call, which waits no more, may withdraw some
             asked = kueue.asked_of(workload) if self._mine(workload) else None
             if asked is not None and asked.offer not in self._answers and not kueue.key_of(workload):
                 self._open.setdefault(asked.offer, asked)
+        with contextlib.suppress(Misconfigured, Refused):  # said again when an offer is placed
+            await self._serving.queue()
 
     async def tend(self) -> None:
         """Make evictions final, and give back what was accepted and never launched, by whomever."""
