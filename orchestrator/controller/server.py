@@ -38,6 +38,8 @@ class Watch:
     flag: asyncio.Event = field(default_factory=asyncio.Event)
     """Raised: something happened that the object does not show yet."""
     pause_s: float = SAFETY_S
+    unasked: bool = False
+    """We wrote the intention to submit, and asked nobody by it yet: a refusal then is of a job that is not there."""
     generation: int = 0
     """The newest change of the object that we have heard of; 0: none."""
     order: Order = EARLIEST

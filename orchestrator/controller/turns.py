@@ -84,7 +84,7 @@ class Turn:
 
 async def look(server: Server, watch: Watch, body: Mapping[str, Any], now: datetime) -> Turn:
     """Submit the job of this object, or mirror it."""
-    watch.pause_s = SAFETY_S
+    watch.pause_s, unasked = SAFETY_S, watch.unasked
     try:
         if "job" in watch.status:
             return await _mirrored(server, watch, body, now)
@@ -92,7 +92,7 @@ async def look(server: Server, watch: Watch, body: Mapping[str, Any], now: datet
     except DocumentError as error:
         return _not_taken(watch, body, now, refusal(error.problems), sure=not intended(watch.status))
     except Invalid as error:
-        return _not_taken(watch, body, now, str(error), sure=True)
+        return _not_taken(watch, body, now, str(error), sure=unasked)
     except OrchestratorError as error:
         return _unsure(watch, body, now, error)
 
@@ -168,6 +168,7 @@ async def _submitted(server: Server, watch: Watch, body: Mapping[str, Any], now:
     if server.away:
         raise Unreachable(server.away)
     if not intended(watch.status):
+        watch.unasked = True
         watch.flag.set()
         fact = Fact("Submitted", UNKNOWN, "Submitting", "the server is being asked to take it in")
         return _turn(watch, body, now, {"state": "pending", "reason": None}, [fact])
@@ -175,6 +176,7 @@ async def _submitted(server: Server, watch: Watch, body: Mapping[str, Any], now:
         why = f"{UNSURE}; to run it (again), delete this object and apply it anew"
         return _turn(watch, body, now, {"state": "refused", "reason": "key_expired", "message": why}, [])
     async with server.asked() as client:
+        watch.unasked = False
         job = await _job(client, watch, body)
         server.follow(job.id, body["metadata"]["uid"])
         return _told(watch, body, now, await job.explain(), job.view)
@@ -207,7 +209,7 @@ def ending_pace(over: timedelta) -> float:
 
 
 def _not_taken(watch: Watch, body: Mapping[str, Any], now: datetime, why: str, *, sure: bool) -> Turn:
-    """The job is refused. `sure`: nothing of it is at the server; else its labels became wrong after it was asked."""
+    """The job is refused. `sure`: nothing of it is at the server; else it may have taken it in when asked before."""
     fields = {"state": "refused", "reason": "invalid", "message": why.split("\n")[0]}
     return _turn(watch, body, now, fields, [Fact("Submitted", FALSE if sure else UNKNOWN, "Invalid", why)])
 

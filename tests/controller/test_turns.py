@@ -176,6 +176,17 @@ async def test_a_package_that_is_not_there_is_said_and_tried_again(desk: Served)
         await settled(server, watch, thing(run=missing))
         assert (watch.status["state"], watch.status["reason"]) == ("refused", "invalid")
         assert "no such package" in condition(watch.status, "Submitted")["message"]
+        assert condition(watch.status, "Submitted")["status"] == "False"
+
+
+async def test_a_refusal_after_a_lost_answer_does_not_mean_that_there_is_no_job(desk: Served) -> None:
+    """It was asked before: a newer version refuses what an earlier one took in, before it looks for the key."""
+    asked = conditions((), [Fact("Submitted", "Unknown", "Submitting")], NOW, 1)
+    async with reached(desk) as server:
+        watch = Watch({"conditions": asked})
+        await settled(server, watch, thing(run={"command": ["a"], "package": {"digest": "sha256:" + "0" * 64}}))
+    assert (watch.status["state"], watch.status["reason"]) == ("refused", "invalid")
+    assert condition(watch.status, "Submitted")["status"] == "Unknown"
 
 
 async def test_a_wrong_token_is_said_on_the_object(desk: Served) -> None:
