@@ -19,7 +19,7 @@ from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
 from orchestrator.testing.kit.subject import Session
 from tests.kubernetes.bare.kubelet import Kubelet
-from tests.kubernetes.bare.test_kuberay_later import Later
+from tests.kubernetes.bare.sitting import Later
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
 

@@ -336,7 +336,7 @@ class Cluster:
         machines, agreed = dict(self.memory.machines.get(key, {})), self.memory.agreed.get(key, "")
         return Launch(
             key=key, record=record, main=main, pods=tuple(pods), machines=machines, fates=fates, agreed=agreed,
-            complaint=self._complaints.get(key, ""),
+            complaint=self._complaints.get(key) or self.memory.half.get(key, ""),
         )  # fmt: skip
 
     def sighting(self, key: str) -> Sighting | None:

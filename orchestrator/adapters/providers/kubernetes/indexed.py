@@ -42,6 +42,14 @@ def secret_name(need: Need) -> str:
     return need.offer.lower()
 
 
+def secret_of(job: Doc) -> str:
+    """The same, as the pods of a Job of ours name it."""
+    containers = job["spec"]["template"]["spec"]["containers"]
+    variables = (variable for one in containers for variable in one.get("env", ()))
+    token: str = next(one["valueFrom"]["secretKeyRef"]["name"] for one in variables if one["name"] == RAY_TOKEN)
+    return token
+
+
 def workers(need: Need, connection: Connection) -> Doc:
     """The pod template of all of them."""
     token = {"secretKeyRef": {"name": secret_name(need), "key": TOKEN_KEY}}

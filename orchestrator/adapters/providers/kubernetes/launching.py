@@ -2,9 +2,9 @@
 a crash.
 
 Called by the provider. A launch reads whether its key has a record (unless its offer was accepted not long ago, and it
-was never tried), then makes the main object, which takes the key, then what belongs to it. Done again, each step finds
-what the last time left. A stop puts down its record before it deletes anything, and nothing is ever deleted but what
-carries our label and a ledger id.
+was never tried), then makes the main object, which takes the key, then what belongs to it (`completing`). Done again,
+each step finds what the last time left. A stop puts down its record before it deletes anything, and nothing is ever
+deleted but what carries our label and a ledger id.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 from orchestrator.adapters.providers.kubernetes import records, sightings
 from orchestrator.adapters.providers.kubernetes.cluster import RAY_POD, Cluster
+from orchestrator.adapters.providers.kubernetes.completing import Completing
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken
-from orchestrator.adapters.providers.kubernetes.objects import Runtime, manifests, name_of
+from orchestrator.adapters.providers.kubernetes.objects import manifests, name_of
 from orchestrator.adapters.providers.kubernetes.resources import (
     JOB,
     KEY,
@@ -44,21 +45,18 @@ from orchestrator.model.offer import (
     SightingState,
     StopReply,
 )
-from orchestrator.ports.provider import Misconfigured
+from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
 
 PATIENCE_US = 30_000_000
 """How long a deletion may hang (KubeRay's finalizer while KubeRay is away) before what it holds is deleted too."""
-TOKEN_BYTES = 32
 
 
 class Launching:
     """The launches of one cluster."""
 
-    def __init__(
-        self, cluster: Cluster, scribe: Scribe, now: Callable[[], int], entropy: Callable[[int], bytes]
-    ) -> None:
-        self._cluster, self._client, self._scribe = cluster, cluster.client, scribe
-        self._now, self._entropy = now, entropy
+    def __init__(self, cluster: Cluster, scribe: Scribe, completing: Completing, now: Callable[[], int]) -> None:
+        self._cluster, self._client, self._scribe, self._completing = cluster, cluster.client, scribe, completing
+        self._now = now
         self._deleting: dict[str, int] = {}
 
     # ---- launch ----------------------------------------------------------------------------------------------------
@@ -72,7 +70,7 @@ class Launching:
                 return self._foreign(order, kind, meta)
         if main is not None:
             if (record is None or _state(record) == LAUNCHED) and main[1].deletion_timestamp is None:
-                await self._beside(order, main[0], main[1])
+                await self._completing.complete(order.key, main[0])
             return Confirmed(order.key, f"{main[0].name}/{name_of(order.key)}")
         if (record is None or _state(record) == LAUNCHED) and not self._made(order.key, record):
             return None
@@ -88,7 +86,8 @@ class Launching:
             reply = await self.known(order)
             if reply is not None:
                 return reply
-        return await self._objects(order, ledger, workload)
+        with self._completing.making(order.key):
+            return await self._objects(order, ledger, workload)
 
     async def _instead(self, order: LaunchOrder, ledger: str, means: Meaning, why: str) -> LaunchReply:
         """It cannot be made now: what an earlier try has made all the same, else a rejection."""
@@ -100,7 +99,7 @@ class Launching:
         return self._rejected(order, means, why)
 
     async def _objects(self, order: LaunchOrder, ledger: str, workload: str | None) -> LaunchReply:
-        main, *beside = self._manifests(order, ledger, workload, self._cluster.runtime_of(workload))
+        main, *beside = self._manifests(order, ledger, workload)
         kind = KINDS[main["kind"]]
         try:
             made = await self._client.create(kind.path(self._cluster.connection.namespace), main, Thing)
@@ -113,29 +112,15 @@ class Launching:
             remedy = "create the namespace, or correct `connection.namespace` and `connection.runtime`"
             raise Misconfigured(f"{error}; {remedy}") from error
         self._cluster.memory.main(made.metadata)
-        await self._create_all(beside, kind, made.metadata)
+        try:
+            await self._completing.create(order.key, beside, kind, made.metadata)
+        except Throttled as error:
+            raise Unreachable(f"{error}; it is half made, and will be completed") from error
         return Confirmed(order.key, f"{kind.name}/{name_of(order.key)}")
 
-    async def _beside(self, order: LaunchOrder, kind: Kind, main: Meta) -> None:
-        """The main object is there; what belongs to it may not be, if we were cut off."""
-        _, *beside = self._manifests(order, main.label(LEDGER), None, "job" if kind is JOB else "kuberay")
-        await self._create_all(beside, kind, main)
-
-    async def _create_all(self, beside: list[dict[str, Any]], kind: Kind, main: Meta) -> None:
-        owner = {"apiVersion": kind.api_version, "kind": kind.name, "name": main.name, "uid": main.uid}
-        for document in beside:
-            document["metadata"]["ownerReferences"] = [owner]
-            path = KINDS[document["kind"]].path(self._cluster.connection.namespace)
-            try:
-                await self._client.create(path, document, Thing)
-            except Taken:
-                continue  # from the last time
-
-    def _manifests(
-        self, order: LaunchOrder, ledger: str, workload: str | None, runtime: Runtime
-    ) -> tuple[dict[str, Any], ...]:
-        cluster = self._cluster
-        token = self._entropy(TOKEN_BYTES).hex()
+    def _manifests(self, order: LaunchOrder, ledger: str, workload: str | None) -> tuple[dict[str, Any], ...]:
+        cluster, token = self._cluster, self._completing.token()
+        runtime = cluster.runtime_of(workload)
         return manifests(order, cluster.connection, runtime, ledger, workload=workload, token=token)
 
     def _made(self, key: str, record: Record | None) -> bool:

@@ -70,18 +70,28 @@ def manifests(
     if annotations:
         meta["annotations"] = annotations
     main["metadata"] = meta
-    if runtime == "kuberay":
-        return (main,)
-    beside = {"namespace": connection.namespace, "labels": labels}
+    return main, *beside(main, token)
+
+
+def beside(main: Doc, token: str) -> tuple[Doc, ...]:
+    """What belongs to a main object, to be made or made already: to a Job its Secret and its Service. KubeRay makes its
+    own."""
+    if main["kind"] != "Job":
+        return ()
+    name, told = main["metadata"]["name"], main["metadata"]["labels"]
+    meta = {
+        "namespace": main["metadata"]["namespace"],
+        "labels": {label: told[label] for label in (MANAGED_BY, KEY, JOB, EPOCH, LEDGER) if label in told},
+    }
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": indexed.secret_name(need)} | beside,
+        "metadata": {"name": indexed.secret_of(main)} | meta,
         "type": "Opaque",
         "data": {indexed.TOKEN_KEY: base64.b64encode(token.encode()).decode()},
     }
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name_of(order.key)} | beside}
-    return main, secret, service | {"spec": indexed.service_spec(name_of(order.key))}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name} | meta}
+    return secret, service | {"spec": indexed.service_spec(name)}
 
 
 def pod_sets(offer: str, terms: Terms, accelerator: str, connection: Connection, runtime: Runtime) -> tuple[Doc, ...]:

@@ -22,6 +22,7 @@ from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.complaints import Complaints
+from orchestrator.adapters.providers.kubernetes.completing import Completing
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.credentials import place
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, Meaning, Refused, Taken
@@ -82,7 +83,8 @@ class KubernetesProvider(KubernetesAccess):
         self._feed = Feed(tools.clock.entropy(6).hex())
         self._bills = Bills(tools.ledger, self._feed.tell)
         self._scribe = Scribe(self.cluster, self._bills, self._now)
-        self._launching = Launching(self.cluster, self._scribe, self._now, tools.clock.entropy)
+        self._completing = Completing(self.cluster, tools.ledger, self._now, tools.clock.entropy)
+        self._launching = Launching(self.cluster, self._scribe, self._completing, self._now)
         self._complaints = Complaints(self.cluster, self._now)
         self._told: dict[str, Sighting] = {}
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -270,6 +272,7 @@ class KubernetesProvider(KubernetesAccess):
     async def _look(self) -> None:
         """Tell what has become of every launch with news, and of those that only time settles."""
         cluster = self.cluster
+        await self._completing.look([*cluster.dirty])  # before Kueue is told to start it
         if self._kueue:
             await self._kueue.settle(fresh=False)
             await self._kueue.tend()

@@ -260,7 +260,7 @@ class Reservations:
         """Whether a launch that was ordered is not let start: we were cut off, or Kueue wrote over our word."""
         launch = self._cluster.launch(key)
         waits = {check.name for check in workload.status.admission_checks if check.state != kueue.READY}
-        if not waits or launch.state != LAUNCHED or launch.main is None:
+        if not waits or launch.state != LAUNCHED or launch.main is None or key in self._cluster.memory.half:
             return False
         with contextlib.suppress(Misconfigured):  # said when an offer is placed
             return not waits.isdisjoint((await self._serving.queue()).checks)
