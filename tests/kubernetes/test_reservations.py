@@ -126,6 +126,20 @@ class Site:
         meta = self.api.objects[workload]["metadata"] | {"ownerReferences": [owner]}
         self.api.put(workload, metadata=meta)
 
+    async def waits(self) -> str:
+        """A launch that waits for our word; its Workload."""
+        asked = await self.accepted(1)
+        self.launched(asked)
+        self.used(asked)
+        self.says(asked, "True", admissionChecks=[{"name": "check", "state": "Pending"}])
+        await asyncio.sleep(1)
+        return asked
+
+    def state(self, workload: str) -> str:
+        """Where our check of it stands."""
+        found: str = self.api.objects[workload]["status"]["admissionChecks"][0]["state"]
+        return found
+
     def evicted(self, workload: str) -> None:
         """Kueue takes its quota back."""
         self.says(workload, "False")
@@ -287,6 +301,15 @@ async def test_a_launch_that_was_evicted_before_its_object_was_told_is_marked_on
     assert site.api.objects[RECORD.path(SPACE, "k-e1")]["data"]["state"] == EVICTED
 
 
+async def test_a_launch_that_is_being_made_is_let_start_by_nobody_else(site: Site) -> None:
+    asked = await site.waits()
+    with site.offers.making(an_offer(n=1).offer):
+        await site.offers.tend()
+        assert site.state(asked) == "Pending"
+    await site.offers.tend()
+    assert site.state(asked) == "Ready"
+
+
 # ---- another server, whose ledger is another ------------------------------------------------------------------------
 
 
@@ -310,13 +333,9 @@ async def test_an_offer_of_another_ledger_is_not_ours_to_withdraw(site: Site) ->
 
 
 async def test_a_launch_of_another_ledger_is_started_by_who_ordered_it(site: Site) -> None:
-    asked = await site.accepted(1)
-    site.launched(asked)
-    site.used(asked)
-    pending = [{"name": "check", "state": "Pending"}]
-    site.says(asked, "True", admissionChecks=pending)
+    asked = await site.waits()
     for ledger, state in (("theirs", "Pending"), ("l", "Ready")):
         site.restart(ledger)
         await site.begin()
         await site.offers.tend()
-        assert site.api.objects[asked]["status"]["admissionChecks"][0]["state"] == state
+        assert site.state(asked) == state

@@ -206,7 +206,8 @@ class KubernetesProvider(KubernetesAccess):
                 known = await self._launching.known(order)
                 return known or await self._launching.give_up(order, ledger, means, why)
         workload = workload_name(order.offer) if self._kueue else None
-        reply = await self._launching.make(order, ledger, workload, first=first)
+        with self._kueue.making(order.offer) if self._kueue else contextlib.nullcontext():
+            reply = await self._launching.make(order, ledger, workload, first=first)
         if isinstance(reply, Confirmed) and self._kueue:
             if reply.ref != f"{RECORD.name}/{order.key}":
                 await self._kueue.start(order.offer)

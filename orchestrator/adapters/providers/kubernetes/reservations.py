@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.adapters.providers.kubernetes import asking, kueue, objects, records
@@ -49,6 +49,7 @@ class Reservations:
         told = cluster.connection
         self._serving = Serving(cluster.client, told.namespace, told.queue or "", self._now)
         self._ended: set[str] = set()
+        self._making: set[str] = set()
 
     # ---- offers ----------------------------------------------------------------------------------------------------
 
@@ -189,6 +190,15 @@ class Reservations:
             return Meaning(Reason.CAPACITY)
         return None if found.metadata.ours and kueue.reserved(found) else Meaning(Reason.CAPACITY)
 
+    @contextlib.contextmanager
+    def making(self, offer: str) -> Iterator[None]:
+        """Meanwhile the launch of this offer is made: nothing starts it before all that belongs to it is there."""
+        self._making.add(offer)
+        try:
+            yield
+        finally:
+            self._making.discard(offer)
+
     async def start(self, offer: str) -> None:
         """Let what was launched be admitted, unless its quota was taken back. Again and again until it is so."""
         for _ in range(READY_TRIES):
@@ -244,7 +254,7 @@ class Reservations:
         key, why = kueue.key_of(workload), kueue.evicted(workload)
         if key and why and key not in self._ended:
             await self._end(key, why, workload)
-        elif key and not why and self._mine(workload) and await self._held_back(key, workload):
+        elif key and not why and self._may_start(asked, workload) and await self._held_back(key, workload):
             await self._let_start(asked.offer)
         elif not key and self._idle(asked, workload):
             await self._delete(workload)
@@ -255,6 +265,10 @@ class Reservations:
             return False
         mains = (main for mirror in self._cluster.mains.values() for main in mirror.objects.values())
         return all(main.metadata.label(objects.WORKLOAD) != workload.metadata.name for main in mains)
+
+    def _may_start(self, asked: Asked, workload: Workload) -> bool:
+        """Whether its launch is ours, and not being made right now."""
+        return self._mine(workload) and asked.offer not in self._making
 
     async def _held_back(self, key: str, workload: Workload) -> bool:
         """Whether a launch that was ordered is not let start: we were cut off, or Kueue wrote over our word."""
