@@ -35,8 +35,14 @@ def connected() -> httpx.AsyncClient:
     info = kopf.login_via_client(logger=log, settings=kopf.OperatorSettings())
     if info is None:
         raise kopf.LoginError("no credentials of the cluster are found")
+    return client_of(info)
+
+
+def client_of(info: kopf.ConnectionInfo) -> httpx.AsyncClient:
+    """A client with these credentials, which takes the way that Kopf takes: a proxy only where Kopf is told of it."""
+    how, trusts = info.as_http_headers(), info.as_ssl_context()
     return httpx.AsyncClient(
-        base_url=info.server, headers=info.as_http_headers(), verify=info.as_ssl_context(), timeout=TIMEOUT_S
+        base_url=info.server, headers=how, verify=trusts, trust_env=info.trust_env, timeout=TIMEOUT_S
     )
 
 

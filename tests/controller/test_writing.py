@@ -10,7 +10,7 @@ import httpx
 import kopf
 import pytest
 
-from orchestrator.controller.cluster import Statuses, Unwritten
+from orchestrator.controller.cluster import Statuses, Unwritten, client_of
 from orchestrator.controller.handlers import AGAIN_S, JOBS, SETS, mirrored, released
 from tests.controller.conftest import Controller, Space, condition, until
 from tests.controller.test_turns import reached, thing
@@ -73,6 +73,14 @@ async def test_an_object_that_is_gone_and_a_status_as_it_was_are_no_trouble() ->
     await statuses.write(JOBS, thing(), {})
     await statuses.close()
     assert len(api.asked) == 1
+
+
+async def test_it_takes_the_way_that_kopf_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy for the world outside, as pods often have one, does not lead to the API server."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    for told in (False, True):
+        async with client_of(kopf.ConnectionInfo(server="https://10.96.0.1", trust_env=told)) as http:
+            assert bool(http._mounts) is told
 
 
 async def test_a_policy_that_goes_away_lets_the_job_be_submitted(desk: Served) -> None:
