@@ -25,7 +25,7 @@ from tests.kubernetes.difficulties import difficulty
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
 from tests.kubernetes.standin import connection
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.pods, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.pods, pytest.mark.timeout(400)]
 SMALL = some_terms(workers=1, gpus_per_worker=1, cpus=1)
 
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.adapters.providers.kubernetes.resources import NODE, Node
 from orchestrator.adapters.providers.kubernetes.watching import Mirror
 from orchestrator.model.offer import SightingState
-from orchestrator.ports.provider import Misconfigured
+from orchestrator.ports.provider import Misconfigured, Unreachable
 from tests.kubernetes.onenode import NODES, QUOTAS, RAN, OneNode
 from tests.kubernetes.paper import PaperApi
 
@@ -68,6 +68,18 @@ async def test_a_feed_confirms_nothing_by_nodes_whose_watches_say_nothing() -> N
         site.lose()
         await site.stays(SightingState.STOPPING, LONG_S)
         assert site.lists() > 3
+
+
+async def test_whoever_waits_for_news_is_told_once_nodes_are_not_known_any_more() -> None:
+    async with OneNode() as site:
+        site.api.frozen.add(NODES)
+        site.lose()
+        cursor = (await site.provider.observe(None, 0)).cursor
+        with pytest.raises(Unreachable, match="bring nothing"):
+            for _ in range(LONG_S):
+                news = await site.provider.observe(cursor, 29_000_000)
+                cursor = news.cursor
+                assert all(seen.state is SightingState.STOPPING for seen in news.sightings)
 
 
 async def test_a_phase_that_anybody_may_have_written_is_not_believed_while_nodes_cannot_be_read() -> None:

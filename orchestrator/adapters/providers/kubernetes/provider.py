@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -154,12 +154,11 @@ class KubernetesProvider(KubernetesAccess):
             if left_s <= 0 or self._feed.behind(cursor):
                 return self._feed.since(cursor, as_of)
             self.cluster.news.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, self._tick_s())):
                     await self.cluster.news.wait()
-            except TimeoutError:
-                if any(mirror.failing for mirror in self.cluster.mirrors):
-                    await self._reach()
+            if any(mirror.failing or mirror.stale for mirror in self.cluster.mirrors):
+                await self._reach()
 
     async def list_ours(self) -> Listing:
         """See Provider. Asks the API server itself; leaves out what is gone for good."""
