@@ -59,6 +59,7 @@ async def s(cluster: Cluster, namespace: str, front: Front, tmp_path: Path) -> A
     cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}})
     patch = ("patch", "node", "node", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
     cluster.kubectl(*patch)
+    cluster.kubectl("taint", "nodes", "node", "node.kubernetes.io/not-ready-", check=False)  # from when it was made
     sitting = Sitting(cluster, namespace, clock, lambda: KubernetesProvider("k", told, tools))
     await sitting.provider.observe(None, 0)
     yield sitting
