@@ -106,6 +106,16 @@ class Sitting:
         over = '{"status":{"phase":"Failed"}}'
         await self.kubectl("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", over)
 
+    async def finishes(self, order: LaunchOrder) -> None:
+        """The Job controller says that it is complete."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        kinds = ("SuccessCriteriaMet", "Complete")
+        done = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in kinds]
+        status = {"status": {"conditions": done, "startTime": now, "completionTime": now, "succeeded": 1}}
+        patch = ("--subresource=status", "--type=merge", "-p", json.dumps(status))
+        said = await self.kubectl("patch", "job", name_of(order.key), *patch)
+        assert "patched" in said, said
+
     async def exists(self, order: LaunchOrder) -> bool:
         return bool(await self.kubectl("get", "job", name_of(order.key), "-o", "name"))
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 
 import pytest
 from aiohttp import web
 
 from orchestrator.adapters.providers.kubernetes import records
 from orchestrator.adapters.providers.kubernetes.objects import name_of
+from orchestrator.adapters.providers.kubernetes.scribe import CLEAR_AGAIN_US
 from orchestrator.adapters.providers.kubernetes.sightings import EVICTED
-from orchestrator.model.offer import Confirmed, LaunchOrder, Reason, Rejected, SightingState
+from orchestrator.model.offer import Confirmed, Reason, Rejected, SightingState
 from orchestrator.ports.provider import Throttled, Unreachable
 from tests.kubernetes.bare.sitting import Sitting, new_order, until
 from tests.kubernetes.front import Front
@@ -157,7 +157,7 @@ async def test_the_record_of_an_evicted_launch_is_closed_too(s: Sitting, ended: 
 
 async def test_a_job_that_ended_by_itself_costs_one_record_and_one_deletion(s: Sitting, front: Front) -> None:
     order = await s.launched()
-    await finished(s, order)
+    await s.finishes(order)
     await s.told(order.key, SightingState.GONE)
     front.asked.clear()
     await s.provider.stop([order.key])
@@ -179,6 +179,21 @@ async def test_a_pod_lost_with_its_node_is_remembered_by_the_server_after_us(s: 
     await s.restart()
     [seen] = (await s.provider.list_ours()).sightings
     assert seen.state is SightingState.STOPPING and "nothing is known" in seen.detail
+
+
+async def test_closed_records_are_deleted_after_a_week_page_by_page_and_again_where_that_fails(
+    s: Sitting, front: Front
+) -> None:
+    order = new_order()
+    front.once("POST", "/jobs", 422)
+    await s.provider.launch([order])
+    s.later(records.KEPT_S * 1_000_000 + 1)
+    front.once("GET", "configmaps?limit=", 503)
+    await s.provider.observe(None, 0)
+    assert not front.mishaps and await s.record(order.key)
+    s.later(CLEAR_AGAIN_US)
+    await s.provider.observe(None, 0)
+    assert await s.record(order.key) is None
 
 
 # ---- people ----------------------------------------------------------------------------------------------------------
@@ -235,13 +250,3 @@ async def test_an_object_deleted_by_hand_while_it_ran_is_told_and_not_made_again
     assert isinstance((await s.provider.launch([order]))[0], Confirmed)
     assert not await s.exists(order)
     await s.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
-
-
-async def finished(s: Sitting, order: LaunchOrder) -> None:
-    """The Job controller says that it is complete."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    done = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("SuccessCriteriaMet", "Complete")]
-    status = {"status": {"conditions": done, "startTime": now, "completionTime": now, "succeeded": 1}}
-    patch = ("--subresource=status", "--type=merge", "-p", json.dumps(status))
-    said = await s.kubectl("patch", "job", name_of(order.key), *patch)
-    assert "patched" in said, said

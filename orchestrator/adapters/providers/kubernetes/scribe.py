@@ -15,13 +15,15 @@ from typing import Any
 from orchestrator.adapters.providers.kubernetes import billing, records
 from orchestrator.adapters.providers.kubernetes.bills import Bills
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
-from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused, Taken
-from orchestrator.adapters.providers.kubernetes.resources import KEY, OURS, POD, RECORD, Many, Pod, Record, Thing
+from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, Refused, Taken
+from orchestrator.adapters.providers.kubernetes.resources import KEY, OURS, POD, RECORD, Many, Meta, Pod, Record, Thing
 from orchestrator.adapters.providers.kubernetes.sightings import STOPPED
 from orchestrator.ports.provider import ProviderError
 
 AT_ONCE = 8
 CLEAR_EVERY_US = 3_600_000_000
+CLEAR_AGAIN_US = 60_000_000
+"""Where it could not be done."""
 
 
 class Scribe:
@@ -29,7 +31,7 @@ class Scribe:
 
     def __init__(self, cluster: Cluster, bills: Bills, now: Callable[[], int]) -> None:
         self._cluster, self._bills, self._now = cluster, bills, now
-        self._cleared = now()
+        self._clear_at = now() + CLEAR_EVERY_US
         self._gone: set[str] = set()
         self._gate = asyncio.Semaphore(AT_ONCE)
 
@@ -89,18 +91,23 @@ class Scribe:
                 due[key] = ledger, records.with_seen(memory.machines.get(key, {}))
         if due:
             await asyncio.gather(*(self._write(key, ledger, change) for key, (ledger, change) in due.items()))
-        if self._now() - self._cleared > CLEAR_EVERY_US:
-            self._cleared = self._now()
-            await self._clear()
+        if self._now() >= self._clear_at:
+            self._clear_at = self._now() + CLEAR_AGAIN_US
+            with contextlib.suppress(ProviderError, Absent, Expired, Refused):
+                await self._clear()
+                self._clear_at = self._now() + CLEAR_EVERY_US
 
     async def _clear(self) -> None:
         """Delete the closed records that have been kept for long enough."""
-        client, space = self._cluster.client, self._cluster.connection.namespace
-        with contextlib.suppress(ProviderError, Absent, Refused, Taken):
-            page = await client.get(RECORD.path(space), Many[Record], labelSelector=records.OLD)
-            for record in page.items:
-                if records.outlived(record, self._now()):
-                    await client.delete(RECORD.path(space, record.metadata.name), uid=record.metadata.uid)
+        path = RECORD.path(self._cluster.connection.namespace)
+        async for page in self._cluster.client.pages(path, Many[Record], labelSelector=records.OLD):
+            old = (record.metadata for record in page.items if records.outlived(record, self._now()))
+            await asyncio.gather(*map(self._delete, old))
+
+    async def _delete(self, meta: Meta) -> None:
+        async with self._gate:
+            with contextlib.suppress(Taken):  # another of its name by now
+                await self._cluster.client.delete(RECORD.path(meta.namespace, meta.name), uid=meta.uid)
 
     async def _untold(self, key: str) -> bool:
         """Whether a launch of which nothing seems to be left has pods all the same: watches of two kinds do not keep
