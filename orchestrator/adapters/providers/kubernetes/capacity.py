@@ -27,6 +27,8 @@ _OF_PODS = (*COMPUTE, "hugepages-")
 """How the names begin of what a pod may say as a whole; the API server refuses others there."""
 _STATE = "node.kubernetes.io/"
 """How the taints begin by which Kubernetes says what state a node is in, which passes."""
+_NOT_READY = (f"{_STATE}not-ready", f"{_STATE}unreachable")
+"""Of these two the node's condition tells sooner."""
 
 
 def quantity(text: Any) -> float:
@@ -131,8 +133,8 @@ class Ask(Struct, frozen=True):
 
     def may_run_on(self, node: Node) -> bool:
         """Whether these pods may be put there now, room aside."""
-        fit = node.ready and not node.spec.unschedulable and self._stands(node.spec.taints)
-        return fit and self.belongs_on(node)
+        fit = node.ready and not node.spec.unschedulable and self.belongs_on(node)
+        return fit and self._stands(taint for taint in node.spec.taints if taint.key not in _NOT_READY)
 
     def belongs_on(self, node: Node) -> bool:
         """Whether these pods may be put there at some time: by labels and taints alone."""
