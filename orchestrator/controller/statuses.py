@@ -69,5 +69,7 @@ class ContractSetStatus(Part):
     version: int | None = Field(default=None, description="number under which decisions cite it, while in force")
     reason: Text | None = None
     observed_generation: int | None = None
-    applied_generation: int | None = Field(default=None, description="change of the object last put to the server")
+    applied_generation: int | None = Field(
+        default=None, description="newest change of it that is settled: taken, refused or overtaken"
+    )
     conditions: Conditions = []
