@@ -11,6 +11,9 @@ from aiohttp import web
 from orchestrator.adapters.providers.kubernetes.completing import EVERY_US
 from orchestrator.adapters.providers.kubernetes.launching import PATIENCE_US
 from orchestrator.adapters.providers.kubernetes.objects import name_of
+from orchestrator.adapters.providers.kubernetes.provider import FORGOTTEN_US
+from orchestrator.adapters.providers.kubernetes.records import CLOSED_AT
+from orchestrator.adapters.providers.kubernetes.resources import LEDGER
 from orchestrator.model.offer import LaunchOrder, SightingState
 from orchestrator.ports.provider import Unreachable
 from tests.kubernetes.bare import test_rejected
@@ -137,3 +140,32 @@ async def test_pods_whose_object_was_deleted_without_them_are_deleted_by_a_stop(
     [reply] = await s.provider.stop([order.key])
     assert reply.acknowledged and "its pods are being deleted" in reply.detail
     assert await s.deleted(mine) and not await s.deleted(theirs)
+
+
+# ---- over and forgotten ----------------------------------------------------------------------------------------------
+
+
+async def test_what_is_over_and_was_never_stopped_is_closed_and_deleted_after_an_hour(s: Sitting) -> None:
+    """The server that should have stopped it was ended, and the one after it knows nothing of it."""
+    over, deleted = await s.launched(), await s.launched()
+    await s.kubectl("delete", "job", name_of(deleted.key))
+    await s.told(deleted.key, SightingState.GONE)
+    await s.finishes(over)
+    await s.restart()
+    for order in (over, deleted):
+        await s.told(order.key, SightingState.GONE)
+    assert await s.exists(over), "whoever wants to stop it has its time"
+    s.later(FORGOTTEN_US)
+    for order in (over, deleted):
+        await s.until(order.key, CLOSED_AT)
+    assert not await s.exists(over)
+
+
+async def test_what_is_over_is_left_to_the_ledger_that_it_belongs_to(s: Sitting) -> None:
+    order = await s.launched()
+    await s.kubectl("label", "job", name_of(order.key), f"{LEDGER}=another", "--overwrite")
+    await s.finishes(order)
+    await s.told(order.key, SightingState.GONE)
+    s.later(FORGOTTEN_US)
+    await s.provider.observe(None, 0)
+    assert await s.exists(order)

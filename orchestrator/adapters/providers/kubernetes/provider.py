@@ -63,6 +63,8 @@ AT_ONCE = 16
 LONGEST_WAIT_US = 30_000_000
 HEARD_US = 1_000_000
 """For how long a reply says that the cluster answers: whoever calls again meanwhile does not ask once more."""
+FORGOTTEN_US = 3_600_000_000
+"""How long a launch of which no machine is left waits for a stop; then it is stopped by us."""
 TICK_S = 2.0
 """How often, while somebody waits for news, it is looked at what only time changes."""
 
@@ -90,6 +92,7 @@ class KubernetesProvider(KubernetesAccess):
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._room: Room | None = None
         self._away = self._restored = False
+        self._tidy_at = 0
         self._heard = 0, 0
         """(replies, when) at the last call."""
         queued = bool(self._connection.queue)
@@ -285,6 +288,19 @@ class KubernetesProvider(KubernetesAccess):
             cluster.freed = False
             self._feed.tell(Notice("capacity"))
         await self._scribe.write()
+        await self._forgotten()
+
+    async def _forgotten(self) -> None:
+        """Of what is gone its object, or its record, may be there for ever: its stop was lost with a server of ours."""
+        if self._now() < self._tidy_at:
+            return
+        self._tidy_at = self._now() + FORGOTTEN_US // 10
+        ours = (key for key, seen in self._told.items() if seen.ledger == self._tools.ledger and self._old(seen))
+        with contextlib.suppress(ProviderError):  # later, then
+            await self._each([*ours], self._launching.stop, lambda key, error: StopReply(key, False, str(error)))
+
+    def _old(self, seen: Sighting) -> bool:
+        return seen.state is SightingState.GONE and self._now() - seen.seen_at >= FORGOTTEN_US
 
     def _tick_s(self) -> float:
         due = self._kueue.next_deadline() if self._kueue else None
