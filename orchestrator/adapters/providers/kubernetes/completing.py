@@ -48,12 +48,14 @@ class Completing:
 
     @contextmanager
     def making(self, key: str) -> Iterator[None]:
-        """Meanwhile a look leaves this launch to whoever makes it."""
+        """Meanwhile a look leaves this launch to whoever makes it; the next one takes it up where that has failed."""
         self._busy.add(key)
         try:
             yield
         finally:
             self._busy.discard(key)
+            if key not in self._whole:
+                self._cluster.dirty.add(key)
 
     async def create(self, key: str, documents: Sequence[dict[str, Any]], kind: Kind, main: Meta) -> None:
         """Make what belongs to a main object, and belongs to it from then on. Raises as the client does."""
