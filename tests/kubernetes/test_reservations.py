@@ -200,6 +200,25 @@ async def test_a_window_that_is_over_is_a_no_once_whoever_looks(site: Site) -> N
     assert [(answer.accepted, answer.reason) for answer in site.told] == [(False, Reason.CAPACITY)]
 
 
+async def test_an_offer_whose_workload_somebody_deleted_is_declined_soon_after_its_window_whoever_looks(
+    site: Site,
+) -> None:
+    site.api.drop(await site.place(1))
+    await asyncio.sleep(62)
+    await site.offers.settle(fresh=False)
+    assert [(answer.accepted, answer.reason) for answer in site.told] == [(False, Reason.ERROR)]
+
+
+async def test_a_window_that_is_over_is_not_waited_for_again(site: Site) -> None:
+    await site.place(1)
+    await asyncio.sleep(30)
+    await site.place(2)
+    due = site.offers.next_deadline()
+    await asyncio.sleep(30)
+    later = site.offers.next_deadline()
+    assert due is not None and later is not None and later > due
+
+
 async def test_answers_that_were_given_at_once_are_remembered_and_not_for_ever(site: Site) -> None:
     async def answered(n: int) -> int | None:
         receipt = await site.offers.place(an_offer(n=n, terms=some_terms(accelerators=("B200",))))

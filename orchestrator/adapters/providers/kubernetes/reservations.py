@@ -33,6 +33,8 @@ TTL_US = 900_000_000
 """An accepted offer is launched in the engine's next turn; quota is kept a while, and not for ever."""
 KEPT = 10_000
 """Answers remembered, so that an offer delivered again has the same one."""
+LATE_US = 1_000_000
+"""After its window an offer has its answer at once, unless its Workload is not as it was last told."""
 READY_TRIES = 40
 READY_EVERY_S = 0.25
 """Kueue puts a check into a workload's status in its own time; 10 s is long."""
@@ -119,6 +121,7 @@ class Reservations:
         if not asked_by_now:
             return
         workloads = self._cluster.workloads
+        fresh = fresh or any(self._now() - asked.until >= LATE_US for asked in asked_by_now)
         if fresh:
             path = WORKLOAD.path(self._cluster.connection.namespace)
             workloads = (await self._client.get(path, Many[Workload], labelSelector=OURS)).items
@@ -177,8 +180,9 @@ class Reservations:
         return offer
 
     def next_deadline(self) -> int | None:
-        """When the next window is over; None: none is open."""
-        return min((asked.until for asked in self._open.values()), default=None)
+        """When the next window will be over; None: none is open."""
+        now = self._now()
+        return min((asked.until for asked in self._open.values() if asked.until > now), default=None)
 
     # ---- launches --------------------------------------------------------------------------------------------------
 
