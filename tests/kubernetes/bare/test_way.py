@@ -117,7 +117,7 @@ async def test_a_launch_that_is_turned_away_half_way_is_one_launch_when_it_is_ma
     offer, answer = await session.accepted()
     order = session.order(offer, answer)
     front.once("POST", part, 429, **{"Retry-After": "3"})
-    with pytest.raises(Throttled):
+    with pytest.raises(Throttled if part == "/jobs" else Unreachable):  # nothing was made; it is half made
         await session.launch([order])
     first = [*made(kubelet)]
     assert first == [] if part == "/jobs" else f"Job/{name_of(order.key)}" in first
