@@ -90,7 +90,9 @@ class Completing:
         if main is None:
             self._whole.discard(key)
             return False
-        if main.kind != JOB.name or main.metadata.label(LEDGER) != self._ledger or key in self._whole | self._busy:
+        if main.kind != JOB.name or key in self._whole or key in self._busy:
+            return False
+        if main.metadata.label(LEDGER) != self._ledger:
             return False
         return sightings.state(self._cluster.launch(key)) is SightingState.PROVISIONING
 
