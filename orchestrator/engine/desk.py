@@ -265,10 +265,17 @@ class EngineDesk(ReadingDesk):
         return bool(self._engine.ending(row))
 
     async def notices(self, row: JobRow) -> Sequence[str]:
-        """Also of a job that is over and ending, where a provider that had it is out of reach."""
+        """Also why its machines are not there yet, and who is out of reach and may still have some when it is over."""
         away = [name for name in self._engine.ending(row) if not self._engine.core.book.providers[name].up]
         unsure = [f"{name} does not answer: whether machines of it are left there is not known" for name in away]
-        return [*await super().notices(row), *unsure]
+        return [*await super().notices(row), *self._not_started(row), *unsure]
+
+    def _not_started(self, row: JobRow) -> list[str]:
+        attempt = active(row)
+        if attempt is None or attempt.started_at is not None:
+            return []
+        said = self._engine.core.waits.get(launch_key(row.job, attempt.epoch))
+        return [f"{attempt.provider} says of its machines: {said}"] if said else []
 
     async def providers(self) -> Sequence[ProviderStatus]:
         """All providers in file order."""

@@ -37,6 +37,7 @@ from orchestrator.adapters.providers.kubernetes.sightings import Launch, sightin
 from orchestrator.model.offer import Reason, Scope, SightingState
 from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
 from orchestrator.testing.builders import an_offer, an_order, some_terms
+from tests.kubernetes.cluster import Doc
 
 GPU = "nvidia.com/gpu"
 LABELS = {MANAGED_BY: US, LEDGER: "l1", KEY: "k-e1"}
@@ -304,6 +305,32 @@ ALIVE, ENDED, LOST = ({"u1": one} for one in (Fate.ALIVE, Fate.ENDED, Fate.LOST)
 def test_a_sighting_follows_from_object_and_machines(seen: Launch, state: SightingState) -> None:
     said = sighting(seen, {"n1": node()}, 7)
     assert said is not None and (said.state, said.ledger, said.seen_at) == (state, "l1", 7)
+
+
+CREATING = {"waiting": {"reason": "ContainerCreating"}}
+PULLING = {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "nosuch:1"'}}
+INITIALIZING = {"waiting": {"reason": "PodInitializing"}}
+UNSET = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "nosuch" not found'}}
+DIED = {"terminated": {"reason": "Error", "exitCode": 2, "finishedAt": "2026-03-01T10:00:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "says"),
+    [
+        ({"running": {"startedAt": "2026-03-01T10:00:00Z"}}, INITIALIZING, ""),
+        ({"terminated": {"reason": "Completed", "exitCode": 0}}, CREATING, ""),
+        (PULLING, INITIALIZING, 'p1/agent: ImagePullBackOff: Back-off pulling image "nosuch:1"'),
+        ({}, PULLING, 'p1/ray: ImagePullBackOff: Back-off pulling image "nosuch:1"'),
+        ({}, UNSET, 'p1/ray: CreateContainerConfigError: secret "nosuch" not found'),
+        (DIED, INITIALIZING, "p1/agent: Error exit 2"),
+    ],
+)
+def test_why_a_container_of_a_launch_has_not_started_is_said(first: Doc, then: Doc, says: str) -> None:
+    statuses = {"initContainerStatuses": [{"name": "agent", "state": first}]}
+    statuses["containerStatuses"] = [{"name": "ray", "state": then}]
+    doc = {"metadata": {"name": "p1", "uid": "u1"}, "spec": {"nodeName": "n1"}, "status": statuses}
+    said = sighting(launch(main={"kind": "Job"}, pods=(msgspec.convert(doc, Pod),), fates=ALIVE), {"n1": node()}, 0)
+    assert said is not None and (said.state, said.detail) == (SightingState.PROVISIONING, says)
 
 
 def test_what_is_not_ours_is_never_said() -> None:

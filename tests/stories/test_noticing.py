@@ -1,4 +1,4 @@
-"""What somebody who looks at a job is told besides where it stands: a residency that limits nothing, a lost store."""
+"""What somebody who looks at a job is told besides where it stands: what limits nothing, waits, or is out of reach."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.model.job import JobRow, JobState
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.simulate.world import Server, World, agreement, submission, until_over
+from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
 from orchestrator.testing.stores import MemoryStore
@@ -31,6 +32,20 @@ async def test_a_residency_that_no_clause_names_is_told(clauses: list[Any], resi
         row, _ = await server.desk.submit(submission(residency=residency))
         notices = await server.desk.notices(row)
         assert [NOTHING in notice and f"`{residency}`" in notice for notice in notices] == [True] * told
+        assert await server.desk.notices(await until_over(server, row.job)) == []
+
+
+async def test_why_machines_are_not_there_yet_is_told_while_they_are_waited_for() -> None:
+    said = 'p-0/ray: ImagePullBackOff: Back-off pulling image "nosuch:1"'
+    world = World({"azure": Script(launches=[do.NeverStarts(detail=said)]), "oracle": Script()})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+        waiting = await server.desk.job(row.job)
+        assert (waiting.state, await server.desk.notices(waiting)) == (
+            JobState.LAUNCHING,
+            [f"azure says of its machines: {said}"],
+        )
         assert await server.desk.notices(await until_over(server, row.job)) == []
 
 

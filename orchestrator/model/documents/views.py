@@ -191,7 +191,7 @@ class JobView(View):
     progress: ProgressView | None = Field(default=None, description="with one job that was asked for only")
     document: dict[str, Any] | None = Field(default=None, description="what was submitted; with one job only")
     notices: list[str] = Field(
-        default=[], description="what to know besides, e.g. a residency that limits nothing; with one job only"
+        default=[], description="what to know besides, e.g. why its machines are not there yet; with one job only"
     )
 
 

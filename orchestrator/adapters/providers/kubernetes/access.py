@@ -21,10 +21,12 @@ from orchestrator.adapters.providers.kubernetes import logs
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.connection import RAY_CONTAINER
+from orchestrator.adapters.providers.kubernetes.machines import waits
 from orchestrator.adapters.providers.kubernetes.resources import POD, Pod
 from orchestrator.adapters.providers.kubernetes.rights import Right
 from orchestrator.agent import inside
 from orchestrator.ports.access import STDERR, STDOUT, Command, NotThere, Stacks
+from orchestrator.ports.provider import Unreachable
 
 WAYS_IN = tuple(
     Right(POD, verb, why, sub)
@@ -76,8 +78,7 @@ class KubernetesAccess:
 
     async def connect(self, key: str, rank: int, port: int) -> PodChannel:
         """See Access."""
-        path = _path(self._pod(key, rank), "portforward")
-        channel = PodChannel(await self.client.socket(path, {"ports": port}), port)
+        channel = PodChannel(await self._opened(self._pod(key, rank), "portforward", [("ports", str(port))]), port)
         await channel.opened()
         return channel
 
@@ -88,10 +89,19 @@ class KubernetesAccess:
 
     async def _inside(self, pod: Pod, task: dict[str, Any]) -> PodSession:
         query = {"container": RAY_CONTAINER, "stdin": "true", "stdout": "true", "stderr": "true"}
-        socket = await self.client.socket(_path(pod, "exec"), [*query.items(), *(("command", w) for w in SUPERVISOR)])
-        session = PodSession(socket)
+        words = [("command", word) for word in SUPERVISOR]
+        session = PodSession(await self._opened(pod, "exec", [*query.items(), *words]))
         await session.send(inside.frame(inside.TASK, json.dumps(task).encode()))
         return session
+
+    async def _opened(self, pod: Pod, sub: str, query: Sequence[tuple[str, str]]) -> aiohttp.ClientWebSocketResponse:
+        try:
+            return await self.client.socket(POD.path(pod.metadata.namespace, pod.metadata.name, sub), query)
+        except (NotThere, Unreachable) as error:  # of a container that waits, nodes say one or the other
+            if any(c.name == RAY_CONTAINER and c.state.waiting for c in pod.status.container_statuses):
+                why = "; ".join(waits(pod)) or "its images are being pulled, or its init containers run"
+                raise NotThere(f"the container of pod {pod.metadata.name} has not started: {why}") from error
+            raise
 
     def _pods(self, key: str) -> dict[int, Pod]:
         pods = logs.in_order(self.cluster.launch(key))
@@ -103,10 +113,6 @@ class KubernetesAccess:
             return pods[rank]
         there = ", ".join(map(str, pods)) if pods else "none: no pod of it runs now"
         raise NotThere(f"there is no rank {rank}; the ranks are: {there}")
-
-
-def _path(pod: Pod, sub: str) -> str:
-    return POD.path(pod.metadata.namespace, pod.metadata.name, sub)
 
 
 class _Cause(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ there, confirms nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 
@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orchestrator.adapters.providers.kubernetes.resources import Node, Pod
+from orchestrator.adapters.providers.kubernetes.resources import Halt, Node, Pod, PodStatus
 
 SETTLE_S = 10
 """Beyond a pod's grace, what a kubelet that is back needs to end pods that were deleted while it was away."""
@@ -27,6 +27,8 @@ AWAY_S = 60
 in older ones 40 s: pkg/controller/nodelifecycle/config/v1alpha1/defaults.go), a look every 5 s, a margin."""
 NODE_TYPE = "ray.io/node-type"
 """KubeRay's label."""
+REASON = 400
+"""Characters of a kubelet's reason and message: an image that cannot be pulled is named early."""
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 """A person's word that this node is switched off."""
 
@@ -147,16 +149,24 @@ def reasons(pods: Iterable[Pod], nodes: Mapping[str, Node]) -> str:
         elif pod.status.reason or pod.status.message:
             said.append(f"{pod.metadata.name}: {pod.status.reason} {pod.status.message}".strip())
         else:
-            said += _waits(pod)
+            said += waits(pod)
     return "; ".join(said)
 
 
-def _waits(pod: Pod) -> list[str]:
+def waits(pod: Pod) -> list[str]:
+    """Why this pod's containers do not run, each by its name, in the words of whoever keeps them from it."""
     bad = [c for c in pod.status.conditions if c.type == "PodScheduled" and c.status == "False"]
     said = [f"{pod.metadata.name}: {c.reason}: {c.message}" for c in bad]
-    for container in pod.status.container_statuses:
-        for state in (container.state.waiting, container.state.terminated):
-            if state and state.get("reason") not in ("ContainerCreating", "PodInitializing", "Completed"):
-                exit_code = f" exit {state['exitCode']}" if "exitCode" in state else ""
-                said.append(f"{pod.metadata.name}/{container.name}: {state.get('reason', '')}{exit_code}")
+    for name, halt in _halts(pod.status):
+        if halt.reason not in ("ContainerCreating", "PodInitializing", "Completed"):
+            exit_code = "" if halt.exit_code is None else f" exit {halt.exit_code}"
+            why = f"{halt.reason}{exit_code}: {halt.message}".removesuffix(": ")
+            said.append(f"{pod.metadata.name}/{name}: {why[:REASON]}")
     return said
+
+
+def _halts(status: PodStatus) -> Iterator[tuple[str, Halt]]:
+    for first in status.init_container_statuses:
+        yield from ((first.name, halt) for halt in (first.state.waiting, first.state.terminated) if halt)
+    for one in status.container_statuses:
+        yield from ((one.name, msgspec.convert(s, Halt)) for s in (one.state.waiting, one.state.terminated) if s)

@@ -154,6 +154,29 @@ class ContainerStatus(Struct, frozen=True):
     state: ContainerState = ContainerState()
 
 
+class Halt(Struct, frozen=True, rename="camel"):
+    """Why a container waits, or how it ended."""
+
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    """None: it waits."""
+
+
+class FirstState(Struct, frozen=True):
+    """Of an init container, what may keep the others from starting: every pod has one that ended well."""
+
+    waiting: Halt | None = None
+    terminated: Halt | None = None
+
+
+class FirstStatus(Struct, frozen=True):
+    """What the kubelet says of one init container."""
+
+    name: str
+    state: FirstState = FirstState()
+
+
 class PodStatus(Struct, frozen=True, rename="camel"):
     """What the kubelet, and others, say of a pod."""
 
@@ -163,6 +186,7 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     message: str = ""
     conditions: tuple[Condition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[FirstStatus, ...] = ()
 
 
 class Pod(Struct, frozen=True):
