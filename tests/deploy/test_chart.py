@@ -79,6 +79,14 @@ def test_numbers_of_a_values_file_stay_whole(tmp_path: Path) -> None:
     assert repr(pod["terminationGracePeriodSeconds"]) == "1209600"
 
 
+@pytest.mark.parametrize(("given", "kept"), [({}, "keep"), ({"helm.sh/resource-policy": None}, None)])
+def test_an_uninstall_leaves_the_ledger_unless_a_null_says_otherwise(tmp_path: Path, given: Doc, kept: object) -> None:
+    """Helm merges maps: an empty one clears no default."""
+    (tmp_path / "notes.yaml").write_text(yaml.safe_dump({"persistence": {"annotations": given}}))
+    claim = one(objects(template("least", "-f", str(tmp_path / "notes.yaml"))), "PersistentVolumeClaim")
+    assert claim["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == kept
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_service_becomes_a_setting(name: str) -> None:
     """A Service called orchestrator would set ORCHESTRATOR_PORT to an address."""

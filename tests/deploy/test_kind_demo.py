@@ -98,6 +98,7 @@ def test_the_chart_takes_its_values() -> None:
     assert done.returncode == 0, done.stderr
     documents = objects(done.stdout)
     assert one(documents, "Service", "orchestrator")["spec"]["ports"][0]["port"] == 7380
+    assert "annotations" not in one(documents, "PersistentVolumeClaim")["metadata"]  # goes with the release
     spaces = {d["metadata"]["namespace"] for d in documents if d["kind"] == "Role"}
     assert {"team-a", "team-b"} <= spaces
     there = {d["metadata"]["name"] for d in yaml.safe_load_all((DEMO / "cluster.yaml").read_text())}
