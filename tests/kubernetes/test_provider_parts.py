@@ -34,6 +34,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
 from orchestrator.adapters.providers.kubernetes.rights import rights
 from orchestrator.adapters.providers.kubernetes.room import Room, Stock
 from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
+from orchestrator.core.failover import DETAIL
 from orchestrator.model.offer import Reason, Scope, SightingState
 from orchestrator.ports.provider import Misconfigured, Throttled, Unreachable
 from orchestrator.testing.builders import an_offer, an_order, some_terms
@@ -277,7 +278,7 @@ def launch(state: str = "launched", main: dict[str, Any] | None = None, **more: 
 
 
 RAY = {"kind": "RayJob", "status": {"jobDeploymentStatus": "Running"}}
-OVER = {"kind": "RayJob", "status": {"jobDeploymentStatus": "Failed", "reason": "AppFailed"}}
+OVER: Doc = {"kind": "RayJob", "status": {"jobDeploymentStatus": "Failed", "reason": "AppFailed"}}
 HEAD = Machine("p1", "n1", head=True)
 ALIVE, ENDED, LOST = ({"u1": one} for one in (Fate.ALIVE, Fate.ENDED, Fate.LOST))
 
@@ -331,6 +332,31 @@ def test_why_a_container_of_a_launch_has_not_started_is_said(first: Doc, then: D
     doc = {"metadata": {"name": "p1", "uid": "u1"}, "spec": {"nodeName": "n1"}, "status": statuses}
     said = sighting(launch(main={"kind": "Job"}, pods=(msgspec.convert(doc, Pod),), fates=ALIVE), {"n1": node()}, 0)
     assert said is not None and (said.state, said.detail) == (SightingState.PROVISIONING, says)
+
+
+ENTRYPOINT = "Job entrypoint command failed with exit code 64"
+RUNNING = "2026-11-29 10:12:01,345\tINFO job_manager.py:568 -- Runtime env is set up."
+WRONG = 'orchestrator.agent: ORCHESTRATOR_ATTEMPT: no store of this attempt: "s3"'
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (ENTRYPOINT, ENTRYPOINT),
+        (
+            f"{ENTRYPOINT}, last available logs (truncated to 20,000 chars):\n{RUNNING}\nTraceback:\n{WRONG}\n",
+            f"{ENTRYPOINT}: …Traceback: {WRONG}",
+        ),
+        (f"{ENTRYPOINT}, last available logs:\n{'x' * 500} {WRONG}", f"xx {WRONG}"),
+        (f"{ENTRYPOINT}, last available logs (truncated to 20,000 chars):{' ' * 300}", ENTRYPOINT),
+        (f"{ENTRYPOINT}, last available logs:\n\n\n{'x' * 500}\n\n", "xx"),
+    ],
+)
+def test_of_a_long_message_its_beginning_and_its_last_lines_are_kept(message: str, says: str) -> None:
+    over = {"kind": "RayJob", "status": OVER["status"] | {"message": message}}
+    said = sighting(launch(main=over, pods=(pod("Failed"),), fates=ENDED), {"n1": node()}, 0)
+    assert said is not None and said.detail.startswith("Failed: AppFailed: ") and said.detail.endswith(says)
+    assert len(said.detail) <= DETAIL
 
 
 def test_what_is_not_ours_is_never_said() -> None:

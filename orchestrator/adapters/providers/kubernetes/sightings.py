@@ -25,6 +25,11 @@ MADE = "made"
 """In a record's data: there was a main object. An earlier version made the record first, and did not say so."""
 FINISHED = frozenset({"Complete", "Failed", "ValidationFailed"})
 
+BRIEF = 200
+"""Characters of these words that the ledger keeps; KubeRay's message of a job that failed holds 20,000 of its logs."""
+LOGS = ", last available logs"
+"""Where those begin, in Ray's words."""
+
 
 class Launch(Struct, frozen=True, kw_only=True):
     """All that is there under one key, and the fate of every machine that ever was."""
@@ -116,7 +121,7 @@ def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str])
         said.append((launch.record.data or {}).get("why", "evicted"))
     if launch.main is not None and (finished(launch.main) or not running(launch.main)):
         status = launch.main.status
-        said.append(": ".join(filter(None, (status.job_deployment_status, status.reason, status.message))))
+        said.append(brief(": ".join(filter(None, (status.job_deployment_status, status.reason, status.message)))))
         said += [f"{c.type}: {c.reason} {c.message}".strip() for c in status.conditions if c.status == "True"]
     if state(launch) is SightingState.PROVISIONING:
         said.append(launch.complaint)
@@ -130,6 +135,19 @@ def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str])
         remedy = f"once its node is surely off, delete ConfigMap {launch.key}"
         said.append(f"{names}: deleted without its kubelet's word, nothing is known of it for now; {remedy}")
     return "; ".join(filter(None, said))[:1000]
+
+
+def brief(text: str) -> str:
+    """What can be kept of a text with logs: how it begins, and their last lines, for there stands what went wrong."""
+    first, _, rest = text.partition(LOGS)
+    if len(text) <= BRIEF or not rest:
+        return text
+    room, last = BRIEF - len(f"{first}: …"), ""
+    for line in reversed(rest.partition("\n")[2].split("\n")):
+        if last and len(line) + len(last) + 1 > room:
+            break
+        last = f"{line.strip()} {last}".strip()
+    return f"{first}: …{last[-room:]}" if last and room > 0 else first
 
 
 def _gpus(pod: Pod) -> int:
