@@ -66,10 +66,10 @@ def _size_lost(row: JobRow) -> str:
 
 def _unread(wiring: Wiring, stores: StoreWatch, row: JobRow) -> str:
     name = store_of(wiring, row).ref.name
-    read_at = stores.away.get(name)
-    if read_at is None:
+    away = stores.away.get(name)
+    if away is None:
         return ""
-    said = f"its run log is out of reach: store `{name}` was last read at {clock(read_at)}"
+    said = f"its run log is out of reach since {clock(away.since)}: {away.why}"
     if not row.limit_ms:
         return said
-    return f"{said}; if the job cannot read it either, it stops itself by {clock(read_at + row.limit_ms * 1000)}"
+    return f"{said}; if the job cannot read it either, it stops itself by {clock(away.since + row.limit_ms * 1000)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from orchestrator.engine.core import log
 from orchestrator.engine.wiring import SECOND, StoreAccess, Wiring
@@ -20,6 +21,15 @@ LOOKS = 16
 INTERVAL_MOST = 60 * SECOND
 
 
+@dataclass(frozen=True, slots=True)
+class Away:
+    """A store that could not be read at the last look."""
+
+    since: int
+    """When it was last read, or the first look if it never was; microseconds UTC."""
+    why: str
+
+
 class StoreWatch:
     """When each store of one server was last read."""
 
@@ -28,8 +38,8 @@ class StoreWatch:
         self._wiring = wiring
         now = wiring.clock.now_us()
         self._read_at = dict.fromkeys(wiring.stores, now)
-        self.away: dict[str, int] = {}
-        """Stores that could not be read at the last look: when each was last read, microseconds UTC."""
+        self.away: dict[str, Away] = {}
+        """By name, the stores that could not be read at the last look."""
         self.limits: Mapping[str, float] = {name: us / SECOND for name, us in shortest_limits(wiring).items()}
         """By store, seconds: the shortest limit of the policies that save there; a store of none is left out."""
 
@@ -54,12 +64,18 @@ class StoreWatch:
         try:
             await self._wiring.io(access.store.get, PROBE)
         except StoreUnavailable as error:
-            log.warning("store out of reach", store=name, why=str(error))
-            self.away[name] = self._read_at[name]
+            self._lost(name, str(error))
             return str(error)
         self._read_at[name] = at
-        self.away.pop(name, None)
+        if self.away.pop(name, None) is not None:
+            log.info("store is read again", store=name)
         return ""
+
+    def _lost(self, name: str, why: str) -> None:
+        """Logged once, not at every look."""
+        if name not in self.away:
+            log.warning("store out of reach", store=name, why=why)
+        self.away[name] = Away(self._read_at[name], why)
 
 
 def shortest_limits(wiring: Wiring) -> dict[str, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from orchestrator.model.wire import AttemptEntry, Beat, ControllerEntry, Done, Entry, Release, WireError, decode, encode
 from orchestrator.runlog import paths
 from orchestrator.runlog.clock import boottime_ms
-from orchestrator.runlog.results import Stored, StoreUnavailable
+from orchestrator.runlog.results import Stored, StoreUnavailable, Unknown
 from orchestrator.runlog.rules import (
     EMPTY,
     Refusal,
@@ -130,7 +130,7 @@ def append_controller(
 def _append(
     log: JobLog, state: RunLog, entry: Entry, may: Callable[[RunLog], Refusal | None], clock: Clock
 ) -> Appended | Refused:
-    data, tries, last = encode(entry), 0, 0
+    data, tries, last, why = encode(entry), 0, 0, ""
     for _ in range(RACES):
         reading = read(log, state, clock)
         state = reading.state
@@ -143,9 +143,12 @@ def _append(
         if tries > TRIES:
             break
         last, sent_ms = state.position, clock()
-        if isinstance(log.store.create(paths.log_slot(log.project, log.job, last), data), Stored):
+        put = log.store.create(paths.log_slot(log.project, log.job, last), data)
+        if isinstance(put, Stored):
             return Appended(fold(state, last, entry), sent_ms)
-    raise StoreUnavailable(f"slot {last} of the run log of {log.job} stays empty although it was put {tries - 1} times")
+        why = f": {put.why}" if isinstance(put, Unknown) else ", and the store says that it is there"
+    where = f"slot {last} of the run log of {log.job}"
+    raise StoreUnavailable(f"{where} stays empty although it was put {tries - 1} times{why}")
 
 
 def write_beat(log: JobLog, beat: Beat) -> None:

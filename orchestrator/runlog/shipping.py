@@ -36,7 +36,8 @@ class Chunks:
             if isinstance(put, Exists | Unknown):
                 there = self._store.get(key)
                 if there is None:
-                    raise StoreUnavailable(f"{key} was put and is not there")
+                    why = f": {put.why}" if isinstance(put, Unknown) else ""
+                    raise StoreUnavailable(f"{key} was put and is not there{why}")
                 self._next += 1
                 if there != data:
                     continue

@@ -7,6 +7,7 @@ never decides and never repeats a request: it says what the store said. The only
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,14 @@ __all__ = [
     "Unknown",
     "open_store",
 ]
+
+
+_TOLD = re.compile(
+    r"(\ufeff?<\?xml.*)?<Error>.*?<Code>(?P<code>.*?)</Code>.*?<Message>(?P<message>.*?)</Message>.*", re.DOTALL
+)
+"""What S3, GCS and Azure answer in; the rest of it names requests, and of a wrong signature what was signed."""
+_NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
+"""S3 and GCS, Azure. It is a 404 like that of an absent key, and obstore makes the same error of both."""
 
 
 class BadStore(ValueError):
@@ -102,9 +111,9 @@ def open_store(ref: StoreRef, timeouts: Timeouts | None = None, *, create: bool 
         bulk = _client(ref.url, options, timeouts.connect_ms, timeouts.bulk_ms)
     except (BaseError, ValueError) as error:
         raise BadStore(
-            f"store {ref.name!r} ({ref.url}) cannot be opened: {_first_line(error)}; check its url and options"
+            f"store {ref.name!r} ({ref.url}) cannot be opened: {_one_line(error)}; check its url and options"
         ) from error
-    return CloudStore(ref.name, small, bulk)
+    return CloudStore(ref, small, bulk)
 
 
 def open_patiently(ref: StoreRef, check_ms: int, within_ms: int) -> Store:
@@ -119,9 +128,12 @@ def open_patiently(ref: StoreRef, check_ms: int, within_ms: int) -> Store:
         time.sleep(check_ms / 1000)
 
 
-def _first_line(error: Exception) -> str:
-    """Without the library's own debugging text below."""
-    return str(error).partition("\n")[0]
+def _one_line(error: Exception) -> str:
+    """Without the library's own debugging text below, and of a document only its code and message."""
+    said = str(error).partition("\n\nDebug source:")[0]
+    if found := _TOLD.search(said):
+        said = f"{said[: found.start()]}{found['code']}: {found['message']}"
+    return " ".join(said.split())
 
 
 def _secret(name: str, at: str) -> str:
@@ -157,9 +169,9 @@ class CloudStore:
     Two clients: short requests for the log, patient ones for large files.
     """
 
-    def __init__(self, name: str, small: Any, bulk: Any) -> None:
-        """`name` for error messages; the clients are obstore's."""
-        self._name, self._small, self._bulk = name, small, bulk
+    def __init__(self, ref: StoreRef, small: Any, bulk: Any) -> None:
+        """`ref` for error messages; the clients are obstore's."""
+        self._ref, self._small, self._bulk = ref, small, bulk
 
     def create(self, key: str, data: bytes) -> Put:
         """See Store."""
@@ -168,14 +180,15 @@ class CloudStore:
         except (AlreadyExistsError, PreconditionError):
             return Exists()
         except (BaseError, OSError) as error:
-            return Unknown(str(error))
+            return Unknown(self._why("writing", key, error))
         return Stored()
 
     def get(self, key: str) -> bytes | None:
         """See Store."""
         try:
             return bytes(obstore.get(self._small, key).bytes())
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            self._absent("reading", key, error)
             return None
         except (BaseError, OSError) as error:
             raise self._unavailable("reading", key, error) from error
@@ -198,8 +211,8 @@ class CloudStore:
         """See Store."""
         try:
             obstore.delete(self._small, key)
-        except FileNotFoundError:
-            return
+        except FileNotFoundError as error:
+            self._absent("deleting", key, error)
         except (BaseError, OSError) as error:
             raise self._unavailable("deleting", key, error) from error
 
@@ -216,11 +229,23 @@ class CloudStore:
             with path.open("wb") as out:
                 for chunk in obstore.get(self._bulk, key).stream():
                     out.write(chunk)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            self._absent("downloading", key, error)
             return False
         except (BaseError, OSError) as error:
             raise self._unavailable("downloading", key, error) from error
         return True
 
+    def _absent(self, doing: str, key: str, error: FileNotFoundError) -> None:
+        """There is no such key. Raises StoreUnavailable where there is no bucket either: nothing was read then."""
+        if _NO_BUCKET.search(str(error)):
+            raise self._unavailable(doing, key, error) from error
+
     def _unavailable(self, doing: str, key: str, error: Exception) -> StoreUnavailable:
-        return StoreUnavailable(f"store {self._name!r} did not answer while {doing} {key}: {error}")
+        return StoreUnavailable(self._why(doing, key, error))
+
+    def _why(self, doing: str, key: str, error: Exception) -> str:
+        if _NO_BUCKET.search(str(error)):
+            where = f"store {self._ref.name!r} ({self._ref.url})"
+            return f"the bucket of {where} does not exist: create it, or correct the url"
+        return f"store {self._ref.name!r} did not answer while {doing} {key}: {_one_line(error)}"

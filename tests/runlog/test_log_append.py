@@ -57,9 +57,15 @@ def test_a_store_that_lies_leaves_one_entry_in_one_slot(log: JobLog, fault: str,
 @pytest.mark.fault("checkpoint store lying")
 def test_exists_for_an_empty_slot_never_makes_the_log_pass_it(log: JobLog) -> None:
     log.store.faults.say_exists = 99
-    with pytest.raises(StoreUnavailable, match="stays empty although it was put 4 times"):
+    with pytest.raises(StoreUnavailable, match="stays empty although it was put 4 times, and"):
         append_attempt(log, EMPTY, 1, claim(), clock)
     assert slots(log) == []
+
+
+def test_what_the_store_said_of_a_put_that_failed_is_told(log: JobLog) -> None:
+    log.store.faults.lose_request = 99
+    with pytest.raises(StoreUnavailable, match="stays empty although it was put 4 times: the request was lost"):
+        append_attempt(log, EMPTY, 1, claim(), clock)
 
 
 def test_repeating_after_an_error_with_the_same_entry_appends_it_once(log: JobLog) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -81,6 +88,79 @@ def test_a_store_that_cannot_be_reached_is_unavailable_not_empty() -> None:
     assert isinstance(store.create("a", b""), Unknown)
     with pytest.raises(StoreUnavailable, match="store 'gone' did not answer while reading a"):
         store.get("a")
+
+
+CALLS = {
+    "get": lambda store, path: store.get("a"),
+    "put": lambda store, path: store.put("a", b""),
+    "list": lambda store, path: store.list("a"),
+    "delete": lambda store, path: store.delete("a"),
+    "upload": lambda store, path: (path.touch(), store.upload("a", path)),
+    "download": lambda store, path: store.download("a", path),
+}
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_bucket_that_does_not_exist_is_no_empty_store(s3: StoreRef, tmp_path: Path, call: Any) -> None:
+    store = open_store(replace(s3, url="s3://none/deep"), QUICK)
+    told = r"^the bucket of store 's3' \(s3://none/deep\) does not exist: create it, or correct the url$"
+    with pytest.raises(StoreUnavailable, match=told):
+        call(store, tmp_path / "x")
+    put = store.create("a", b"")
+    assert isinstance(put, Unknown) and re.search(told, put.why)
+
+
+GOOGLE = {"gcs_base_url": "HERE", "disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+OTHERS = [
+    ("gs://none", {"service_account_key": json.dumps(GOOGLE)}, "NoSuchBucket", "NoSuchKey"),
+    ("az://none", {"account_name": "a", "access_key": "a2V5", "endpoint": "HERE"}, "ContainerNotFound", "BlobNotFound"),
+]
+
+
+@pytest.mark.parametrize(("url", "options", "bucket", "key"), OTHERS)
+def test_so_it_is_at_other_clouds(url: str, options: dict[str, str], bucket: str, key: str) -> None:
+    with refusing_server() as (here, answer):
+        given = {name: value.replace("HERE", here) for name, value in options.items()}
+        store = open_store(StoreRef(name="m", url=url, options={**given, "allow_http": "true"}), QUICK)
+        answer.update(code=key)
+        assert store.get("a") is None
+        answer.update(code=bucket)
+        with pytest.raises(StoreUnavailable, match=r"the bucket of store 'm' .* does not exist"):
+            store.get("a")
+
+
+def test_what_a_store_refuses_is_told_in_one_line() -> None:
+    options = {"region": "x", "allow_http": "true", "access_key_id": "k", "secret_access_key": "s"}
+    with refusing_server() as (here, answer):
+        store = open_store(StoreRef(name="m", url="s3://runs", options={**options, "endpoint": here}), QUICK)
+        answer.update(status=403, code="AccessDenied")
+        with pytest.raises(StoreUnavailable, match=r"403 Forbidden: AccessDenied: So it is.$") as told:
+            store.get("a")
+    assert "\n" not in str(told.value)
+
+
+@contextmanager
+def refusing_server() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Its address, and what it answers to every GET: a status and the code of an error."""
+    answer: dict[str, Any] = {"status": 404}
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            error = f"<Error><Code>{answer['code']}</Code><Message>So it is.</Message><HostId>h</HostId></Error>"
+            body = f'<?xml version="1.0" encoding="utf-8"?>\n{error}\n'.encode("utf-8-sig")
+            self.send_response(answer["status"])
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", answer
+        server.shutdown()
 
 
 def test_a_folder_that_vanished_is_unavailable_and_is_not_made_again(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from orchestrator.adapters.telemetry.prometheus import PrometheusTelemetry
 from orchestrator.core.counters import count
@@ -104,3 +106,16 @@ async def test_a_store_that_is_not_read_shows_for_how_long() -> None:
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+@pytest.mark.looptime
+async def test_a_store_that_cannot_be_read_is_logged_once_and_once_when_it_is_read_again() -> None:
+    store = MemoryStore()
+    access = StoreAccess(StoreRef(name="main", url="memory:", jurisdiction="EU"), store)
+    watch = StoreWatch(replace(World({"azure": Script()}).wiring(), stores={"main": access}))
+    structlog.reset_defaults()
+    with capture_logs() as said:
+        for down in (False, True, True, True, False, False):
+            store.faults.down = down
+            await watch.look("main", access)
+    assert [line["event"] for line in said] == ["store out of reach", "store is read again"]
