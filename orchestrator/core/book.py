@@ -168,7 +168,7 @@ class Book:
     def park(self, shape: ShapeBook, provider: str, until: int) -> None:
         """This shape does not ask there in the open market before `until` or a release of capacity."""
         shape.parked[provider] = max(shape.parked.get(provider, 0), until)
-        self.providers[provider].parked.add(shape.key)
+        self.listen(shape, [provider])  # which the operator may have removed since
 
     def listen(self, shape: ShapeBook, providers: Iterable[str]) -> None:
         """A release of capacity at any of these wakes the shape."""
