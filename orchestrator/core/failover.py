@@ -69,7 +69,7 @@ def on_sighting(turn: Turn, row: JobRow, epoch: int, fact: f.Sighted) -> None:
     alive = state in (SightingState.PROVISIONING, SightingState.RUNNING)
     if alive and attempt.state is AttemptState.INTENDED:
         row = turn.emit(row.job, ev.LaunchConfirmed(epoch))
-    elif alive and attempt.state is AttemptState.UNKNOWN and attempt.why != "beat_silent":
+    elif alive and attempt.state is AttemptState.UNKNOWN and attempt.why != "beat_silent" and row.fence <= epoch:
         row = turn.emit(row.job, ev.SeenAgain(epoch, "sighting"))
     if (state is SightingState.RUNNING and attempt.started_at is None) or not alive:
         turn.look.add(row.job)
@@ -219,7 +219,7 @@ def on_fence(turn: Turn, row: JobRow, fact: f.FencePlaced) -> None:
     attempt = active(row)
     if attempt is not None and attempt.epoch < fact.epoch:
         told = fact.stopped_for == "scale"  # behind which it might not start
-        why = "scaled" if told and (fact.unclaimed or not attempt.why) else attempt.why or "never_started"
+        why = "scaled" if told and (fact.unclaimed or not attempt.why) else attempt.why or _why_fenced(row, attempt)
         refused = not told and _failed_its_acceptance(row, attempt)
         if refused and row.state is not JobState.STOPPING:
             turn.book.providers[attempt.provider].memory.fail(row.job, turn.now)
@@ -242,6 +242,13 @@ def _fails_behind_fence(row: JobRow, attempt: AttemptRow, why: str, now: int) ->
     if attempt.started_at is None and now >= must_start_by(row):
         return "start_by_passed"
     return _used_up(row, why)
+
+
+def _why_fenced(row: JobRow, attempt: AttemptRow) -> str:
+    """Nothing had been amiss when the fence was meant, or a start has been seen since."""
+    if attempt.started_at is None:
+        return "never_started"
+    return "cancel" if row.state is JobState.STOPPING else "left"
 
 
 def _failed_its_acceptance(row: JobRow, attempt: AttemptRow) -> bool:

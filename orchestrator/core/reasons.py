@@ -24,6 +24,7 @@ REASONS: Mapping[str, str] = {
     "beat_silent": "beat silent",
     "no_reply": "no reply to the launch",
     "never_started": "user code never started",
+    "left": "it was given up, behind a fence",
     "launch": "before it is launched again",
     "cancel": "cancel was asked",
     "no_lawful_provider": "no provider may lawfully run it; change contracts or providers, then resume",

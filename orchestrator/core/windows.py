@@ -16,7 +16,7 @@ NEVER = 1 << 62
 FIRST_BACKOFF = 30 * SECOND
 LAST_BACKOFF = 15 * 60 * SECOND
 LOSS_MEMORY = 15 * 60 * SECOND
-"""How long a job avoids a market provider that just lost it."""
+"""How long a job avoids a market provider that just lost it, while there is another to be asked."""
 START_ALLOWANCE = 10 * 60 * SECOND
 """How long a launch may take to reach user code, W not counted."""
 CANCEL_PATIENCE = 5 * SECOND

@@ -353,11 +353,14 @@ async def test_a_held_job_goes_on_once_capacity_is_owned_that_it_fits_into(a_wor
 
 
 async def test_who_is_woken_by_a_block_waits_on_until_the_moment_that_was_known(a_world) -> None:
-    """Its machines were lost at the only one who is cheap enough, who is not asked for a while; the block is never free
-    for all of it, however often something in it is over."""
+    """Its machines were lost at the only one who is cheap enough and there, who is not asked for a while; the block is
+    never free for all of it, however often something in it is over."""
     oracle = Script(scenes=[do.Kills(when=do.AtStep(3))])
-    yves = Script(offers=[do.Accepts(price=2_000_000)] * 9)
-    world = a_world({"oracle": oracle, "yves": yves}, None, Work(steps=60), blocks=(block(gpus=9),))
+    yves, away = (
+        Script(offers=[do.Accepts(price=2_000_000)] * 9),
+        Script(scenes=[do.Unreachable(when=do.At(0.5), for_s=9000)]),
+    )
+    world = a_world({"oracle": oracle, "yves": yves, "azure": away}, None, Work(steps=60), blocks=(block(gpus=9),))
     world.providers["oracle"].stage.set_price("H100", 1_000_000)
     world.providers["yves"].stage.set_price("H100", 5_000_000)
     async with world.server() as server:

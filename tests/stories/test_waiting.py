@@ -43,6 +43,20 @@ async def test_a_provider_that_the_operator_removed_is_out_of_reach_and_its_job_
     assert attempts(row) == ([("oracle", "done")] if lived < 0.5 else [("azure", "done")])
 
 
+async def test_a_server_starts_without_a_provider_that_has_refused_a_waiting_job(a_world) -> None:
+    """What it said holds nobody back any more, and is kept."""
+    oracle = Script(offers=[do.Declines(for_s=60)])
+    world = a_world({"azure": Script(offers=[do.Declines(for_s=900)]), "oracle": oracle})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(5)
+    without(world, "oracle")
+    async with world.server() as server:
+        row = await until_over(server, row.job, 2000)
+    assert [refusal.provider for refusal in row.refusals] == ["azure", "oracle"]
+    assert attempts(row) == [("azure", "done")]
+
+
 async def test_a_holder_that_frees_capacity_wakes_whoever_it_refused(a_world) -> None:
     """Gated refusals park nobody, but the round is woken all the same: not after 15 minutes."""
     holder = Script(offers=[do.Declines(for_s=4000)] * 5, scenes=[do.Frees(when=do.At(500), gpus=8)])
@@ -257,6 +271,14 @@ async def test_a_job_that_avoids_everybody_holds_up_nobody_behind_it(a_world) ->
         first = await until_over(server, first.job)
     assert attempts(second) == [("oracle", "fenced"), ("azure", "done")]
     assert attempts(first) == [("azure", "fenced"), ("azure", "done")]
+
+
+async def test_a_job_goes_straight_back_where_nobody_else_may_have_it(a_world) -> None:
+    """Its machines died there, while user code ran: a pod that was drained costs no quarter of an hour."""
+    world = a_world({"azure": Script(offers=[do.Accepts()] * 2, scenes=[do.Kills(when=do.AtStep(7))])})
+    row = await ran(world)
+    assert attempts(row) == [("azure", "fenced"), ("azure", "done")] and row.attempts[0].why != "never_started"
+    assert (row.ended_at or 0) - row.submitted_at < 300e6
 
 
 async def test_a_price_below_the_ceiling_lets_a_held_job_go_on(a_world) -> None:
