@@ -71,11 +71,11 @@ def test_the_server_s_settings_are_settings(name: str, monkeypatch: pytest.Monke
 
 def test_numbers_of_a_values_file_stay_whole(tmp_path: Path) -> None:
     """Helm reads them as floats, and prints a million as 1e+06: a limit of bytes would become one of exabytes."""
-    numbers = {"settings": {"JOB_LIMIT": 1048576, "LEASE": 10}, "terminationGracePeriodSeconds": 1209600}
+    numbers = {"settings": {"JOB_LIMIT": 1048576, "POLICY__MAX_ATTEMPTS": 10}, "terminationGracePeriodSeconds": 1209600}
     (tmp_path / "numbers.yaml").write_text(yaml.safe_dump(numbers))
     (pod,) = (p for p in pods(objects(template("least", "-f", str(tmp_path / "numbers.yaml")))) if "volumes" in p)
     given = {v["name"]: v.get("value") for v in pod["containers"][0]["env"]}
-    assert (given["ORCHESTRATOR_JOB_LIMIT"], given["ORCHESTRATOR_LEASE"]) == ("1048576", "10")
+    assert (given["ORCHESTRATOR_JOB_LIMIT"], given["ORCHESTRATOR_POLICY__MAX_ATTEMPTS"]) == ("1048576", "10")
     assert repr(pod["terminationGracePeriodSeconds"]) == "1209600"
 
 
@@ -182,6 +182,17 @@ def test_the_rules_and_the_dashboard_are_those_of_the_repository() -> None:
     (["store.secretSettings.key=id"], "store.existingSecret names none"),
     (["settings.PORT=80"], "at '/settings': additional properties 'PORT'"),
     (["settings.POLICY__CHEK=5"], "at '/settings': additional properties 'POLICY__CHEK'"),
+    (["settings.LOG_LEVEL=loud"], "at '/settings/LOG_LEVEL'"),
+    (["settings.LOG_FORMAT=xml"], "at '/settings/LOG_FORMAT'"),
+    (["settings.POLICY__CHECK=5"], "at '/settings/POLICY__CHECK'"),
+    (["settings.POLICY__MAX_ATTEMPTS=0"], "at '/settings/POLICY__MAX_ATTEMPTS'"),
+    (["resources.request.cpu=1"], "at '/resources': additional properties 'request'"),
+    (["controller.resources.limits.memory=lots"], "at '/controller/resources/limits/memory'"),
+    (["resources.limits.memroy=1Gi"], "at '/resources/limits'"),
+    (["resources.limits.cpu=-1"], "at '/resources/limits/cpu'"),
+    (["store.url=http://foo"], "at '/store/url'"),
+    (["persistence.enabled=false", "persistence.existingClaim=a"], "or existingClaim empty"),
+    (["kubernetes.rayJobs=false", "kubernetes.jobs=false"], "Switch one of them on"),
     (["replicas=2"], "replicas"), (["persistence.size=big"], "size"), (["image.digest=latest"], "digest"),
     (["podSecurityContext.runAsNonRoot=false"], "runAsNonRoot"),
     (["persistence.accessModes={ReadWriteMany}"], "accessModes"),

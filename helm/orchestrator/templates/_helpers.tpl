@@ -119,6 +119,12 @@ orchestrator.dev
 {{- if and .Values.database.existingSecret (not .Values.tokens.existingSecret) }}
 {{- fail "\n\ndatabase: two servers need the same tokens. Name a Secret with a tokens file in tokens.existingSecret." }}
 {{- end }}
+{{- if and .Values.persistence.existingClaim (not .Values.persistence.enabled) }}
+{{- fail "\n\npersistence: existingClaim names a volume, and enabled=false says that there is none: the ledger would go with its pod. Leave enabled true, or existingClaim empty." }}
+{{- end }}
+{{- if and .Values.kubernetes.enabled (not .Values.kubernetes.rayJobs) (not .Values.kubernetes.jobs) }}
+{{- fail "\n\nkubernetes: rayJobs and jobs are both off, so nothing may be launched in this cluster. Switch one of them on, or kubernetes.enabled off." }}
+{{- end }}
 {{- $given := 0 }}
 {{- range list .Values.providers.document .Values.providers.existingConfigMap }}{{ if . }}{{ $given = add1 $given }}{{ end }}{{ end }}
 {{- if ne (int $given) 1 }}
