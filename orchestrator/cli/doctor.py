@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -21,6 +21,9 @@ from orchestrator.cli.output import AsJson, echo, print_json, table
 from orchestrator.sdk import Client
 from orchestrator.sdk.address import find
 from orchestrator.sdk.errors import OrchestratorError
+
+if TYPE_CHECKING:
+    from orchestrator.model.wire import StoreRef
 
 app = typer.Typer(
     invoke_without_command=True, rich_markup_mode="markdown", help="Say what is wrong here, and what to do about it."
@@ -70,30 +73,70 @@ def look() -> Iterator[Finding]:
 
 @app.command()
 def store(
-    url: Annotated[str | None, typer.Option(help="file:///…, s3://…; default: the server's ORCHESTRATOR_STORE")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One of the server's stores; default: all.", show_default=False)
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Another one: file:///…, s3://…", show_default=False)] = None,
     writers: Annotated[int, typer.Option(min=2, max=32, help="Writers that race for each key.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Keys that they race for.")] = 25,
     as_json: AsJson = False,
 ) -> None:
-    """Race writers for keys of a checkpoint store: may a run log live there? Exit 1 if put-if-absent does not hold.
+    """Race writers for keys of checkpoint stores: may run logs live there? Exit 1 where one is of no use.
 
-    Options and secrets of the store come from ORCHESTRATOR_STORE_OPTIONS and ORCHESTRATOR_STORE_SECRETS. Writes below
-    `doctor/` and deletes it again. Example: `orchestrator doctor store --url s3://bucket/prefix`
+    Where the server runs: the stores that its settings and its providers file name, with their options and secrets.
+    Those of `--url` come from ORCHESTRATOR_STORE_OPTIONS and ORCHESTRATOR_STORE_SECRETS. Writes below `doctor/` and
+    deletes it again. `--json` lists all, or shows the one that was named.
+
+    Examples: `orchestrator doctor store`; `orchestrator doctor store --url s3://bucket/prefix`
     """
+    from orchestrator.runlog.store import BadStore, StoreUnavailable
+
+    alone, found = bool(name or url), []
+    for ref in _stores(name, url):
+        try:
+            found.append(_raced(ref, writers, rounds))
+        except (BadStore, StoreUnavailable) as error:
+            if alone:
+                raise
+            found.append({"store": ref.name, "url": ref.url, "ok": False, "why": str(error)})
+    if as_json:
+        print_json(found[0] if alone else found)
+    else:
+        _show(found)
+    if not all(one["ok"] for one in found):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _stores(name: str | None, url: str | None) -> list[StoreRef]:
+    """Those to look at, as the server would open them."""
+    from orchestrator.bootstrap import load_documents, store_refs
     from orchestrator.model.wire import StoreRef
-    from orchestrator.runlog.doctor import race
     from orchestrator.settings import load
 
-    settings = load()
-    options, secret = dict(settings.store_options), dict(settings.store_secrets)
-    ref = StoreRef(name="doctor", url=url or settings.store_url, options=options, secrets=secret)
+    settings = load(contracts=None)  # which are none of a store's business
+    if name and url:
+        raise typer.BadParameter("give the name of a store or --url, not both")
+    if url:
+        options, secret = dict(settings.store_options), dict(settings.store_secrets)
+        return [StoreRef(name="doctor", url=url, options=options, secrets=secret)]
+    refs = dict(store_refs(settings, load_documents(settings)[1]))
+    if name and name not in refs:
+        raise typer.BadParameter(f"there is no store {name!r}; there are: {', '.join(refs)}; or give --url")
+    return [refs[name]] if name else list(refs.values())
+
+
+def _raced(ref: StoreRef, writers: int, rounds: int) -> dict[str, Any]:
+    """What a race showed. Raises BadStore, StoreUnavailable."""
+    from orchestrator.runlog.doctor import race
+
     report = race(ref, writers, rounds, secrets.token_hex(8))
-    if as_json:
-        print_json(asdict(report) | {"ok": report.ok})
-    else:
-        words = {name.replace("_", " "): str(value) for name, value in asdict(report).items()}
-        table(("of the race", "count"), words.items(), "")
-        verdict = "well: a run log may live here" if report.ok else "wrong: this store is not safe for a run log"
-        echo(f"{ref.url}: {verdict}")
-    if not report.ok:
-        raise typer.Exit(Exit.FAILED)
+    return {"store": ref.name, "url": ref.url, **asdict(report), "ok": report.ok}
+
+
+def _show(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        counts = {name.replace("_", " "): str(count) for name, count in one.items() if type(count) is int}
+        if counts:
+            table(("of the race", "count"), counts.items(), "")
+        wrong = one.get("why", "this store is not safe for a run log")
+        echo(f"{one['url']}: {'well: a run log may live here' if one['ok'] else f'wrong: {wrong}'}")

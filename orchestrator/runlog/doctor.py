@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from orchestrator.model.wire import StoreRef
-from orchestrator.runlog.results import Exists, Put, Stored
+from orchestrator.runlog.results import Exists, Put, Stored, StoreUnavailable, Unknown
 from orchestrator.runlog.store import Store, open_store
 
 
@@ -39,13 +39,15 @@ def race(
 ) -> Report:
     """Race `writers` clients for `rounds` keys of the store.
 
-    `run` keeps two runs apart. Raises StoreUnavailable.
+    `run` keeps two runs apart. Raises StoreUnavailable, also where nothing that is put is kept.
     """
     stores = [opener(ref) for _ in range(writers)]
     prefix = f"doctor/{run}"
     try:
         with ThreadPoolExecutor(writers) as pool:
             results = [_round(stores, pool, f"{prefix}/{n:08d}") for n in range(rounds)]
+        if all(there is None for _, there in results):
+            raise StoreUnavailable(f"nothing that is put is kept: {_why(results)}")
         return _report(writers, results, len(stores[0].list(prefix)))
     finally:
         for key in stores[0].list(prefix):
@@ -61,6 +63,12 @@ def _round(stores: list[Store], pool: ThreadPoolExecutor, key: str) -> tuple[lis
 
     puts = list(pool.map(put, range(len(stores))))
     return puts, stores[0].get(key)
+
+
+def _why(results: list[tuple[list[Put], bytes | None]]) -> str:
+    """What the store said of the first put that failed."""
+    said = (put.why for puts, _ in results for put in puts if isinstance(put, Unknown))
+    return next(said, "the store says that it is, and it cannot be read back")
 
 
 def _report(writers: int, results: list[tuple[list[Put], bytes | None]], listed: int) -> Report:

@@ -329,12 +329,6 @@ def test_a_job_is_read_from_standard_input(home: Path, server: Served) -> None:
     assert CliRunner().invoke(app, ["submit", "-f", "nowhere.yaml"]).exit_code == 2
 
 
-def test_doctor_races_writers_on_a_store(cli: Run, home: Path) -> None:
-    (home / "store").mkdir()
-    ran = cli("doctor", "store", "--rounds", "3", "--json")
-    assert ran.exit_code == 0 and json.loads(ran.stdout)["double_wins"] == 0
-
-
 @pytest.mark.parametrize("split", [False, True])
 def test_ctrl_c_detaches_and_the_job_goes_on(server: Served, cli: Run, split: bool) -> None:
     """Of one that was split meanwhile, what was left of it is named too."""
