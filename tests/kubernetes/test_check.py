@@ -8,15 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from orchestrator.adapters.providers.kubernetes import queues, rights
-from orchestrator.adapters.providers.kubernetes.checking import faults
+from orchestrator.adapters.providers.kubernetes.checking import faults, shared, ungranted
 from orchestrator.adapters.providers.kubernetes.connection import parse_connection
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
+from orchestrator.adapters.providers.kubernetes.resources import (
+    ADMISSION_CHECK,
+    CLUSTER_QUEUE,
+    LEDGER,
+    LOCAL_QUEUE,
+    MANAGED_BY,
+    US,
+    WORKLOAD,
+)
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.ports.runtime import Tools
 from orchestrator.testing.clock import FakeClock
 from tests.kubernetes.cluster import Cluster, Doc
+from tests.kubernetes.paper import PaperApi
 
 IMAGES = {"image": "i", "agentImage": "a"}
 
@@ -61,6 +72,16 @@ async def test_each_right_that_is_missing_is_named(cluster: Cluster, namespace: 
         named = any(line.startswith(f"no right to {right.words} in ") for line in said)
         assert named is (right.kind.plural != "configmaps"), right.words
     assert all("add it to the Role" in line for line in said if line.startswith("no right"))
+
+
+@pytest.mark.kubernetes
+async def test_a_namespace_that_was_not_granted_does_not_drown_what_else_is_missing(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    config = account(cluster, namespace, tmp_path)
+    for queue in (None, "gpus"):
+        said = await check(kubeconfig=config, namespace="u-missing", runtime="job", queue=queue)
+        assert len(said) == 1 and "no right at all in namespace u-missing, nor in the whole cluster" in said[0]
 
 
 @pytest.mark.kubernetes
@@ -150,4 +171,76 @@ def test_a_queue_that_cannot_answer_is_explained() -> None:
     )
     said = faults(queue)
     assert "create an AdmissionCheck with that controllerName" in said[0]
+    assert "a ClusterQueue for LocalQueue ours alone: what others queue there would never start" in said[0]
     assert "set its preemption to Never" in said[1] and "is not active: no flavor" in said[2]
+
+
+FLAVOR = LOCAL_QUEUE._replace(name="ResourceFlavor", plural="resourceflavors", namespaced=False)
+KUEUE = f"/apis/{LOCAL_QUEUE.api_version}"
+
+
+def a_shared_queue(*others: str, waiting: int = 0) -> PaperApi:
+    """LocalQueue n/ours, and others of the same ClusterQueue in which so many workloads wait."""
+    api = PaperApi()
+    api.put(f"{KUEUE}/clusterqueues/big", spec={}, status={"pendingWorkloads": waiting, "reservingWorkloads": 2})
+    api.put(f"{KUEUE}/namespaces/m/localqueues/elsewhere", spec={"clusterQueue": "small"})
+    for name in ("n/ours", *others):
+        space, queue = name.split("/")
+        spec, status = {"clusterQueue": "big"}, {"pendingWorkloads": 0, "reservingWorkloads": 2}
+        api.put(f"{KUEUE}/namespaces/{space}/localqueues/{queue}", spec=spec, status=status)
+    return api
+
+
+async def who_shares(api: PaperApi) -> list[str]:
+    client: Any = api
+    return [line async for line in shared(client, "n", await queues.read_queue(client, "n", "ours"))]
+
+
+async def test_the_queue_of_the_example_lacks_nothing() -> None:
+    api: Any = PaperApi()
+    for doc in yaml.safe_load_all((Path(__file__).parents[2] / "examples/kubernetes/queues.yaml").read_text()):
+        kind = next(kind for kind in (LOCAL_QUEUE, CLUSTER_QUEUE, ADMISSION_CHECK, FLAVOR) if kind.name == doc["kind"])
+        api.put(kind.path(doc["metadata"].get("namespace", ""), doc["metadata"]["name"]), spec=doc["spec"])
+    queue = await queues.read_queue(api, "training", "gpus")
+    assert (queue.checks, faults(queue)) == (("orchestrator",), [])
+
+
+async def test_others_whose_workloads_our_check_would_hold_are_named() -> None:
+    assert await who_shares(a_shared_queue()) == []
+    [said] = await who_shares(a_shared_queue("m/theirs", "n/too", waiting=3))
+    assert said.startswith(
+        "ClusterQueue big takes workloads of LocalQueue m/theirs, n/too too; make one for LocalQueue n/"
+    )
+
+
+@pytest.mark.looptime
+async def test_who_may_not_list_queues_counts_what_is_in_them() -> None:
+    for waiting, told in ((3, ["(3 now) of other LocalQueues"]), (0, [])):
+        api = a_shared_queue("m/theirs", waiting=waiting)
+        api.deny(LOCAL_QUEUE.path())
+        assert [words in line for line, words in zip(await who_shares(api), told, strict=True)] == [True] * len(told)
+
+
+async def test_workloads_of_others_in_our_own_queue_are_counted() -> None:
+    api = a_shared_queue()
+    path = WORKLOAD.path("n")
+    api.put(f"{path}/theirs", spec={"queueName": "ours"})
+    api.put(f"{path}/elsewhere", spec={"queueName": "other"})
+    meta = {"name": "mine", "namespace": "n", "labels": {MANAGED_BY: US, LEDGER: "l"}}
+    api.put(f"{path}/mine", metadata=meta, spec={"queueName": "ours"})
+    [said] = await who_shares(api)
+    assert said.startswith("LocalQueue n/ours holds 1 workloads that are not ours; move them to a queue of their own")
+
+
+@pytest.mark.parametrize("queue", [None, "gpus"])
+def test_a_namespace_in_which_nothing_is_granted_is_one_line(queue: str | None) -> None:
+    connection = parse_connection("k", IMAGES | {"namespace": "u-missing", "queue": queue})
+    needed = [*rights.rights(connection, ray=True)]
+    [said] = ungranted(connection, needed, needed)
+    assert said.startswith(
+        "no right at all in namespace u-missing, nor in the whole cluster: it is not there, or nothing"
+    )
+    here = [right for right in needed if right.kind.namespaced and not right.everywhere]
+    [said] = ungranted(connection, needed, here)
+    assert "u-missing: it is not there" in said and "`kubernetes.namespaces` of the chart's values" in said
+    assert len([*ungranted(connection, needed, here[1:])]) == len(here) - 1

@@ -8,8 +8,9 @@ Called by `orchestrator providers check`. It asks and changes nothing: the clust
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -18,13 +19,29 @@ from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.connection import Connection
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Refused
 from orchestrator.adapters.providers.kubernetes.objects import Runtime
-from orchestrator.adapters.providers.kubernetes.queues import CONTROLLER, Queue, read_queue
-from orchestrator.adapters.providers.kubernetes.resources import NAMESPACE, NODE, RAY_JOB, REVIEW, Many, Node, Thing
+from orchestrator.adapters.providers.kubernetes.queues import CONTROLLER, LocalQueue, Queue, read_queue
+from orchestrator.adapters.providers.kubernetes.resources import (
+    LOCAL_QUEUE,
+    NAMESPACE,
+    NODE,
+    RAY_JOB,
+    REVIEW,
+    WORKLOAD,
+    Many,
+    Node,
+    Thing,
+    Workload,
+)
 from orchestrator.adapters.providers.kubernetes.rights import Right, rights
 from orchestrator.ports.provider import Misconfigured, ProviderError, Unreachable
 
 PROFILE_LABEL = "pod-security.kubernetes.io/enforce"
+SETTLE_S = 2.0
+"""Kueue writes down how many workloads wait in a queue within a second, and in one before the other."""
+HOLDS = "what others queue there would never start (how: With Kueue in examples/kubernetes/README.md)"
 _STRICT = ("privileged", "baseline", "restricted")
+
+T = TypeVar("T")
 
 
 class _Allowed(Struct, frozen=True):
@@ -50,18 +67,16 @@ async def _missing(client: Client, connection: Connection) -> AsyncIterator[str]
     ray = await _serves_ray(client)
     if connection.runtime == "kuberay" and not ray:
         yield "the kind RayJob (ray.io/v1) is not served; install KubeRay, or set `connection.runtime: job`"
-    lacking = [right async for right in _lacking(client, connection, ray)]
-    for right in lacking:
-        yield (
-            f"no right to {right.words} in {_place(connection, right)} ({right.why}); "
-            f"add it to the Role of the server's account{', or set `connection.runtime: job`' * _of_ray(right)}"
-        )
+    needed = [*rights(connection, ray=ray)]
+    lacking = [right async for right in _lacking(client, connection, needed)]
+    for line in ungranted(connection, needed, lacking):
+        yield line
     async for line in _namespace(client, connection):
         yield line
     if not any(right.kind is NODE for right in lacking):
         async for line in _accelerators(client, connection):
             yield line
-    if connection.queue:
+    if connection.queue and not any(right.kind is LOCAL_QUEUE for right in lacking):
         async for line in _queue(client, connection.namespace, connection.queue):
             yield line
     wanted: Runtime = "job" if connection.runtime == "job" or not ray else "kuberay"
@@ -70,14 +85,31 @@ async def _missing(client: Client, connection: Connection) -> AsyncIterator[str]
             yield line
 
 
+def ungranted(connection: Connection, needed: Collection[Right], lacking: Collection[Right]) -> Iterator[str]:
+    """What is said of rights that we lack: one by one, or all at once where nothing is granted in the namespace."""
+    there = {right for right in needed if not _cluster_wide(right)}
+    if there <= set(lacking):
+        nor = ", nor in the whole cluster" * (len(lacking) == len(needed))
+        yield (
+            f"no right at all in namespace {connection.namespace}{nor}: it is not there, or nothing was granted in it; "
+            f"create it and name it in `kubernetes.namespaces` of the chart's values (without the chart: bind the Role "
+            f"of the server's account there), or correct `connection.namespace`"
+        )
+        lacking = [] if nor else [right for right in lacking if right not in there]
+    for right in lacking:
+        where = "the whole cluster" if _cluster_wide(right) else f"namespace {connection.namespace}"
+        yield (
+            f"no right to {right.words} in {where} ({right.why}); "
+            f"add it to the Role of the server's account{', or set `connection.runtime: job`' * _of_ray(right)}"
+        )
+
+
 def _of_ray(right: Right) -> bool:
     return right.kind.group == RAY_JOB.group
 
 
-def _place(connection: Connection, right: Right) -> str:
-    if right.everywhere or not right.kind.namespaced:
-        return "the whole cluster"
-    return f"namespace {connection.namespace}"
+def _cluster_wide(right: Right) -> bool:
+    return right.everywhere or not right.kind.namespaced
 
 
 async def _serves_ray(client: Client) -> bool:
@@ -88,8 +120,7 @@ async def _serves_ray(client: Client) -> bool:
     return any(one.get("name") == RAY_JOB.plural for one in found.get("resources", ()))
 
 
-async def _lacking(client: Client, connection: Connection, ray: bool) -> AsyncIterator[Right]:
-    needed = [*rights(connection, ray=ray)]
+async def _lacking(client: Client, connection: Connection, needed: Sequence[Right]) -> AsyncIterator[Right]:
     for right, allowed in zip(
         needed, await asyncio.gather(*(_may(client, connection, r) for r in needed)), strict=True
     ):
@@ -99,7 +130,7 @@ async def _lacking(client: Client, connection: Connection, ray: bool) -> AsyncIt
 
 async def _may(client: Client, connection: Connection, right: Right) -> bool:
     asked = {"verb": right.verb, "group": right.kind.group, "resource": right.kind.plural, "subresource": right.sub}
-    if right.kind.namespaced and not right.everywhere:
+    if not _cluster_wide(right):
         asked["namespace"] = connection.namespace
     body = {"apiVersion": REVIEW.api_version, "kind": REVIEW.name, "spec": {"resourceAttributes": asked}}
     return (await client.create(REVIEW.path(), body, _Review)).status.allowed
@@ -146,6 +177,8 @@ async def _queue(client: Client, namespace: str, name: str) -> AsyncIterator[str
         return
     for line in faults(queue):
         yield line
+    async for line in shared(client, namespace, queue):
+        yield line
 
 
 def faults(queue: Queue) -> list[str]:
@@ -155,10 +188,43 @@ def faults(queue: Queue) -> list[str]:
     if not queue.checks:
         said.append(
             f"{where} has no admission check of controller {CONTROLLER}, so that launches would start before they are "
-            f"ordered; create an AdmissionCheck with that controllerName and name it in the queue's admission checks"
+            f"ordered; create an AdmissionCheck with that controllerName and name it in the admission checks of a "
+            f"ClusterQueue for LocalQueue {queue.name} alone: {HOLDS}"
         )
     if queue.preempts:
         said.append(f"{where} preempts ({queue.preempts}); set its preemption to Never: an acceptance must hold")
     if not queue.active and not (queue.checks and "inactive AdmissionCheck" in queue.why):  # until a server serves it
         said.append(f"{where} is not active: {queue.why}; `kubectl describe clusterqueue {queue.cluster_queue}`")
     return said
+
+
+async def shared(client: Client, namespace: str, queue: Queue) -> AsyncIterator[str]:
+    """Who else queues where our check lets nothing of theirs start, as far as we may see it."""
+    where, own = f"ClusterQueue {queue.cluster_queue}", f"LocalQueue {namespace}/{queue.name}"
+    try:
+        there = await _all(client, LOCAL_QUEUE.path(), Many[LocalQueue])
+        alike = [one.metadata for one in there if one.spec.cluster_queue == queue.cluster_queue]
+        names = {f"{one.namespace}/{one.name}" for one in alike} - {f"{namespace}/{queue.name}"}
+        others = f"of LocalQueue {', '.join(sorted(names))}" * bool(names)
+    except Misconfigured:  # as with the chart's rights; how many there are is told by our own two queues
+        others = await _counted(client, namespace, queue)
+    if others:
+        yield f"{where} takes workloads {others} too; make one for {own} alone: {HOLDS}"
+    with contextlib.suppress(Misconfigured):
+        found = await _all(client, WORKLOAD.path(namespace), Many[Workload])
+        strangers = sum(one.spec.queue_name == queue.name and not one.metadata.ours for one in found)
+        if strangers:
+            yield f"{own} holds {strangers} workloads that are not ours; move them to a queue of their own: {HOLDS}"
+
+
+async def _counted(client: Client, namespace: str, queue: Queue) -> str:
+    """That more workloads are in the ClusterQueue than came by our LocalQueue; empty: not so, or not for long."""
+    if not queue.others:
+        return ""
+    await asyncio.sleep(SETTLE_S)
+    again = (await read_queue(client, namespace, queue.name)).others
+    return f"({min(again, queue.others)} now) of other LocalQueues" if again else ""
+
+
+async def _all(client: Client, path: str, kind: type[Many[T]]) -> list[T]:
+    return [item async for page in client.pages(path, kind) for item in page.items]

@@ -17,7 +17,13 @@ from msgspec import Struct
 
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.errors import Absent
-from orchestrator.adapters.providers.kubernetes.resources import ADMISSION_CHECK, CLUSTER_QUEUE, LOCAL_QUEUE, Condition
+from orchestrator.adapters.providers.kubernetes.resources import (
+    ADMISSION_CHECK,
+    CLUSTER_QUEUE,
+    LOCAL_QUEUE,
+    Condition,
+    Meta,
+)
 from orchestrator.ports.provider import Misconfigured
 
 CONTROLLER = "orchestrator.dev/offers"
@@ -26,6 +32,19 @@ EVERY_US = 60_000_000
 """How old what is known of a queue may be; each reading is three requests."""
 AGAIN_US = 2_000_000
 """The same while Kueue says that the queue is inactive, as it is where a check was made anew and nobody serves it."""
+
+
+class Behind(Struct, frozen=True, rename="camel"):
+    """Which ClusterQueue a LocalQueue leads to."""
+
+    cluster_queue: str = ""
+
+
+class LocalQueue(Struct, frozen=True):
+    """A LocalQueue, whosever it is."""
+
+    metadata: Meta
+    spec: Behind = Behind()
 
 
 class Queue(Struct, frozen=True, kw_only=True):
@@ -41,6 +60,8 @@ class Queue(Struct, frozen=True, kw_only=True):
     why: str = ""
     preempts: str = ""
     """Which preemption is on; empty: none."""
+    others: int = 0
+    """Workloads in the ClusterQueue beyond those of this LocalQueue, as Kueue counted them a moment ago."""
 
 
 async def read_queue(client: Client, namespace: str, name: str) -> Queue:
@@ -64,7 +85,7 @@ async def read_queue(client: Client, namespace: str, name: str) -> Queue:
     return Queue(
         name=name, cluster_queue=behind, checks=tuple(checks), unserved=tuple(unserved),
         active=active is None or active.status == "True", why=active.message if active else "",
-        preempts=_preempts(spec.get("preemption", {})),
+        preempts=_preempts(spec.get("preemption", {})), others=max(0, _count(cluster) - _count(local)),
     )  # fmt: skip
 
 
@@ -129,6 +150,12 @@ def timestamp(at_us: int) -> str:
 def _named(spec: dict[str, Any]) -> list[str]:
     strategy = spec.get("admissionChecksStrategy", {}).get("admissionChecks", ())
     return [*spec.get("admissionChecks", ()), *(str(one["name"]) for one in strategy)]
+
+
+def _count(queue: dict[str, Any]) -> int:
+    """Workloads that wait in a queue or have quota by it."""
+    status = queue.get("status", {})
+    return int(status.get("pendingWorkloads", 0)) + int(status.get("reservingWorkloads", 0))
 
 
 def _active(cluster: dict[str, Any]) -> Condition | None:
