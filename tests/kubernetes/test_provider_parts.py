@@ -127,6 +127,9 @@ def test_what_was_promised_comes_first() -> None:
 def test_what_an_empty_cluster_would_not_hold_is_short_for_ever() -> None:
     short = short_of_room([node(), node("n2")], [], (), [Ask(3, {GPU: 8})])
     assert short is not None and short.ever and "2 of 3 pods fit" in short.detail
+    short = short_of_room([node(gpus=4)], [], (), [Ask(1, {GPU: 8})])
+    assert short is not None and short.ever
+    assert "a pod takes 8, at most 4 is left on one node, even where nothing else runs" in short.detail
 
 
 def test_a_node_that_is_not_ready_is_no_room_but_is_not_missing_for_ever() -> None:

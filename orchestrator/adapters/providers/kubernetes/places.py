@@ -29,7 +29,7 @@ class Places:
             if room is not None and not pod.over:
                 _add(room, requested(pod.spec), -1)
         self._now = _Rooms(nodes, left, Ask.may_run_on)
-        self._ever = _Rooms(nodes, empty, Ask.belongs_on)
+        self._ever = _Rooms(nodes, empty, Ask.belongs_on, "left on one node, even where nothing else runs")
         self._never: dict[Any, str] = {}
 
     def short(self, asked: Sequence[Ask]) -> Short | None:
@@ -69,8 +69,15 @@ class Places:
 class _Rooms:
     """What is left on each node, and which of them suit whom."""
 
-    def __init__(self, nodes: Sequence[Node], left: dict[str, Amounts], suits: Callable[[Ask, Node], bool]) -> None:
-        self._nodes, self._left, self._suits = nodes, left, suits
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        left: dict[str, Amounts],
+        suits: Callable[[Ask, Node], bool],
+        so: str = "free on one node",
+    ) -> None:
+        """`so`: what it means that an amount is in `left`."""
+        self._nodes, self._left, self._suits, self._so = nodes, left, suits, so
         self._shelves: dict[Any, _Shelves] = {}
 
     def take(self, asked: Iterable[Ask]) -> tuple[str, Taken]:
@@ -96,7 +103,7 @@ class _Rooms:
             self._moved(name)
             taken.append((ask, name, here))
             placed += here
-        return "" if placed == ask.count else _words(ask, placed, [self._left[name] for name in shelves.at])
+        return "" if placed == ask.count else _words(ask, placed, [self._left[name] for name in shelves.at], self._so)
 
     def _add(self, name: str, ask: Ask, pods: int) -> None:
         _add(self._left[name], ask.takes, pods)
@@ -178,7 +185,7 @@ def _fits(room: Mapping[str, float], ask: Ask) -> bool:
     return all(room.get(what, 0) + _EPSILON >= much for what, much in ask.takes.items())
 
 
-def _words(ask: Ask, placed: int, rooms: Sequence[Mapping[str, float]]) -> str:
+def _words(ask: Ask, placed: int, rooms: Sequence[Mapping[str, float]], so: str) -> str:
     where = ", ".join(f"{k}={v}" for k, v in sorted(ask.selector.items()))
     on = f"nodes with {where}" if where else "nodes"
     if not rooms:
@@ -187,7 +194,5 @@ def _words(ask: Ask, placed: int, rooms: Sequence[Mapping[str, float]]) -> str:
     for name, much in sorted(ask.takes.items()):
         most_left = max(room.get(name, 0) for room in rooms)
         if most_left + _EPSILON < much:
-            said.append(
-                f"{name}: a pod takes {show(name, much)}, at most {show(name, max(0, most_left))} is free on one node"
-            )
+            said.append(f"{name}: a pod takes {show(name, much)}, at most {show(name, max(0, most_left))} is {so}")
     return "; ".join(said) + f"; {ask.count - placed} pods have no place"
