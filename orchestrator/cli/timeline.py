@@ -28,7 +28,7 @@ SHORT = {
     "ReclaimNoticed": "notice", "Scaled": "scaled",
     "Fenced": "fenced", "Ended": "ended", "DeliveryFailed": "undelivered", "CancelAsked": "cancel",
     "Cancelled": "cancelled", "Failed": "failed", "Held": "held", "Resumed": "goes on",
-    "Accessed": "looked at",
+    "Accessed": "access",
 }  # fmt: skip
 LOST = frozenset({"WentUnknown", "Fenced", "Ended"})
 STYLE = """

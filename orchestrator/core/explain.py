@@ -296,13 +296,13 @@ def _charged(scene: Scene, e: ev.Charged, line: Line) -> Line:
 def _accessed(scene: Scene, e: ev.Accessed, line: Line) -> Line:
     provider = scene.epochs.get(e.epoch, "")
     where = f"at {provider}" if e.rank is None else f"at rank {e.rank} of {provider}"
-    did = {
-        "exec": f"ran {e.name} {where}",
+    wanted = {  # what came of it is not in the ledger: there may be no such rank, command or port
+        "exec": f"run {e.name} {where}",
         "logs": f"read the output {where}",
-        "dump": f"looked at the stacks {where}",
-        "forward": f"opened port {e.name} {where}",
+        "dump": f"look at the stacks {where}",
+        "forward": f"open port {e.name} {where}",
     }
-    return _say(line, f"{e.by or 'somebody'} {did.get(e.what, e.what)}", provider=provider)
+    return _say(line, f"{e.by or 'somebody'} asked to {wanted.get(e.what, e.what)}", provider=provider)
 
 
 def _submitted(scene: Scene, e: ev.Submitted, line: Line) -> Line:

@@ -294,7 +294,10 @@ class Charged(Event, frozen=True, tag="Charged"):
 
 
 class Accessed(Event, frozen=True, tag="Accessed", kw_only=True):
-    """Somebody is let in at a running attempt: written before the way is opened. Changes where nothing stands."""
+    """Somebody is let in at a running attempt: written before the way is opened. Changes where nothing stands.
+
+    What they asked for stands here, not what came of it: the way, the rank or the command may turn out not to be there.
+    """
 
     epoch: int
     what: str

@@ -82,7 +82,7 @@ async def test_the_ledger_knows_who_what_and_where_and_no_argument(server: Serve
         ("forward", "owner", 0, "7"),
     ]  # fmt: skip
     assert "hunter2" not in str(told)
-    assert "owner opened port 7 at rank 0 of oracle" in [line.plain for line in (await job.explain()).lines]
+    assert "owner asked to open port 7 at rank 0 of oracle" in [line.plain for line in (await job.explain()).lines]
 
 
 @pytest.mark.parametrize(("argv", "name"), [
@@ -167,6 +167,14 @@ async def test_what_cannot_be_is_refused_with_a_reason(server: Served, job: Asyn
             pass
     with pytest.raises(NotFound, match="no rank 9"):
         [chunk async for chunk in job.output_of(9)]
+
+
+async def test_what_was_refused_is_not_told_as_having_happened(job: AsyncJob) -> None:
+    await refused(job.run_in(["true"], rank=7))
+    with pytest.raises(NotFound):
+        [chunk async for chunk in job.output_of(9)]
+    told = [line.plain for line in (await job.explain()).lines if "owner" in line.plain]
+    assert told == ["owner asked to run true at rank 7 of oracle", "owner asked to read the output at rank 9 of oracle"]
 
 
 async def test_a_cloud_without_a_shell_says_so(server: Served, job: AsyncJob) -> None:

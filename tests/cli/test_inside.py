@@ -175,4 +175,4 @@ def test_forward_listens_on_loopback_until_ctrl_c(job: str, server: Served) -> N
 
 def test_explain_tells_who_was_there(cli: Run, job: str) -> None:
     cli("dump", job)
-    assert "owner looked at the stacks at oracle" in cli("explain", job).stdout
+    assert "owner asked to look at the stacks at oracle" in cli("explain", job).stdout
