@@ -96,7 +96,13 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], nothing
     for row in rows:
         drawn.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
         count += 1
-    lines().print(drawn if count else Text(nothing, style="dim"))
+    console = lines()
+    if not count or console.is_terminal:
+        console.print(drawn if count else Text(nothing, style="dim"))
+        return
+    with console.capture() as said:  # nobody sees columns there, and blanks up to the longest row drown the others
+        console.print(drawn)
+    typer.echo("\n".join(line.rstrip() for line in said.get().removesuffix("\n").split("\n")))
 
 
 def lines(*, stderr: bool = False) -> Console:
