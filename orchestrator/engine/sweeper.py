@@ -56,9 +56,9 @@ class Sweeper:
                     listing = await self._provider.list_ours()
                 owned = self._core.owned(self._provider.name)
                 self._take_out(listing, owned, stopped)
-                await self._look(listing, owned)
                 if self._core.book.providers[self._provider.name].stated:  # else its lag is not known
                     await self._confirm(listing, stopped)
+                await self._look(listing, owned)  # last, for what cannot be stopped must hold up nobody
             except ProviderError as error:
                 log.info("sweep put off", provider=self._provider.name, why=str(error))
 
