@@ -22,13 +22,14 @@ PATIENCE_S = 20.0
 
 
 class Later(SystemClock):
-    """Our clock, which a test puts forward."""
+    """Our clock, which a test puts forward, or lets stand."""
 
     ahead_us = 0
+    stood_us: int | None = None
 
     def now_us(self) -> int:
         """See SystemClock."""
-        return super().now_us() + self.ahead_us
+        return (super().now_us() if self.stood_us is None else self.stood_us) + self.ahead_us
 
 
 class Sitting:

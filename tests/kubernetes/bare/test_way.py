@@ -19,16 +19,10 @@ from orchestrator.testing.builders import some_terms
 from orchestrator.testing.kit import Subject
 from orchestrator.testing.kit.subject import Session
 from tests.kubernetes.bare.kubelet import Kubelet
-from tests.kubernetes.cluster import Cluster
-from tests.kubernetes.front import Front, a_front, write_kubeconfig
+from tests.kubernetes.bare.sitting import Sitting
+from tests.kubernetes.front import Front, write_kubeconfig
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-async def front(cluster: Cluster) -> AsyncIterator[Front]:
-    async with a_front(cluster.kubeconfig) as made:
-        yield made
 
 
 @pytest.fixture
@@ -81,10 +75,11 @@ async def test_turned_away_is_throttled_until_when_the_server_says(session: Sess
     assert turned.value.retry_after_us == 3_000_000
 
 
-async def test_who_has_just_replied_is_not_asked_whether_they_answer(session: Session, front: Front) -> None:
+async def test_who_has_just_replied_is_not_asked_whether_they_answer(s: Sitting, front: Front) -> None:
+    s.clock.stood_us = s.clock.now_us()
     front.asked.clear()
     for _ in range(3):
-        await session.provider.list_ours()
+        await s.provider.list_ours()
     assert [asked for asked in front.asked if "/version" in asked] == []
     assert len(listings(front)) == 3
 
