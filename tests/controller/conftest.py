@@ -151,23 +151,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with a_cluster(tmp_path_factory.mktemp("cluster")) as found:
         found.kubectl("apply", "-k", str(ROOT / "deploy" / "crds"))
         found.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        try:
-            yield found
-        finally:
-            gone = ("--ignore-not-found", "--wait=false")
-            for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration"):
-                found.kubectl("delete", kind, CONFIGURATION, *gone, check=False)
+        yield found
 
 
 @contextmanager
 def controlled(cluster: Cluster, home: Path) -> Iterator[Controller]:
-    """A controller between the cluster and the server of this home."""
+    """A controller between the cluster and the server of this home. Nobody is asked to judge for it afterwards, which
+    would keep other tests' objects out."""
     controller = Controller(cluster, home)
     try:
         controller.start()
         yield controller
     finally:
         controller.end(signal.SIGKILL)
+        for kind in ("validatingwebhookconfiguration", "mutatingwebhookconfiguration"):
+            cluster.kubectl("delete", kind, CONFIGURATION, "--ignore-not-found", "--wait=false", check=False)
 
 
 @pytest.fixture(scope="module")
