@@ -109,18 +109,19 @@ async def released(server: Server, statuses: Statuses, watch: Watch, body: kopf.
 @contextlib.contextmanager
 def counted(watch: Watch, body: kopf.Body) -> Iterator[None]:
     """A look whose finding counts once it stands in the object; what does not is found anew by a later look."""
-    before = watch.status
+    before, settled = watch.status, False
     try:
         yield
+        settled = True
     except Unwritten as error:
         log.warning("%s of %s: its status is not written, it is looked at again in %.0f s: %s",
                     body["kind"], _called(body), AGAIN_S, error)  # fmt: skip
-        watch.status, watch.pause_s = before, AGAIN_S
+        watch.status, watch.pause_s, settled = before, AGAIN_S, True
         watch.flag.clear()
-    except Exception:
-        watch.status = before
-        watch.flag.set()  # Kopf says what it was, waits a little, and calls again
-        raise
+    finally:
+        if not settled:
+            watch.status = before
+            watch.flag.set()  # Kopf says what it was, waits a little, and calls again
 
 
 def _called(body: kopf.Body) -> str:
