@@ -79,6 +79,22 @@ def test_numbers_of_a_values_file_stay_whole(tmp_path: Path) -> None:
     assert repr(pod["terminationGracePeriodSeconds"]) == "1209600"
 
 
+def test_each_document_of_the_values_reaches_the_server_and_a_change_of_it_restarts_it() -> None:
+    """They are read at the start."""
+    seen = []
+    for text in ("kind: Capacity", "kind: Capacity # of next year"):
+        values = f"contracts.document=kind: ContractSet,capacity.document={text}"
+        documents = objects(template("least", "--set", values))
+        kept = one(documents, "ConfigMap", "desk-orchestrator-documents")["data"]
+        assert kept["contracts.yaml"].strip() == "kind: ContractSet" and kept["capacity.yaml"].strip() == text
+        pod = one(documents, "Deployment")["spec"]["template"]
+        given = {v["name"]: v.get("value", "") for v in pod["spec"]["containers"][0]["env"]}
+        named = [given[f"ORCHESTRATOR_{part}"] for part in ("PROVIDERS", "CONTRACTS", "CAPACITY")]
+        assert {path.rpartition("/")[2] for path in named} == set(kept)
+        seen.append(pod["metadata"]["annotations"]["orchestrator.dev/documents"])
+    assert seen[0] != seen[1]
+
+
 @pytest.mark.parametrize(("given", "kept"), [({}, "keep"), ({"helm.sh/resource-policy": None}, None)])
 def test_an_uninstall_leaves_the_ledger_unless_a_null_says_otherwise(tmp_path: Path, given: Doc, kept: object) -> None:
     """Helm merges maps: an empty one clears no default."""
@@ -176,6 +192,7 @@ def test_the_rules_and_the_dashboard_are_those_of_the_repository() -> None:
     (["providers.document="], "the server needs a providers file"),
     (["providers.existingConfigMap=a"], "Give either providers.document"),
     (["contracts.existingSecret=a", "contracts.existingConfigMap=b"], "more than one contract set"),
+    (["capacity.document=a", "capacity.existingConfigMap=b"], "capacity: it is given twice"),
     (["controller.enabled=true"], "needs a token of the server"),
     (["controller.enabled=true", "tokens.existingSecret=t", "controller.webhook.certificateSecret=judge"],
      "nobody says by what the webhook's certificate is judged"),

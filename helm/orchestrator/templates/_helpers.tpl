@@ -135,6 +135,9 @@ orchestrator.dev
 {{- if gt (int $given) 1 }}
 {{- fail "\n\ncontracts: more than one contract set is named. Give one of contracts.document, contracts.existingConfigMap, contracts.existingSecret, or none." }}
 {{- end }}
+{{- if and .Values.capacity.document .Values.capacity.existingConfigMap }}
+{{- fail "\n\ncapacity: it is given twice. Give one of capacity.document and capacity.existingConfigMap, or none." }}
+{{- end }}
 {{- if and .Values.controller.enabled (not .Values.tokens.existingSecret) }}
 {{- fail "\n\ncontroller: it needs a token of the server. Name a Secret in tokens.existingSecret with a tokens file and, under tokens.controllerKey, one of its tokens with the scopes viewer, submitter and (for ContractSets to take effect) operator." }}
 {{- end }}
