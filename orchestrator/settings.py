@@ -21,6 +21,7 @@ from orchestrator.model.documents.references import is_reference, literal_secret
 DEFAULT_PORT = 7380
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
+_SIZE = re.compile(r"\d*\.?\d+\s*\w*", re.ASCII)
 
 
 def _milliseconds(value: Any) -> Any:
@@ -35,6 +36,13 @@ def _milliseconds(value: Any) -> Any:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _bytes(value: Any) -> Any:
+    """`1.5 GB` as it is, for `ByteSize`, which of `1,5 GB` would take the 1 and drop the rest."""
+    if isinstance(value, str) and _SIZE.fullmatch(value.strip()) is None:
+        raise ValueError(f"{value!r} is not a size; write a number and a unit: 262144, 256KiB, 1.5 GB")
+    return value
+
+
 def _words(value: Any) -> Any:
     """`a.example, b.example` → both names."""
     return tuple(word for word in re.split(r"[,\s]+", value) if word) if isinstance(value, str) else value
@@ -42,6 +50,7 @@ def _words(value: Any) -> Any:
 
 Milliseconds = Annotated[int, BeforeValidator(_milliseconds)]
 Limit = Annotated[int | None, BeforeValidator(_milliseconds)]
+Bytes = Annotated[ByteSize, BeforeValidator(_bytes)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 _FORMAT = SettingsConfigDict(
     env_prefix="ORCHESTRATOR_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
@@ -123,9 +132,9 @@ class Settings(BaseSettings):
         default="info", description="least severe line logged"
     )
     log_format: Literal["console", "json"] = Field(default="console", description="how the server logs, on stderr")
-    job_limit: ByteSize = Field(default=ByteSize(256 * 1024), description="largest job document")
-    package_limit: ByteSize = Field(default=ByteSize(64 * 1024**2), description="largest code package, zipped")
-    unpacked_limit: ByteSize = Field(default=ByteSize(512 * 1024**2), description="largest code package, unpacked")
+    job_limit: Bytes = Field(default=ByteSize(256 * 1024), description="largest job document")
+    package_limit: Bytes = Field(default=ByteSize(64 * 1024**2), description="largest code package, zipped")
+    unpacked_limit: Bytes = Field(default=ByteSize(512 * 1024**2), description="largest code package, unpacked")
 
     @model_validator(mode="after")
     def _no_secret_itself(self) -> Settings:
