@@ -219,6 +219,20 @@ def load_documents(settings: Settings) -> tuple[ContractSet | None, ProviderSet]
     return contracts, operators
 
 
+async def judge_providers(file: Path) -> ProviderSet:
+    """A providers file as a server judges it at its start, connections and adapters included; nobody is asked.
+
+    Raises `DocumentError`, and `Misconfigured` of an adapter.
+    """
+    tools = Tools(runtime=RayJobs(), clock=SystemClock(), ledger="")
+    with DocumentError.named(str(file)):
+        operators = load_providers(_read(file))
+        made = make_providers(operators, tools, {})
+    for part in (*made.values(), tools.runtime):
+        await part.aclose()
+    return operators
+
+
 def load_owned(settings: Settings, operators: ProviderSet) -> tuple[Block, ...]:
     """The capacity that is owned, by the operator's file; `DocumentError` with every problem."""
     if settings.capacity is None:

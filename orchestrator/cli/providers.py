@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.text import Text
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.jobs import PATIENCE_S
-from orchestrator.cli.output import AsJson, age, print_json, table
+from orchestrator.cli.output import AsJson, age, echo, print_json, table
 from orchestrator.sdk import Client
 
 app = typer.Typer(
@@ -47,8 +51,21 @@ def listing(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def check(as_json: AsJson = False) -> None:
-    """Ask every provider what is missing for it to work; exit 1 where something is."""
+def check(
+    file: Annotated[
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="A providers file.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask every provider what is missing for it to work; exit 1 where something is.
+
+    With FILE: judge that file as a server does when it starts, connections and adapters included, before one does.
+    Nobody is asked and no server is needed. Exit 4 where it is refused, 2 where an adapter cannot use a connection.
+    """
+    if file is not None:
+        _check_file(file, as_json)
+        return
     with Client(patience_s=PATIENCE_S) as client:
         views = client.check_providers()
     if as_json:
@@ -58,3 +75,18 @@ def check(as_json: AsJson = False) -> None:
         table(("provider", "missing, and the remedy"), rows, "no providers")
     if any(view.missing for view in views):
         raise typer.Exit(Exit.FAILED)
+
+
+def _check_file(file: Path, as_json: bool) -> None:
+    from orchestrator.bootstrap import judge_providers
+    from orchestrator.model.documents import digest
+
+    document = asyncio.run(judge_providers(file))
+    named = {"providers": list(document.spec.providers), "stores": list(document.spec.stores)}
+    if as_json:
+        print_json({"file": str(file), "digest": digest(document), **named})
+        return
+    echo(f"{file}: provider set {document.metadata.name}, sha256 {digest(document)}")
+    for kind, names in named.items():
+        echo(f"  {kind}: {', '.join(names) or 'none'}")
+    echo("  ok")
