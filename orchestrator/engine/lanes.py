@@ -109,7 +109,7 @@ class ProviderLanes:
         self._withdrawn: set[str] = set()
         self._some = asyncio.Event()
         self.acknowledged: set[str] = set()
-        """Launch keys whose stop was acknowledged in this process's life."""
+        """Launch keys whose stop was acknowledged in this process's life, as long as something of them may be left."""
 
     def want(self, effect: Effect) -> None:
         """Hand an act to its lane."""

@@ -59,6 +59,7 @@ class Sweeper:
                 if self._core.book.providers[self._provider.name].stated:  # else its lag is not known
                     await self._confirm(listing, stopped)
                 await self._look(listing, owned)  # last, for what cannot be stopped must hold up nobody
+                self._lanes.acknowledged &= self._acknowledged() | {s.key for s in listing.sightings}
             except ProviderError as error:
                 log.info("sweep put off", provider=self._provider.name, why=str(error))
 

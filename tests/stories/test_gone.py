@@ -51,6 +51,16 @@ async def test_a_stop_that_is_acknowledged_and_does_nothing_ends_nothing(a_world
         assert not (await world.providers["azure"].list_ours()).sightings
 
 
+async def test_a_stop_is_remembered_until_its_launch_is_gone_and_not_for_ever(a_world) -> None:
+    world = a_world({"azure": Script(stop_s=40)})
+    async with world.server() as server:
+        lanes, row = server.engine._lanes["azure"], await over(server)
+        await asyncio.sleep(20)
+        assert lanes.acknowledged == {launch_key(row.job, 1)}
+        await asyncio.sleep(600)
+        assert not lanes.acknowledged
+
+
 async def test_a_job_that_runs_is_not_ending(a_world) -> None:
     world = a_world({"azure": Script()}, work=Work(steps=900))
     async with world.server() as server:
