@@ -228,8 +228,9 @@ async def judge_providers(file: Path) -> ProviderSet:
     with DocumentError.named(str(file)):
         operators = load_providers(_read(file))
         made = make_providers(operators, tools, {})
-    for part in (*made.values(), tools.runtime):
-        await part.aclose()
+    for provider in made.values():
+        await provider.aclose()
+    await tools.runtime.aclose()
     return operators
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import kopf
 
 from orchestrator.controller import admission, sets, turns
-from orchestrator.controller.cluster import Statuses, Unwritten
 from orchestrator.controller.mirror import camel
 from orchestrator.controller.objects import GROUP, VERSION
 from orchestrator.controller.server import Server, Watch
 from orchestrator.controller.turns import Turn
+from orchestrator.controller.writing import Statuses, Unwritten
 from orchestrator.model.documents.views import LineView
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ async def released(server: Server, statuses: Statuses, watch: Watch, body: kopf.
     turn = Turn()
     with counted(watch, body):
         turn = await turns.end(server, watch, body, datetime.now(UTC))
-        if turn.over:
+        if turn.over:  # the object may go although its status is not taken: told now or never
             tell(body, turn.lines)
         await statuses.write(JOBS, body, turn.status)
         if not turn.over:

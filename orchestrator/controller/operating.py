@@ -15,11 +15,11 @@ from typing import Any
 import kopf
 
 from orchestrator.controller.admission import Endpoint, Judge
-from orchestrator.controller.cluster import Statuses
 from orchestrator.controller.handlers import register
 from orchestrator.controller.objects import GROUP
 from orchestrator.controller.server import Server
 from orchestrator.controller.trust import Trust
+from orchestrator.controller.writing import Statuses
 from orchestrator.sdk import AsyncClient
 from orchestrator.sdk.errors import NoServer
 

@@ -27,7 +27,7 @@ LASTING = ("Refused", "TokenLacksScope")
 
 
 def notice(server: Server, watch: Watch, body: Mapping[str, Any], *, listed: bool) -> None:
-    """Hear of the object as it is now; `listed`: how long it is so already is only for itself to say."""
+    """Hear of the object as it is now. `listed`: it came in a list, and only its own times say when it was changed."""
     server.noticed(watch, _generation(body), _changed_at(body) if listed else None)
     if watch.status.get("reason") == "Loaded" and watch.status.get("appliedGeneration") == watch.generation:
         server.newest_set = max(server.newest_set, watch.order)

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import kopf
 
-from orchestrator.controller.cluster import connected
+from orchestrator.controller.writing import connected
 
 log = logging.getLogger(__name__)
 PATH = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/"

@@ -20,12 +20,10 @@ from orchestrator.core.windows import (
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, JobState
-from orchestrator.model.offer import Confirmed, OutcomeUnknown, Reason, Rejected, Scope, SightingState
+from orchestrator.model.offer import KEPT, Confirmed, OutcomeUnknown, Reason, Rejected, Scope, SightingState
 
 SAME_PLACE_WHYS = frozenset({"max_runtime", "user_failure", "stopped", "scaled"})
 """Ends that say nothing against the provider."""
-DETAIL = 200
-"""Characters of a provider's own words that are kept."""
 
 
 def on_launch_reply(turn: Turn, row: JobRow, fact: f.Launched) -> None:
@@ -50,7 +48,7 @@ def _rejected(turn: Turn, row: JobRow, attempt: AttemptRow, no: Rejected, sent_a
     refused = turn.book.shape_of(row)  # as it was launched: when that is over it may be another
     row = turn.emit(row.job, ev.Ended(
         epoch=attempt.epoch, how="rejected", why=no.reason.value, charge=0, late=late,
-        detail=no.detail[:DETAIL], firm="" if late or offer is None else offer.firm,
+        detail=no.detail[:KEPT], firm="" if late or offer is None else offer.firm,
     ))  # fmt: skip
     if no.reason is Reason.ERROR and not late:
         turn.book.providers[attempt.provider].memory.fail(row.job, turn.now)
@@ -81,7 +79,7 @@ def _vanished(turn: Turn, row: JobRow, attempt: AttemptRow, detail: str) -> None
     """Its machines are said to be gone: the fence reads the log first, so a done there wins."""
     current = active(row)
     if current is not None and current.state is not AttemptState.UNKNOWN:
-        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "machines_gone", detail[:DETAIL]))
+        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "machines_gone", detail[:KEPT]))
     fence(turn, row, "machines_gone")
 
 
@@ -201,7 +199,7 @@ def on_unstarted(turn: Turn, row: JobRow, fact: f.Unstarted) -> None:
     if attempt is None or attempt.epoch != fact.epoch or attempt.started_at is not None or row.fence > attempt.epoch:
         return
     if attempt.state is not AttemptState.UNKNOWN:
-        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "never_started", fact.detail[:DETAIL]))
+        row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "never_started", fact.detail[:KEPT]))
     fence(turn, row, "never_started")
 
 
@@ -245,7 +243,8 @@ def _fails_behind_fence(row: JobRow, attempt: AttemptRow, why: str, now: int) ->
 
 
 def _why_fenced(row: JobRow, attempt: AttemptRow) -> str:
-    """Nothing had been amiss when the fence was meant, or a start has been seen since."""
+    """Why an attempt is over behind a fence, where nothing had been said against it: its start was never seen, its job
+    was cancelled, or it was given up (`left`)."""
     if attempt.started_at is None:
         return "never_started"
     return "cancel" if row.state is JobState.STOPPING else "left"

@@ -24,7 +24,7 @@ from orchestrator.model import event as ev
 from orchestrator.model.contract import OnOutage
 from orchestrator.model.ids import offer_id
 from orchestrator.model.job import JobRow
-from orchestrator.model.offer import Answer, Firmness, Reason
+from orchestrator.model.offer import KEPT, Answer, Firmness, Reason
 from orchestrator.model.placement import Gate, Placement, Rules
 
 
@@ -227,7 +227,7 @@ def _decline(turn: Turn, row: JobRow, n: int, answer: Answer, provider: str) -> 
     if reason is Reason.ERROR:
         memory.fail(row.job, turn.now)
     row = turn.emit(row.job, ev.OfferAnswered(
-        n=n, accepted=False, reason=reason.value, scope=answer.scope.value, until=until, detail=answer.detail[:200],
+        n=n, accepted=False, reason=reason.value, scope=answer.scope.value, until=until, detail=answer.detail[:KEPT],
         provider_at=answer.provider_at, by=answer.by,
     ))  # fmt: skip
     if answer.covers is not None:

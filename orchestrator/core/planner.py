@@ -23,7 +23,7 @@ from orchestrator.core.windows import undeliverable_at
 from orchestrator.model import event as ev
 from orchestrator.model.ids import offer_id, parse_launch_key, parse_offer_id
 from orchestrator.model.job import JobRow, JobState
-from orchestrator.model.offer import Receipt
+from orchestrator.model.offer import KEPT, Receipt
 
 
 def on_fact(turn: Turn, fact: f.Fact) -> None:
@@ -154,7 +154,7 @@ def _undelivered(turn: Turn, row: JobRow, why: str, others_answer: bool) -> None
         return
     limit = undeliverable_at(offer, turn.book.ledger.absences)
     if offer.failed_at is None:
-        turn.emit(row.job, ev.DeliveryFailed(offer.n, why[:200]))
+        turn.emit(row.job, ev.DeliveryFailed(offer.n, why[:KEPT]))
     elif turn.now >= limit:
         turn.emit(row.job, ev.OfferLapsed(offer.n, "undeliverable", limit, turn.now))
         turn.released.append((offer.provider, offer_id(row.job, offer.n)))

@@ -28,6 +28,7 @@ from orchestrator.core.standing import active
 from orchestrator.engine import byhand, visiting
 from orchestrator.engine.batching import Carried
 from orchestrator.engine.engine import Engine
+from orchestrator.engine.noticing import not_started, out_of_reach
 from orchestrator.engine.reading import LOOK_S, ReadingDesk, on_record, owned
 from orchestrator.engine.renewing import refuse_unrenewed
 from orchestrator.engine.storewatch import StoreWatch
@@ -261,21 +262,16 @@ class EngineDesk(ReadingDesk):
         return {block.ref: self._engine.core.book.taken.of(block) for block in self._engine.durable_ledger.blocks}
 
     async def ending(self, row: JobRow) -> bool:
-        """Whether machines of a job that is over may still be there."""
-        return bool(self._engine.ending(row))
+        """Whether machines of a job that is over may still be there. Who has not said so is asked soon."""
+        names = self._engine.ending(row)
+        self._engine.ask_soon(names)
+        return bool(names)
 
     async def notices(self, row: JobRow) -> Sequence[str]:
         """Also why its machines are not there yet, and who is out of reach and may still have some when it is over."""
-        away = [name for name in self._engine.ending(row) if not self._engine.core.book.providers[name].up]
-        unsure = [f"{name} does not answer: whether machines of it are left there is not known" for name in away]
-        return [*await super().notices(row), *self._not_started(row), *unsure]
-
-    def _not_started(self, row: JobRow) -> list[str]:
-        attempt = active(row)
-        if attempt is None or attempt.started_at is not None:
-            return []
-        said = self._engine.core.waits.get(launch_key(row.job, attempt.epoch))
-        return [f"{attempt.provider} says of its machines: {said}"] if said else []
+        core = self._engine.core
+        away = [name for name in self._engine.ending(row) if not core.book.providers[name].up]
+        return [*await super().notices(row), *not_started(row, core.waits), *out_of_reach(away)]
 
     async def providers(self) -> Sequence[ProviderStatus]:
         """All providers in file order."""

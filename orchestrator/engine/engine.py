@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 
 from orchestrator.core.effects import Act, Effect, effects_of
@@ -51,7 +52,8 @@ class Engine:
         self._amending = asyncio.Lock()
         self._batcher = Batcher()
         self._tasks: list[asyncio.Task[None]] = []
-        self._lanes: dict[str, ProviderLanes] = {}
+        self.lanes: dict[str, ProviderLanes] = {}
+        """What is asked of each provider, by its name."""
         self._feeds: dict[str, Feed] = {}
         self._sweepers: dict[str, Sweeper] = {}
         self.counters: dict[str, int] = {}
@@ -82,10 +84,10 @@ class Engine:
         book = await load_book(wiring, self.agreed.contracts, self.counters)
         ends = await read_all(wiring, book.jobs.values()) if book.ledger.restored is not None else None
         self.core = core = Core(wiring, book, lead, await wiring.ledger.last_at())
-        self._lanes = {n: ProviderLanes(core, p) for n, p in wiring.providers.items()}
+        self.lanes = {n: ProviderLanes(core, p) for n, p in wiring.providers.items()}
         self._feeds = {n: Feed(core, p) for n, p in wiring.providers.items()}
         self.keeper = Keeper(core, self._bill)
-        self._sweepers = {n: Sweeper(core, p, self._lanes[n], self.keeper) for n, p in wiring.providers.items()}
+        self._sweepers = {n: Sweeper(core, p, self.lanes[n], self.keeper) for n, p in wiring.providers.items()}
         turn = Turn(book, core.now)
         labels = await relabelled(wiring, book, self.agreed.contracts)
         first_turn(turn, wiring, self.agreed, term=core.term, presence=presence, labels=labels)
@@ -103,7 +105,7 @@ class Engine:
         """What must run, not begun: whoever stops at once leaves nothing behind that was never awaited."""
         loops: list[Loop] = [self._turns, self.keeper.run, lambda: asyncio.shield(self.keeper.broken)]
         loops.append(lambda: read_on(self.core))
-        for name, lanes in self._lanes.items():
+        for name, lanes in self.lanes.items():
             loops += [*lanes.loops(), self._feeds[name].run, self._sweepers[name].run]
         return loops
 
@@ -240,8 +242,8 @@ class Engine:
             if row is not None:
                 self._execute(row)
         for provider, offer in turn.released:
-            if provider in self._lanes:
-                self._lanes[provider].release(offer)
+            if provider in self.lanes:
+                self.lanes[provider].release(offer)
         for job in sorted(turn.look):
             self.keeper.look(job)
 
@@ -262,8 +264,8 @@ class Engine:
     def _route(self, effect: Effect) -> None:
         if effect.act in (Act.FENCE, Act.STOP):
             self.keeper.want(effect)
-        elif effect.provider in self._lanes:
-            self._lanes[effect.provider].want(effect)
+        elif effect.provider in self.lanes:
+            self.lanes[effect.provider].want(effect)
         else:
             log.error("no such provider any more", provider=effect.provider, job=effect.job, act=effect.act.value)
 
@@ -304,17 +306,20 @@ class Engine:
             self.core.book.forget(job)
 
     def ending(self, row: JobRow) -> list[str]:
-        """Providers that have not said yet that nothing of a job that is over is left; they are asked soon."""
+        """Providers that have not said yet that nothing of a job that is over is left."""
         if row.state not in TERMINAL:
             return []
-        core, found = self.core, []
+        core, found = self.core, set()
         for attempt in row.attempts:
             leaving = core.leaving.get(attempt.provider)
             if leaving is not None and leaving.may_be_left(row.job, attempt, core.now):
-                found.append(attempt.provider)
-        for name in (once := sorted(set(found))):
+                found.add(attempt.provider)
+        return sorted(found)
+
+    def ask_soon(self, providers: Iterable[str]) -> None:
+        """Somebody waits to hear what is left at these."""
+        for name in providers:
             self._sweepers[name].asked()
-        return once
 
     def _bill(self, provider: str, key: str) -> tuple[int, int] | None:
         feed = self._feeds.get(provider)

@@ -31,6 +31,8 @@ class Leaving:
         self._began = began
         self._ordered = Ending(provider, sighted=True)
         self._found = Ending(provider, acknowledged=True, sighted=True)
+        """As if its stop had been acknowledged: nobody of ours may have asked for one, and there will be no other word
+        than listings that lack it."""
         self._endings: dict[str, Ending] = {}
         self._earlier = self._found
         """What ended before we began and was not found: as sure as that of one launch which listings lack."""

@@ -1,11 +1,14 @@
 """What should somebody who looks at a job know that its row does not say? Sentences, for a desk's readers.
 
-Called by `ReadingDesk`. Looks only where something may be wrong: a residency that limits nothing, a run log that
-cannot be read, a size for which what runs is about to stop, or one that nobody knows any more for which it did. Decides
+Called by `ReadingDesk`, and by `EngineDesk` with what only who leads knows. Looks only where something may be wrong: a
+residency that limits nothing, a run log that cannot be read, a size for which what runs is about to stop, or one that
+nobody knows any more for which it did; machines that are not there yet, a provider that does not answer. Decides
 nothing and writes nothing down.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 
 from orchestrator.core.eligibility import limits_nothing
 from orchestrator.core.foreseeing import to_come
@@ -14,10 +17,12 @@ from orchestrator.core.reasons import why
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.sentences import WARNED
 from orchestrator.core.sizes import stops
+from orchestrator.core.standing import active
 from orchestrator.engine.orders import store_of
 from orchestrator.engine.storewatch import StoreWatch
 from orchestrator.engine.wiring import Wiring
 from orchestrator.model.contract import Contracts
+from orchestrator.model.ids import launch_key
 from orchestrator.model.job import TERMINAL, JobRow, LedgerRow
 from orchestrator.model.placement import Warned, parse_shape, parse_terms
 
@@ -30,6 +35,20 @@ async def notices(wiring: Wiring, stores: StoreWatch | None, own: LedgerRow, row
     if stores is not None and row.attempts:
         found.append(_unread(wiring, stores, row))
     return [notice for notice in found if notice]
+
+
+def not_started(row: JobRow, waits: Mapping[str, str]) -> Iterable[str]:
+    """Why its machines are not there yet. `waits`: what providers say of launches, by launch key."""
+    attempt = active(row)
+    if attempt is None or attempt.started_at is not None:
+        return
+    if said := waits.get(launch_key(row.job, attempt.epoch)):
+        yield f"{attempt.provider} says of its machines: {said}"
+
+
+def out_of_reach(providers: Iterable[str]) -> Iterable[str]:
+    """Of a job that is over: who may still have machines of it, and does not answer."""
+    return (f"{name} does not answer: whether machines of it are left there is not known" for name in providers)
 
 
 async def _residency(wiring: Wiring, own: LedgerRow, row: JobRow) -> str:

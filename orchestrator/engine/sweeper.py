@@ -18,7 +18,7 @@ from orchestrator.engine.stranger import calling
 from orchestrator.model.offer import Listing
 from orchestrator.ports.provider import Provider, ProviderError
 
-ASKED_MOST = 5
+ASKED_EVERY = 5
 """Times the pace of a retry, between two passes that are begun because somebody asks again and again."""
 
 
@@ -38,7 +38,7 @@ class Sweeper:
 
     def asked(self) -> None:
         """The same for somebody who only wants to know, however often they ask."""
-        if self._core.now - self._looked_at >= ASKED_MOST * self._core.wiring.pace.retry:
+        if self._core.now - self._looked_at >= ASKED_EVERY * self._core.wiring.pace.retry:
             self.soon()
 
     async def run(self) -> None:
@@ -55,8 +55,8 @@ class Sweeper:
                 with calling(self._provider):
                     listing = await self._provider.list_ours()
                 owned = self._core.owned(self._provider.name)
-                self._take_out(listing, owned, stopped)
                 if self._core.book.providers[self._provider.name].stated:  # else its lag is not known
+                    self._tell_leaving(listing, owned, stopped)
                     await self._confirm(listing, stopped)
                 await self._look(listing, owned)  # last, for what cannot be stopped must hold up nobody
                 self._lanes.acknowledged &= self._acknowledged() | {s.key for s in listing.sightings}
@@ -77,14 +77,12 @@ class Sweeper:
         name, known = self._provider.name, self._lanes.acknowledged
         return self._core.leaving[name].among(known) | (self._keeper.endings_at(name).keys() & known)
 
-    def _take_out(self, listing: Listing, owned: set[str], stopped: frozenset[str]) -> None:
+    def _tell_leaving(self, listing: Listing, owned: set[str], stopped: frozenset[str]) -> None:
         """What this listing says of the launches that are to be gone."""
         core, name = self._core, self._provider.name
-        state = core.book.providers[name]
-        if state.stated:  # else its lag is not known
-            ours = tuple(s for s in listing.sightings if s.ledger == core.ledger_id)
-            lag = state.capabilities.list_lag_us
-            core.leaving[name].listed(replace(listing, sightings=ours), owned, stopped, lag)
+        ours = tuple(s for s in listing.sightings if s.ledger == core.ledger_id)
+        lag = core.book.providers[name].capabilities.list_lag_us
+        core.leaving[name].listed(replace(listing, sightings=ours), owned, stopped, lag)
 
     async def _look(self, listing: Listing, owned: set[str]) -> None:
         core, name = self._core, self._provider.name
@@ -94,9 +92,9 @@ class Sweeper:
         found = [s for s in odd if not core.held_for_a_person(s.key) and not self._anothers(s.key)]
         core.tell(*(Stray(name, s.key, s.gpus) for s in found if s.key not in self._lanes.acknowledged))
         unasked = self._keeper.endings_at(name).keys() - self._lanes.acknowledged  # by an earlier server, if at all
-        leaving = stopping(listing.sightings, core.ledger_id, owned)
-        keys = {s.key for s in found} | unasked | (leaving & self._stopping)
-        self._stopping = leaving
+        on_their_way = stopping(listing.sightings, core.ledger_id, owned)
+        keys = {s.key for s in found} | unasked | (on_their_way & self._stopping)
+        self._stopping = on_their_way
         if keys:
             await core.lead.check()
             with calling(self._provider):

@@ -12,6 +12,9 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+KEPT = 200
+"""Characters of a provider's own words that the ledger keeps."""
+
 
 class Reason(StrEnum):
     """Why a provider says no: a closed set; what an adapter cannot map becomes `error`."""

@@ -10,8 +10,8 @@ import httpx
 import kopf
 import pytest
 
-from orchestrator.controller.cluster import Statuses, Unwritten, client_of
 from orchestrator.controller.handlers import AGAIN_S, JOBS, SETS, mirrored, released
+from orchestrator.controller.writing import Statuses, Unwritten, client_of
 from tests.controller.conftest import Controller, Space, condition, until
 from tests.controller.test_turns import reached, thing
 from tests.kubernetes.cluster import Cluster

@@ -85,7 +85,7 @@ class Deployed:
 
     def values(self) -> Doc:
         repository, tag = image()
-        persistence = {"size": "64Mi", "annotations": {}}
+        persistence = {"size": "64Mi"}
         return {
             "fullnameOverride": self.name,
             "image": {"repository": repository, "tag": tag},

@@ -36,19 +36,19 @@ async def front(cluster: Cluster) -> AsyncIterator[Front]:
 
 
 @pytest.fixture
-async def session(cluster: Cluster, namespace: str, front: Front, tmp_path: Path) -> AsyncIterator[Sitting]:
+async def session(cluster: Cluster, namespace: str, front: Front, tmp_path: Path) -> AsyncIterator[Lasting]:
     """A provider that reaches its cluster through the front."""
     config = write_kubeconfig(tmp_path / "config", front.url, {"token": "one"})
     told = connection(cluster, namespace) | {"kubeconfig": str(config)}
     tools = Tools(runtime=RayJobs(), clock=SystemClock(), ledger="kit-ledger")
-    s = Sitting(lambda: KubernetesProvider("k", told, tools))
+    s = Lasting(lambda: KubernetesProvider("k", told, tools))
     await s.wait(lambda: jobs_can_be_made(cluster, namespace), "a cluster in which a Job can be made")
     yield s
     await s.clean()
     await s.provider.aclose()
 
 
-class Sitting(Session):
+class Lasting(Session):
     """A session whose server may be started again."""
 
     def __init__(self, connect: Callable[[], KubernetesProvider]) -> None:
@@ -80,7 +80,7 @@ def ops(cluster: Cluster, namespace: str) -> Ops:
     return Ops(cluster, namespace)
 
 
-async def told(session: Sitting, key: str, *states: SightingState) -> Sighting:
+async def told(session: Lasting, key: str, *states: SightingState) -> Sighting:
     """Wait until the feed says so."""
 
     async def said() -> Sighting | None:
@@ -93,7 +93,7 @@ async def told(session: Sitting, key: str, *states: SightingState) -> Sighting:
 # ---- people ----------------------------------------------------------------------------------------------------------
 
 
-async def test_an_object_deleted_by_hand_is_told_and_not_made_again(session: Sitting, ops: Ops) -> None:
+async def test_an_object_deleted_by_hand_is_told_and_not_made_again(session: Lasting, ops: Ops) -> None:
     order = await session.running()
     ops("delete", "job", name_of(order.key))
     seen = await told(session, order.key, SightingState.GONE)
@@ -102,14 +102,14 @@ async def test_an_object_deleted_by_hand_is_told_and_not_made_again(session: Sit
     assert await session.seen(order.key) is None
 
 
-async def test_a_container_that_is_killed_ends_the_launch(session: Sitting, ops: Ops) -> None:
+async def test_a_container_that_is_killed_ends_the_launch(session: Lasting, ops: Ops) -> None:
     order = await session.running()
     ops("exec", ops.pod(order.key), "-c", "ray", "--", "python3", "-c", "import os; os.kill(1, 10)")
     seen = await told(session, order.key, SightingState.ENDED, SightingState.GONE)
     assert "exit 137" in seen.detail or "BackoffLimitExceeded" in seen.detail
 
 
-async def test_a_pod_that_is_evicted_ends_the_launch(session: Sitting, ops: Ops) -> None:
+async def test_a_pod_that_is_evicted_ends_the_launch(session: Lasting, ops: Ops) -> None:
     order = await session.running()
     pod = ops.pod(order.key)
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": ops.namespace}}
@@ -120,7 +120,7 @@ async def test_a_pod_that_is_evicted_ends_the_launch(session: Sitting, ops: Ops)
     assert not [p for p in ops("get", "pods", "-o", "name").split() if not p.endswith(pod)]
 
 
-async def test_a_foreign_object_of_the_same_name_is_reported_and_left_alone(session: Sitting, ops: Ops) -> None:
+async def test_a_foreign_object_of_the_same_name_is_reported_and_left_alone(session: Lasting, ops: Ops) -> None:
     offer, answer = await session.accepted()
     order = session.order(offer, answer)
     ops("create", "job", name_of(order.key), "--image=none")
@@ -131,7 +131,7 @@ async def test_a_foreign_object_of_the_same_name_is_reported_and_left_alone(sess
     assert ops("get", "job", name_of(order.key), "-o", "name")
 
 
-async def test_quota_taken_between_answer_and_launch_is_a_rejection_with_the_number(session: Sitting, ops: Ops) -> None:
+async def test_quota_taken_between_answer_and_launch_is_a_rejection_with_the_number(session: Lasting, ops: Ops) -> None:
     offer, answer = await session.accepted()
     ops("create", "quota", "small", "--hard=requests.nvidia.com/gpu=0")
     await asyncio.sleep(1)
@@ -143,7 +143,7 @@ async def test_quota_taken_between_answer_and_launch_is_a_rejection_with_the_num
 # ---- the way to the API ----------------------------------------------------------------------------------------------
 
 
-async def test_watches_that_are_cut_go_on_from_where_they_were(session: Sitting, front: Front) -> None:
+async def test_watches_that_are_cut_go_on_from_where_they_were(session: Lasting, front: Front) -> None:
     await session.provider.observe(None, 0)
     front.asked.clear()
     front.cut()
@@ -154,7 +154,7 @@ async def test_watches_that_are_cut_go_on_from_where_they_were(session: Sitting,
     assert any("watch=true" in asked and "resourceVersion=" in asked for asked in front.asked)
 
 
-async def test_a_name_taken_by_our_own_lost_call_is_the_same_launch(session: Sitting, front: Front) -> None:
+async def test_a_name_taken_by_our_own_lost_call_is_the_same_launch(session: Lasting, front: Front) -> None:
     offer, answer = await session.accepted()
     order = session.order(offer, answer)
     front.lose_reply("POST", "/jobs")
@@ -165,7 +165,7 @@ async def test_a_name_taken_by_our_own_lost_call_is_the_same_launch(session: Sit
 
 
 @pytest.mark.parametrize("by", ["token", "tokenFile", "exec"])
-async def test_a_token_that_was_rotated_is_read_again(session: Sitting, front: Front, tmp_path: Path, by: str) -> None:
+async def test_a_token_that_was_rotated_is_read_again(session: Lasting, front: Front, tmp_path: Path, by: str) -> None:
     given = write_user(tmp_path, by, "one")
     write_kubeconfig(tmp_path / "config", front.url, given)
     await session.provider.list_ours()
@@ -190,7 +190,7 @@ def write_user(folder: Path, by: str, token: str) -> dict[str, Any]:
     return {"exec": {"apiVersion": version, "command": "cat", "args": [str(folder / "credential")]}}
 
 
-async def test_the_api_server_stopped_and_back(session: Sitting) -> None:
+async def test_the_api_server_stopped_and_back(session: Lasting) -> None:
     order = await session.running()
     with difficulty("API"):
         with pytest.raises(Unreachable):
@@ -204,7 +204,7 @@ async def test_the_api_server_stopped_and_back(session: Sitting) -> None:
 
 
 @pytest.mark.parametrize("what", ["CABLE", "KUBELET"])
-async def test_a_node_that_does_not_answer_confirms_nothing(session: Sitting, ops: Ops, what: str) -> None:
+async def test_a_node_that_does_not_answer_confirms_nothing(session: Lasting, ops: Ops, what: str) -> None:
     order = await session.running()
     pod = ops.pod(order.key)
     with difficulty(what):

@@ -33,8 +33,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
 from orchestrator.adapters.providers.kubernetes.rights import rights
 from orchestrator.adapters.providers.kubernetes.room import Room, Stock
 from orchestrator.adapters.providers.kubernetes.sightings import Launch, sighting
-from orchestrator.core.failover import DETAIL
-from orchestrator.model.offer import Reason, Scope, SightingState
+from orchestrator.model.offer import KEPT, Reason, Scope, SightingState
 from orchestrator.testing.builders import an_offer, an_order, some_terms
 from tests.kubernetes.cluster import Doc
 
@@ -357,7 +356,7 @@ def test_of_a_long_message_its_beginning_and_its_last_lines_are_kept(message: st
     over = {"kind": "RayJob", "status": OVER["status"] | {"message": message}}
     said = sighting(launch(main=over, pods=(pod("Failed"),), fates=ENDED), {"n1": node()}, 0)
     assert said is not None and said.detail.startswith("Failed: AppFailed: ") and said.detail.endswith(says)
-    assert len(said.detail) <= DETAIL
+    assert len(said.detail) <= KEPT
 
 
 def test_what_is_not_ours_is_never_said() -> None:

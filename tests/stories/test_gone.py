@@ -54,7 +54,7 @@ async def test_a_stop_that_is_acknowledged_and_does_nothing_ends_nothing(a_world
 async def test_a_stop_is_remembered_until_its_launch_is_gone_and_not_for_ever(a_world) -> None:
     world = a_world({"azure": Script(stop_s=40)})
     async with world.server() as server:
-        lanes, row = server.engine._lanes["azure"], await over(server)
+        lanes, row = server.engine.lanes["azure"], await over(server)
         await asyncio.sleep(20)
         assert lanes.acknowledged == {launch_key(row.job, 1)}
         await asyncio.sleep(600)

@@ -12,12 +12,22 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
+from orchestrator.adapters.providers.kubernetes.resources import ADMISSION_CHECK, CLUSTER_QUEUE, LOCAL_QUEUE, WORKLOAD
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.ports.runtime import Tools
 from tests.kubernetes.bare.kubelet import Kubelet
 from tests.kubernetes.bare.sitting import Later, Sitting
 from tests.kubernetes.cluster import Cluster, a_bare_cluster, programs
 from tests.kubernetes.front import Front, a_front, write_kubeconfig
+from tests.kubernetes.kinds import definition, forget, introduce
+from tests.kubernetes.queues import drop_queues, make_queues
+
+KINDS = (WORKLOAD, LOCAL_QUEUE, CLUSTER_QUEUE, ADMISSION_CHECK, CLUSTER_QUEUE._replace(name="ResourceFlavor"))
+KUEUE = [
+    definition(kind.group, kind.name, kind.version, scope="Namespaced" if kind.namespaced else "Cluster", status=True)
+    for kind in KINDS
+]
+"""Kueue's kinds, without Kueue."""
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +74,13 @@ async def s(cluster: Cluster, namespace: str, front: Front, tmp_path: Path) -> A
     await sitting.provider.observe(None, 0)
     yield sitting
     await sitting.provider.aclose()
+
+
+@pytest.fixture
+def queue(cluster: Cluster, namespace: str) -> Iterator[str]:
+    """A LocalQueue of eight GPUs, of which only the test says what Kueue would."""
+    introduce(cluster, *KUEUE)
+    make_queues(cluster, namespace, gpus=8)
+    yield "ours"
+    drop_queues(cluster, namespace)
+    forget(cluster, *KUEUE)

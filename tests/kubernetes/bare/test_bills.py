@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
 PRICE = 2_490_000
 
 
-class Sitting(Session):
+class Billed(Session):
     """A session whose server may be started again, with another price book."""
 
     def __init__(self, told: dict[str, Any], front: Front) -> None:
@@ -60,13 +60,13 @@ async def session(cluster: Cluster, kubelet: Kubelet, tmp_path: Path) -> Any:
     async with a_front(cluster.kubeconfig) as front:
         config = write_kubeconfig(tmp_path / "config", front.url, {"token": "one"})
         told = {"kubeconfig": str(config), "namespace": kubelet.namespace, "image": "i", "agentImage": "a"}
-        made = Sitting(told | {"runtime": "job", "accelerators": {"H100": h100}}, front)
+        made = Billed(told | {"runtime": "job", "accelerators": {"H100": h100}}, front)
         yield made
         await made.clean()
         await made.provider.aclose()
 
 
-async def run(session: Sitting, kubelet: Kubelet) -> LaunchOrder:
+async def run(session: Billed, kubelet: Kubelet) -> LaunchOrder:
     """A launch whose one pod was bound at ten."""
     order = await session.launched()
     assert order.price == PRICE
@@ -85,7 +85,7 @@ def half_an_hour(key: str) -> Charge:
     return Charge(f"{key}-bill", key, 2 * 1800 * PRICE // 3600, 2 * 1800, final=True)
 
 
-async def test_an_ended_launch_is_billed_by_its_pods_own_times(session: Sitting, kubelet: Kubelet) -> None:
+async def test_an_ended_launch_is_billed_by_its_pods_own_times(session: Billed, kubelet: Kubelet) -> None:
     order = await run(session, kubelet)
     assert (await session.provider.observe(None, 0)).charges == ()
     kubelet.ended(f"{order.key}-0", "2026-03-01T10:30:00Z")
@@ -94,7 +94,7 @@ async def test_an_ended_launch_is_billed_by_its_pods_own_times(session: Sitting,
 
 
 async def test_a_server_started_later_bills_what_was_accepted_whatever_the_book_says_now(
-    session: Sitting, kubelet: Kubelet
+    session: Billed, kubelet: Kubelet
 ) -> None:
     order = await run(session, kubelet)
     await session.provider.aclose()
@@ -105,7 +105,7 @@ async def test_a_server_started_later_bills_what_was_accepted_whatever_the_book_
 
 
 async def test_a_bill_that_was_closed_away_is_told_again_by_the_next_server(
-    session: Sitting, kubelet: Kubelet, cluster: Cluster
+    session: Billed, kubelet: Kubelet, cluster: Cluster
 ) -> None:
     order = await run(session, kubelet)
     kubelet.ended(f"{order.key}-0", "2026-03-01T10:30:00Z")
@@ -122,7 +122,7 @@ async def test_a_bill_that_was_closed_away_is_told_again_by_the_next_server(
     assert await session.bill(order.key) == first
 
 
-async def finished(session: Sitting, kubelet: Kubelet, key: str) -> None:
+async def finished(session: Billed, kubelet: Kubelet, key: str) -> None:
     """Its pod ended, the Job controller says that it is complete, and our watches have told; nobody has looked."""
     kubelet.ended(f"{key}-0", "2026-03-01T10:30:00Z")
     kubelet.completed(name_of(key), "2026-03-01T10:00:00Z", "2026-03-01T10:30:00Z")
@@ -136,7 +136,7 @@ async def finished(session: Sitting, kubelet: Kubelet, key: str) -> None:
 
 @pytest.mark.parametrize("looked", [True, False], ids=["told gone first", "stopped first"])
 async def test_a_job_that_ended_by_itself_is_billed_and_closed_in_two_requests(
-    session: Sitting, kubelet: Kubelet, cluster: Cluster, looked: bool
+    session: Billed, kubelet: Kubelet, cluster: Cluster, looked: bool
 ) -> None:
     order = await run(session, kubelet)
     await finished(session, kubelet, order.key)
@@ -155,7 +155,7 @@ async def test_a_job_that_ended_by_itself_is_billed_and_closed_in_two_requests(
 
 
 async def test_a_close_whose_deletion_was_cut_off_is_billed_once_also_when_its_pods_are_gone(
-    session: Sitting, kubelet: Kubelet
+    session: Billed, kubelet: Kubelet
 ) -> None:
     order = await run(session, kubelet)
     await finished(session, kubelet, order.key)
@@ -173,7 +173,7 @@ async def test_a_close_whose_deletion_was_cut_off_is_billed_once_also_when_its_p
 
 
 async def test_an_object_deleted_by_hand_before_it_ran_is_billed_for_nothing(
-    session: Sitting, kubelet: Kubelet, cluster: Cluster
+    session: Billed, kubelet: Kubelet, cluster: Cluster
 ) -> None:
     order, where = await session.launched(), ["-n", kubelet.namespace]
     await session.provider.observe(None, 0)

@@ -16,14 +16,13 @@ from orchestrator.adapters.providers.kubernetes.records import CLOSED_AT
 from orchestrator.adapters.providers.kubernetes.resources import LEDGER
 from orchestrator.model.offer import LaunchOrder, SightingState
 from orchestrator.ports.provider import Unreachable
-from tests.kubernetes.bare import test_rejected
 from tests.kubernetes.bare.kubelet import Kubelet
+from tests.kubernetes.bare.site import Site, a_site
 from tests.kubernetes.bare.sitting import Sitting, new_order, until
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.front import Front
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
-queue = test_rejected.queue
 
 
 # ---- half made -------------------------------------------------------------------------------------------------------
@@ -93,7 +92,7 @@ async def test_a_launch_that_was_made_whole_is_not_looked_at_again(s: Sitting, f
 async def test_kueue_is_told_to_start_a_launch_once_it_is_whole(
     cluster: Cluster, kubelet: Kubelet, tmp_path: Path, queue: str
 ) -> None:
-    async with test_rejected.a_site(cluster, kubelet, tmp_path, queue=queue) as site:
+    async with a_site(cluster, kubelet, tmp_path, queue=queue) as site:
         order = site.session.order(*await site.reserved())
         site.front.mishaps.append(lambda r: web.Response(status=503) if "/secrets" in r.path else None)
         with pytest.raises(Unreachable):
@@ -119,7 +118,7 @@ def adopted(cluster: Cluster, namespace: str, order: LaunchOrder) -> None:
     cluster.kubectl(*patch, json.dumps({"status": {"admissionChecks": [check]}}), "--subresource=status")
 
 
-async def starts(site: test_rejected.Site, state: str) -> bool | None:
+async def starts(site: Site, state: str) -> bool | None:
     """Whether our check says so, after a look by a server that has been told of it."""
     await site.session.provider.observe(None, 0)
     told = [check for w in site.session.provider.cluster.workloads for check in w.status.admission_checks]

@@ -212,17 +212,15 @@ async def test_an_object_deleted_by_hand_before_it_ran_is_told_and_not_made_agai
     assert not await s.exists(order)
 
 
-async def test_an_object_deleted_by_hand_is_not_made_again_before_that_is_written_down(
-    s: Sitting, front: Front
-) -> None:
+async def test_an_object_deleted_by_hand_is_not_made_again_before_that_is_written_down(s: Sitting) -> None:
     order = await s.launched()
     await s.kubectl("delete", "job", name_of(order.key))
-    await until(lambda: forgotten(s, order.key), "its deletion")
+    await until(lambda: heard_deleted(s, order.key), "its deletion")
     assert isinstance((await s.provider.launch([order]))[0], Confirmed)
     assert not await s.exists(order)
 
 
-async def forgotten(s: Sitting, key: str) -> bool | None:
+async def heard_deleted(s: Sitting, key: str) -> bool | None:
     """Our watch has told that it was deleted; nobody has looked."""
     return s.provider.cluster.main(key) is None or None
 
@@ -234,7 +232,7 @@ async def test_pods_that_are_not_told_yet_keep_a_launch_from_being_gone(s: Sitti
     front.cut()
     pod = await s.binds(order)
     await s.kubectl("delete", "job", name_of(order.key))
-    await until(lambda: forgotten(s, order.key), "its deletion")
+    await until(lambda: heard_deleted(s, order.key), "its deletion")
     sightings = (await s.provider.observe(None, 0)).sightings
     assert {x.state for x in sightings if x.key == order.key} == {SightingState.PROVISIONING}
     front.mishaps.clear()

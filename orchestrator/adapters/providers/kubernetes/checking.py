@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import Struct
 
@@ -38,10 +38,9 @@ from orchestrator.ports.provider import Misconfigured, ProviderError, Unreachabl
 PROFILE_LABEL = "pod-security.kubernetes.io/enforce"
 SETTLE_S = 2.0
 """Kueue writes down how many workloads wait in a queue within a second, and in one before the other."""
-HOLDS = "what others queue there would never start (how: With Kueue in examples/kubernetes/README.md)"
+HOLDS = "what others queue there would never start (see “With Kueue” in examples/kubernetes/README.md)"
+"""Why a ClusterQueue with our check is for our LocalQueue alone."""
 _STRICT = ("privileged", "baseline", "restricted")
-
-T = TypeVar("T")
 
 
 class _Allowed(Struct, frozen=True):
@@ -202,7 +201,7 @@ async def shared(client: Client, namespace: str, queue: Queue) -> AsyncIterator[
     """Who else queues where our check lets nothing of theirs start, as far as we may see it."""
     where, own = f"ClusterQueue {queue.cluster_queue}", f"LocalQueue {namespace}/{queue.name}"
     try:
-        there = await _all(client, LOCAL_QUEUE.path(), Many[LocalQueue])
+        there = await client.items(LOCAL_QUEUE.path(), Many[LocalQueue])
         alike = [one.metadata for one in there if one.spec.cluster_queue == queue.cluster_queue]
         names = {f"{one.namespace}/{one.name}" for one in alike} - {f"{namespace}/{queue.name}"}
         others = f"of LocalQueue {', '.join(sorted(names))}" * bool(names)
@@ -211,7 +210,7 @@ async def shared(client: Client, namespace: str, queue: Queue) -> AsyncIterator[
     if others:
         yield f"{where} takes workloads {others} too; make one for {own} alone: {HOLDS}"
     with contextlib.suppress(Misconfigured):
-        found = await _all(client, WORKLOAD.path(namespace), Many[Workload])
+        found = await client.items(WORKLOAD.path(namespace), Many[Workload])
         strangers = sum(one.spec.queue_name == queue.name and not one.metadata.ours for one in found)
         if strangers:
             yield f"{own} holds {strangers} workloads that are not ours; move them to a queue of their own: {HOLDS}"
@@ -224,7 +223,3 @@ async def _counted(client: Client, namespace: str, queue: Queue) -> str:
     await asyncio.sleep(SETTLE_S)
     again = (await read_queue(client, namespace, queue.name)).others
     return f"({min(again, queue.others)} now) of other LocalQueues" if again else ""
-
-
-async def _all(client: Client, path: str, kind: type[Many[T]]) -> list[T]:
-    return [item async for page in client.pages(path, kind) for item in page.items]

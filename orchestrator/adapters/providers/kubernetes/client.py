@@ -82,6 +82,10 @@ class Client:
                 return
             params["continue"] = page.metadata.continue_
 
+    async def items(self, path: str, kind: type[Many[M]], **params: str | int) -> list[M]:
+        """Read a list, whole."""
+        return [item async for page in self.pages(path, kind, **params) for item in page.items]
+
     async def create(self, path: str, body: Any, kind: type[T]) -> T:
         """Make something. Raises `Taken` where its name is taken."""
         return self._decode(await self._call("POST", path, body, params=UNWARNED, accept=_accept(kind)), kind, path)

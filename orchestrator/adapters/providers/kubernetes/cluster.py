@@ -384,8 +384,7 @@ class Cluster:
         return found
 
     async def _all(self, path: str, kind: type[Any], **selects: str) -> list[Any]:
-        pages = self.client.pages(path, _MANY[kind], **selects)
-        return [item async for page in pages for item in page.items]
+        return await self.client.items(path, _MANY[kind], **selects)
 
 
 async def _known(mirror: Mirror[Any]) -> None:

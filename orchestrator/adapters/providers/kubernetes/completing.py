@@ -58,7 +58,7 @@ class Completing:
                 self._cluster.dirty.add(key)
 
     async def create(self, key: str, documents: Sequence[dict[str, Any]], kind: Kind, main: Meta) -> None:
-        """Make what belongs to a main object, and belongs to it from then on. Raises as the client does."""
+        """Make what belongs to a main object, owned by it. What is there already stays. Raises as the client does."""
         owner = {"apiVersion": kind.api_version, "kind": kind.name, "name": main.name, "uid": main.uid}
         for document in documents:
             document["metadata"]["ownerReferences"] = [owner]
@@ -108,6 +108,7 @@ class Completing:
             except (ProviderError, Refused, Taken) as error:
                 if isinstance(error, Throttled):
                     self._next = max(self._next, self._now() + error.retry_after_us)
-                why = half[key] = f"its Secret and its Service are not there yet: {error}"  # behind the others
+                why = f"its Secret and its Service are not there yet: {error}"
+                half[key] = why  # put back last: the others have their turn
         if why != before:
             self._cluster.dirty.add(key)

@@ -74,8 +74,8 @@ def began(pod: Pod) -> int:
 
 def ended(machine: Machine, pod: Pod) -> Machine:
     """The machine of a pod whose end is confirmed, with when its last container ended, if its kubelet says so."""
-    ends = [c.state.terminated or {} for c in pod.status.container_statuses]
-    last = max((moment(end.get("finishedAt")) for end in ends), default=0)
+    ends = [c.state.terminated for c in pod.status.container_statuses]
+    last = max((moment(end.finished_at) for end in ends if end), default=0)
     return replace(machine, ended=True, began=machine.began or began(pod), over=last, said=bool(last))
 
 
@@ -99,7 +99,8 @@ def fate(pod: Pod, node: Node | None) -> Fate:
 def fate_of_missing(machine: Machine, node: Node | None, missing_us: int, ready_us: int) -> Fate:
     """Of a pod that is no longer there. Microseconds since it was missed, and since when its node is seen Ready.
 
-    A node that passes for Ready was not cut off longer than `AWAY_S` ago; until then its kubelet was told to end it.
+    A node that still passes for Ready was cut off less than `AWAY_S` ago, if at all: before that its kubelet heard of
+    every deletion.
     """
     if machine.ended or not machine.node or _switched_off(node):
         return Fate.ENDED
@@ -110,12 +111,13 @@ def fate_of_missing(machine: Machine, node: Node | None, missing_us: int, ready_
 
 
 def witnesses(known: Iterable[Mapping[str, Machine]], pods: Iterable[Pod]) -> set[str]:
-    """The nodes on whose word it rests that a machine ended; of machines by uid, and all pods that are there."""
+    """The nodes whose word decides whether a machine has ended. `known`: machines by uid, of each launch; `pods`: all
+    that are there."""
     there = {pod.metadata.uid: pod for pod in pods}
     machines = {uid: machine for some in known for uid, machine in some.items()}
     alive = {uid for uid, pod in there.items() if not pod.over}
-    ends = {uid: pod.spec.node_name for uid, pod in there.items()} | {uid: m.node for uid, m in machines.items()}
-    return {node for uid, node in ends.items() if node and uid not in alive and not _ended(machines.get(uid))}
+    node_of = {uid: pod.spec.node_name for uid, pod in there.items()} | {uid: m.node for uid, m in machines.items()}
+    return {node for uid, node in node_of.items() if node and uid not in alive and not _ended(machines.get(uid))}
 
 
 def _ended(machine: Machine | None) -> bool:
@@ -166,7 +168,5 @@ def waits(pod: Pod) -> list[str]:
 
 
 def _halts(status: PodStatus) -> Iterator[tuple[str, Halt]]:
-    for first in status.init_container_statuses:
-        yield from ((first.name, halt) for halt in (first.state.waiting, first.state.terminated) if halt)
-    for one in status.container_statuses:
-        yield from ((one.name, msgspec.convert(s, Halt)) for s in (one.state.waiting, one.state.terminated) if s)
+    for one in (*status.init_container_statuses, *status.container_statuses):
+        yield from ((one.name, halt) for halt in (one.state.waiting, one.state.terminated) if halt)

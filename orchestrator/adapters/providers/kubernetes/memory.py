@@ -30,7 +30,7 @@ class Memory:
         self.closed: set[str] = set()
         """Keys whose record is closed, while something of the launch is there still."""
         self.half: dict[str, str] = {}
-        """Keys whose launch is half made, each with why it is not completed yet, if that was tried (`completing`)."""
+        """Keys whose launch may be half made, each with why it could not be completed; empty: not tried yet."""
         self._missing: dict[str, int] = {}
         self._ready: dict[str, tuple[str, int]] = {}
         """Of nodes that are Ready: since when, by their own word; when we first read that."""

@@ -3,15 +3,15 @@
 Made by `factory` for `adapter: kubernetes`. Without a Kueue queue it answers by itself (the receipt holds the answer,
 `firm: none`); with one, Kueue does (`firm: quota`). It translates and never decides: a launch is made once under its
 key, whatever becomes of it. Prices are the operator's price book's; the feed does not repeat them, for the engine has
-the book. A launch that is gone is billed by them (`billing`).
+the book. A launch that is gone is billed by them (`billing`). Two things it does unasked, for nobody would order them
+again: what is half made is completed (`completing`), and what has been over for an hour is stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -190,10 +190,10 @@ class KubernetesProvider(KubernetesAccess):
     # ---- one order -------------------------------------------------------------------------------------------------
 
     async def _launch(self, order: LaunchOrder) -> LaunchReply:
-        """What was kept for a launch that is rejected is freed, and not told as room: who hears of room asks again."""
+        """The earmark of one that is rejected is given back, and not told as room: who hears of room asks again."""
         reply = await self._launched(order)
         if isinstance(reply, Rejected) and self._kueue:
-            with contextlib.suppress(ProviderError, Absent, Taken, Refused):  # else it ends by itself
+            with suppress(ProviderError, Absent, Taken, Refused):  # else it ends by itself
                 await self._kueue.withdraw(order.offer, quietly=True)
         elif isinstance(reply, Rejected):
             self._rooms().release(order.offer)
@@ -208,7 +208,7 @@ class KubernetesProvider(KubernetesAccess):
                 known = await self._launching.known(order)
                 return known or await self._launching.give_up(order, ledger, means, why)
         workload = workload_name(order.offer) if self._kueue else None
-        with self._kueue.making(order.offer) if self._kueue else contextlib.nullcontext():
+        with self._kueue.making(order.offer) if self._kueue else nullcontext():
             reply = await self._launching.make(order, ledger, workload, first=first)
         if isinstance(reply, Confirmed) and self._kueue:
             if reply.ref != f"{RECORD.name}/{order.key}":
@@ -288,15 +288,16 @@ class KubernetesProvider(KubernetesAccess):
             cluster.freed = False
             self._feed.tell(Notice("capacity"))
         await self._scribe.write()
-        await self._forgotten()
+        await self._tidy()
 
-    async def _forgotten(self) -> None:
-        """Of what is gone its object, or its record, may be there for ever: its stop was lost with a server of ours."""
+    async def _tidy(self) -> None:
+        """Stop our launches of which no machine has been left for an hour: the stop that should have come was lost with
+        a server of ours."""
         if self._now() < self._tidy_at:
             return
         self._tidy_at = self._now() + FORGOTTEN_US // 10
         ours = (key for key, seen in self._told.items() if seen.ledger == self._tools.ledger and self._old(seen))
-        with contextlib.suppress(ProviderError):  # later, then
+        with suppress(ProviderError):  # later, then
             await self._each([*ours], self._launching.stop, lambda key, error: StopReply(key, False, str(error)))
 
     def _old(self, seen: Sighting) -> bool:

@@ -139,21 +139,6 @@ class PodSpec(Struct, frozen=True, rename="camel"):
     termination_grace_period_seconds: int = 30
 
 
-class ContainerState(Struct, frozen=True):
-    """Where one container stands: at most one of these is set."""
-
-    waiting: dict[str, Any] | None = None
-    running: dict[str, Any] | None = None
-    terminated: dict[str, Any] | None = None
-
-
-class ContainerStatus(Struct, frozen=True):
-    """What the kubelet says of one container."""
-
-    name: str
-    state: ContainerState = ContainerState()
-
-
 class Halt(Struct, frozen=True, rename="camel"):
     """Why a container waits, or how it ended."""
 
@@ -161,20 +146,21 @@ class Halt(Struct, frozen=True, rename="camel"):
     message: str = ""
     exit_code: int | None = None
     """None: it waits."""
+    finished_at: str | None = None
 
 
-class FirstState(Struct, frozen=True):
-    """Of an init container, what may keep the others from starting: every pod has one that ended well."""
+class ContainerState(Struct, frozen=True):
+    """Where one container stands: at most one of these is set, and neither while it runs."""
 
     waiting: Halt | None = None
     terminated: Halt | None = None
 
 
-class FirstStatus(Struct, frozen=True):
-    """What the kubelet says of one init container."""
+class ContainerStatus(Struct, frozen=True):
+    """What the kubelet says of one container."""
 
     name: str
-    state: FirstState = FirstState()
+    state: ContainerState = ContainerState()
 
 
 class PodStatus(Struct, frozen=True, rename="camel"):
@@ -186,7 +172,7 @@ class PodStatus(Struct, frozen=True, rename="camel"):
     message: str = ""
     conditions: tuple[Condition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
-    init_container_statuses: tuple[FirstStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
 class Pod(Struct, frozen=True):

@@ -113,8 +113,10 @@ class Scribe:
         """Whether a launch of which nothing seems to be left has pods all the same: watches of two kinds do not keep
         step, and what is written down now says that it is gone."""
         launch = self._cluster.launch(key)
-        if launch.machines or launch.pods:
-            return not launch.machines
+        if launch.machines:
+            return False
+        if launch.pods:
+            return True  # their machines are not known yet
         path = POD.path(self._cluster.connection.namespace)
         return bool((await self._cluster.client.get(path, Many[Pod], labelSelector=f"{OURS},{KEY}={key}")).items)
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from orchestrator.adapters.providers.kubernetes.capacity import GPU_SUFFIX, requested
 from orchestrator.adapters.providers.kubernetes.machines import Fate, Machine, reasons
 from orchestrator.adapters.providers.kubernetes.resources import LEDGER, Main, Node, Pod, Record
-from orchestrator.model.offer import Sighting, SightingState
+from orchestrator.model.offer import KEPT, Sighting, SightingState
 
 STATE = "state"
 """In a record's data: what we last meant to do under this key."""
@@ -25,10 +25,8 @@ MADE = "made"
 """In a record's data: there was a main object. An earlier version made the record first, and did not say so."""
 FINISHED = frozenset({"Complete", "Failed", "ValidationFailed"})
 
-BRIEF = 200
-"""Characters of these words that the ledger keeps; KubeRay's message of a job that failed holds 20,000 of its logs."""
 LOGS = ", last available logs"
-"""Where those begin, in Ray's words."""
+"""Where they begin in KubeRay's message of a job that failed, which holds 20,000 characters of them."""
 
 
 class Launch(Struct, frozen=True, kw_only=True):
@@ -140,9 +138,9 @@ def _detail(launch: Launch, nodes: Mapping[str, Node], missing: Collection[str])
 def brief(text: str) -> str:
     """What can be kept of a text with logs: how it begins, and their last lines, for there stands what went wrong."""
     first, _, rest = text.partition(LOGS)
-    if len(text) <= BRIEF or not rest:
+    if len(text) <= KEPT or not rest:
         return text
-    room, last = BRIEF - len(f"{first}: …"), ""
+    room, last = KEPT - len(f"{first}: …"), ""
     for line in reversed(rest.partition("\n")[2].split("\n")):
         if last and len(line) + len(last) + 1 > room:
             break
