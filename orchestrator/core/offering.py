@@ -6,7 +6,6 @@ emits the event that says so, and the loop delivers it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.answers import as_a_no, counter, hold_for, narrowed, taken
@@ -17,7 +16,7 @@ from orchestrator.core.passing import passed_gates
 from orchestrator.core.recording import on_covers
 from orchestrator.core.shapebook import DEFAULT_UNTIL, GATED_WIDTH, ProviderBook, ShapeBook
 from orchestrator.core.splitting import split
-from orchestrator.core.standing import next_epoch, open_offer
+from orchestrator.core.standing import avoided, next_epoch, open_offer
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
 from orchestrator.model import event as ev
@@ -91,11 +90,12 @@ def _excluded(placement: Placement) -> tuple[ev.Skip, ...]:
 def _market_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book, now: int) -> Step:
     skipped, soonest = list(_excluded(placement)), now + backoff(row.round)
     order = (*placement.market, *(p for p in placement.refused if p not in placement.market))
-    lost = _avoided(row, order, now)
+    lost = avoided(row, order, now)
     for provider in order:
         if provider in row.asked:
             continue
-        skip = lost.get(provider) or _passed_over(provider, shape, book, now)
+        until = lost.get(provider)
+        skip = ev.Skip(provider, "loss", until) if until is not None else _passed_over(provider, shape, book, now)
         if skip is not None:
             skipped.append(skip)
             soonest = min(soonest, skip.until) if skip.until > now else soonest
@@ -105,14 +105,6 @@ def _market_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book
         return Ask(provider, None, tuple(skipped))
     alike = all(s.reason != "loss" for s in skipped)
     return EndRound(soonest, tuple(skipped), quiet=alike and not row.asked, passed=bool(placement.refused))
-
-
-def _avoided(row: JobRow, order: Sequence[str], now: int) -> dict[str, ev.Skip]:
-    """Who has just lost this job. Where nobody else is to be asked it goes back at once, if user code ran there: such
-    attempts are counted (`max_attempts`), and one that never started would be tried again and again."""
-    lost = {m.provider: ev.Skip(m.provider, "loss", m.until) for m in reversed(row.avoid) if m.until > now}
-    ran = bool(row.attempts) and row.attempts[-1].started_at is not None
-    return {} if ran and lost.keys() >= set(order) else lost
 
 
 def _passed_over(provider: str, shape: ShapeBook, book: Book, now: int) -> ev.Skip | None:

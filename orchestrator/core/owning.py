@@ -6,11 +6,14 @@ another set of blocks; offers are opened by `offering`, like any other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from orchestrator.core.book import Book
 from orchestrator.core.capacity import find, fits, fitting, in_part, least_gpus, least_of, left_ms, most_in
 from orchestrator.core.shapebook import ShapeBook
+from orchestrator.core.standing import avoided
 from orchestrator.core.turn import Turn
 from orchestrator.core.windows import backoff
 from orchestrator.model import event as ev
@@ -52,14 +55,16 @@ def on_owned(turn: Turn, blocks: tuple[Block, ...], by: str) -> None:
 def owned_place(book: Book, shape: ShapeBook, row: JobRow, now: int, *, again: bool = False) -> Owned | None:
     """Where the job goes before anywhere else; None: into no block now. `again`: or where it goes because nobody else
     may take it, although the no of its provider is good for now (R10)."""
-    for block, most in _by_room(book, shape, row, now):
+    rooms = _by_room(book, shape, row, now)
+    lost = _lost(book, row, rooms, now)
+    for block, most in rooms:
         if most < shape.shape.workers:
             book.listen(shape, [block.provider])
         if block.ref in row.asked or shape.parked.get(block.ref, 0) > now or block.provider not in book.providers:
             continue
         rules = _rules(book, row, block, most, now) if most else None
         found = _lawful(book, row, block, rules, now, again=again) if rules is not None else None
-        if found is not None and found.asked not in row.asked and _answers(book, row, found.provider, now):
+        if found is not None and found.asked not in row.asked and _answers(book, found.provider, lost, now):
             return found
     return None
 
@@ -68,12 +73,13 @@ def again_at(book: Book, shape: ShapeBook, row: JobRow, now: int) -> int | None:
     """When a job that nobody else may take is put to a block again, where somebody said no or is not to be asked for a
     while; None: not before a change. The shape hears of whoever comes back."""
     moments = []
+    lost = _lost(book, row, _by_room(book, shape, row, now), now)
     for block in fitting(book.ledger.blocks, shape.shape, left_ms(row), now):
         rules = _rules(book, row, block, most_in(shape.shape, block.gpus), now)
         found = _lawful(book, row, block, rules, now, again=True) if rules is not None else None
         if found is not None and {block.provider, found.provider} <= book.providers.keys():
             book.listen(shape, [block.provider, found.provider])
-            moments.append(_not_before(book, shape, row, found, now))
+            moments.append(max(_not_before(book, shape, row, found, now), lost.get(found.provider, 0)))
     return min((moment for moment in moments if moment > now), default=None)
 
 
@@ -81,8 +87,7 @@ def _not_before(book: Book, shape: ShapeBook, row: JobRow, found: Owned, now: in
     """Until when it makes no sense to put it there; not later than now: until something changes."""
     if {found.block.ref, found.asked} & {*row.asked}:
         return now + backoff(row.round)
-    lost = (memory.until for memory in row.avoid if memory.provider == found.provider)
-    return max(shape.parked.get(found.block.ref, 0), book.providers[found.provider].memory.rest_until, *lost)
+    return max(shape.parked.get(found.block.ref, 0), book.providers[found.provider].memory.rest_until)
 
 
 def may_fit(book: Book, row: JobRow, now: int) -> bool:
@@ -130,11 +135,19 @@ def _lawful(book: Book, row: JobRow, block: Block, rules: Rules, now: int, *, ag
     return Owned(block, rules, gates[0] if gates else None)
 
 
-def _answers(book: Book, row: JobRow, provider: str, now: int) -> bool:
+def _answers(book: Book, provider: str, lost: Mapping[str, int], now: int) -> bool:
     """Whether it makes sense to ask there: it is up, and neither lost this job just now nor fails one after another."""
     state = book.providers.get(provider)
-    lost = any(memory.provider == provider and memory.until > now for memory in row.avoid)
-    return state is not None and state.up and state.memory.rest_until <= now and not lost
+    return state is not None and state.up and state.memory.rest_until <= now and provider not in lost
+
+
+def _lost(book: Book, row: JobRow, rooms: list[tuple[Block, int]], now: int) -> dict[str, int]:
+    """Who has just lost this job, where anybody else may take it, in what is owned or outside."""
+    if not row.avoid:
+        return {}
+    _, placement = book.placement(row, now)
+    outside = (*placement.market, *placement.refused, *(gate.holder for gate in placement.gates))
+    return avoided(row, {*outside, *(block.provider for block, most in rooms if most)}, now)
 
 
 def rules_of_offer(book: Book, row: JobRow, now: int) -> Rules | None:

@@ -1,6 +1,8 @@
-"""What is under way for a job, by its row? Questions that the fold, the planner and the engine all ask."""
+"""What is under way for a job, and who has just lost it? Questions about its row that fold, planner and engine ask."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from orchestrator.model.job import AttemptRow, AttemptState, JobRow, OfferRow, OfferState
 
@@ -25,3 +27,13 @@ def last_epoch(row: JobRow) -> int:
 def next_epoch(row: JobRow) -> int:
     """The epoch of the job's next attempt: above every one that the ledger or, after a restore, the run log knows."""
     return max(last_epoch(row), row.ahead) + 1
+
+
+def avoided(row: JobRow, everybody: Collection[str], now: int) -> dict[str, int]:
+    """Who has just lost this job, and until when that counts. Where there is nobody else among those who may be asked
+    it goes back at once, if user code ran: such attempts are counted (`max_attempts`), and one that never started would
+    be tried again and again."""
+    lost = {memory.provider: memory.until for memory in row.avoid if memory.until > now}
+    tried = [attempt for attempt in row.attempts if attempt.how != "rejected"]
+    ran = bool(tried) and tried[-1].started_at is not None
+    return {} if ran and lost.keys() >= {*everybody} else lost

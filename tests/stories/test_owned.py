@@ -225,6 +225,15 @@ async def test_a_job_that_lost_its_machines_goes_into_a_block_as_owned(a_world) 
     assert [(p, t) for p, _, t, _ in blocks_of(world, row.job)] == [("oracle", "new"), ("yves", "owned")]
 
 
+async def test_a_job_that_lost_its_machines_in_a_block_goes_back_into_it_where_nobody_else_may_have_it(a_world) -> None:
+    yves = Script(scenes=[do.Kills(when=do.AtStep(7))])
+    world = a_world({"yves": yves}, None, blocks=(block(),))
+    row = await ran(world)
+    assert attempts(row) == [("yves", "fenced"), ("yves", "done")]
+    assert [told[2:] for told in blocks_of(world, row.job)] == [("owned", "yves/b")] * 2
+    assert (row.ended_at or 0) - row.submitted_at < 300e6
+
+
 async def test_a_block_that_begins_takes_whoever_waits(a_world) -> None:
     full = Script(offers=[do.Declines(after_s=1, for_s=3000)] * 30)
     world = a_world(**three(None, block(from_us=STORY_BEGINS_US + 600 * SECOND), oracle=full, zeus=full,

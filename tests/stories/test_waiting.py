@@ -281,6 +281,15 @@ async def test_a_job_goes_straight_back_where_nobody_else_may_have_it(a_world) -
     assert (row.ended_at or 0) - row.submitted_at < 300e6
 
 
+async def test_nor_does_a_launch_that_was_rejected_meanwhile_bring_that_quarter_back(a_world) -> None:
+    """Room is told as soon as it is free; what the provider had no room for says nothing about its machines."""
+    freed = do.Frees(when=do.At(300), gpus=8)
+    azure = Script(launches=[do.Starts(), do.Rejects()], scenes=[do.Kills(when=do.AtStep(7)), freed])
+    row = await ran(a_world({"azure": azure}))
+    assert attempts(row) == [("azure", "fenced"), ("azure", "rejected"), ("azure", "done")]
+    assert (row.ended_at or 0) - row.submitted_at < 600e6
+
+
 async def test_a_price_below_the_ceiling_lets_a_held_job_go_on(a_world) -> None:
     world = a_world({"azure": Script()})
     async with world.server() as server:
