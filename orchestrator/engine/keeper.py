@@ -277,7 +277,7 @@ class Keeper:
             if ending.gone:
                 job, epoch = parse_launch_key(key)
                 await self._core.told([GoneSeen(job, epoch)])
-                await self._clear(job)
+                self._spawn(self._clear(job))  # a store that is away must not hold up whoever listed
 
     async def _clear(self, job: str) -> None:
         """Write the newcomer's clear if nothing is missing for it; a store that does not answer is asked again."""

@@ -8,10 +8,12 @@ import pytest
 
 from orchestrator.model import event as ev
 from orchestrator.model.job import JobState
+from orchestrator.model.offer import Listing
 from orchestrator.simulate.world import World, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
+from orchestrator.testing.stores import MemoryStore
 from tests.stories.words import attempts
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -48,6 +50,32 @@ async def test_a_newcomer_is_cleared_although_the_server_that_asked_for_the_stop
         row = await until_over(server, row.job, 600)
     assert attempts(row) == [("azure", "fenced"), ("oracle", "done")]
     assert [e.cleared for e in world.events(row.job) if isinstance(e, ev.Started)] == [False, True]
+
+
+async def test_a_store_that_is_away_when_an_end_is_confirmed_holds_up_no_sweep(a_world) -> None:
+    """What is to be written there waits; what else runs at that provider is looked at all the same."""
+    azure = Script(scenes=[do.Kills(when=do.AtStep(7))], stop_s=20)
+    world = a_world({"azure": azure, "oracle": Script()}, providers=only_confirmed("azure", "oracle"))
+    provider, store, looks = world.providers["azure"], world.site.store, []
+    listed = provider.list_ours
+
+    async def list_ours() -> Listing:
+        looks.append(await listed())
+        return looks[-1]
+
+    assert isinstance(store, MemoryStore)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        async with asyncio.timeout(120):
+            while len((await server.desk.job(row.job)).attempts) < 2:
+                await asyncio.sleep(1)
+        store.faults.down, provider.list_ours = True, list_ours
+        await asyncio.sleep(600)
+        empty = [look for look in looks if not look.sightings]
+        store.faults.down = False
+        row = await until_over(server, row.job, 600)
+    assert attempts(row) == [("azure", "fenced"), ("oracle", "done")]
+    assert len(empty) > 5
 
 
 async def test_a_newcomer_without_a_limit_that_never_starts_is_left_too(a_world) -> None:
