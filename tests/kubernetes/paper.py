@@ -86,6 +86,10 @@ class PaperApi:
         """See Client; all at once."""
         yield await self.get(path, kind, **params)
 
+    async def items(self, path: str, kind: type[Any], **params: Any) -> list[Any]:
+        """See Client."""
+        return [*(await self.get(path, kind, **params)).items]
+
     async def create(self, path: str, body: Doc, kind: type[T]) -> T:
         """See Client."""
         name = body["metadata"]["name"]

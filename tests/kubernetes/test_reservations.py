@@ -200,6 +200,20 @@ async def test_a_window_that_is_over_is_a_no_once_whoever_looks(site: Site) -> N
     assert [(answer.accepted, answer.reason) for answer in site.told] == [(False, Reason.CAPACITY)]
 
 
+async def test_whoever_is_cut_off_after_our_own_deletion_leaves_kueue_s_words_to_the_next(site: Site) -> None:
+    asked = await site.place(1)
+    site.says(asked, "False", "insufficient unused quota")
+    await asyncio.sleep(60)
+    with site.api.late("DELETE"):
+        looking = asyncio.ensure_future(site.offers.settle(fresh=True))
+        await asyncio.sleep(1)
+        looking.cancel()
+    assert asked not in site.api.objects and site.told == []
+    await site.offers.settle(fresh=True)
+    assert [answer.reason for answer in site.told] == [Reason.CAPACITY]
+    assert "insufficient unused quota" in site.told[0].detail
+
+
 async def test_an_offer_whose_workload_somebody_deleted_is_declined_soon_after_its_window_whoever_looks(
     site: Site,
 ) -> None:

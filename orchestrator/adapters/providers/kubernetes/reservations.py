@@ -47,6 +47,9 @@ class Reservations:
         self._cluster, self._client, self._scribe, self._tell = cluster, cluster.client, scribe, tell
         self._now, self._ledger, self._book = tools.clock.now_us, tools.ledger, tools.prices
         self._open: dict[str, Asked] = {}
+        self._closing: dict[str, Answer] = {}
+        """The no that is given once an offer's Workload is deleted. Whoever deletes may be cut off before the reply, and
+        a Workload that is missing then was deleted by us."""
         self._answers: dict[str, Answer] = {}
         told = cluster.connection
         self._serving = Serving(cluster.client, told.namespace, told.queue or "", self._now)
@@ -139,9 +142,11 @@ class Reservations:
         if workload is not None and kueue.reserved(workload):
             self._answer(kueue.yes(asked, TTL_US, now))
         elif workload is None:
-            self._answer(kueue.no(asked, None, now))
-        elif now >= asked.until and await self._delete(workload):
-            self._answer(kueue.no(asked, workload, now))
+            self._answer(self._closing.get(asked.offer) or kueue.no(asked, None, now))
+        elif now >= asked.until:
+            no = self._closing[asked.offer] = kueue.no(asked, workload, now)
+            if await self._delete(workload):
+                self._answer(no)
 
     async def _delete(self, workload: Workload) -> bool:
         """Delete it as it was read; False: it has changed since."""
@@ -154,10 +159,15 @@ class Reservations:
         return True
 
     def _answer(self, answer: Answer) -> None:
-        if self._open.pop(answer.offer, None) is None:
+        if self._shut(answer.offer) is None:
             return  # withdrawn, or answered, while its Workload was being deleted
         self._keep(answer)
         self._tell(answer)
+
+    def _shut(self, offer: str) -> Asked | None:
+        """Nobody waits for its answer any more; what was asked, if somebody did."""
+        self._closing.pop(offer, None)
+        return self._open.pop(offer, None)
 
     def _keep(self, answer: Answer) -> None:
         self._answers[answer.offer] = answer
@@ -169,7 +179,7 @@ class Reservations:
 
         `quietly`: without a notice of room.
         """
-        self._open.pop(offer, None)
+        self._shut(offer)
         path = WORKLOAD.path(self._cluster.connection.namespace, kueue.workload_name(offer))
         with contextlib.suppress(Absent):
             found = await self._client.get(path, Workload)
