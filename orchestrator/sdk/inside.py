@@ -94,7 +94,7 @@ class Line:
             await self.say(took=1)
 
 
-def _refused(problem: Any) -> Refused:
+def _refused(problem: Any) -> Refused | Unreachable:
     try:
         view = ProblemView.model_validate(problem)
     except ValidationError:

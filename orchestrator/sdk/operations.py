@@ -148,14 +148,17 @@ def lost(answer: Reply | Lost) -> OrchestratorError:
     return refusal(answer) if isinstance(answer, Reply) else Unreachable(f"the connection broke ({answer.why})")
 
 
-def refusal(reply: Reply) -> Refused:
-    """The exception behind a refusal."""
+def refusal(reply: Reply) -> Refused | Unreachable:
+    """The exception behind a refusal. What somebody else answers for the server, an ingress say, refuses nothing."""
     try:
         problem = ProblemView.model_validate_json(reply.content)
     except ValidationError:
         said = " ".join(reply.content[:200].decode(errors="replace").split())
-        detail = f"the answer is not ours (status {reply.status}): {said or 'empty'}"
-        problem = ProblemView.of("not-ours", reply.status, detail, "is this address an orchestrator server?")
+        what = f"the answer is not the server's (status {reply.status}): {said or 'empty'}"
+        remedy = "is this address an orchestrator server, and what stands before it?"
+        if reply.status != 503:
+            return Unreachable(f"{what}; {remedy}")
+        problem = ProblemView.of("not-ours", reply.status, what, remedy)
     return BY_STATUS.get(reply.status, Refused)(problem)
 
 

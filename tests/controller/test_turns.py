@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from orchestrator.controller import turns
 from orchestrator.controller.mirror import Fact, camel, condition, conditions
@@ -150,6 +152,23 @@ async def test_a_deletion_that_finds_no_job_warns(
     (line,) = turn.lines
     assert turn.over and (camel(line.kind), line.tone) == (told, "warn")
     assert said in line.text and "`orchestrator cancel` ends it" in line.text
+
+
+@pytest.mark.parametrize("status", [404, 413, 422])
+async def test_an_answer_of_whatever_stands_before_the_server_lets_no_object_go(desk: Served, status: int) -> None:
+    """An ingress without a backend, say: the job runs on, and its end is still to be seen to."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text="default backend")
+
+    async with reached(desk) as server:
+        watch = server.watch("u-1", {})
+        await settled(server, watch, thing())
+        (ingress := web.Application()).router.add_route("*", "/{path:.*}", answer)
+        async with TestServer(ingress) as front, AsyncClient(str(front.make_url("")), TOKEN) as server._client:
+            turn = await turns.end(server, watch, thing(), NOW)
+    said = condition(turn.status, "Synced")
+    assert not turn.over and said["reason"] == "ServerUnreachable" and "default backend" in said["message"]
 
 
 async def test_what_was_refused_at_first_goes_without_a_warning(desk: Served) -> None:
