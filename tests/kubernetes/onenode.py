@@ -7,7 +7,17 @@ from contextlib import suppress
 from typing import Any
 
 from orchestrator.adapters.providers.kubernetes.provider import KubernetesProvider
-from orchestrator.adapters.providers.kubernetes.resources import JOB, KEY, LEDGER, MANAGED_BY, NODE, POD, QUOTA, US
+from orchestrator.adapters.providers.kubernetes.resources import (
+    JOB,
+    KEY,
+    LEDGER,
+    MANAGED_BY,
+    NODE,
+    POD,
+    QUOTA,
+    RECORD,
+    US,
+)
 from orchestrator.adapters.runtime.ray import RayJobs
 from orchestrator.model.offer import SightingState
 from orchestrator.ports.provider import ProviderError
@@ -16,15 +26,17 @@ from orchestrator.testing.clock import FakeClock
 from tests.kubernetes.paper import PaperApi
 
 LAUNCH, SPACE, GRACE_S = "k-e1", "default", 10
-NODES, QUOTAS = NODE.path(), QUOTA.path(SPACE)
+NODES, QUOTAS, RECORDS = NODE.path(), QUOTA.path(SPACE), RECORD.path(SPACE)
 RAN, MADE = POD.path(SPACE, f"{LAUNCH}-0"), JOB.path(SPACE, f"run-{LAUNCH}")
 
 
 class OneNode:
     """A node on which one launch runs, and a provider that has seen it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *full: str) -> None:
+        """`full`: where nothing more may be made."""
         self.api = PaperApi()
+        self.api.full.update(full)
         self.answers(True)
         self.put(MADE, spec={"completions": 1}, status={"ready": 1})
         spec = {"nodeName": "n1", "terminationGracePeriodSeconds": GRACE_S, "containers": [{"name": "ray"}]}

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from orchestrator.adapters.providers.kubernetes import resources
-from orchestrator.adapters.providers.kubernetes.errors import Absent, Taken, problem
+from orchestrator.adapters.providers.kubernetes.errors import Absent, Meaning, Refused, Taken, problem
+from orchestrator.model.offer import Reason
 from orchestrator.ports.provider import Unreachable
 from tests.kubernetes.cluster import Doc
 
@@ -36,6 +37,8 @@ class PaperApi:
         self.asked: list[str] = []
         self.denied = set[str]()
         """Paths of lists and watches that answer 403, also those that are open."""
+        self.full = set[str]()
+        """Paths where nothing may be made any more: a quota of objects."""
         self.frozen = set[str]()
         """Paths whose watches open, and bring nothing."""
         self._said: list[tuple[int, str, str, Doc]] = []
@@ -95,6 +98,9 @@ class PaperApi:
         name = body["metadata"]["name"]
         if f"{path}/{name}" in self.objects:
             raise Taken(f"{path}/{name}")
+        if path in self.full:
+            self.asked.append(f"POST {path}")
+            raise Refused("exceeded quota", Meaning(Reason.CAPACITY))
         meta = {**body["metadata"], "uid": f"u{next(self._count)}", "namespace": _space(path)}
         return await self._reply("POST", path, self._write(f"{path}/{name}", {**body, "metadata": meta}, "ADDED"), kind)
 

@@ -108,14 +108,18 @@ async def test_pods_that_a_namespace_would_refuse_are_foreseen(cluster: Cluster,
 @pytest.mark.kubernetes
 async def test_quotas_that_refuse_every_launch_are_named(cluster: Cluster, namespace: str) -> None:
     hards = {"limits": {"limits.cpu": "8"}, "none": {"requests.nvidia.com/gpu": "0"}, "much": {"requests.cpu": "99"}}
+    hards["full"] = {"count/configmaps": "0"}
     for name, hard in hards.items():
         meta = {"name": name, "namespace": namespace}
         cluster.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": hard}})
         patch = ("patch", "resourcequota", name, "-n", namespace, "--subresource=status", "--type=merge")
-        cluster.kubectl(*patch, "-p", json.dumps({"status": {"hard": hard}}))  # in a cluster without controllers
+        status = {"hard": hard, "used": dict.fromkeys(hard, "0")}  # in a cluster without controllers
+        cluster.kubectl(*patch, "-p", json.dumps({"status": status}))
     told = {"kubeconfig": str(cluster.kubeconfig), "namespace": namespace, "accelerators": {"H100": {}}}
-    said = [line for line in await check(**told, runtime="job") if line.startswith("quota")]
-    assert sorted(line.split(":")[0] for line in said) == ["quota limits", "quota none"]
+    lines = await check(**told, runtime="job")
+    assert any("a ConfigMap like ours would not be made" in line and "exceeded quota: full" in line for line in lines)
+    said = [line for line in lines if line.startswith("quota")]
+    assert sorted(line.split(":")[0] for line in said) == ["quota full", "quota limits", "quota none"]
     assert any("container ray sets no such limit" in line and "LimitRange" in line for line in said)
     assert any("requests.nvidia.com/gpu: 1 and 0 in use would pass 0" in line and "raise it" in line for line in said)
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.adapters.providers.kubernetes.machines import AWAY_S, SETTLE_S
 from orchestrator.model.offer import SightingState
-from tests.kubernetes.onenode import GRACE_S, NODES, RAN, OneNode
+from tests.kubernetes.onenode import GRACE_S, LAUNCH, NODES, RAN, RECORDS, OneNode
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 UNSEEN_S, LONG_S = 50, 600
@@ -55,3 +55,27 @@ async def test_a_node_that_was_away_while_nobody_could_look_has_to_be_ready_for_
         await site.stays(SightingState.STOPPING, SURE_S - 1)
         await asyncio.sleep(10)
         assert await site.told() == SightingState.GONE
+
+
+async def test_a_machine_of_which_no_record_may_be_made_is_listed_until_it_must_be_gone() -> None:
+    """It was deleted while its node was cut off, and nothing in the cluster tells of it any more."""
+    async with OneNode(RECORDS) as site:
+        site.lose()
+        for _ in range(LONG_S):
+            await asyncio.sleep(1)
+            assert await site.listed() == SightingState.STOPPING
+        site.answers(True, since="2026-01-01T00:10:00Z")
+        await asyncio.sleep(SURE_S + 2)
+        assert await site.listed() is None
+
+
+async def test_a_record_that_may_not_be_made_is_tried_every_few_seconds() -> None:
+    async with OneNode(RECORDS) as site:
+        for _ in range(60):
+            await asyncio.sleep(1)
+            await site.told()
+        assert 10 <= site.api.asked.count(f"POST {RECORDS}") <= 14
+        site.api.full.clear()
+        await asyncio.sleep(6)
+        await site.told()
+        assert f"{RECORDS}/{LAUNCH}" in site.api.objects

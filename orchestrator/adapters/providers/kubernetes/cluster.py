@@ -362,9 +362,10 @@ class Cluster:
             for kind, some in zip(kinds, found[2:], strict=True)
             for main in some
         }
-        keys = sorted(filter(None, {*by_key, *pods, *mains}))
+        ours = self.memory.unrecorded()
+        keys = sorted(filter(None, {*by_key, *pods, *mains, *ours}))
         launches = (self._launch(key, by_key.get(key), mains.get(key), pods.get(key, ()), nodes) for key in keys)
-        return _said(launches, nodes, now)
+        return _said((replace(launch, kept=ours.get(launch.key, "")) for launch in launches), nodes, now)
 
     async def _witnesses(self, pods: Sequence[Pod]) -> Mapping[str, Node]:
         """Nodes by name. Those on whose word the end of a machine rests are read now, whatever was last told."""

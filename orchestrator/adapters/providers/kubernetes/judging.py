@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from orchestrator.adapters.providers.kubernetes import asking, kueue
+from orchestrator.adapters.providers.kubernetes import asking, kueue, records
 from orchestrator.adapters.providers.kubernetes.capacity import short_of_quota, short_of_word
 from orchestrator.adapters.providers.kubernetes.client import Client
 from orchestrator.adapters.providers.kubernetes.connection import Connection
@@ -22,6 +22,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     LIMIT_RANGE,
     QUOTA,
     RAY_JOB,
+    RECORD,
     WORKLOAD,
     Kind,
     LimitRange,
@@ -29,6 +30,7 @@ from orchestrator.adapters.providers.kubernetes.resources import (
     Quota,
 )
 from orchestrator.adapters.providers.kubernetes.room import Stock
+from orchestrator.adapters.providers.kubernetes.sightings import LAUNCHED
 from orchestrator.ports.provider import Misconfigured, ProviderError
 
 RAY_REMEDY = "install KubeRay 1.6 or later, its CRDs too, or set `connection.runtime: job`"
@@ -44,6 +46,7 @@ async def refused(client: Client, connection: Connection, runtime: Runtime) -> A
         sets = sets_of(some_need(connection), connection, runtime)
         workload = kueue.document(asked, sets, connection.namespace, connection.queue, "example")
         bodies.append((WORKLOAD, workload, KUEUE_REMEDY))
+    bodies.append((RECORD, records.new("example", "example", records.with_state(LAUNCHED)), ""))
     for kind, body, remedy in bodies:
         if line := await _judged(client, kind, kind.path(connection.namespace), body, remedy):
             yield line

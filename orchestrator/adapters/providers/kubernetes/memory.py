@@ -75,6 +75,10 @@ class Memory:
         if known == dict(told):
             self.unwritten.pop(key, None)
 
+    def unrecorded(self) -> dict[str, str]:
+        """Keys with machines that no record holds yet, each with its ledger: only we know of them, once they vanish."""
+        return {key: ledger for key, ledger in self.unwritten.items() if ledger and self.machines.get(key)}
+
     def forget(self, key: str) -> None:
         """Its record is closed, or was deleted."""
         for uid in self.machines.pop(key, ()):

@@ -48,8 +48,8 @@ class Reservations:
         self._now, self._ledger, self._book = tools.clock.now_us, tools.ledger, tools.prices
         self._open: dict[str, Asked] = {}
         self._closing: dict[str, Answer] = {}
-        """The no that is given once an offer's Workload is deleted. Whoever deletes may be cut off before the reply, and
-        a Workload that is missing then was deleted by us."""
+        """By offer, the no that is given once its Workload is deleted. Whoever deletes may be cut off before the reply,
+        and a Workload that is missing then was deleted by us."""
         self._answers: dict[str, Answer] = {}
         told = cluster.connection
         self._serving = Serving(cluster.client, told.namespace, told.queue or "", self._now)

@@ -2,7 +2,7 @@
 
 Called by the provider at each look, after everything was told: machines are written once they are bound, and a record
 is closed once its launch was stopped, its main object is gone and its machines are confirmed ended. A write that fails
-is done at the next look. Launches and reservations have their own words put down here (`put`).
+is done at a later look. Launches and reservations have their own words put down here (`put`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from orchestrator.adapters.providers.kubernetes.cluster import Cluster
 from orchestrator.adapters.providers.kubernetes.errors import Absent, Expired, Refused, Taken
 from orchestrator.adapters.providers.kubernetes.resources import KEY, OURS, POD, RECORD, Many, Meta, Pod, Record, Thing
 from orchestrator.adapters.providers.kubernetes.sightings import STOPPED
-from orchestrator.ports.provider import ProviderError
+from orchestrator.ports.provider import ProviderError, Throttled
 
 AT_ONCE = 8
 CLEAR_EVERY_US = 3_600_000_000
 CLEAR_AGAIN_US = 60_000_000
 """Where it could not be done."""
+AGAIN_US = 5_000_000
+"""How often a write is tried that the cluster does not take."""
 
 
 class Scribe:
@@ -33,6 +35,8 @@ class Scribe:
         self._cluster, self._bills, self._now = cluster, bills, now
         self._clear_at = now() + CLEAR_EVERY_US
         self._gone: set[str] = set()
+        self._not_before: dict[str, int] = {}
+        """key → when a write that failed is tried again."""
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     def gone(self, key: str) -> None:
@@ -89,8 +93,8 @@ class Scribe:
         for key, ledger in memory.unwritten.items():
             if key not in self._gone and key not in memory.closed:
                 due[key] = ledger, records.with_seen(memory.machines.get(key, {}))
-        if due:
-            await asyncio.gather(*(self._write(key, ledger, change) for key, (ledger, change) in due.items()))
+        now = [(key, *what) for key, what in due.items() if self._not_before.get(key, 0) <= self._now()]
+        await asyncio.gather(*(self._write(*one) for one in now))
         if self._now() >= self._clear_at:
             self._clear_at = self._now() + CLEAR_AGAIN_US
             with contextlib.suppress(ProviderError, Absent, Expired, Refused):
@@ -132,8 +136,11 @@ class Scribe:
             except Absent:
                 if ledger:
                     return  # it was deleted while it was read, and is made anew
-            except (ProviderError, Refused, Taken):
+            except (ProviderError, Refused, Taken) as error:
+                pause = error.retry_after_us if isinstance(error, Throttled) else 0
+                self._not_before[key] = self._now() + max(pause, AGAIN_US)
                 return
+            self._not_before.pop(key, None)
             memory = self._cluster.memory
             self._gone.discard(key)
             if records.closes(change) or change == records.with_seen(memory.machines.get(key, {})):

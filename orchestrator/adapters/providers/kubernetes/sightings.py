@@ -43,6 +43,8 @@ class Launch(Struct, frozen=True, kw_only=True):
     """What its main object said of the price (`billing`), if it was ever read."""
     complaint: str = ""
     """Why it has no pods, as an event says (`complaints`)."""
+    kept: str = ""
+    """Its ledger, where we remember machines of it that no record holds."""
 
     @property
     def state(self) -> str:
@@ -55,7 +57,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     def ledger(self) -> str:
         """Whose launch it is; empty: nothing of ours is under this key."""
         carriers = [thing for thing in (self.record, self.main, *self.pods) if thing is not None]
-        return next((thing.metadata.label(LEDGER) for thing in carriers if thing.metadata.ours), "")
+        return next((thing.metadata.label(LEDGER) for thing in carriers if thing.metadata.ours), self.kept)
 
     @property
     def left(self) -> bool:
