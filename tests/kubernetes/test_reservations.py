@@ -259,6 +259,12 @@ async def test_a_check_that_the_operator_adds_is_served_at_the_next_offer(site: 
     assert site.served()
 
 
+async def test_a_queue_that_names_no_cluster_queue_is_the_operator_s_to_mend(site: Site) -> None:
+    site.api.put(LOCAL_QUEUE.path(SPACE, "ours"), spec={})
+    with pytest.raises(Misconfigured, match="names no ClusterQueue"):
+        await site.place(1)
+
+
 async def test_a_check_that_is_made_anew_is_served_at_once_where_kueue_says_that_the_queue_is_inactive(
     site: Site,
 ) -> None:

@@ -67,7 +67,9 @@ class Queue(Struct, frozen=True, kw_only=True):
 async def read_queue(client: Client, namespace: str, name: str) -> Queue:
     """The queue as it is now. Raises as the client does: `Absent` where Kueue or the queue is not there."""
     local: dict[str, Any] = await client.get(LOCAL_QUEUE.path(namespace, name), dict)
-    behind = str(local["spec"]["clusterQueue"])
+    behind = str(local.get("spec", {}).get("clusterQueue", ""))
+    if not behind:
+        raise Absent(f"LocalQueue {namespace}/{name} names no ClusterQueue in spec.clusterQueue")
     cluster: dict[str, Any] = await client.get(CLUSTER_QUEUE.path(name=behind), dict)
     spec = cluster.get("spec", {})
     checks, unserved = [], []
