@@ -269,9 +269,9 @@ class EngineDesk(ReadingDesk):
 
     async def notices(self, row: JobRow) -> Sequence[str]:
         """Also why its machines are not there yet, and who is out of reach and may still have some when it is over."""
-        core = self._engine.core
-        away = [name for name in self._engine.ending(row) if not core.book.providers[name].up]
-        return [*await super().notices(row), *not_started(row, core.waits), *out_of_reach(away)]
+        core, names = self._engine.core, self._engine.ending(row)
+        unsure = out_of_reach(names, core.book.providers)
+        return [*await super().notices(row), *not_started(row, core.waits), *unsure]
 
     async def providers(self) -> Sequence[ProviderStatus]:
         """All providers in file order."""

@@ -22,6 +22,7 @@ from orchestrator.engine.feed import Feed
 from orchestrator.engine.keeper import Keeper
 from orchestrator.engine.lanes import Loop, ProviderLanes
 from orchestrator.engine.lead import Lead
+from orchestrator.engine.leaving import ended_lately
 from orchestrator.engine.restart import first_turn, in_force, load_book, own_file, relabelled
 from orchestrator.engine.restored import after_restore, read_all, read_on
 from orchestrator.engine.sweeper import Sweeper
@@ -311,14 +312,14 @@ class Engine:
             return []
         core, found = self.core, set()
         for attempt in row.attempts:
-            leaving = core.leaving.get(attempt.provider)
-            if leaving is not None and leaving.may_be_left(row.job, attempt, core.now):
+            leaving = core.leaving.get(attempt.provider)  # None: the operator has removed it, and nobody will say
+            if leaving.may_be_left(row.job, attempt, core.now) if leaving else ended_lately(attempt, core.now):
                 found.add(attempt.provider)
         return sorted(found)
 
     def ask_soon(self, providers: Iterable[str]) -> None:
         """Somebody waits to hear what is left at these."""
-        for name in providers:
+        for name in self._sweepers.keys() & {*providers}:
             self._sweepers[name].asked()
 
     def _bill(self, provider: str, key: str) -> tuple[int, int] | None:

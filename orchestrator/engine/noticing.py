@@ -16,6 +16,7 @@ from orchestrator.core.numbers import clock
 from orchestrator.core.reasons import why
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.sentences import WARNED
+from orchestrator.core.shapebook import ProviderBook
 from orchestrator.core.sizes import stops
 from orchestrator.core.standing import active
 from orchestrator.engine.orders import store_of
@@ -46,9 +47,13 @@ def not_started(row: JobRow, waits: Mapping[str, str]) -> Iterable[str]:
         yield f"{attempt.provider} says of its machines: {said}"
 
 
-def out_of_reach(providers: Iterable[str]) -> Iterable[str]:
-    """Of a job that is over: who may still have machines of it, and does not answer."""
-    return (f"{name} does not answer: whether machines of it are left there is not known" for name in providers)
+def out_of_reach(names: Iterable[str], providers: Mapping[str, ProviderBook]) -> Iterable[str]:
+    """Of those who may still have machines of a job that is over: who does not answer, or is not asked any more."""
+    for name in names:
+        state = providers.get(name)
+        if state is None or not state.up:
+            why = "does not answer" if state is not None else "is not in the providers file any more"
+            yield f"{name} {why}: whether machines of it are left there is not known"
 
 
 async def _residency(wiring: Wiring, own: LedgerRow, row: JobRow) -> str:

@@ -15,6 +15,7 @@ from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.builders import job_id
 from orchestrator.testing.scripts import Script
+from tests.stories.words import without
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 JOB, KEY = job_id(), launch_key(job_id(), 1)
@@ -116,6 +117,19 @@ async def test_a_stop_that_was_never_sent_is_sent_by_the_next_server(a_world) ->
     async with world.server() as server:
         assert await seconds_ending(server, row) > 0
         assert not (await world.providers["azure"].list_ours()).sightings
+
+
+async def test_machines_at_a_provider_that_was_removed_meanwhile_are_not_said_to_be_gone(a_world) -> None:
+    world = a_world({"azure": Script(stops_ignored=9), "oracle": Script()})
+    async with world.server() as server:
+        row = await over(server)
+    without(world, "azure")
+    async with world.server() as server:
+        assert await server.desk.ending(row)
+        [said] = await server.desk.notices(row)
+        assert said.startswith("azure is not in the providers file any more")
+        await asyncio.sleep(3600)
+        assert not await server.desk.ending(row)
 
 
 async def test_what_ended_long_ago_is_not_ending_where_its_provider_is_away(a_world) -> None:

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
-from orchestrator.model.documents.base import canonical_bytes
-from orchestrator.model.documents.compile import compile_providers
-from orchestrator.model.documents.providers import load_providers
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import Answer, Charge, Reason, Sighting, SightingState
 from orchestrator.ports.ledger import LedgerUnavailable
-from orchestrator.simulate.world import World, agreement, first_right, provider_document, submission, until_over
+from orchestrator.simulate.world import agreement, first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
 from tests.stories.agreements import alone, record, told
-from tests.stories.words import attempts, kinds, ran
+from tests.stories.words import attempts, kinds, ran, without
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
-
-
-def without(world: World, provider: str) -> None:
-    """The operator takes a provider out of providers.yaml; the cloud itself lives on."""
-    world.providers = {name: p for name, p in world.providers.items() if name != provider}
-    left = load_providers(json.dumps(provider_document(list(world.providers))))
-    world._provider_set, world._provider_document = compile_providers(left), canonical_bytes(left)
 
 
 @pytest.mark.parametrize("lived", [0.1, 1.0, 10.0])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from orchestrator.model import event as ev
+from orchestrator.model.documents.base import canonical_bytes
+from orchestrator.model.documents.compile import compile_providers
+from orchestrator.model.documents.providers import load_providers
 from orchestrator.model.job import JobRow
-from orchestrator.simulate.world import Server, World, submission, until_over
+from orchestrator.simulate.world import Server, World, provider_document, submission, until_over
 from tests.virtual import virtual_loop
 
 T = TypeVar("T")
@@ -58,3 +62,10 @@ async def _to_the_end(story: Coroutine[Any, Any, T]) -> T:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def without(world: World, provider: str) -> None:
+    """The operator takes a provider out of providers.yaml; the cloud itself lives on."""
+    world.providers = {name: p for name, p in world.providers.items() if name != provider}
+    left = load_providers(json.dumps(provider_document(list(world.providers))))
+    world._provider_set, world._provider_document = compile_providers(left), canonical_bytes(left)
