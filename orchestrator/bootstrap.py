@@ -13,8 +13,9 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
@@ -44,6 +45,7 @@ from orchestrator.model.wire import StoreRef
 from orchestrator.ports.desk import Desk
 from orchestrator.ports.provider import Misconfigured, Placed, Provider
 from orchestrator.ports.runtime import Tools
+from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.runlog.store import Store, open_store
 from orchestrator.settings import Settings
 
@@ -220,13 +222,17 @@ def load_documents(settings: Settings) -> tuple[ContractSet | None, ProviderSet]
 
 
 async def judge_providers(file: Path) -> ProviderSet:
-    """A providers file as a server judges it at its start, connections and adapters included; nobody is asked.
+    """A providers file as a server judges it at its start, stores, connections and adapters included; nobody is asked,
+    and no secret is read.
 
-    Raises `DocumentError`, and `Misconfigured` of an adapter.
+    Raises `DocumentError`, `BadStore`, and `Misconfigured` of an adapter.
     """
     tools = Tools(runtime=RayJobs(), clock=SystemClock(), ledger="")
     with DocumentError.named(str(file)):
         operators = load_providers(_read(file))
+        for _, ref in store_refs(Settings(), operators) if operators.spec.stores else ():
+            with suppress(StoreUnavailable):  # a folder of another machine
+                open_store(dataclass_replace(ref, secrets={}))
         made = make_providers(operators, tools, {})
     for provider in made.values():
         await provider.aclose()

@@ -60,8 +60,9 @@ def check(
 ) -> None:
     """Ask every provider what is missing for it to work; exit 1 where something is.
 
-    With FILE: judge that file as a server does when it starts, connections and adapters included, before one does.
-    Nobody is asked and no server is needed. Exit 4 where it is refused, 2 where an adapter cannot use a connection.
+    With FILE: judge that file as a server does when it starts, adapters, connections and stores included, before one
+    does. Nobody is asked, no server is needed, and no secret is read. Exit 4 where it is refused, 2 where a connection
+    or a store cannot be used.
     """
     if file is not None:
         _check_file(file, as_json)
