@@ -192,6 +192,8 @@ def test_the_rules_and_the_dashboard_are_those_of_the_repository() -> None:
     (["providers.document="], "the server needs a providers file"),
     (["providers.existingConfigMap=a"], "Give either providers.document"),
     (["contracts.existingSecret=a", "contracts.existingConfigMap=b"], "more than one contract set"),
+    (["contracts.document=a", "contracts.key=providers.yaml"], "name files of one folder"),
+    (["capacity.document=a", "capacity.key=providers.yaml"], "name files of one folder"),
     (["capacity.document=a", "capacity.existingConfigMap=b"], "capacity: it is given twice"),
     (["controller.enabled=true"], "needs a token of the server"),
     (["controller.enabled=true", "tokens.existingSecret=t", "controller.webhook.certificateSecret=judge"],

@@ -135,6 +135,12 @@ orchestrator.dev
 {{- if gt (int $given) 1 }}
 {{- fail "\n\ncontracts: more than one contract set is named. Give one of contracts.document, contracts.existingConfigMap, contracts.existingSecret, or none." }}
 {{- end }}
+{{- $keys := list .Values.providers.key }}
+{{- if gt (int $given) 0 }}{{ $keys = append $keys .Values.contracts.key }}{{ end }}
+{{- if or .Values.capacity.document .Values.capacity.existingConfigMap }}{{ $keys = append $keys .Values.capacity.key }}{{ end }}
+{{- if ne (len $keys) (len (uniq $keys)) }}
+{{- fail "\n\ndocuments: providers.key, contracts.key and capacity.key name files of one folder. Give each its own." }}
+{{- end }}
 {{- if and .Values.capacity.document .Values.capacity.existingConfigMap }}
 {{- fail "\n\ncapacity: it is given twice. Give one of capacity.document and capacity.existingConfigMap, or none." }}
 {{- end }}
