@@ -300,7 +300,8 @@ class Engine:
     def _forget(self, job: str) -> None:
         row = self.core.book.jobs.get(job)
         if row is not None:
-            self.core.pending.difference_update(effects_of(row))
+            stops = (Effect(Act.STOP, "", job, attempt.epoch) for attempt in row.attempts)
+            self.core.pending.difference_update(effects_of(row), stops)
             for attempt in row.attempts:
                 if attempt.provider in self._feeds:
                     self._feeds[attempt.provider].bills.pop(launch_key(job, attempt.epoch), None)

@@ -64,18 +64,18 @@ class Keeper:
         self._spawn(self._put(effect))
 
     async def _put(self, effect: Effect) -> None:
-        pause = self._core.wiring.pace.retry
+        pause, placed = self._core.wiring.pace.retry, False
         while self._core.wanted(effect):
             row = self._core.book.jobs[effect.job]
             try:
-                if await self._put_once(effect, row):
+                if placed := await self._put_once(effect, row):
                     break
-            except StoreUnavailable as error:
+            except (StoreUnavailable, WireError) as error:
                 log.warning("run log out of reach", job=effect.job, act=effect.act.value, why=str(error))
             await asyncio.sleep(pause / 1e6)
             pause = min(pause * 2, self._core.wiring.pace.retry_most)
         self._entries.pop(effect, None)
-        if effect.act is not Act.STOP:
+        if effect.act is not Act.STOP or not placed:  # one that stands is wanted on, until its attempt is over
             self._core.pending.discard(effect)
 
     async def _put_once(self, effect: Effect, row: JobRow) -> bool:
@@ -309,7 +309,7 @@ class Keeper:
                 await self._core.lead.check()
                 result = await self._io(append_controller, self._log(row), self._states.get(job, EMPTY), entry)
                 self._states[job] = result.state
-        except StoreUnavailable as error:
+        except (StoreUnavailable, WireError) as error:
             log.info("clear put off", job=job, why=str(error))
             return False
         for epoch in range(1, attempt.epoch):

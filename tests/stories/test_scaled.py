@@ -18,6 +18,7 @@ from orchestrator.simulate.world import agreement, first_right, submission, unti
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
+from orchestrator.testing.stores import MemoryStore
 from tests.stories.agreements import told
 from tests.stories.scaling import FOUR, GROWTH, JUST_BEFORE_S, SAVES, asked, scaled, scaled_twice, sizes, starts, until
 from tests.stories.words import attempts, kinds
@@ -275,6 +276,22 @@ async def test_the_last_wish_counts(a_world) -> None:
         row = await until_over(server, row.job)
     assert [offer[2:] for offer in asked(world, row.job)] == [("new", 4, 4), ("replace", 3, 3)]
     assert row.size is not None and (row.size.workers, row.next, len(row.attempts)) == (3, None, 2)
+
+
+async def test_a_wish_that_was_taken_back_while_the_store_was_away_may_be_wished_again(a_world) -> None:
+    """Nobody has stopped for it the first time."""
+    world = a_world({"azure": Script()}, work=SAVES)
+    store = world.site.store
+    assert isinstance(store, MemoryStore)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(12)
+        for away, most in ((True, 8), (True, 4), (False, 8)):
+            store.faults.down = away
+            await server.desk.scale(row.job, most, 0, "me")
+            await asyncio.sleep(6)
+        row = await until_over(server, row.job)
+    assert (attempts(row), sizes(world, "azure")) == ([("azure", "released"), ("azure", "done")], [4, 8])
 
 
 async def test_what_never_started_is_the_same_episode_and_no_fault_of_its_provider(a_world) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from orchestrator.adapters.byhand import ByHand, Webhook
 from orchestrator.model import event as ev
+from orchestrator.runlog import paths
 from orchestrator.simulate.world import World, first_right, submission, until_over
+from orchestrator.testing.agents import Work
 from orchestrator.testing.scripted import ScriptedProvider
 from orchestrator.testing.scripts import Script
 
@@ -85,3 +87,17 @@ async def test_each_offer_by_hand_is_delivered_when_its_own_was_acknowledged(tmp
         await asyncio.sleep(5)
         delivered = [[e for e in told.events(job) if isinstance(e, ev.OfferDelivered)] for job in jobs]
     assert sorted(map(len, delivered)) == [0, 1, 1] and not delivered[jobs.index(seen[0].rpartition("-o")[0])]
+
+
+async def test_an_entry_that_nobody_understands_stops_its_own_job_alone() -> None:
+    """Put there by its user code, or by an agent that is newer than this server. Not judged: no auditor can read it."""
+    world = World({"azure": Script()}, work=Work(steps=900))
+    async with world.server() as server:
+        rows = [(await server.desk.submit(submission()))[0] for _ in range(2)]
+        await asyncio.sleep(15)
+        slot = server.engine.keeper.state(rows[0].job).position
+        world.site.store.put(paths.log_slot(rows[0].project, rows[0].job, slot), b"{}")
+        for row in rows:
+            await server.desk.cancel(row.job, "ann")
+        assert (await until_over(server, rows[1].job)).state == "cancelled"
+        assert (await server.desk.job(rows[0].job)).state == "stopping" and server.engine.failed is None
