@@ -17,15 +17,19 @@ from orchestrator.model.job import AttemptRow, JobRow
 from orchestrator.model.offer import LaunchOrder
 from orchestrator.model.placement import Shape
 from orchestrator.model.wire import VERSION, AttemptEnv, Isolation
+from orchestrator.runlog.results import StoreUnavailable
 
 FOREVER_MS = 30 * 86_400_000
 """The leak backstop of an attempt that never stops by itself: long, but not for ever."""
 
 
 def store_of(wiring: Wiring, row: JobRow) -> StoreAccess:
-    """The store that holds the job's run log."""
-    stores = wiring.stores
-    return stores[row.store] if row.store else next(iter(stores.values()))
+    """The store that holds the job's run log. Raises StoreUnavailable where the operator has removed it since: no job
+    that is not over has such a one (`restart.load_book`)."""
+    name = row.store or next(iter(wiring.stores))
+    if name not in wiring.stores:
+        raise StoreUnavailable(f"store {name!r} is not in the providers file any more; name it there again")
+    return wiring.stores[name]
 
 
 def order_for(core: Core, row: JobRow, document: bytes) -> LaunchOrder:

@@ -62,8 +62,9 @@ class ReadingDesk:
 
     async def _log(self, row: JobRow) -> RunLog | None:
         """The job's run log, read on from where it was read to while somebody looks; None: it cannot be read."""
-        there, known = JobLog(store_of(self._wiring, row).store, row.project, row.job), self._logs.pop(row.job, None)
+        known = self._logs.pop(row.job, None)
         with suppress(StoreUnavailable, WireError):
+            there = JobLog(store_of(self._wiring, row).store, row.project, row.job)
             known = (await self._wiring.io(read, there, known or EMPTY)).state
         if known is not None and row.state not in TERMINAL:
             self._logs[row.job] = known

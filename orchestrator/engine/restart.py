@@ -26,7 +26,7 @@ from orchestrator.engine.wiring import Agreed, Wiring
 from orchestrator.model import event as ev
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Contracts
-from orchestrator.model.documents.errors import DocumentError
+from orchestrator.model.documents.errors import DocumentError, Problem
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row, ledger_row
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import Shape, Terms, parse_shape, parse_terms
@@ -78,7 +78,9 @@ async def _own_row(wiring: Wiring) -> LedgerRow:
 
 
 async def load_book(wiring: Wiring, contracts: Contracts | None, counters: Mapping[str, int]) -> Book:
-    """The book as of the last commit, under the contracts that decide now; `counters` are the ledger's own of then."""
+    """The book as of the last commit, under the contracts that decide now; `counters` are the ledger's own of then.
+
+    Raises `DocumentError` where a job that is not over has its run log in a store that is not there any more."""
     rows = await wiring.ledger.live_rows()
     own = next((ledger_row(r.body) for r in rows if r.job == ""), LedgerRow())
     book = Book(contracts, wiring.provider_set, own)
@@ -88,6 +90,8 @@ async def load_book(wiring: Wiring, contracts: Contracts | None, counters: Mappi
     for (name, _), capabilities in zip(wiring.providers.items(), stated, strict=True):
         book.add_provider(name, capabilities, windows.get(name, 60_000_000))
     jobs = [job_row(r.body) for r in rows if r.job]
+    if problems := [_store_gone(name, jobs) for name in sorted({row.store for row in jobs} - {"", *wiring.stores})]:
+        raise DocumentError(problems, "the providers file")
     for name in sorted({n for row in jobs for n in _in_touch_with(row)} - wiring.providers.keys()):
         book.add_provider(name, None, 0)
         book.mark(name, up=False, now=wiring.clock.now_us())
@@ -100,6 +104,12 @@ async def load_book(wiring: Wiring, contracts: Contracts | None, counters: Mappi
     if book.ledger.contract > 1 or exempting(book.rulebook.contracts):
         await _recount(wiring, book, jobs)
     return book
+
+
+def _store_gone(name: str, jobs: list[JobRow]) -> Problem:
+    those = [row.job for row in jobs if row.store == name]
+    what = f"store {name!r} holds the run logs of jobs that are not over: {those[0]} and {len(those) - 1} more"
+    return Problem("spec.stores", what, "Name it there, with the url that it had, until they are over", "store_gone")
 
 
 async def _recount(wiring: Wiring, book: Book, live: list[JobRow]) -> None:

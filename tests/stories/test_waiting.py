@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.engine.wiring import Wiring
+from orchestrator.model.documents.errors import DocumentError
 from orchestrator.model.job import JobState
 from orchestrator.model.offer import Answer, Charge, Reason, Sighting, SightingState
 from orchestrator.ports.ledger import LedgerUnavailable
+from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.simulate.world import agreement, first_right, provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
@@ -30,6 +34,31 @@ async def test_a_provider_that_the_operator_removed_is_out_of_reach_and_its_job_
     async with world.server() as server:
         row = await until_over(server, row.job)
     assert attempts(row) == ([("oracle", "done")] if lived < 0.5 else [("azure", "done")])
+
+
+async def test_a_store_may_leave_the_file_once_no_job_needs_it_that_is_not_over(a_world) -> None:
+    world = a_world({"azure": Script()}, work=Work(steps=60))
+    with_main = world.wiring
+
+    def without_main() -> Wiring:
+        wiring = with_main()
+        return replace(wiring, stores={"other": wiring.stores["main"]})
+
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(15)
+    world.wiring = without_main
+    with pytest.raises(DocumentError, match=f"store 'main' holds the run logs of jobs that are not over: {row.job}"):
+        async with world.server():
+            pass
+    world.wiring = with_main
+    async with world.server() as server:
+        assert attempts(await until_over(server, row.job)) == [("azure", "done")]
+    world.wiring = without_main
+    async with world.server() as server:
+        assert await server.desk.progress(row.job) is not None
+        with pytest.raises(StoreUnavailable, match="name it there again"):
+            await server.desk.readable(row)
 
 
 async def test_a_server_starts_without_a_provider_that_has_refused_a_waiting_job(a_world) -> None:

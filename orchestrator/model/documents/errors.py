@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+UNNAMED = "the document"
+
 
 class Problem(NamedTuple):
     """One reason for which a document is refused."""
@@ -35,7 +37,7 @@ class Notice(NamedTuple):
 class DocumentError(ValueError):
     """The document is refused, for all of `problems`. Always its author's to mend."""
 
-    def __init__(self, problems: Sequence[Problem], name: str = "the document") -> None:
+    def __init__(self, problems: Sequence[Problem], name: str = UNNAMED) -> None:
         """`name`: what its author calls the document, as a file's name."""
         self.problems, self.name = tuple(problems), name
         super().__init__(self.problems)
@@ -47,11 +49,11 @@ class DocumentError(ValueError):
     @classmethod
     @contextmanager
     def named(cls, name: str) -> Iterator[None]:
-        """Refusals from here are of the document called `name`."""
+        """Refusals from here are of the document called `name`, where nobody has said of which they are."""
         try:
             yield
         except cls as error:
-            error.name = name
+            error.name = name if error.name == UNNAMED else error.name
             raise
 
 
