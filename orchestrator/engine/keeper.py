@@ -82,7 +82,9 @@ class Keeper:
         entry = self._entries.setdefault(effect, self._entry(effect, row))
         async with self._locks[row.job], self._room:
             await self._core.lead.check()
-            result = await self._io(append_controller, self._log(row), self._states.get(row.job, EMPTY), entry)
+            known = self._states.get(row.job, EMPTY)
+            known = known if holds_what_was_read(row, known) else await self._read_on(row)
+            result = await self._io(append_controller, self._log(row), known, entry)
             self._states[row.job] = result.state
             below = self._below(row, effect.n)
             ran = await self._ran(row, below, result.state) if below else 0
@@ -138,13 +140,17 @@ class Keeper:
             return None
         async with self._locks[job], self._room:
             try:
-                reading = await self._io(read, self._log(row), self._states.get(job, EMPTY))
+                return await self._read_on(row)
             except (StoreUnavailable, WireError) as error:
                 log.warning("run log out of reach", job=job, act="read", why=str(error))
                 return None
-            state: RunLog = reading.state
-            self._states[job] = state
-            return state
+
+    async def _read_on(self, row: JobRow) -> RunLog:
+        state: RunLog = (await self._io(read, self._log(row), self._states.get(row.job, EMPTY))).state
+        if not holds_what_was_read(row, state):
+            raise StoreUnavailable(f"the run log of {row.job} lacks what was read in it: another store, or emptied")
+        self._states[row.job] = state
+        return state
 
     async def _tell_log(self, job: str) -> None:
         await self._core.told(self._said(job))
@@ -356,3 +362,10 @@ class Keeper:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def holds_what_was_read(row: JobRow, state: RunLog) -> bool:
+    """Whether a log holds the starts and the fence that the ledger has read in it. One that does not says nothing of
+    who runs: a store of the same name with another url, a folder that is not mounted, entries that somebody deleted."""
+    started = {attempt.epoch for attempt in row.attempts if attempt.started_at is not None}
+    return state.fence >= row.fenced and started <= state.starts.keys()

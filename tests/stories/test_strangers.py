@@ -18,6 +18,7 @@ from orchestrator.simulate.world import World, first_right, submission, until_ov
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripted import ScriptedProvider
 from orchestrator.testing.scripts import Script
+from orchestrator.testing.stores import MemoryStore
 
 pytestmark = pytest.mark.looptime
 
@@ -101,3 +102,21 @@ async def test_an_entry_that_nobody_understands_stops_its_own_job_alone() -> Non
             await server.desk.cancel(row.job, "ann")
         assert (await until_over(server, rows[1].job)).state == "cancelled"
         assert (await server.desk.job(rows[0].job)).state == "stopping" and server.engine.failed is None
+
+
+async def test_a_store_that_was_emptied_says_of_nobody_that_he_never_ran(a_world: Any) -> None:
+    """The server was started with another url under the store's name: what runs is left alone until that is right."""
+    world = a_world({"azure": Script(), "oracle": Script()}, work=Work(steps=900))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(15)
+    right, world.store = world.store, MemoryStore()
+    async with world.server() as server:
+        await asyncio.sleep(300)
+        await server.desk.cancel(row.job, "ann")
+        await asyncio.sleep(300)
+        [attempt] = (await server.desk.job(row.job)).attempts
+        assert attempt.state != "ended" and not world.store.objects
+    world.store = right
+    async with world.server() as server:
+        assert (await until_over(server, row.job)).state == "cancelled"
