@@ -28,6 +28,7 @@ from orchestrator.model.wire import TOLD, AttemptEntry, AttemptEnv, Beat, Claim,
 from orchestrator.runlog import paths
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import JobLog, Reading, Refused, append_attempt, write_beat
+from orchestrator.runlog.printing import put_err
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.runlog.rules import Verdict, verdict_for, wait_ms
 from orchestrator.runlog.shipping import Chunks
@@ -230,7 +231,7 @@ class Life:
         try:
             if self._watcher.look().good_ms(self.env.epoch, self._nonce) is not None:
                 self._output.ship(_REST_CHUNKS)
-        except (StoreUnavailable, WireError) as error:
+        except (StoreUnavailable, WireError, OSError) as error:
             self._say(f"the last output could not be stored: {error}")
 
     # ---- at each reading, and helpers
@@ -284,4 +285,4 @@ class Life:
 
     def _say(self, text: str) -> None:
         key = launch_key(self.env.job, self.env.epoch)
-        print(f"orchestrator agent ({key}): {text}", file=sys.stderr, flush=True)
+        put_err(f"orchestrator agent ({key}): {text}")

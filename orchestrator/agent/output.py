@@ -6,10 +6,10 @@ end it.
 
 from __future__ import annotations
 
-import sys
 import threading
 from pathlib import Path
 
+from orchestrator.runlog.printing import put_out
 from orchestrator.runlog.shipping import CHUNK_BYTES, Chunks
 
 _TAIL_BYTES = 64 << 10  # as much as a driver's last traceback, nested ones included
@@ -35,8 +35,7 @@ class Output:
                     return True
                 self._chunks.ship(data)
                 self._shipped += len(data)
-                sys.stdout.buffer.write(data)
-                sys.stdout.flush()
+                put_out(data)
         return False
 
     def tail(self) -> str:

@@ -8,11 +8,13 @@ owner's business.
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable
 
 from orchestrator.model.wire import WireError
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import Clock, JobLog, Reading, read
+from orchestrator.runlog.printing import put_err
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.runlog.rules import EMPTY, RunLog
 
@@ -33,6 +35,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._said = ""  # of a bug: what stays wrong is said once, not at each check
 
     @property
     def state(self) -> RunLog:
@@ -52,7 +55,10 @@ class Watcher:
         return reading
 
     def start(self, on_reading: OnReading, on_trouble: OnTrouble) -> None:
-        """Read at each check in a thread of its own until `stop`; the two hooks are called in that thread."""
+        """Read at each check in a thread of its own until `stop`; the two hooks are called in that thread.
+
+        One that fails is called again at the next check.
+        """
         self._thread = threading.Thread(target=self._run, args=(on_reading, on_trouble), name="run-log", daemon=True)
         self._thread.start()
 
@@ -63,12 +69,25 @@ class Watcher:
             self._thread.join(wait_s)
 
     def _run(self, on_reading: OnReading, on_trouble: OnTrouble) -> None:
+        """The last frame of its thread, and a loop that must survive: sound user code is ended where nobody reads."""
         while not self._stop.is_set():
             begun = self._clock()
             try:
-                reading = self.look()
-            except (StoreUnavailable, WireError) as error:
-                on_trouble(error)
-            else:
-                on_reading(reading)
+                self._turn(on_reading, on_trouble)
+            except Exception as bug:  # noqa: BLE001 - whatever it is, the next reading may still be a good one
+                self._tell(bug)
             self._stop.wait(max(0, begun + self._check_ms - self._clock()) / 1000)
+
+    def _turn(self, on_reading: OnReading, on_trouble: OnTrouble) -> None:
+        try:
+            reading = self.look()
+        except (StoreUnavailable, WireError) as error:
+            on_trouble(error)
+        else:
+            on_reading(reading)
+
+    def _tell(self, bug: Exception) -> None:
+        if self._said != repr(bug):
+            self._said = repr(bug)
+            said = "".join(traceback.format_exception(bug))
+            put_err(f"orchestrator: a bug at a check of the run log; the next one comes all the same\n{said}")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -82,6 +82,7 @@ class World:
         self.witness_file = self.root / "witness"
 
     def launch(self, code: str = LOOP, epoch: int = 1, isolation: Isolation = FAST, **fields: Any) -> Agent:
+        printed: IO[bytes] | None = fields.pop("printed", None)  # where the agent prints; None: out of the way
         script = self.root / f"user{len(self.agents)}.py"
         script.write_text(PRELUDE + textwrap.dedent(code))
         env = AttemptEnv(
@@ -98,8 +99,8 @@ class World:
         process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator.agent"],
             env={**os.environ, ENV_ATTEMPT: env.to_json(), "TMPDIR": str(self.root)},
-            stdout=subprocess.DEVNULL,
-            stderr=(self.root / f"agent{len(self.agents)}.err").open("w"),
+            stdout=printed or subprocess.DEVNULL,
+            stderr=printed or (self.root / f"agent{len(self.agents)}.err").open("w"),
             text=True,
             cwd=Path(__file__).parents[2],
         )

@@ -48,6 +48,22 @@ def test_a_command_that_cannot_start_is_the_users_failure(world: World) -> None:
     assert b"cannot be started" in said and b"no-such-program" in said
 
 
+def test_an_agent_whose_disk_is_full_loses_what_it_prints_and_nothing_else(world: World) -> None:
+    seconds = 1.5 * FAST.limit_ms / 1000
+    code = f"end = time.monotonic() + {seconds}\nwhile time.monotonic() < end: print('x'); witness(1); time.sleep(0.02)"
+    with open("/dev/full", "wb") as full:
+        agent = world.launch(code, printed=full)
+    assert agent.wait() == 0
+    assert isinstance(world.last, Done) and world.last.ran_ms >= 1000 * seconds
+    assert read_chunks(world.log.store, out("default", JOB, 1))[0] == b"x\n" * len(world.witness())
+
+
+def test_an_agent_that_cannot_say_what_is_wrong_writes_it_into_the_log(world: World) -> None:
+    with open("/dev/full", "wb") as full:
+        assert world.launch(package="0" * 64, printed=full).wait() == 78
+    assert isinstance(world.last, Done) and "is not in the store" in (world.last.result or "")
+
+
 def test_killed_by_somebody_else_is_a_release(world: World) -> None:
     agent = world.launch("os.kill(os.getpid(), signal.SIGKILL)")
     assert agent.wait() == 75

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import queue
@@ -19,8 +20,12 @@ from orchestrator.agent.environment import user_environment
 from orchestrator.agent.running import BACKUP_MS, Bounds, Order, overdue, wanted_order
 from orchestrator.model.wire import AttemptEnv, Isolation, Stop, StoreRef
 from orchestrator.runlog.deadlines import Deadlines
+from orchestrator.runlog.log import JobLog, Reading
 from orchestrator.runlog.rules import Verdict, VerdictWhy
+from orchestrator.runlog.watcher import Watcher
 from orchestrator.testing.stores import MemoryStore
+
+from .conftest import until
 
 DIED = "Traceback (most recent call last):\n  File\nray.exceptions.ActorDiedError: The actor died unexpectedly"
 CREATION = "ray.exceptions.ActorDiedError: The actor died because of an error raised in its creation task, ..."
@@ -227,6 +232,23 @@ def test_the_agent_kills_where_the_guard_should_long_have() -> None:
     bounds = Isolation(check_ms=1, limit_ms=100, grace_ms=20)
     assert not overdue(bounds, None, 0, 119 + BACKUP_MS) and overdue(bounds, None, 0, 120 + BACKUP_MS)
     assert overdue(bounds, Order("stopped", 0, 5), 10**6, 5 + BACKUP_MS)
+
+
+# ---- reading on
+
+
+def test_a_hook_that_fails_ends_no_reading_and_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+    read: list[Reading] = []
+
+    def hook(reading: Reading) -> None:
+        read.append(reading)
+        raise OSError(errno.EMFILE, "too many open files")
+
+    watcher = Watcher(JobLog(MemoryStore(), "p", ENV.job), check_ms=1)
+    watcher.start(hook, print)
+    until(lambda: len(read) > 2)
+    watcher.stop()
+    assert capfd.readouterr().err.count("Errno 24") == 1
 
 
 # ---- what loading costs
