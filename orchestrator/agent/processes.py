@@ -85,18 +85,18 @@ def _descendants(seen: dict[int, Process], roots: set[int]) -> set[int]:
 
 
 def kill_all(key: str, sessions: frozenset[int] = frozenset(), within_s: float = 10.0) -> bool:
-    """SIGKILL every process of the attempt, again and again.
+    """SIGKILL every process of the attempt, again and again; once even where `within_s` is 0.
 
-    True: none is left; False: some outlived `within_s`.
+    True: none is left; False: some were not seen dead within `within_s`.
     """
     deadline = time.monotonic() + within_s
     while True:
         left = members(key, sessions)
         if not left:
             return True
-        if time.monotonic() > deadline:
-            return False
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(_PAUSE_S)

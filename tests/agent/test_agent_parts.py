@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import queue
+import signal
 import stat
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import pytest
 from orchestrator.agent import package
 from orchestrator.agent.endings import Ended, IsDone, IsReleased, conclude
 from orchestrator.agent.environment import user_environment
+from orchestrator.agent.processes import is_marked, kill_all
 from orchestrator.agent.running import BACKUP_MS, Bounds, Order, overdue, wanted_order
-from orchestrator.model.wire import AttemptEnv, Isolation, Stop, StoreRef
+from orchestrator.model.wire import ENV_KEY, AttemptEnv, Isolation, Stop, StoreRef
 from orchestrator.runlog.deadlines import Deadlines
 from orchestrator.runlog.log import JobLog, Reading
 from orchestrator.runlog.rules import Verdict, VerdictWhy
@@ -232,6 +234,16 @@ def test_the_agent_kills_where_the_guard_should_long_have() -> None:
     bounds = Isolation(check_ms=1, limit_ms=100, grace_ms=20)
     assert not overdue(bounds, None, 0, 119 + BACKUP_MS) and overdue(bounds, None, 0, 120 + BACKUP_MS)
     assert overdue(bounds, Order("stopped", 0, 5), 10**6, 5 + BACKUP_MS)
+
+
+# ---- processes
+
+
+def test_who_has_no_time_to_wait_kills_all_the_same() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"], env={ENV_KEY: "no-time-e1"}, start_new_session=True)
+    until(lambda: is_marked(sleeper.pid, "no-time-e1"))
+    assert not kill_all("no-time-e1", within_s=0.0), "nobody has seen it dead"
+    assert sleeper.wait(10) == -signal.SIGKILL
 
 
 # ---- reading on
