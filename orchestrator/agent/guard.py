@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.agent.processes import kill_all
+from orchestrator.agent.processes import Below, adopt_orphans, kill_all
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.deadlines import Deadlines
 
 _TICK_S = 0.5  # a sleep may stand still in a suspended machine: look at the clock this often
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ class Guard:
         while child.poll() is None:
             self._listen(wake)
             self._act(child)
-        kill_all(self._task.key, frozenset({child.pid}))
+        kill_all(self._task.key, frozenset({child.pid}), ours=Below(os.getpid()))
         write_line(1, {"exit": child.returncode})
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         task = self._task
         libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
 
         def die_with_guard() -> None:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -139,7 +139,7 @@ class Guard:
             write_line(1, {"signal": self._deadlines.why})
         if kill_ms is not None and now >= kill_ms:
             _signal_session(child.pid, signal.SIGKILL)
-            kill_all(self._task.key, frozenset({child.pid}), within_s=0.0)
+            kill_all(self._task.key, frozenset({child.pid}), within_s=0.0, ours=Below(os.getpid()))
 
     def _notify(self, kill_ms: int | None) -> None:
         with contextlib.suppress(OSError):  # a full disk must not keep anybody alive

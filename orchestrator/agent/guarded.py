@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestrator.agent.guard import Task, write_line
-from orchestrator.agent.processes import kill_all
+from orchestrator.agent.processes import Below, adopt_orphans, below, kill_all
 
 Said = Callable[[dict[str, Any]], None]
 
@@ -33,6 +33,8 @@ class Guarded:
         self._key = task.key
         self._session: int | None = None
         self.error: str | None = None  # why the command could not be started
+        self._ours = Below(os.getpid(), but=below(os.getpid()))  # what our starter left us may be the store's mount
+        adopt_orphans()  # a guard that is killed leaves us what it had adopted
         self._guard = subprocess.Popen(
             [sys.executable, "-m", "orchestrator.agent.guard"],
             stdin=subprocess.PIPE,
@@ -61,7 +63,7 @@ class Guarded:
             os.kill(self._guard.pid, signal.SIGKILL)
         self._guard.wait()
         sessions = frozenset() if self._session is None else frozenset({self._session})
-        return kill_all(self._key, sessions, within_s)
+        return kill_all(self._key, sessions, within_s, self._ours)
 
     def _hear(self, said: Said) -> None:
         assert self._guard.stdout is not None

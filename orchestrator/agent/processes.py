@@ -1,13 +1,15 @@
 """Which processes of this machine belong to an attempt, and are they dead?
 
 Called by the agent and its guard. A process belongs by its marker (an environment variable that children
-inherit, also those that Ray starts for the attempt), by its session, or by descent. Never by name. Linux
-only (/proc).
+inherit, also those that Ray starts for the attempt), by its session, or by descent: from those, and from the
+agent or its guard, which adopt orphans, so that whoever drops marker, session and parent is still theirs.
+Never by name. Linux only (/proc).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from orchestrator.model.wire import ENV_KEY
 
 _PAUSE_S = 0.02
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class Process:
     parent: int
     session: int
     state: str
+
+
+def adopt_orphans() -> None:
+    """From now on, descendants of the caller that lose their parent become its children."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def snapshot() -> dict[int, Process]:
@@ -59,13 +67,30 @@ def is_marked(pid: int, key: str) -> bool:
         return False
 
 
-def members(key: str, sessions: frozenset[int] = frozenset()) -> set[int]:
-    """The living processes of the attempt, without the caller and its ancestors."""
+@dataclass(frozen=True, slots=True)
+class Below:
+    """Everything below the process `pid`, but for the processes `but` and what is below those."""
+
+    pid: int
+    but: frozenset[int] = frozenset()
+
+
+def below(pid: int) -> frozenset[int]:
+    """Its living descendants."""
+    return frozenset(_descendants(snapshot(), {pid}))
+
+
+def members(key: str, sessions: frozenset[int] = frozenset(), ours: Below | None = None) -> set[int]:
+    """The living processes of the attempt, without the caller and its ancestors.
+
+    `ours`: belongs whatever it looks like; None: nothing does.
+    """
     seen = snapshot()
     own = set(_ancestors(seen, os.getpid()))
     alive = [p for p in seen.values() if p.state not in "ZX" and p.pid not in own]
     found = {p.pid for p in alive if p.session in sessions or is_marked(p.pid, key)}
-    return found | _descendants(seen, found) - own
+    roots, but = (found, frozenset[int]()) if ours is None else ({*found, ours.pid}, ours.but)
+    return found | _descendants(seen, roots, but) - own
 
 
 def _ancestors(seen: dict[int, Process], pid: int) -> Iterator[int]:
@@ -75,23 +100,25 @@ def _ancestors(seen: dict[int, Process], pid: int) -> Iterator[int]:
     yield pid
 
 
-def _descendants(seen: dict[int, Process], roots: set[int]) -> set[int]:
+def _descendants(seen: dict[int, Process], roots: set[int], but: frozenset[int] = frozenset()) -> set[int]:
     found: set[int] = set()
     grown = set(roots)
     while grown:
-        grown = {p.pid for p in seen.values() if p.parent in grown and p.state not in "ZX"} - found - roots
+        grown = {p.pid for p in seen.values() if p.parent in grown and p.state not in "ZX"} - found - roots - but
         found |= grown
     return found
 
 
-def kill_all(key: str, sessions: frozenset[int] = frozenset(), within_s: float = 10.0) -> bool:
-    """SIGKILL every process of the attempt, again and again; once even where `within_s` is 0.
+def kill_all(
+    key: str, sessions: frozenset[int] = frozenset(), within_s: float = 10.0, ours: Below | None = None
+) -> bool:
+    """SIGKILL the `members`, again and again; once even where `within_s` is 0.
 
     True: none is left; False: some were not seen dead within `within_s`.
     """
     deadline = time.monotonic() + within_s
     while True:
-        left = members(key, sessions)
+        left = members(key, sessions, ours)
         if not left:
             return True
         for pid in left:

@@ -83,6 +83,7 @@ class World:
 
     def launch(self, code: str = LOOP, epoch: int = 1, isolation: Isolation = FAST, **fields: Any) -> Agent:
         printed: IO[bytes] | None = fields.pop("printed", None)  # where the agent prints; None: out of the way
+        by: tuple[str, ...] = fields.pop("by", ())  # what starts the agent and becomes it
         script = self.root / f"user{len(self.agents)}.py"
         script.write_text(PRELUDE + textwrap.dedent(code))
         env = AttemptEnv(
@@ -97,7 +98,7 @@ class World:
             **fields,
         )
         process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.agent"],
+            [*by, sys.executable, "-m", "orchestrator.agent"],
             env={**os.environ, ENV_ATTEMPT: env.to_json(), "TMPDIR": str(self.root)},
             stdout=printed or subprocess.DEVNULL,
             stderr=printed or (self.root / f"agent{len(self.agents)}.err").open("w"),

@@ -25,6 +25,11 @@ def guard_of(agent: Agent) -> int:
     return guard
 
 
+def lives(pid: int) -> bool:
+    process = snapshot().get(pid)
+    return process is not None and process.state not in "ZX"
+
+
 def test_done(world: World) -> None:
     agent = world.launch("print('hello'); witness(1); training.report(step=1, loss=0.5)")
     assert agent.wait() == 0
@@ -284,6 +289,48 @@ def test_children_of_user_code_are_ended_by_their_marker(world: World) -> None:
     agent = world.launch("subprocess.Popen(['setsid', 'sleep', '300']); witness(1)")
     assert agent.wait() == 0
     assert agent.children() == set()
+
+
+HIDDEN = """
+start = "env -i setsid sleep 60 > /dev/null 2>&1 & echo $!"
+hidden = int(subprocess.check_output(["sh", "-c", start]))
+witness(hidden)
+"""
+"""Leaves a process that has no marker, a session of its own and no parent; its pid is the step."""
+
+
+def test_a_process_that_hides_is_dead_before_the_release(world: World) -> None:
+    world.launch(f"{HIDDEN}os.kill(os.getpid(), signal.SIGKILL)")
+    until(lambda: world.kinds[-1:] == ["Release"])
+    assert isinstance(world.last, Release) and world.last.gone
+    assert not lives(world.witness()[0]["step"])
+
+
+@pytest.mark.fault("guard frozen or killed")
+@pytest.mark.parametrize("sent", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_process_that_hides_outlives_no_guard(world: World, sent: signal.Signals) -> None:
+    agent = world.launch(HIDDEN + DEAF)
+    world.running()
+    os.kill(guard_of(agent), sent)
+    world.fence(2)
+    assert agent.wait() == 76
+    assert not lives(world.witness()[0]["step"])
+
+
+def test_a_process_that_hides_is_ended_by_the_guard_where_the_agent_is_dead(world: World) -> None:
+    agent = world.launch(HIDDEN + DEAF)
+    world.running()
+    agent.process.kill()
+    until(lambda: not lives(world.witness()[0]["step"]))
+
+
+def test_what_was_below_the_agent_before_it_began_is_not_the_attempts(world: World) -> None:
+    file = world.root / "mount"
+    agent = world.launch("witness(1)", by=("sh", "-c", f'sleep 60 & echo $! > {file}; exec "$@"', "sh"))
+    assert agent.wait() == 0
+    mount = int(file.read_text())
+    assert lives(mount)
+    os.kill(mount, signal.SIGKILL)
 
 
 def test_user_code_that_holds_the_gil_is_ended_by_faulthandler(world: World) -> None:
