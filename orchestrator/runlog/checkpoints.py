@@ -7,10 +7,14 @@ it is.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -142,6 +146,8 @@ def restore(log: JobLog, state: RunLog, into: Path, damaged: Callable[[str], Non
     `damaged` is told a sentence for each that is not. `store`: the name of the job's own; what claims to lie in another
     is not looked for. Raises StoreUnavailable: silence is no reason for an older one.
     """
+    into.mkdir(parents=True, exist_ok=True)
+    _remove_left(into)
     for checkpoint in resume_points(state):
         try:
             if checkpoint.store != store:
@@ -156,15 +162,47 @@ def _fetch(log: JobLog, checkpoint: Checkpoint, into: Path) -> Path:
     target = into / f"e{checkpoint.epoch}-{checkpoint.step}-{checkpoint.sha256[:8]}"
     if target.is_dir():
         return target  # moved into place whole, by this process or another one
-    partial = into / f".{target.name}-{checkpoint.id}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with _scratch(into) as scratch:
+        partial = scratch / target.name
+        partial.mkdir()
         for file in _manifest(log, checkpoint):
             _fetch_file(log, checkpoint, file, partial)
         return _move(partial, target)
+
+
+@contextmanager
+def _scratch(into: Path) -> Iterator[Path]:
+    """A folder of this caller's own below `into`, which all ranks of a machine share; locked while it is used."""
+    folder = Path(tempfile.mkdtemp(prefix=_scratch_prefix(), dir=into))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a disk without locks: there nobody removes another's
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _scratch_prefix() -> str:
+    """With the machine's name: on a shared disk one machine may not see another's locks."""
+    return f".partial-{os.uname().nodename}-"
+
+
+def _remove_left(into: Path) -> None:
+    """What killed processes had fetched does not pile up: a lock ends with its process.
+
+    An empty folder costs nothing, and may have been made just now and not locked yet.
+    """
+    for folder in into.glob(f"{_scratch_prefix()}*"):
+        with suppress(OSError):  # locked, or gone by now
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if any(folder.iterdir()):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _move(partial: Path, target: Path) -> Path:

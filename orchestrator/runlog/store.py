@@ -225,15 +225,15 @@ class CloudStore:
 
     def download(self, key: str, path: Path) -> bool:
         """See Store."""
-        try:
-            with path.open("wb") as out:
+        with path.open("wb") as out:  # a folder that is not there is no word of the store's
+            try:
                 for chunk in obstore.get(self._bulk, key).stream():
                     out.write(chunk)
-        except FileNotFoundError as error:
-            self._absent("downloading", key, error)
-            return False
-        except (BaseError, OSError) as error:
-            raise self._unavailable("downloading", key, error) from error
+            except FileNotFoundError as error:
+                self._absent("downloading", key, error)
+                return False
+            except (BaseError, OSError) as error:
+                raise self._unavailable("downloading", key, error) from error
         return True
 
     def _absent(self, doing: str, key: str, error: FileNotFoundError) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -127,6 +131,53 @@ def test_a_silent_store_is_no_reason_for_an_older_one(log: JobLog, tmp_path: Pat
     log.store.faults.down = True
     with pytest.raises(StoreUnavailable):
         restored(log, state, tmp_path)
+
+
+def three_files(log: JobLog, tmp_path: Path) -> RunLog:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for name in "abc":
+        (folder / name).write_text(name)
+    done = checkpoints.save(log, 1, 7, "i", folder)
+    manifest, sha256 = done.manifest, done.sha256
+    return fold(EMPTY, 1, Checkpoint(epoch=1, step=7, store="m", manifest=manifest, sha256=sha256, id="i", nonce="n"))
+
+
+def at_the_third_file(log: JobLog, then: Callable[[], object]) -> None:
+    def before(_verb: str, key: str) -> None:
+        if key.endswith("/files/c"):
+            log.store.faults.before = None
+            then()
+
+    log.store.faults.before = before
+
+
+@pytest.mark.parametrize("down", [True, False])
+def test_ranks_that_share_a_folder_leave_each_other_s_download_alone(log: JobLog, tmp_path: Path, down: bool) -> None:
+    state, into = three_files(log, tmp_path), tmp_path / "into"
+
+    def another_rank() -> None:
+        log.store.faults.down = down
+        with pytest.raises(StoreUnavailable) if down else nullcontext():
+            checkpoints.restore(log, state, into, print, store="m")
+        log.store.faults.down = False
+
+    at_the_third_file(log, another_rank)
+    found = checkpoints.restore(log, state, into, print, store="m")
+    assert found is not None and sorted(path.name for path in found.folder.iterdir()) == ["a", "b", "c"]
+    assert list(into.iterdir()) == [found.folder]
+
+
+def test_what_a_killed_process_had_fetched_is_removed_by_the_next(log: JobLog, tmp_path: Path) -> None:
+    state, into = three_files(log, tmp_path), tmp_path / "into"
+    at_the_third_file(log, lambda: os._exit(9))
+    child = get_context("fork").Process(target=lambda: checkpoints.restore(log, state, into, print, store="m"))
+    child.start()
+    child.join()
+    log.store.faults.before = None
+    assert child.exitcode == 9 and len(list(into.iterdir())) == 1
+    found = checkpoints.restore(log, state, into, print, store="m")
+    assert found is not None and list(into.iterdir()) == [found.folder]
 
 
 def test_a_manifest_cannot_point_outside(log: JobLog, tmp_path: Path) -> None:

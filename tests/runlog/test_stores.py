@@ -90,6 +90,13 @@ def test_a_store_that_cannot_be_reached_is_unavailable_not_empty() -> None:
         store.get("a")
 
 
+def test_a_folder_that_is_not_there_is_no_absent_key(tmp_path: Path) -> None:
+    options = {"endpoint": "http://127.0.0.1:9", "region": "x", "allow_http": "true", "access_key_id": "k"}
+    store = open_store(StoreRef(name="s", url="s3://runs", options={**options, "secret_access_key": "s"}), QUICK)
+    with pytest.raises(FileNotFoundError, match="none/weights"):
+        store.download("weights", tmp_path / "none" / "weights")
+
+
 CALLS = {
     "get": lambda store, path: store.get("a"),
     "put": lambda store, path: store.put("a", b""),
