@@ -45,6 +45,7 @@ _TOLD = re.compile(
 """What S3, GCS and Azure answer in; the rest of it names requests, and of a wrong signature what was signed."""
 _NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>")
 """S3 and GCS, Azure. It is a 404 like that of an absent key, and obstore makes the same error of both."""
+_NEVER = timedelta(days=365)  # obstore knows no "none": without a value it takes 30 s
 
 
 class BadStore(ValueError):
@@ -81,7 +82,11 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long one request may take. `bulk_ms` bounds one request of a transfer of large files."""
+    """How long one request may take.
+
+    `bulk_ms`, for large files: until the answer begins, and then between two reads of it. How long all of a file takes
+    to come is not bounded: one that is cut off begins anew, so a bound would be one on what can be fetched at all.
+    """
 
     connect_ms: int = 2_000
     request_ms: int = 5_000  # half the default check: a cut store is noticed within one
@@ -107,8 +112,9 @@ def open_store(ref: StoreRef, timeouts: Timeouts | None = None, *, create: bool 
         return LocalDirectory(Path(unquote(parts.path)), create=create)
     options = {**ref.options, **{name: _secret(name, at) for name, at in ref.secrets.items()}}
     try:
-        small = _client(ref.url, options, timeouts.connect_ms, timeouts.request_ms)
-        bulk = _client(ref.url, options, timeouts.connect_ms, timeouts.bulk_ms)
+        small = _client(ref.url, options, timeouts.connect_ms, timeout=timedelta(milliseconds=timeouts.request_ms))
+        patient = {"timeout": _NEVER, "read_timeout": timedelta(milliseconds=timeouts.bulk_ms)}
+        bulk = _client(ref.url, options, timeouts.connect_ms, **patient)
     except (BaseError, ValueError) as error:
         raise BadStore(
             f"store {ref.name!r} ({ref.url}) cannot be opened: {_one_line(error)}; check its url and options"
@@ -148,18 +154,20 @@ def _secret(name: str, at: str) -> str:
     raise BadStore(f"the store's setting {name!r} should be at {at!r}, and is not there")
 
 
-def _client(url: str, options: Mapping[str, str], connect_ms: int, request_ms: int) -> Any:
+def _client(url: str, options: Mapping[str, str], connect_ms: int, **limits: timedelta) -> Any:
+    """`limits` as obstore names them: of a whole request, `timeout`; of one read of its answer, `read_timeout`."""
     config: Any = {name: value for name, value in options.items() if name != "allow_http"}
+    client: Any = {
+        "allow_http": options.get("allow_http", "false").lower() == "true",
+        "connect_timeout": timedelta(milliseconds=connect_ms),
+        **limits,
+    }
     return from_url(
         url,
         config=config,
-        client_options={
-            "allow_http": options.get("allow_http", "false").lower() == "true",
-            "connect_timeout": timedelta(milliseconds=connect_ms),
-            "timeout": timedelta(milliseconds=request_ms),
-        },
+        client_options=client,
         # no repetition below us: a repeated put-if-absent answers "exists" to its own success
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(milliseconds=request_ms)},
+        retry_config={"max_retries": 0, "retry_timeout": min(limits.values())},
     )
 
 

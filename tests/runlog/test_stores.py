@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -167,6 +167,45 @@ def refusing_server() -> Iterator[tuple[str, dict[str, Any]]]:
     with HTTPServer(("127.0.0.1", 0), Refusing) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", answer
+        server.shutdown()
+
+
+def test_a_large_file_may_take_longer_than_the_timeout_while_its_bytes_come(tmp_path: Path) -> None:
+    with slow_server(pieces=15) as store:
+        assert store.download("a", tmp_path / "a") is True
+    assert (tmp_path / "a").read_bytes() == b"x" * 15
+
+
+def test_a_download_that_stalls_is_unavailable(tmp_path: Path) -> None:
+    with slow_server(pieces=2) as store, pytest.raises(StoreUnavailable, match="did not answer while downloading a"):
+        store.download("a", tmp_path / "a")
+
+
+@contextmanager
+def slow_server(pieces: int) -> Iterator[Store]:
+    """A store that sends a piece each 0.1 s, of 15 that it promises; its patience for large files is 1 s."""
+    over = Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            for name, value in (("Content-Length", "15"), ("ETag", "e"), ("Last-Modified", self.date_time_string())):
+                self.send_header(name, value)
+            self.end_headers()
+            for _ in range(pieces):
+                over.wait(0.1)
+                self.wfile.write(b"x")
+            over.wait()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Slow) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        options = {"endpoint": f"http://127.0.0.1:{server.server_port}", "region": "x", "allow_http": "true"}
+        keys = {"access_key_id": "k", "secret_access_key": "s"}
+        yield open_store(StoreRef(name="m", url="s3://runs", options={**options, **keys}), Timeouts(bulk_ms=1000))
+        over.set()
         server.shutdown()
 
 
