@@ -11,6 +11,8 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.runlog.results import Exists, Put, Stored, StoreUnavailable, Unknown
@@ -18,6 +20,7 @@ from orchestrator.runlog.results import Exists, Put, Stored, StoreUnavailable, U
 _TEMPORARY = ".tmp-"
 _NO_PARTS = frozenset({"", ".", ".."})
 _numbers = itertools.count()
+_own = os.urandom(4).hex()  # two pods may write to one disk under one pid, and each removes its temporary files
 
 
 class LocalDirectory:
@@ -36,11 +39,8 @@ class LocalDirectory:
     def create(self, key: str, data: bytes) -> Put:
         """See Store."""
         try:
-            target, temporary = self._stage(key, data)
-            try:
+            with self._staged(key, data) as (target, temporary):
                 os.link(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
             _sync_folder(target.parent)
         except FileExistsError:
             return Exists()
@@ -62,8 +62,8 @@ class LocalDirectory:
     def put(self, key: str, data: bytes) -> None:
         """See Store."""
         try:
-            target, temporary = self._stage(key, data)
-            temporary.replace(target)
+            with self._staged(key, data) as (target, temporary):
+                temporary.replace(target)
             _sync_folder(target.parent)
         except OSError as error:
             raise self._unavailable("writing", key, error) from error
@@ -87,11 +87,11 @@ class LocalDirectory:
     def upload(self, key: str, path: Path) -> None:
         """See Store."""
         try:
-            target, temporary = self._stage(key, b"")
-            shutil.copyfile(path, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
+            with self._staged(key, b"") as (target, temporary):
+                shutil.copyfile(path, temporary)
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(target)
             _sync_folder(target.parent)
         except OSError as error:
             raise self._unavailable("uploading", key, error) from error
@@ -108,16 +108,20 @@ class LocalDirectory:
             raise self._unavailable("downloading", key, error) from error
         return True
 
-    def _stage(self, key: str, data: bytes) -> tuple[Path, Path]:
-        """The key's path and a synced temporary file beside it."""
+    @contextmanager
+    def _staged(self, key: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        """The key's path and a synced temporary file beside it, which is gone afterwards, also from a full disk."""
         target = self._path(key)
         self._make_folder(target.parent)
-        temporary = target.parent / f"{_TEMPORARY}{os.getpid()}-{next(_numbers)}"
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return target, temporary
+        temporary = target.parent / f"{_TEMPORARY}{_own}-{os.getpid()}-{next(_numbers)}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield target, temporary
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _make_folder(self, folder: Path) -> None:
         """Make the folders below the root down to `folder`, each synced into its parent."""

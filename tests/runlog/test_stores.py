@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -227,6 +228,38 @@ def test_another_folder_in_its_place_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(StoreUnavailable, match="is not the one that was opened"):
         store.get("x")
+
+
+@contextmanager
+def no_room_for(size: int) -> Iterator[None]:
+    """No file of this process may have as many bytes: a write fails in the middle, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("verb", ["create", "put", "upload"])
+def test_a_write_that_fails_leaves_nothing_on_a_full_disk(tmp_path: Path, verb: str) -> None:
+    store, source = open_store(StoreRef(name="f", url=f"file://{tmp_path}/a"), create=True), tmp_path / "source"
+    source.write_bytes(b"x" * (1 << 20))
+    with no_room_for(1 << 20):
+        if verb == "create":
+            assert isinstance(store.create("k/a", source.read_bytes()), Unknown)
+        else:
+            with pytest.raises(StoreUnavailable, match="File too large"):
+                getattr(store, verb)("k/a", source if verb == "upload" else source.read_bytes())
+    assert list((tmp_path / "a" / "k").iterdir()) == []
+
+
+def test_a_write_that_cannot_be_moved_into_place_leaves_nothing(tmp_path: Path) -> None:
+    store = open_store(StoreRef(name="f", url=f"file://{tmp_path}"))
+    store.put("a/b", b"")
+    with pytest.raises(StoreUnavailable):
+        store.put("a", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize("key", ["../x", "a//b", "/a", "a/.tmp-1", "a/./b"])
