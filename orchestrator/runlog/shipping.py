@@ -29,7 +29,11 @@ class Chunks:
         self._store, self._folder, self._next = store, folder, 1
 
     def ship(self, data: bytes) -> None:
-        """Store `data` as the next chunk. Raises StoreUnavailable: call again with the same bytes."""
+        """Store `data` as the next chunk. Raises StoreUnavailable: call again with the same bytes.
+
+        Where others wrote, it goes on behind the last of them: a process that starts again finds thousands, and its
+        watchdog waits for it.
+        """
         for _ in range(COLLISIONS):
             key = _key(self._folder, self._next)
             put = self._store.create(key, data)
@@ -38,10 +42,9 @@ class Chunks:
                 if there is None:
                     why = f": {put.why}" if isinstance(put, Unknown) else ""
                     raise StoreUnavailable(f"{key} was put and is not there{why}")
-                self._next += 1
                 if there != data:
+                    self._next = newest_chunk(self._store, self._folder, self._next)[1] + 1
                     continue
-                return
             self._next += 1
             return
         raise StoreUnavailable(f"{self._folder} has no free number")

@@ -235,3 +235,22 @@ def test_two_writers_of_one_folder_take_different_numbers() -> None:
     second.ship(b"b")
     first.ship(b"c")
     assert read_chunks(store, "f") == (b"abc", 3)
+
+
+def test_a_writer_that_starts_again_finds_the_end_of_thousands_of_chunks_in_few_requests() -> None:
+    store = MemoryStore(objects={f"f/{n:08d}": b"x" for n in range(1, 5001)})
+    Chunks(store, "f").ship(b"new")
+    assert read_chunks(store, "f", after=5000) == (b"new", 5001)
+    assert len(store.journal) < 100
+
+
+def test_a_writer_that_starts_again_believes_no_exists_that_it_cannot_read() -> None:
+    store = MemoryStore(objects={f"f/{n:08d}": b"x" for n in range(1, 20)})
+    chunks = Chunks(store, "f")
+    lie = ("create", "f/00000020")
+    store.faults.before = lambda *call: setattr(store.faults, "say_exists", int(call == lie))
+    with pytest.raises(StoreUnavailable, match="f/00000020 was put and is not there"):
+        chunks.ship(b"new")
+    store.faults.before = None
+    chunks.ship(b"new")
+    assert read_chunks(store, "f", after=19) == (b"new", 20)
