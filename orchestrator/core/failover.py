@@ -65,7 +65,7 @@ def on_sighting(turn: Turn, row: JobRow, epoch: int, fact: f.Sighted) -> None:
         return
     state = fact.sighting.state
     alive = state in (SightingState.PROVISIONING, SightingState.RUNNING)
-    if alive and attempt.state is AttemptState.INTENDED:
+    if alive and attempt.state is AttemptState.INTENDED and row.fence <= epoch:
         row = turn.emit(row.job, ev.LaunchConfirmed(epoch))
     elif alive and attempt.state is AttemptState.UNKNOWN and attempt.why != "beat_silent" and row.fence <= epoch:
         row = turn.emit(row.job, ev.SeenAgain(epoch, "sighting"))

@@ -34,7 +34,7 @@ JOB_MOVES: dict[JobState, dict[str, tuple[JobState, ...]]] = {
     },
     J.RECOVERING: {
         "Fencing": (J.RECOVERING,), "Fenced": (J.RECOVERING, J.QUEUED), "WentUnknown": (J.RECOVERING,),
-        "SeenAgain": (J.RECOVERING,), "Started": (J.RECOVERING,),
+        "SeenAgain": (J.RECOVERING,), "Confirmed": (J.RECOVERING,), "Started": (J.RECOVERING,),
         "Ended": (J.QUEUED, J.RECOVERING, J.SUCCEEDED, J.FAILED), "CancelAsked": (J.STOPPING,),
         "Failed": (J.FAILED,),
     },

@@ -8,15 +8,21 @@ from typing import Any
 
 import pytest
 
-from orchestrator.model.job import JobState
+from orchestrator.core.lifecycle import fold_job
+from orchestrator.engine.batching import live_row
+from orchestrator.model import event as ev
+from orchestrator.model.job import JobState, job_row
 from orchestrator.model.offer import Reason
+from orchestrator.ports.ledger import Batch, NewEvent
 from orchestrator.runlog import paths
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.runlog.shipping import Chunks
 from orchestrator.simulate.world import World, first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
+from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
+from tests.stories.scaling import FOUR
 from tests.stories.words import attempts, kinds, ran
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -33,6 +39,28 @@ class ReadOnly:
         if self.mute and name == "create":
             raise StoreUnavailable("nothing can be put")
         return getattr(self._store, name)
+
+
+def mute(world: World, provider: str) -> asyncio.Event:
+    """Once something is launched there no reply arrives before this is set."""
+    there, heard = world.providers[provider], asyncio.Event()
+
+    async def held(verb: str) -> None:
+        if "launch" in there.calls:
+            await heard.wait()
+
+    there.after_call = held
+    return heard
+
+
+async def written(world: World, job: str, event: ev.AnyEvent) -> None:
+    """One more event of a job is in the ledger while nobody leads."""
+    ledger, at = MemoryLedger(world.disk), world.clock.now_us()
+    row = job_row(world.disk.rows[job].body)
+    new = NewEvent(at, ev.kind_of(event), row.project, job, ev.encode(event))
+    await ledger.next_term()
+    await ledger.commit(Batch(events=[new], rows=[live_row(fold_job(row, job, row.project, at, event))]))
+    await ledger.close()
 
 
 def slow_launches(world: World, provider: str, seconds: float) -> None:
@@ -53,6 +81,38 @@ async def test_a_server_away_since_the_launch_finds_the_job_running_and_leaves_i
     async with world.server() as server:
         row = await until_over(server, row.job)
     assert attempts(row) == [("azure", "done")]
+
+
+async def test_machines_that_are_seen_behind_a_fence_that_is_not_put_yet_are_no_news(a_world) -> None:
+    """Scaled before anybody confirmed its launch: it is to be fenced, and the store is away just then."""
+    world = a_world({"azure": Script(launches=[do.Starts(after_s=30)]), "oracle": Script()})
+    heard = mute(world, "azure")
+    ours = ReadOnly(world)
+    world.on_commit = lambda _: setattr(ours, "mute", "Fencing" in {e.kind for e in world.disk.events})
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(workers=FOUR))
+        await asyncio.sleep(5)
+        await server.desk.scale(row.job, 2, 0, "me")
+        await asyncio.sleep(5)
+        heard.set()
+        await asyncio.sleep(60)
+        world.on_commit, ours.mute = None, False
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "gone"), ("azure", "done")]
+
+
+async def test_a_ledger_that_fenced_a_start_before_it_read_it_goes_on(a_world) -> None:
+    """As an earlier version left it: the start is in the log for good, whoever reads it."""
+    world = a_world({"azure": Script(), "oracle": Script()}, work=Work(steps=600))
+    heard = mute(world, "azure")
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(10)
+    await written(world, row.job, ev.Fencing(2, "start_by_passed"))
+    heard.set()
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "fenced"), ("oracle", "done")]
 
 
 @pytest.mark.parametrize("launched", [(), (do.Rejects(reason=Reason.CAPACITY),)])
