@@ -200,7 +200,7 @@ def on_unstarted(turn: Turn, row: JobRow, fact: f.Unstarted) -> None:
         return
     if attempt.state is not AttemptState.UNKNOWN:
         row = turn.emit(row.job, ev.WentUnknown(attempt.epoch, "never_started", fact.detail[:KEPT]))
-    fence(turn, row, "never_started")
+    fence(turn, row, "start_by_passed" if turn.now >= missed_start_at(row) else "never_started")
 
 
 def fence(turn: Turn, row: JobRow, why: str) -> JobRow:
@@ -305,7 +305,7 @@ def on_gone(turn: Turn, row: JobRow, fact: f.GoneSeen) -> None:
 def on_due(turn: Turn, row: JobRow) -> None:
     """A timer of the job has come."""
     now = turn.now
-    if now >= missed_start_at(row):
+    if active(row) is None and now >= missed_start_at(row):
         _missed_start(turn, row)
     elif row.state is JobState.QUEUED and row.wait_until is not None and now >= row.wait_until:
         turn.book.next_round(row, now)
@@ -321,9 +321,6 @@ def on_due(turn: Turn, row: JobRow) -> None:
 
 
 def _missed_start(turn: Turn, row: JobRow) -> None:
-    if active(row) is not None:
-        fence(turn, row, "start_by_passed")
-        return
     offer = open_offer(row)
     if offer is not None:
         row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, "start_by_passed"))

@@ -72,7 +72,8 @@ def must_start_by(row: JobRow) -> int:
 
 
 def missed_start_at(row: JobRow) -> int:
-    """When the job fails for want of a start; an attempt under way gets the time to have its start read."""
+    """When the job fails for want of a start. An attempt under way gets the time to have its start read, and fails only
+    by a run log that was read since and holds none: it may have started while we, or its store, were away."""
     attempt = active(row)
     if row.ended_at is not None or row.state is JobState.STOPPING:
         return NEVER
@@ -88,7 +89,8 @@ def unconfirmed_at(row: JobRow) -> int:
     attempt = active(row)
     if attempt is None or attempt.state is not AttemptState.INTENDED:
         return NEVER
-    return attempt.intended_at + START_ALLOWANCE + (take_over_wait(row, attempt.epoch) or 0)
+    patience = START_ALLOWANCE + (take_over_wait(row, attempt.epoch) or 0)
+    return min(attempt.intended_at + patience, missed_start_at(row))
 
 
 def launch_overdue_at(row: JobRow) -> int:
@@ -130,7 +132,7 @@ def due_at(row: JobRow, since: int = -1) -> int:
     """
     if row.ended_at is not None:
         return NEVER
-    due = missed_start_at(row)
+    due = missed_start_at(row) if active(row) is None else NEVER
     if row.attempts:
         due = min(due, unconfirmed_at(row), stop_overdue_at(row))
     if row.state is JobState.STOPPING:

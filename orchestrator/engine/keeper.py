@@ -18,7 +18,7 @@ from orchestrator.core.facts import BeatSeen, BeatSilent, Fact, FencePlaced, Gon
 from orchestrator.core.liveness import Pulse, after_failure, after_read
 from orchestrator.core.standing import active
 from orchestrator.core.sweep import Ending
-from orchestrator.core.windows import NEVER, START_ALLOWANCE, launch_overdue_at
+from orchestrator.core.windows import NEVER, START_ALLOWANCE, launch_overdue_at, missed_start_at
 from orchestrator.engine.core import Core, log
 from orchestrator.engine.logfacts import facts_of, ran_ms, stopped_for
 from orchestrator.engine.orders import store_of
@@ -258,7 +258,7 @@ class Keeper:
         due = launch_overdue_at(row)
         if due == NEVER and attempt.epoch in self.state(row.job).clears:
             due = self._cleared.setdefault((row.job, attempt.epoch), self._core.now) + START_ALLOWANCE
-        return due
+        return min(due, missed_start_at(row))
 
     # ---- ends to be confirmed ----
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.engine.batching import live_row
 from orchestrator.model import event as ev
-from orchestrator.model.job import JobState, job_row
+from orchestrator.model.job import AttemptState, JobState, job_row
 from orchestrator.model.offer import Reason
 from orchestrator.ports.ledger import Batch, NewEvent
 from orchestrator.runlog import paths
@@ -39,6 +39,17 @@ class ReadOnly:
         if self.mute and name == "create":
             raise StoreUnavailable("nothing can be put")
         return getattr(self._store, name)
+
+
+class Away(ReadOnly):
+    """The same, out of reach as a whole unless it is `here`."""
+
+    here = True
+
+    def __getattr__(self, name: str) -> Any:
+        if not self.here:
+            raise StoreUnavailable("the store is away")
+        return super().__getattr__(name)
 
 
 def mute(world: World, provider: str) -> asyncio.Event:
@@ -78,6 +89,47 @@ async def test_a_server_away_since_the_launch_finds_the_job_running_and_leaves_i
         row, _ = await server.desk.submit(submission())
         await asyncio.sleep(1)
     await asyncio.sleep(1500)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "done")]
+
+
+async def test_a_job_that_started_in_time_while_we_were_away_is_not_late(a_world) -> None:
+    """Only its log says whether it started, and that is read before anything is fenced."""
+    slow = Script(launches=[do.Starts(after_s=30)])
+    world = a_world({"azure": slow, "oracle": Script()}, work=Work(steps=600))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(startBy="2m"))
+        await asyncio.sleep(10)
+    await asyncio.sleep(300)
+    async with world.server() as server:
+        row = await until_over(server, row.job)
+    assert (attempts(row), "Fencing" in kinds(world, row.job)) == ([("azure", "done")], False)
+
+
+async def test_a_store_that_is_away_at_the_start_by_moment_makes_nothing_late(a_world) -> None:
+    slow = Script(launches=[do.Starts(after_s=100)])
+    world = a_world({"azure": slow, "oracle": Script()}, work=Work(steps=300))
+    ours = Away(world)
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(startBy="2m"))
+        await asyncio.sleep(90)
+        ours.here = False
+        await asyncio.sleep(60)
+        ours.here = True
+        row = await until_over(server, row.job)
+    assert attempts(row) == [("azure", "done")]
+
+
+async def test_a_start_that_no_reply_and_no_sighting_came_before_is_found_after_its_moment(a_world) -> None:
+    world = a_world({"azure": Script(), "oracle": Script()}, work=Work(steps=600))
+    heard = mute(world, "azure")
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission(startBy="2m"))
+        await asyncio.sleep(10)
+        assert [a.state for a in (await server.desk.job(row.job)).attempts] == [AttemptState.INTENDED]
+    await asyncio.sleep(300)
+    heard.set()
     async with world.server() as server:
         row = await until_over(server, row.job)
     assert attempts(row) == [("azure", "done")]
