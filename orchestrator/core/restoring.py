@@ -84,7 +84,14 @@ def _let_go(turn: Turn, row: JobRow, log: LogEnd) -> None:
     if offer is not None:  # was answered long ago: its provider need not hear of it
         row = turn.emit(row.job, ev.OfferWithdrawn(offer.n, AHEAD))
     if attempt is not None or row.state is JobState.RECOVERING:
-        turn.emit(row.job, ev.Fencing(log.fence, AHEAD))
-        turn.emit(row.job, ev.Fenced(log.fence))
+        _fenced_off(turn, row, log.fence)
     if attempt is not None:
         turn.emit(row.job, ev.Ended(epoch=attempt.epoch, how="fenced", why=AHEAD, ran_ms=log.ran_ms))
+
+
+def _fenced_off(turn: Turn, row: JobRow, fence: int) -> None:
+    """The log's newest fence stands, also where the ledger ends between its intention and its place."""
+    if fence > row.fence:
+        row = turn.emit(row.job, ev.Fencing(fence, AHEAD))
+    if fence > row.fenced:
+        turn.emit(row.job, ev.Fenced(fence))

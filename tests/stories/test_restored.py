@@ -103,6 +103,25 @@ async def test_a_replacement_that_was_being_offered_then_and_has_claimed_since_i
         await until_over(server, row.job, 3600)
 
 
+@pytest.mark.fault("ledger restored from an old backup", "checkpoint store down")
+async def test_a_fence_that_was_being_put_then_and_stands_since_is_not_meant_again(a_world) -> None:
+    world = a_world(two_clouds(), work=Work(steps=600))
+    faults = world.site.store.faults
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(11)
+        faults.down = True
+        await until(server, row.job, lambda row: row.fence == 2)
+        taken, faults.down = world.disk.backup(), False
+        await until(server, row.job, lambda row: row.state is JobState.RUNNING)
+    await world.put_back(taken)
+    async with world.server() as server:
+        row = await held(server, row.job)
+        assert (row.ahead, row.fence, row.fenced) == (2, 2, 2)
+        await server.desk.resume(row.job, "ann")
+        await until_over(server, row.job, 3600)
+
+
 @pytest.mark.fault("ledger restored from an old backup")
 async def test_a_job_that_was_done_meanwhile_is_not_run_again(a_world) -> None:
     """A finished job is dispatched again by whoever has forgotten it; here its run log is asked first (kueue#14734)."""
