@@ -96,7 +96,7 @@ def _next(scene: Scene, event: ev.AnyEvent) -> Scene:
         case ev.OfferOpened(n=n, provider=provider, episode=episode):
             told = scene.told if episode == scene.episode else frozenset[tuple[str, str]]()
             return replace(scene, offers={**scene.offers, n: provider}, episode=episode, told=told, asked=True)
-        case ev.RoundEnded():
+        case ev.RoundEnded() | ev.Started():  # behind a start there is another episode, in which nobody was yet
             return replace(scene, asked=False)
         case ev.Intended(epoch=epoch, provider=provider):
             return replace(scene, epochs={**scene.epochs, epoch: provider})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.explain import timeline
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.engine.batching import live_row
 from orchestrator.model import event as ev
@@ -276,3 +277,12 @@ async def test_the_newest_report_and_the_last_checkpoint_are_shown_of_a_job_that
             reports.ship(json.dumps({"step": step}).encode())
         told = await server.desk.progress(row.job)
     assert told is not None and (told.step, told.checkpoint_step) == (100, 40)
+
+
+async def test_where_nobody_could_be_asked_after_a_loss_nobody_is_said_to_have_refused(a_world) -> None:
+    dies = Script(scenes=[do.Kills(when=do.AtStep(7))])
+    world = a_world({"azure": dies, "oracle": Script(scenes=[do.Unreachable(when=do.At(0), for_s=600)])})
+    row = await ran(world)
+    told = timeline((e.at, ev.decode(e.body or b"")) for e in world.disk.events if e.job == row.job)
+    rounds = {line.plain for line in told if line.kind == "RoundEnded" and not line.provider}
+    assert rounds == {"nobody could be asked: tried again in a new round"}
