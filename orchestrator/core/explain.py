@@ -355,6 +355,13 @@ def _absent(scene: Scene, e: ev.ControllerAbsent, line: Line) -> Line:
     return _say(line, "nobody led", f"{clock(e.since)} to {clock(e.until)}", tone=Tone.WARN)
 
 
+def _reachable(scene: Scene, e: ev.HolderReachable, line: Line) -> Line:
+    if e.unheard:
+        plain = f"nobody can be reached: no outage of {e.holder} is counted until others can"
+        return _say(line, plain, provider=e.holder, tone=Tone.WARN)
+    return _say(line, f"{e.holder} answers again", provider=e.holder, tone=Tone.GOOD)
+
+
 _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "Submitted": _submitted, "OfferOpened": _opened, "OfferDelivered": _delivered, "DeliveryFailed": _delivery_failed,
     "OfferAnswered": _answered, "LateAnswer": _late, "OfferLapsed": _lapsed, "OfferWithdrawn": _withdrawn,
@@ -365,7 +372,7 @@ _TELL: Mapping[str, Callable[[Scene, Any, Line], Line]] = {
     "HolderUnreachable": lambda s, e, line: _say(
         line, f"{e.holder} cannot be reached, while others can", provider=e.holder, tone=Tone.WARN
     ),
-    "HolderReachable": lambda s, e, line: _say(line, f"{e.holder} answers again", provider=e.holder, tone=Tone.GOOD),
+    "HolderReachable": _reachable,
     "Restored": lambda s, e, line: _say(line, "the ledger was put back from a backup", tone=Tone.WARN),
     "LogsRead": lambda s, e, line: _say(line, "every run log was read since", quiet=True),
     "CancelAsked": lambda s, e, line: _say(line, "cancel asked", f"by {e.by}" if e.by else "", tone=Tone.WARN),

@@ -169,16 +169,18 @@ def reshape(turn: Turn, row: JobRow, seen: Callable[[Shape], Shape]) -> None:
 
 
 def on_reachability(turn: Turn) -> None:
-    """Write down which watched holders are out of reach. While nobody answers at all it is our own network."""
+    """Write down which watched holders are out of reach. While nobody answers at all it is our own network: no outage
+    goes on then, and what lasts afterwards begins anew."""
     book = turn.book
+    somebody = any(p.up for p in book.providers.values())
     contracts, known = book.rulebook.contracts, {holder for holder, _ in book.ledger.unreachable}
     watched = {clause.holder for clause in minding(contracts)}
     for holder in sorted(watched | known):
         state = book.providers.get(holder)
         up = state is None or state.up
-        if up and holder in known:
-            turn.emit_ledger(ev.HolderReachable(holder))
-        elif not up and holder not in known and any(p.up for p in book.providers.values()):
+        if holder in known and (up or not somebody):
+            turn.emit_ledger(ev.HolderReachable(holder, unheard=not up))
+        elif not up and holder not in known and somebody:
             turn.emit_ledger(ev.HolderUnreachable(holder))
         else:
             continue

@@ -74,9 +74,11 @@ class HolderUnreachable(Event, frozen=True, tag="HolderUnreachable"):
 
 
 class HolderReachable(Event, frozen=True, tag="HolderReachable"):
-    """That holder answers again."""
+    """That holder answers again, or nobody does: its outage is over, as far as we know of one."""
 
     holder: str
+    unheard: bool = False
+    """True: nobody answers us, which is our own network's outage and not the holder's."""
 
 
 class Restored(Event, frozen=True, tag="Restored"):

@@ -146,6 +146,32 @@ async def test_our_own_absence_is_no_outage_of_the_holder(a_world) -> None:
         assert attempts(await until_over(server, row.job)) == [("oracle", "done")]
 
 
+@pytest.mark.parametrize(("azure_s", "oracle_s"), [(5, 20), (20, 5)])
+async def test_an_outage_of_our_own_network_is_none_of_the_holder(a_world, azure_s: int, oracle_s: int) -> None:
+    """Whichever poll fails first; others are back a moment before the holder is."""
+    azure = Script(scenes=[do.Unreachable(when=do.At(azure_s), for_s=2 * HOUR - azure_s + 5)])
+    oracle = Script(scenes=[do.Unreachable(when=do.At(oracle_s), for_s=2 * HOUR - oracle_s)])
+    bound = alone("holder_outage", clause={"outageAfter": "1h"})
+    world = a_world({"azure": azure, "oracle": oracle}, bound)
+    async with world.server() as server:
+        await asyncio.sleep(60)
+        row, _ = await server.desk.submit(submission())
+        row = await until_over(server, row.job, 3 * HOUR)
+    assert attempts(row) == [("azure", "done")]
+
+
+async def test_a_holder_that_stays_away_after_our_own_outage_is_away_from_then_on(a_world) -> None:
+    azure = Script(scenes=[do.Unreachable(when=do.At(5))])
+    oracle = Script(scenes=[do.Unreachable(when=do.At(20), for_s=2 * HOUR)])
+    world = a_world({"azure": azure, "oracle": oracle}, alone("holder_outage", clause={"outageAfter": "1h"}))
+    async with world.server() as server:
+        await asyncio.sleep(60)
+        row, _ = await server.desk.submit(submission())
+        row = await until_over(server, row.job, 4 * HOUR)
+    assert attempts(row) == [("oracle", "done")]
+    assert 0 <= row.attempts[0].intended_at - world.disk.events[0].at - (3 * HOUR + 20) * 1_000_000 < 60_000_000
+
+
 async def test_a_holder_that_may_not_serve_releases_only_where_it_is_listed(a_world) -> None:
     bound = alone("unlawful_for_holder")
     law = {"id": "eu", "type": "residency", "select": {"residency": ["eu"]}, "operatorJurisdictionIn": ["EU"]}
