@@ -15,7 +15,7 @@ from orchestrator.core.moves import may_enter
 from orchestrator.core.offering import on_answer
 from orchestrator.core.owning import on_owned
 from orchestrator.core.placing import place
-from orchestrator.core.recording import on_amended, on_reachability, on_record
+from orchestrator.core.recording import on_amended, on_reachability, on_record, take_back_if_freed
 from orchestrator.core.scaling import on_scale
 from orchestrator.core.standing import open_offer
 from orchestrator.core.turn import Turn
@@ -148,7 +148,7 @@ def _delivery(turn: Turn, fact: f.Delivery) -> None:
 
 def _undelivered(turn: Turn, row: JobRow, why: str, others_answer: bool) -> None:
     """One more try failed. While others answer us it is not our network: the first starts a clock, the one after its
-    end is a refusal."""
+    end is a refusal. Where there is no such end, the offer stays open for as long as its clause holds."""
     offer = open_offer(row)
     if offer is None or not others_answer:
         return
@@ -158,6 +158,8 @@ def _undelivered(turn: Turn, row: JobRow, why: str, others_answer: bool) -> None
     elif turn.now >= limit:
         turn.emit(row.job, ev.OfferLapsed(offer.n, "undeliverable", limit, turn.now))
         turn.released.append((offer.provider, offer_id(row.job, offer.n)))
+    else:
+        take_back_if_freed(turn, row)
 
 
 def _polled(turn: Turn, fact: f.Polled) -> None:

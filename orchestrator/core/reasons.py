@@ -54,6 +54,7 @@ REASONS: Mapping[str, str] = {
     "exclusive_revived": "what had freed it from an exclusive is over",
     "exempt_total": "others have used up the exemption's total",
     "block_gone": "the owned capacity has no room for it, or not for long enough, any more",
+    "freed": "its holder cannot be reached, and its first right does not hold for this job any more",
     "reclassified": "the job is of another class",
     # why a yes did not count
     "counter": "its yes was to other terms than ours",

@@ -18,6 +18,7 @@ from orchestrator.core.clauses import may_select
 from orchestrator.core.facts import Amended
 from orchestrator.core.known import concerns, reaches, with_record, within
 from orchestrator.core.moves import FOR_A_PERSON, JOB_MOVES
+from orchestrator.core.owning import rules_of_offer
 from orchestrator.core.releases import minding
 from orchestrator.core.standing import open_offer
 from orchestrator.core.turn import Turn
@@ -158,6 +159,18 @@ def on_amended(turn: Turn, amended: Amended) -> None:
         for job in sorted(set().union(*(shape.held[why] for why in shape.held.keys() - FOR_A_PERSON))):
             turn.emit(job, ev.Resumed("change"))
     on_reachability(turn)
+
+
+def take_back_if_freed(turn: Turn, row: JobRow) -> None:
+    """An offer that does not reach its holder is taken back where its clause does not hold for the job any more: it
+    asks in vain, and nobody would ever answer it. One that reached its holder has its window (R13)."""
+    offer, book = open_offer(row), turn.book
+    if offer is None or not offer.clause or offer.contract != book.ledger.contract:
+        return
+    rules = rules_of_offer(book, row, turn.now) if offer.block else book.placement(row, turn.now)[0]
+    if rules is not None and offer.clause not in {gate.clause for gate in rules.gates}:
+        turn.emit(row.job, ev.OfferWithdrawn(offer.n, "freed"))
+        turn.released.append((offer.provider, offer_id(row.job, offer.n)))
 
 
 def reshape(turn: Turn, row: JobRow, seen: Callable[[Shape], Shape]) -> None:

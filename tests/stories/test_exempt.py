@@ -134,6 +134,42 @@ async def test_a_waiver_costs_a_job_no_time_within_its_bounds(a_world) -> None:
     assert told(world, large.job) == ["zeus"] and freed(world, small.job) == [("oracle", "waived")]
 
 
+def away(since_s: float) -> Script:
+    return Script(offers=[do.Silent()] * 9, scenes=[do.Unreachable(when=do.At(since_s))])
+
+
+@pytest.mark.parametrize("since_s", [5, 100], ids=["before its delivery", "before its answer"])
+async def test_an_offer_at_a_holder_that_is_away_is_taken_back_once_that_frees_its_clause(a_world, since_s) -> None:
+    """It has been for long enough: no job waits for it, nor does one that was offered before."""
+    world = a_world({"zeus": away(since_s), "oracle": Script()}, right({"id": "away", "because": "holder_outage"}))
+    async with world.server() as server:
+        await asyncio.sleep(60)
+        early, _ = await server.desk.submit(submission())
+        early = await until_over(server, early.job)
+        late, _ = await server.desk.submit(submission())
+        await until_over(server, late.job)
+    assert told(world, early.job) == ["zeus", "oracle"] and told(world, late.job) == ["oracle"]
+    assert freed(world, early.job) == freed(world, late.job) == [("oracle", "away")]
+    assert 800e6 < early.attempts[0].intended_at - early.submitted_at < 1000e6
+    assert [e.why for e in world.events(early.job) if isinstance(e, ev.OfferWithdrawn)] == ["freed"]
+
+
+@pytest.mark.parametrize("what", [
+    {"what": "override", "clause": "agreement/rofr", "why": "it is down", "approver": "Ann Other"},
+    {"what": "waiver", "holder": "zeus"}, {"what": "event", "name": "agi"},
+])  # fmt: skip
+async def test_so_is_one_whose_clause_a_record_frees(a_world, what: dict[str, str]) -> None:
+    world = a_world({"zeus": away(5), "oracle": Script()}, right(endsOn=[{"event": "agi"}]))
+    async with world.server() as server:
+        await asyncio.sleep(60)
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(HOUR)
+        assert told(world, row.job) == ["zeus"]
+        await record(server, **what)
+        await until_over(server, row.job, 120)
+    assert told(world, row.job) == ["zeus", "oracle"]
+
+
 async def test_an_attester_settles_the_class_of_a_job(a_world) -> None:
     """Offered to the holder of the class that its document claims; of another it is free: that offer is taken back."""
     classes: list[str] = []
