@@ -2,8 +2,8 @@
 
 The cheap half of a placement: called by the planner at each turn in which a shape (or a job with
 refusals) is decided, and by explain, `contracts test` and the auditor. Pure. A known price over the
-ceiling strikes a provider from the market, never a holder's gate: a holder may still accept at the
-ceiling, and only its own answer to this job's offer frees the job.
+ceiling strikes a provider from the market, never a holder of a first right: it may still accept at the ceiling, only
+its own answer to this job's offer frees the job, and once it has refused it is put to it again each round (R10).
 """
 
 from __future__ import annotations
@@ -51,17 +51,18 @@ def rank(rules: Rules, prices: Mapping[str, int], gates: tuple[Gate, ...]) -> Pl
     """The same for every job of a shape before which the same `gates` are still open."""
     priced = {c.provider: prices.get(c.provider, c.list_price) for c in rules.candidates}
     gated = {gate.holder for gate in gates}
-    no_sayers = ({gate.holder for gate in rules.gates} | _refused_beforehand(rules)) - gated
+    asked = {gate.holder for gate in rules.gates} - gated
+    no_sayers = asked | (_refused_beforehand(rules) - gated)
     over = {name for name, price in priced.items() if _exceeds(price, rules.ceiling_microusd)}
     ranked = [c.provider for c in _ranked(rules, priced) if c.provider not in no_sayers]
     market = tuple(name for name in ranked if name not in over)
-    refused = tuple(c.provider for c in rules.candidates if c.provider in no_sayers - over)
-    head = gates[0].holder if gates else next(iter(ranked), None)
+    refused = tuple(c.provider for c in rules.candidates if c.provider in asked | (no_sayers - over))
+    first = (gates[0].holder,) if gates else (*ranked[:1], *refused)
     if rules.unsettled:
         held: Held | None = Held.CLASSIFICATION
     elif not rules.candidates:
         held = _nobody(rules)
-    elif head is not None and _exceeds(priced[head], rules.hold_above_microusd):
+    elif first and all(_exceeds(priced[name], rules.hold_above_microusd) for name in first):
         held = Held.OVER_CEILING
     else:
         held = None if gates or market or refused else Held.OVER_CEILING
@@ -70,7 +71,7 @@ def rank(rules: Rules, prices: Mapping[str, int], gates: tuple[Gate, ...]) -> Pl
         gates=gates,
         market=market,
         refused=refused,
-        excluded=(*rules.excluded, *(_over_ceiling(name, priced[name], rules) for name in sorted(over))),
+        excluded=(*rules.excluded, *(_over_ceiling(name, priced[name], rules) for name in sorted(over - asked))),
         may_know=() if held else (gates[0].holder,) if gates else market or refused,
     )
 

@@ -1,0 +1,31 @@
+"""Whoever refused is asked again: in time, as soon as there is room, and whatever keeps others from being asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.simulate.world import first_right
+from orchestrator.testing import scripts as do
+from orchestrator.testing.scripts import Script
+from tests.stories.agreements import told
+from tests.stories.words import attempts, ran
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+
+@pytest.mark.parametrize(
+    ("azure", "own"), [(5_000_000, {}), (2_000_000, {"onExceed": "held"})], ids=["all are dear", "held where dear"]
+)
+async def test_a_holder_that_refused_is_asked_again_although_a_list_price_is_over_the_ceiling(
+    a_world, azure, own
+) -> None:
+    """R10: whatever its list says, it was asked to accept at the ceiling, and may yet."""
+    terms = first_right("azure", tail="1h")
+    (right,) = terms["spec"]["contracts"]
+    ceiling = {"id": "most", "type": "price", "ceilingUsdPerGpuHour": 3, **own}
+    terms["spec"]["contracts"] = [right, {**right, "id": "own", "holder": None, "clauses": [ceiling]}]
+    world = a_world({"azure": Script(offers=[do.Declines(), do.Accepts(price=2_900_000)]), "oracle": Script()}, terms)
+    world.providers["azure"].stage.set_price("H100", azure)
+    world.providers["oracle"].stage.set_price("H100", 5_000_000)
+    row = await ran(world)
+    assert attempts(row) == [("azure", "done")] and told(world, row.job) == ["azure", "azure"]
