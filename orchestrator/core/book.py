@@ -13,7 +13,7 @@ from orchestrator.core.capacity import Taken, gpus_of
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.rulebook import RuleBook
-from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, urgency
+from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, provider_of, urgency
 from orchestrator.core.standing import active, open_offer
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
@@ -148,7 +148,7 @@ class Book:
         known = [self.shapes[k] for k in state.parked]
         for shape in known if probes is None else heapq.nsmallest(probes, known, key=urgency):
             state.parked.discard(shape.key)
-            shape.parked.pop(provider, None)
+            shape.parked = {place: end for place, end in shape.parked.items() if provider_of(place) != provider}
             self._wake_waiting(shape)
 
     def reconsider(self, shape: ShapeBook) -> None:
@@ -165,10 +165,10 @@ class Book:
             heapq.heappush(shape.queue, (self.jobs[job].submitted_at, job))
         self.woken.add(shape.key)
 
-    def park(self, shape: ShapeBook, provider: str, until: int) -> None:
-        """This shape does not ask there in the open market before `until` or a release of capacity."""
-        shape.parked[provider] = max(shape.parked.get(provider, 0), until)
-        self.listen(shape, [provider])  # which the operator may have removed since
+    def park(self, shape: ShapeBook, place: str, until: int) -> None:
+        """This shape does not ask there, in the open market or in a block, before `until` or a release of capacity."""
+        shape.parked[place] = max(shape.parked.get(place, 0), until)
+        self.listen(shape, [provider_of(place)])  # which the operator may have removed since
 
     def listen(self, shape: ShapeBook, providers: Iterable[str]) -> None:
         """A release of capacity at any of these wakes the shape."""

@@ -231,7 +231,7 @@ def _no_room(turn: Turn, row: JobRow, shape: ShapeBook, until: int) -> None:
     offer = row.offer
     assert offer is not None, "an offer was declined"
     if offer.inside:
-        shape.parked[offer.inside] = until
+        turn.book.park(shape, offer.inside, until)
         return
     shape.widths[offer.provider] = 1
     if (terms := turn.book.terms.get(offer.terms)) is not None:

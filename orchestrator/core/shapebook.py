@@ -54,7 +54,8 @@ class ShapeBook:
     asking: dict[str, int] = field(default_factory=dict)
     """provider → jobs of this shape with an open offer there."""
     parked: dict[str, int] = field(default_factory=dict)
-    """provider → when it may be asked again by this shape in the open market; `provider/block`: in that block."""
+    """provider → when it may be asked again by this shape in the open market; `provider/block`: in that block.
+    A release of capacity at the provider ends both."""
     waiting: set[str] = field(default_factory=set)
     """Jobs between two rounds."""
     aside: Queue = field(default_factory=list)
@@ -98,6 +99,11 @@ class ProviderBook:
     memory: Memory = field(default_factory=Memory)
     parked: set[ShapeKey] = field(default_factory=set)
     """Shapes that a release of capacity here wakes: parked, refused, or passed over."""
+
+
+def provider_of(place: str) -> str:
+    """The provider of a `provider/block`, or of itself."""
+    return place.partition("/")[0]
 
 
 def urgency(shape: ShapeBook) -> tuple[int, int, ShapeKey]:

@@ -160,3 +160,13 @@ async def test_a_block_that_may_take_no_part_of_a_job_keeps_it_from_being_held_n
         await server.desk.own((block(gpus=4),), "ann")
         await asyncio.sleep(5)
         assert kinds(world, row.job)[-1] != "Held"
+
+
+async def test_one_that_a_full_block_declined_for_long_goes_into_it_as_soon_as_room_comes_free(a_world) -> None:
+    world = dear(a_world, do.Declines(for_s=21_600))
+    async with world.server() as server:
+        row = await begun(server)
+        await asyncio.sleep(60)
+        world.providers["yves"].play(do.Frees(when=do.At(0), gpus=4))
+        row = await until_over(server, row.job, 900)
+    assert row.attempts[0].block == "yves/b" and row.attempts[0].intended_at - row.submitted_at < 120e6
