@@ -14,7 +14,7 @@ from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.rulebook import RuleBook
 from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, provider_of, urgency
-from orchestrator.core.standing import active, open_offer
+from orchestrator.core.standing import active, open_offer, place_in_line
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger
@@ -31,11 +31,6 @@ def trigger_of(row: JobRow, shape: Shape) -> Trigger:
     if row.grown:
         return Trigger.SCALE_UP
     return Trigger.REPLACE if row.episode > 1 else shape.trigger
-
-
-def _place_in_line(row: JobRow) -> tuple[object, ...]:
-    """What a queued job waits for. A bill or a late answer changes nothing of it, nor whether it was woken early."""
-    return row.state, row.shape, row.episode, row.round, row.grown, row.wait_until, row.asked, row.refusals
 
 
 class Book:
@@ -265,8 +260,9 @@ class Book:
         if (after.offer is not None and after.offer.block) or self.taken.holds(after.job):
             self.taken.note(after, lambda: gpus_of(after, self.shape_of(after).shape, self.terms))
         if after.state is JobState.QUEUED:
-            if before is None or _place_in_line(before) != _place_in_line(after):
+            if before is None or place_in_line(before) != place_in_line(after):
                 self.enqueue(after)
+                self._park_refused(before, after)
         elif before is not None and before.wait_until is not None:
             self.shape_of(before).waiting.discard(after.job)
             self.early.discard(after.job)
@@ -324,9 +320,14 @@ class Book:
         else:
             shape.waiting.add(row.job)
             self.early.discard(row.job)
+
+    def _park_refused(self, before: JobRow | None, row: JobRow) -> None:
+        """What was refused just now, or is all we know at a restart: an older no may have been taken back since."""
         last = row.refusals[-1] if row.refusals else None
-        if last is not None and last.until is not None and not last.clause and self._of_this_size(last, row):
-            self.park(shape, last.provider, last.until)
+        if last is None or last.until is None or last.clause or last.episode != row.episode:
+            return
+        if (before is None or before.refusals is not row.refusals) and self._of_this_size(last, row):
+            self.park(self.shape_of(row), last.provider, last.until)
 
     def _of_this_size(self, refusal: RefusalRow, row: JobRow) -> bool:
         """Whether that was a no to what the job is now, and not to the size that it had before it was scaled."""

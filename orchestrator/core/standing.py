@@ -19,6 +19,11 @@ def open_offer(row: JobRow) -> OfferRow | None:
     return offer if offer is not None and offer.state in (OfferState.OPENED, OfferState.DELIVERED) else None
 
 
+def place_in_line(row: JobRow) -> tuple[object, ...]:
+    """What a queued job waits for. A bill or a late answer changes nothing of it, nor whether it was woken early."""
+    return row.state, row.shape, row.episode, row.round, row.grown, row.wait_until, row.asked, row.refusals
+
+
 def last_epoch(row: JobRow) -> int:
     """The highest epoch intended so far; 0 before the first."""
     return row.attempts[-1].epoch if row.attempts else 0

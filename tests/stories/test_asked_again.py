@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.simulate.world import first_right
 from orchestrator.testing import scripts as do
+from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
 from tests.stories.agreements import told
 from tests.stories.words import attempts, ran
@@ -29,3 +30,12 @@ async def test_a_holder_that_refused_is_asked_again_although_a_list_price_is_ove
     world.providers["oracle"].stage.set_price("H100", 5_000_000)
     row = await ran(world)
     assert attempts(row) == [("azure", "done")] and told(world, row.job) == ["azure", "azure"]
+
+
+async def test_a_no_of_before_a_job_ran_keeps_nobody_away_once_room_came_free(a_world) -> None:
+    """Azure has no room for an hour, and some after ten minutes, says it: it is asked when oracle loses the job."""
+    azure = Script(offers=[do.Declines(for_s=3600)], scenes=[do.Frees(when=do.At(600), gpus=8)])
+    oracle = Script(scenes=[do.Kills(when=do.At(1200))])
+    row = await ran(a_world({"azure": azure, "oracle": oracle}, work=Work(steps=1500)))
+    assert attempts(row) == [("oracle", "fenced"), ("azure", "done")]
+    assert row.attempts[1].intended_at - (row.attempts[0].ended_at or 0) < 60e6
