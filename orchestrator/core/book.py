@@ -18,7 +18,7 @@ from orchestrator.core.standing import active, open_offer, place_in_line
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
 from orchestrator.model.contract import Contracts, Providers, Trigger
-from orchestrator.model.job import AttemptState, JobRow, JobState, LedgerRow, OfferState, RefusalRow
+from orchestrator.model.job import AttemptState, JobRow, JobState, LedgerRow, OfferRow, OfferState, RefusalRow
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import Placement, Rules, Shape, Terms
 
@@ -279,8 +279,8 @@ class Book:
         self.shape_of(after).settled = None  # how its jobs were last decided says nothing of one that comes to them
         offer = open_offer(before)
         if offer is not None:
-            old.asking[offer.provider] -= 1
-            asking = self.shape_of(after).asking
+            old.among(offer)[offer.provider] -= 1
+            asking = self.shape_of(after).among(offer)
             asking[offer.provider] = asking.get(offer.provider, 0) + 1
 
     def _index_held(self, before: JobRow | None, after: JobRow) -> None:
@@ -355,20 +355,21 @@ class Book:
         was = open_offer(before) if before is not None else None
         now = open_offer(after)
         if was is not None and now is None and before is not None:
-            self._count(before, was.provider, -1)
+            self._count(before, was, -1)
         if now is None:
             return
         if was is None:
-            self._count(after, now.provider, +1)
+            self._count(after, now, +1)
         if now.delivered_at is not None and (was is None or was.delivered_at is None):
             provider = self.providers[now.provider]
             heapq.heappush(provider.deadlines, (deadline(now, self.ledger.absences), after.job, now.n))
 
-    def _count(self, row: JobRow, name: str, by: int) -> None:
-        shape, provider = self.shape_of(row), self.providers[name]
+    def _count(self, row: JobRow, offer: OfferRow, by: int) -> None:
+        shape, name = self.shape_of(row), offer.provider
+        asking, provider = shape.among(offer), self.providers[name]
         provider.open_offers += by
         (provider.asked.add if by > 0 else provider.asked.discard)(row.job)
-        shape.asking[name] = shape.asking.get(name, 0) + by
+        asking[name] = asking.get(name, 0) + by
         if by < 0:
             self.woken.add(shape.key)
             self.woken |= provider.waiters

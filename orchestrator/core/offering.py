@@ -77,7 +77,7 @@ def next_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book, n
         if gate.holder in row.asked:
             again = ev.Skip(gate.holder, "asked_already")
             return EndRound(now + backoff(row.round), (*skipped, again), quiet=False)
-        if shape.asking.get(gate.holder, 0) >= GATED_WIDTH or not has_room(book, gate.holder):
+        if shape.gated.get(gate.holder, 0) >= GATED_WIDTH or not has_room(book, gate.holder):
             return WaitFor(gate.holder)
         return Ask(gate.holder, gate, skipped)
     return _market_step(row, placement, shape, book, now)
@@ -100,9 +100,11 @@ def _market_step(row: JobRow, placement: Placement, shape: ShapeBook, book: Book
             skipped.append(skip)
             soonest = min(soonest, skip.until) if skip.until > now else soonest
             continue
-        if shape.asking.get(provider, 0) >= shape.widths.get(provider, 1) or not has_room(book, provider):
+        if shape.asking.get(provider, 0) < shape.widths.get(provider, 1) and has_room(book, provider):
+            return Ask(provider, None, tuple(skipped))
+        if provider not in placement.refused:
             return WaitFor(provider)
-        return Ask(provider, None, tuple(skipped))
+        skipped.append(ev.Skip(provider, "busy"))  # it has refused: nobody waits for it who might ask others anew
     alike = all(s.reason != "loss" for s in skipped)
     return EndRound(soonest, tuple(skipped), quiet=alike and not row.asked, passed=bool(placement.refused))
 

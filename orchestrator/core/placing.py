@@ -160,14 +160,14 @@ def _place_one(turn: Turn, shape: ShapeBook, queue: Queue, row: JobRow) -> bool:
             turn.emit(row.job, ev.Held(reason, skipped))
             return True
         case EndRound(until, skipped, quiet=True, passed=passed):
-            turn.book.listen(shape, _worth_waiting_for(row, skipped))
+            _wait(turn.book, shape, row, skipped)
             turn.book.sleep(shape, until)
             if not passed or queue is shape.aside:
                 return False
             turn.book.set_aside(shape, heapq.heappop(queue))
             return True
         case EndRound(until, skipped):
-            turn.book.listen(shape, _worth_waiting_for(row, skipped))
+            _wait(turn.book, shape, row, skipped)
             turn.emit(row.job, ev.RoundEnded(row.round, until, skipped))
             return True
         case WaitFor(provider):
@@ -177,7 +177,11 @@ def _place_one(turn: Turn, shape: ShapeBook, queue: Queue, row: JobRow) -> bool:
             return False
 
 
-def _worth_waiting_for(row: JobRow, skipped: tuple[ev.Skip, ...]) -> set[str]:
-    """Where the shape is not parked, and yet capacity that comes free would change the answer."""
+def _wait(book: Book, shape: ShapeBook, row: JobRow, skipped: tuple[ev.Skip, ...]) -> None:
+    """The shape hears of capacity that comes free where it is not parked, and yet that would change the answer; and of
+    room among open offers."""
     full = {r.provider for r in row.refusals if r.clause and r.reason == Reason.CAPACITY}
-    return full | {skip.provider for skip in skipped if skip.reason in ("unreachable", "refused_alike")}
+    book.listen(shape, full | {skip.provider for skip in skipped if skip.reason in ("unreachable", "refused_alike")})
+    for skip in skipped:
+        if skip.reason == "busy":
+            book.providers[skip.provider].waiters.add(shape.key)

@@ -19,6 +19,7 @@ REASONS: Mapping[str, str] = {
     "asked_already": "its first right is over the job as it is now, and it was asked in this round already",
     "parked": "its refusal of such a job still holds",
     "refused_alike": "it has just refused another job that asked no more",
+    "busy": "it has refused this already, and others are being put to it again",
     "resting": "launches of several jobs have failed there, so it rests",
     "unreachable": "unreachable",
     "beat_silent": "beat silent",

@@ -11,6 +11,7 @@ from orchestrator.core.memory import Memory
 from orchestrator.core.windows import NEVER
 from orchestrator.model.capacity import Block
 from orchestrator.model.contract import Trigger
+from orchestrator.model.job import OfferRow
 from orchestrator.model.offer import Capabilities
 from orchestrator.model.placement import Placement, Rules, Shape
 
@@ -52,7 +53,9 @@ class ShapeBook:
     widths: dict[str, int] = field(default_factory=dict)
     """provider → jobs of this shape that may ask it in the open market at a time."""
     asking: dict[str, int] = field(default_factory=dict)
-    """provider → jobs of this shape with an open offer there."""
+    """provider → jobs of this shape with an open offer there, behind no first right."""
+    gated: dict[str, int] = field(default_factory=dict)
+    """holder → jobs of this shape with an open offer there by its first right."""
     parked: dict[str, int] = field(default_factory=dict)
     """provider → when it may be asked again by this shape in the open market; `provider/block`: in that block.
     A release of capacity at the provider ends both."""
@@ -70,6 +73,10 @@ class ShapeBook:
     """The same for jobs that are about to be placed in a block of owned capacity."""
     limiting: tuple[str, ...] | None = None
     """Exemptions with a total that select it; None: not looked up yet."""
+
+    def among(self, offer: OfferRow) -> dict[str, int]:
+        """The jobs among which this open offer counts, by provider."""
+        return self.gated if offer.clause else self.asking
 
 
 @dataclass(slots=True)

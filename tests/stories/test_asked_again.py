@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from orchestrator.simulate.world import first_right
+from orchestrator.simulate.world import first_right, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.scripts import Script
@@ -39,3 +41,20 @@ async def test_a_no_of_before_a_job_ran_keeps_nobody_away_once_room_came_free(a_
     row = await ran(a_world({"azure": azure, "oracle": oracle}, work=Work(steps=1500)))
     assert attempts(row) == [("oracle", "fenced"), ("azure", "done")]
     assert row.attempts[1].intended_at - (row.attempts[0].ended_at or 0) < 60e6
+
+
+@pytest.mark.parametrize("refused", [1, 2], ids=["alone", "with another behind it"])
+async def test_a_job_in_its_next_round_keeps_nobody_of_its_shape_from_being_put_to_the_holder(a_world, refused) -> None:
+    """Azure keeps silent on whoever is put to it after that, on the newcomers for all of its window."""
+    azure = Script(offers=[*[do.Declines()] * refused, *[do.Silent()] * (refused + 2)])
+    oracle = Script(offers=[do.Declines(for_s=5)] * 99)
+    world = a_world({"azure": azure, "oracle": oracle}, first_right("azure"), work=Work(steps=5))
+    async with world.server() as server:
+        made = [(await server.desk.submit(submission()))[0].job for _ in range(refused)]
+        for _ in range(2):
+            await asyncio.sleep(20)
+            made.append((await server.desk.submit(submission()))[0].job)
+        await asyncio.sleep(5)
+        assert [told(world, job) for job in made[-2:]] == [["azure"], ["azure"]]
+        rows = [await until_over(server, job, 4000) for job in made]
+    assert [attempts(row) for row in rows] == [[("azure", "done")]] * len(made)
