@@ -32,6 +32,7 @@ from orchestrator.model.wire import ENV_ATTEMPT, ENV_KEY, ENV_NONCE, ENV_WORK_DI
 from orchestrator.runlog import checkpoints, paths
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import JobLog, Refused, append_attempt
+from orchestrator.runlog.printing import put_err
 from orchestrator.runlog.results import StoreUnavailable
 from orchestrator.runlog.rules import RefusalReason
 from orchestrator.runlog.shipping import Chunks
@@ -335,4 +336,4 @@ def _noticed_ms() -> int | None:
 
 
 def _warn(text: str) -> None:
-    print(f"orchestrator: {text}", file=sys.stderr, flush=True)
+    put_err(f"orchestrator: {text}")

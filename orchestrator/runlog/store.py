@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -232,17 +232,24 @@ class CloudStore:
             raise self._unavailable("uploading", key, error) from error
 
     def download(self, key: str, path: Path) -> bool:
-        """See Store."""
-        with path.open("wb") as out:  # a folder that is not there is no word of the store's
+        """See Store. Raises OSError where this machine has no such folder, or no room: no word of the store's."""
+        with path.open("wb") as out:
             try:
-                for chunk in obstore.get(self._bulk, key).stream():
-                    out.write(chunk)
+                found = obstore.get(self._bulk, key)
             except FileNotFoundError as error:
                 self._absent("downloading", key, error)
                 return False
             except (BaseError, OSError) as error:
                 raise self._unavailable("downloading", key, error) from error
+            for piece in self._pieces(found, key):
+                out.write(piece)
         return True
+
+    def _pieces(self, found: Any, key: str) -> Iterator[Any]:
+        try:
+            yield from found.stream()
+        except (BaseError, OSError) as error:
+            raise self._unavailable("downloading", key, error) from error
 
     def _absent(self, doing: str, key: str, error: FileNotFoundError) -> None:
         """There is no such key. Raises StoreUnavailable where there is no bucket either: nothing was read then."""

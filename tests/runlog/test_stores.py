@@ -15,11 +15,12 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from obstore.store import MemoryStore as InMemory
 
 from orchestrator.model.wire import StoreRef
 from orchestrator.runlog import doctor
 from orchestrator.runlog.results import Exists, Stored, StoreUnavailable, Unknown
-from orchestrator.runlog.store import Store, Timeouts, open_store
+from orchestrator.runlog.store import CloudStore, Store, Timeouts, open_store
 from orchestrator.testing.stores import MemoryStore
 from tests.buckets import a_bucket
 
@@ -180,6 +181,15 @@ def test_a_large_file_may_take_longer_than_the_timeout_while_its_bytes_come(tmp_
 def test_a_download_that_stalls_is_unavailable(tmp_path: Path) -> None:
     with slow_server(pieces=2) as store, pytest.raises(StoreUnavailable, match="did not answer while downloading a"):
         store.download("a", tmp_path / "a")
+
+
+def test_a_disk_of_ours_that_is_full_is_said_as_that() -> None:
+    """Waiting for the store would help nobody."""
+    bucket = InMemory()
+    store = CloudStore(StoreRef(name="s", url="s3://runs"), bucket, bucket)
+    store.put("a", bytes(1 << 20))
+    with pytest.raises(OSError, match="No space left on device"):
+        store.download("a", Path("/dev/full"))
 
 
 @contextmanager
