@@ -13,7 +13,7 @@ from orchestrator.core.capacity import Taken, gpus_of
 from orchestrator.core.ledgerfold import fold_ledger
 from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.rulebook import RuleBook
-from orchestrator.core.shapebook import ProviderBook, ShapeBook, ShapeKey, provider_of, urgency
+from orchestrator.core.shapebook import Moments, ProviderBook, ShapeBook, ShapeKey, provider_of, urgency
 from orchestrator.core.standing import active, open_offer, place_in_line
 from orchestrator.core.windows import NEVER, deadline, due_at
 from orchestrator.model import event as ev
@@ -48,7 +48,7 @@ class Book:
         """The ledger's head as of the last commit; every offer takes it along."""
         self.woken: set[ShapeKey] = set()
         self.timers: list[tuple[int, str]] = []
-        self.sleepers: list[tuple[int, ShapeKey]] = []
+        self.sleepers = Moments()
         self.held_shapes: set[ShapeKey] = set()
         self.early: set[str] = set()
         self.unread: set[str] = set()
@@ -173,7 +173,7 @@ class Book:
 
     def sleep(self, shape: ShapeBook, until: int) -> None:
         """Nobody can serve this shape before `until`: it costs nothing until then."""
-        heapq.heappush(self.sleepers, (until, shape.key))
+        self.sleepers.note(shape.key, until)
 
     def may_decide(self, row: JobRow, now: int) -> bool:
         """Whether a queued job may be put to somebody now, or waits for its next round."""
@@ -190,10 +190,9 @@ class Book:
 
     def pop_due(self, now: int) -> list[str]:
         """Jobs whose timer has come, each once; shapes whose sleep is over wake up."""
-        while self.sleepers and self.sleepers[0][0] <= now:
-            self.woken.add(heapq.heappop(self.sleepers)[1])
-        while self.rulebook.expiring and self.rulebook.expiring[0][0] <= now:
-            self.reconsider(self.shapes[heapq.heappop(self.rulebook.expiring)[1]])
+        self.woken.update(self.sleepers.pop(now))
+        for key in self.rulebook.expiring.pop(now):
+            self.reconsider(self.shapes[key])
         found: list[str] = []
         while self.timers and self.timers[0][0] <= now:
             at, job = heapq.heappop(self.timers)
@@ -206,8 +205,8 @@ class Book:
         """When `pop_due` will have something; NEVER: not by itself."""
         while self.timers and self._due.get(self.timers[0][1]) != self.timers[0][0]:
             heapq.heappop(self.timers)
-        heaps = (self.timers, self.sleepers, self.rulebook.expiring)
-        return min((heap[0][0] for heap in heaps if heap), default=NEVER)
+        timer = self.timers[0][0] if self.timers else NEVER
+        return min(timer, self.sleepers.first(), self.rulebook.expiring.first())
 
     def next_deadline(self, provider: str) -> int:
         """When the earliest delivered offer at a provider ends; NEVER: none is open."""

@@ -7,7 +7,6 @@ at anew. A set without exemptions, exclusives and records costs one dictionary l
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +16,7 @@ from orchestrator.core.known import Known, in_records
 from orchestrator.core.ranking import covers, rank, yielded
 from orchestrator.core.ranking import open_gates as still_open
 from orchestrator.core.renewing import Bound, Facts, bound, renewals
-from orchestrator.core.shapebook import Ruled, ShapeBook, ShapeKey, Variant
+from orchestrator.core.shapebook import Moments, Ruled, ShapeBook, Variant
 from orchestrator.core.totals import Limit, Totals, limiting, limits_of
 from orchestrator.core.windows import present_between
 from orchestrator.model.capacity import Block
@@ -38,7 +37,7 @@ class RuleBook:
     terms: dict[str, Terms] = field(default_factory=dict)
     quotes: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     prices_version: int = 0
-    expiring: list[tuple[int, ShapeKey]] = field(default_factory=list)
+    expiring: Moments = field(default_factory=Moments)
     """When some shape's answer stops being good by itself."""
     totals: Totals = field(default_factory=Totals)
     limits: dict[str, Limit] = field(default_factory=dict)
@@ -89,7 +88,7 @@ class RuleBook:
         known = _known(variant, shape.shape, now, ledger)
         rules = self._kept(shape, compile_rules(self.contracts, self.providers, shape.shape, now, known))
         if (begin := next_begin(ledger.blocks, now)) is not None:
-            heapq.heappush(self.expiring, (begin, shape.key))
+            self.expiring.note(shape.key, begin)
         made = shape.ruled[variant] = Ruled(rules)
         return made
 
@@ -114,7 +113,7 @@ class RuleBook:
     def _kept(self, shape: ShapeBook, rules: Rules) -> Rules:
         """The answer, kept; the shape is looked at again when it ends."""
         if rules.expires_us is not None:
-            heapq.heappush(self.expiring, (rules.expires_us, shape.key))
+            self.expiring.note(shape.key, rules.expires_us)
         return self.keep(rules)
 
     def keep(self, rules: Rules) -> Rules:

@@ -5,6 +5,7 @@ Held by the book, which alone changes them together with the rows; the placement
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field
 
 from orchestrator.core.memory import Memory
@@ -25,6 +26,44 @@ ShapeKey = tuple[str, Trigger]
 
 Queue = list[tuple[int, str]]
 """Heap of (submitted_at, job); stale entries are dropped when met."""
+
+
+class Moments:
+    """When is each shape to be looked at although nothing happened? One moment a shape: an earlier one takes its place.
+
+    A later one is not lost by that: whoever looks says anew until when what it found is good.
+    """
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.heap: list[tuple[int, ShapeKey]] = []
+        """Each entry once; those whose place was taken are dropped when met."""
+        self._heaped: set[tuple[int, ShapeKey]] = set()
+        self._next: dict[ShapeKey, int] = {}
+
+    def note(self, shape: ShapeKey, moment: int) -> None:
+        """It is to be looked at then, if not before."""
+        if moment >= self._next.get(shape, NEVER):
+            return
+        self._next[shape] = moment
+        if (entry := (moment, shape)) not in self._heaped:
+            self._heaped.add(entry)
+            heapq.heappush(self.heap, entry)
+
+    def pop(self, now: int) -> list[ShapeKey]:
+        """Those whose moment has come."""
+        found = []
+        while self.heap and self.heap[0][0] <= now:
+            self._heaped.discard(entry := heapq.heappop(self.heap))
+            moment, shape = entry
+            if self._next.get(shape) == moment:
+                del self._next[shape]
+                found.append(shape)
+        return found
+
+    def first(self) -> int:
+        """When `pop` will have something, or a little to drop; NEVER: not by itself."""
+        return self.heap[0][0] if self.heap else NEVER
 
 
 Variant = tuple[frozenset[str], tuple[tuple[str, str], ...]]
