@@ -156,7 +156,8 @@ def _delivered(scene: Scene, e: ev.OfferDelivered, line: Line) -> Line:
 
 def _delivery_failed(scene: Scene, e: ev.DeliveryFailed, line: Line) -> Line:
     provider = scene.offers.get(e.n, "")
-    return _say(line, f"the offer does not reach {provider}", e.why, provider=provider, tone=Tone.WARN)
+    nobody = ", nor does anything reach anybody: that is no refusal" if e.unheard else ""
+    return _say(line, f"the offer does not reach {provider}{nobody}", e.why, provider=provider, tone=Tone.WARN)
 
 
 def _answered(scene: Scene, e: ev.OfferAnswered, line: Line) -> Line:

@@ -113,7 +113,7 @@ def _delivered(row: JobRow, at: int, e: ev.OfferDelivered) -> JobRow:
 
 def _delivery_failed(row: JobRow, at: int, e: ev.DeliveryFailed) -> JobRow:
     offer = _offer(row, "DeliveryFailed", e.n)
-    return replace(row, offer=replace(offer, failed_at=offer.failed_at or at))
+    return replace(row, offer=replace(offer, failed_at=None if e.unheard else offer.failed_at or at))
 
 
 def _answered(row: JobRow, at: int, e: ev.OfferAnswered) -> JobRow:

@@ -15,7 +15,7 @@ from orchestrator.core.moves import may_enter
 from orchestrator.core.offering import on_answer
 from orchestrator.core.owning import on_owned
 from orchestrator.core.placing import place
-from orchestrator.core.recording import on_amended, on_reachability, on_record, take_back_if_freed
+from orchestrator.core.recording import on_amended, on_reachability, on_record, somebody_answers, take_back_if_freed
 from orchestrator.core.scaling import on_scale
 from orchestrator.core.standing import open_offer
 from orchestrator.core.turn import Turn
@@ -148,12 +148,16 @@ def _delivery(turn: Turn, fact: f.Delivery) -> None:
 
 def _undelivered(turn: Turn, row: JobRow, why: str, others_answer: bool) -> None:
     """One more try failed. While others answer us it is not our network: the first starts a clock, the one after its
-    end is a refusal. Where there is no such end, the offer stays open for as long as its clause holds."""
+    end is a refusal. Where there is no such end, the offer stays open for as long as its clause holds. While nobody
+    answers the clock stands at its beginning."""
     offer = open_offer(row)
-    if offer is None or not others_answer:
+    if offer is None:
         return
     limit = undeliverable_at(offer, turn.book.ledger.absences)
-    if offer.failed_at is None:
+    if not others_answer:
+        if offer.failed_at is not None and not somebody_answers(turn.book):
+            turn.emit(row.job, ev.DeliveryFailed(offer.n, why[:KEPT], unheard=True))
+    elif offer.failed_at is None:
         turn.emit(row.job, ev.DeliveryFailed(offer.n, why[:KEPT]))
     elif turn.now >= limit:
         turn.emit(row.job, ev.OfferLapsed(offer.n, "undeliverable", limit, turn.now))
@@ -178,11 +182,9 @@ def _polled(turn: Turn, fact: f.Polled) -> None:
 
 def _poll_failed(turn: Turn, fact: f.PollFailed) -> None:
     """A closing poll without a reply: the offers it should have closed are now undeliverable, if others answer us."""
-    if not fact.others_answer:
-        return
     for _, job, _ in turn.book.peek_overdue(fact.provider, fact.sent_at):
         row = turn.book.jobs[job]
-        _undelivered(turn, row, "closing_poll_failed", True)
+        _undelivered(turn, row, "closing_poll_failed", fact.others_answer)
 
 
 def _billed(turn: Turn, row: JobRow, fact: f.Billed) -> None:

@@ -181,11 +181,16 @@ def reshape(turn: Turn, row: JobRow, seen: Callable[[Shape], Shape]) -> None:
     turn.book.reconsider(turn.book.shape_of(row))
 
 
+def somebody_answers(book: Book) -> bool:
+    """Whether any provider does, as far as we know; while none does it is our own network that is away."""
+    return any(p.up for p in book.providers.values())
+
+
 def on_reachability(turn: Turn) -> None:
     """Write down which watched holders are out of reach. While nobody answers at all it is our own network: no outage
     goes on then, and what lasts afterwards begins anew."""
     book = turn.book
-    somebody = any(p.up for p in book.providers.values())
+    somebody = somebody_answers(book)
     contracts, known = book.rulebook.contracts, {holder for holder, _ in book.ledger.unreachable}
     watched = {clause.holder for clause in minding(contracts)}
     for holder in sorted(watched | known):

@@ -106,10 +106,13 @@ class OfferDelivered(Event, frozen=True, tag="OfferDelivered"):
 
 
 class DeliveryFailed(Event, frozen=True, tag="DeliveryFailed"):
-    """First failed delivery or closing poll of an offer while another provider answered us."""
+    """First failed delivery or closing poll of an offer while another provider answered us, or one after it while
+    nobody did."""
 
     n: int
     why: str
+    unheard: bool = False
+    """True: nobody answers us, which is our own network; the offer counts as undeliverable from its next failure on."""
 
 
 class OfferAnswered(Event, frozen=True, tag="OfferAnswered", kw_only=True):

@@ -258,9 +258,11 @@ async def test_time_in_which_nobody_tried_does_not_make_an_offer_undeliverable(a
     assert attempts(row) == [("azure", "done")]
 
 
-async def test_an_offer_is_not_undeliverable_while_our_own_network_is_gone(a_world) -> None:
+@pytest.mark.parametrize("before_s", [10, 40])
+async def test_an_offer_is_not_undeliverable_while_our_own_network_is_gone(a_world, before_s: int) -> None:
+    """Others are back a moment before its holder is, and then it is tried again, or not."""
     dead = [do.Unreachable(when=do.At(0), for_s=1800)]
-    later = [do.Unreachable(when=do.At(100), for_s=1690)]
+    later = [do.Unreachable(when=do.At(100), for_s=1700 - before_s)]
     world = a_world({"azure": Script(scenes=dead), "oracle": Script(scenes=later)}, first_right("azure"))
     row = await ran(world)
     assert attempts(row) == [("azure", "done")]

@@ -52,9 +52,10 @@ def _undeliverable(life: Life, history: History, seen: Seen, lapse: ev.OfferLaps
     limit = found[1].undeliverable if found else None
     if limit is None:
         return "its clause lets no undeliverable offer lapse"
-    delivered = max((s.seq for s, _ in life.of_offer(lapse.n, ev.OfferDelivered) if s.seq < seen.seq), default=0)
-    failures = (s for s, _ in life.of_offer(lapse.n, ev.DeliveryFailed) if delivered < s.seq < seen.seq)
-    failed = next(failures, None)
+    failures = [(s, e) for s, e in life.of_offer(lapse.n, ev.DeliveryFailed) if s.seq < seen.seq]
+    begins = [s.seq for s, _ in life.of_offer(lapse.n, ev.OfferDelivered) if s.seq < seen.seq]
+    begin = max([0, *begins, *(s.seq for s, e in failures if e.unheard)])
+    failed = next((s for s, _ in failures if s.seq > begin), None)
     if failed is None:
         return "no delivery of it had failed"
     tried = seen.at - failed.at - history.absent(seen.seq, failed.at, seen.at)
