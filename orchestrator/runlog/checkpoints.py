@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -144,26 +144,29 @@ def restore(log: JobLog, state: RunLog, into: Path, damaged: Callable[[str], Non
     """Fetch the newest checkpoint that is whole into a folder below `into`; None: there is none.
 
     `damaged` is told a sentence for each that is not. `store`: the name of the job's own; what claims to lie in another
-    is not looked for. Raises StoreUnavailable: silence is no reason for an older one.
+    is not looked for. All ranks of a machine may share `into`: one of them fetches, the others wait for it. Raises
+    StoreUnavailable: silence is no reason for an older one.
     """
     into.mkdir(parents=True, exist_ok=True)
-    _remove_left(into)
-    for checkpoint in resume_points(state):
-        try:
-            if checkpoint.store != store:
-                raise Damaged(f"it says that it lies in store {checkpoint.store!r}, and the job's own is {store!r}")
-            return Restored(checkpoint, _fetch(log, checkpoint, into))
-        except Damaged as error:
-            damaged(f"checkpoint of epoch {checkpoint.epoch}, step {checkpoint.step} is not used: {error}")
-    return None
+    with _alone(into) as sure:
+        if sure:
+            _remove_left(into)
+        for checkpoint in resume_points(state):
+            try:
+                if checkpoint.store != store:
+                    raise Damaged(f"it says that it lies in store {checkpoint.store!r}, and the job's own is {store!r}")
+                return Restored(checkpoint, _fetch(log, checkpoint, into))
+            except Damaged as error:
+                damaged(f"checkpoint of epoch {checkpoint.epoch}, step {checkpoint.step} is not used: {error}")
+        return None
 
 
 def _fetch(log: JobLog, checkpoint: Checkpoint, into: Path) -> Path:
     target = into / f"e{checkpoint.epoch}-{checkpoint.step}-{checkpoint.sha256[:8]}"
     if target.is_dir():
         return target  # moved into place whole, by this process or another one
-    with _scratch(into) as scratch:
-        partial = scratch / target.name
+    with tempfile.TemporaryDirectory(prefix=_partial(), dir=into, ignore_cleanup_errors=True) as folder:
+        partial = Path(folder) / target.name
         partial.mkdir()
         for file in _manifest(log, checkpoint):
             _fetch_file(log, checkpoint, file, partial)
@@ -171,38 +174,30 @@ def _fetch(log: JobLog, checkpoint: Checkpoint, into: Path) -> Path:
 
 
 @contextmanager
-def _scratch(into: Path) -> Iterator[Path]:
-    """A folder of this caller's own below `into`, which all ranks of a machine share; locked while it is used."""
-    folder = Path(tempfile.mkdtemp(prefix=_scratch_prefix(), dir=into))
-    descriptor = os.open(folder, os.O_RDONLY)
+def _alone(into: Path) -> Iterator[bool]:
+    """Meanwhile no other process of this machine fetches into this folder; whether that is sure: a disk may know no
+    locks. A lock ends with its process. On a shared disk one machine may not see another's: each has a file of its own.
+    """
+    descriptor = os.open(into / f".lock-{os.uname().nodename}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        with suppress(OSError):  # a disk without locks: there nobody removes another's
+        try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield folder
+        except OSError:
+            yield False
+        else:
+            yield True
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
 
 
-def _scratch_prefix() -> str:
-    """With the machine's name: on a shared disk one machine may not see another's locks."""
-    return f".partial-{os.uname().nodename}-"
-
-
 def _remove_left(into: Path) -> None:
-    """What killed processes had fetched does not pile up: a lock ends with its process.
+    """What killed processes had fetched does not pile up. Only for who is alone there."""
+    for folder in into.glob(f"{_partial()}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
-    An empty folder costs nothing, and may have been made just now and not locked yet.
-    """
-    for folder in into.glob(f"{_scratch_prefix()}*"):
-        with suppress(OSError):  # locked, or gone by now
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if any(folder.iterdir()):
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+
+def _partial() -> str:
+    return f".partial-{os.uname().nodename}-"
 
 
 def _move(partial: Path, target: Path) -> Path:

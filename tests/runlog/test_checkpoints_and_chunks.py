@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -152,20 +152,41 @@ def at_the_third_file(log: JobLog, then: Callable[[], object]) -> None:
     log.store.faults.before = before
 
 
-@pytest.mark.parametrize("down", [True, False])
-def test_ranks_that_share_a_folder_leave_each_other_s_download_alone(log: JobLog, tmp_path: Path, down: bool) -> None:
+def test_of_ranks_that_share_a_folder_one_fetches_and_the_others_wait_for_it(log: JobLog, tmp_path: Path) -> None:
+    state, into, found = three_files(log, tmp_path), tmp_path / "into", []
+
+    def rank() -> None:
+        found.append(checkpoints.restore(log, state, into, print, store="m"))
+
+    others = [Thread(target=rank) for _ in range(3)]
+    at_the_third_file(log, lambda: [other.start() for other in others])
+    rank()
+    for other in others:
+        other.join(10)
+    fetched = [key for verb, key in log.store.journal if verb == "get" and "/files/" in key]
+    assert len({str(one.folder) for one in found}) == 1 and len(found) == 4 and len(fetched) == 3
+    assert sorted(path.name for path in found[0].folder.iterdir()) == ["a", "b", "c"]
+    assert [path for path in into.iterdir() if path.is_dir()] == [found[0].folder]
+
+
+def test_on_a_disk_without_locks_ranks_leave_each_other_s_download_alone(
+    log: JobLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state, into = three_files(log, tmp_path), tmp_path / "into"
 
+    def no_locks(*_: object) -> None:
+        raise OSError("Function not implemented")
+
     def another_rank() -> None:
-        log.store.faults.down = down
-        with pytest.raises(StoreUnavailable) if down else nullcontext():
+        log.store.faults.down = True
+        with pytest.raises(StoreUnavailable):
             checkpoints.restore(log, state, into, print, store="m")
         log.store.faults.down = False
 
+    monkeypatch.setattr("fcntl.flock", no_locks)
     at_the_third_file(log, another_rank)
     found = checkpoints.restore(log, state, into, print, store="m")
     assert found is not None and sorted(path.name for path in found.folder.iterdir()) == ["a", "b", "c"]
-    assert list(into.iterdir()) == [found.folder]
 
 
 def test_what_a_killed_process_had_fetched_is_removed_by_the_next(log: JobLog, tmp_path: Path) -> None:
@@ -175,9 +196,9 @@ def test_what_a_killed_process_had_fetched_is_removed_by_the_next(log: JobLog, t
     child.start()
     child.join()
     log.store.faults.before = None
-    assert child.exitcode == 9 and len(list(into.iterdir())) == 1
+    assert child.exitcode == 9 and [path.name for path in into.iterdir() if path.is_dir()] != []
     found = checkpoints.restore(log, state, into, print, store="m")
-    assert found is not None and list(into.iterdir()) == [found.folder]
+    assert found is not None and [path for path in into.iterdir() if path.is_dir()] == [found.folder]
 
 
 def test_a_manifest_cannot_point_outside(log: JobLog, tmp_path: Path) -> None:
