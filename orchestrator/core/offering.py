@@ -284,6 +284,7 @@ def _no_longer_free(turn: Turn, row: JobRow, rules: Rules, workers: int | None) 
     up an exemption's total.
 
     Empty: it may. An offer of an earlier contract version is judged by that one: what was free then is free (R13).
+    A holder's own yes passes its gate, never somebody else's exclusive.
     """
     offer, book = row.offer, turn.book
     assert offer is not None, "an open offer was answered"
@@ -293,10 +294,12 @@ def _no_longer_free(turn: Turn, row: JobRow, rules: Rules, workers: int | None) 
         return "exempt_total"
     if offer.free_until is not None and turn.now > offer.free_until:
         return "gate_revived"
-    if offer.clause or offer.contract != book.ledger.contract:
+    if offer.contract != book.ledger.contract:
         return ""
     if rules.only is not None and rules.only != offer.provider:
         return "exclusive_revived"
+    if offer.clause:
+        return ""
     gates = book.rulebook.open_gates(row, rules, turn.now)
     return "gate_revived" if any(g.holder != offer.provider for g in gates) else ""
 

@@ -26,6 +26,15 @@ def right(*exempt: dict[str, Any], **more: Any) -> dict[str, Any]:
     return agreement("zeus", {"id": "rofr", "type": "first_right", "window": "15m", "exempt": list(exempt)}, **more)
 
 
+def beside(release: str, window: str = "15m", **more: Any) -> dict[str, Any]:
+    """Everything is zeus', until this; then azure has the first right to it."""
+    both = agreement("zeus", {"id": "alone", "type": "exclusive", "release": [release], **more})
+    term = both["spec"]["contracts"][0]["term"]
+    clause = {"id": "rofr", "type": "first_right", "window": window}
+    both["spec"]["contracts"].append({"id": "second", "holder": "azure", "term": term, "clauses": [clause]})
+    return both
+
+
 def rights(*holders: str) -> dict[str, Any]:
     """First rights to everything, one after the other."""
     first = agreement(holders[0], {"id": "rofr", "type": "first_right", "window": "15m"})

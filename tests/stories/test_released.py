@@ -12,7 +12,7 @@ from orchestrator.model.offer import Reason
 from orchestrator.simulate.world import provider_document, submission, until_over
 from orchestrator.testing import scripts as do
 from orchestrator.testing.scripts import Script
-from tests.stories.agreements import FULL, HOUR, SILENT, alone, freed, record, right, told
+from tests.stories.agreements import FULL, HOUR, SILENT, alone, beside, freed, record, right, told
 from tests.stories.words import attempts, ran
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -231,3 +231,44 @@ async def test_a_consent_that_ends_before_the_yes_has_freed_nobody(a_world) -> N
         row = await until_over(server, row.job)
     assert "exclusive_revived" in [e.why for e in world.events(row.job) if isinstance(e, ev.OfferWithdrawn)]
     assert attempts(row) == [] and set(told(world, row.job)) == {"azure", "oracle"}
+
+
+SLOW = Script(offers=[do.Accepts(after_s=600)])
+
+
+def revived(world, job: str) -> list[str]:
+    """Whose yes came when an exclusive was back."""
+    to = {e.n: e.provider for e in world.events(job) if isinstance(e, ev.OfferOpened)}
+    back = (e for e in world.events(job) if isinstance(e, ev.OfferWithdrawn) and e.why == "exclusive_revived")
+    return [to[e.n] for e in back]
+
+
+async def test_a_consent_that_ends_inside_a_first_rights_window_has_freed_nobody(a_world) -> None:
+    world = a_world({"azure": SLOW, "zeus": FULL, "oracle": Script()}, beside("consent"))
+    async with world.server() as server:
+        await record(server, "consent", holder="zeus", until=world.clock.now_us() + 300_000_000)
+        row, _ = await server.desk.submit(submission())
+        await asyncio.sleep(HOUR)
+        await server.desk.cancel(row.job, "test")
+        row = await until_over(server, row.job)
+    assert revived(world, row.job) == ["azure"] and attempts(row) == []
+    assert told(world, row.job)[0] == "azure" and set(told(world, row.job)[1:]) == {"zeus"}
+
+
+async def test_an_exclusive_holder_that_is_back_inside_a_first_rights_window_has_the_job(a_world) -> None:
+    zeus = Script(scenes=[do.Unreachable(when=do.At(5), for_s=HOUR + 300)])
+    world = a_world({"azure": SLOW, "zeus": zeus, "oracle": Script()}, beside("holder_outage", outageAfter="1h"))
+    async with world.server() as server:
+        await asyncio.sleep(20)
+        row, _ = await server.desk.submit(submission())
+        row = await until_over(server, row.job)
+    assert revived(world, row.job) == ["azure"] and attempts(row) == [("zeus", "done")]
+
+
+async def test_an_exclusive_holders_no_that_is_a_day_old_at_a_first_rights_yes_has_freed_nobody(a_world) -> None:
+    zeus, azure = Script(offers=[do.Declines()]), Script(offers=[do.Accepts(after_s=24.5 * HOUR)])
+    world = a_world({"azure": azure, "zeus": zeus}, beside("holder_declined", window="25h"))
+    async with world.server() as server:
+        row, _ = await server.desk.submit(submission())
+        row = await until_over(server, row.job, 26 * HOUR)
+    assert revived(world, row.job) == ["azure"] and attempts(row) == [("zeus", "done")]
