@@ -162,7 +162,7 @@ class Stage:
         """Whether the server takes jobs."""
         with contextlib.suppress(OSError, ValueError, httpx.TransportError):
             address = json.loads((self.folder / "home" / "server.json").read_text())
-            return httpx.get(f"{address['url']}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"{address['url']}/readyz", timeout=5, trust_env=False).status_code == 200
         return False
 
     # ---- what is known ---------------------------------------------------------------------------------------------

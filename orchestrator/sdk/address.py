@@ -7,6 +7,7 @@ Never follows a world-readable tokens file.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import stat
@@ -25,6 +26,15 @@ class Address:
 
     url: str
     token: str = field(repr=False)
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine: no proxy is asked the way there, nor shown the token."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:  # a name
+            return host == "localhost"
 
 
 def find(url: str | None = None, token: str | None = None) -> Address:

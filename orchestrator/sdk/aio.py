@@ -61,7 +61,12 @@ class AsyncClient:
         self._patience_s, self._waiting_s, self._notify = patience_s, waiting_patience_s, notify
         headers = {"Authorization": f"Bearer {address.token}"}
         self._http = httpx.AsyncClient(
-            base_url=address.url, headers=headers, timeout=TIMEOUT_S, transport=transport, verify=Authorities()
+            base_url=address.url,
+            headers=headers,
+            timeout=TIMEOUT_S,
+            transport=transport,
+            verify=Authorities(),
+            trust_env=not address.here,  # of it only proxies are left: `verify` reads the rest by itself
         )
 
     async def __aenter__(self) -> Self:

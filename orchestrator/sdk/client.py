@@ -86,7 +86,12 @@ class Client:
         self._patience_s, self._waiting_s, self._notify = patience_s, waiting_patience_s, notify
         headers = {"Authorization": f"Bearer {address.token}"}
         self._http = httpx.Client(
-            base_url=address.url, headers=headers, timeout=TIMEOUT_S, transport=transport, verify=Authorities()
+            base_url=address.url,
+            headers=headers,
+            timeout=TIMEOUT_S,
+            transport=transport,
+            verify=Authorities(),
+            trust_env=not address.here,  # of it only proxies are left: `verify` reads the rest by itself
         )
 
     def __enter__(self) -> Self:

@@ -34,7 +34,14 @@ async def dial(address: Address, path: str) -> AsyncIterator[Line]:
     """An open socket at the server. Raises Refused, Unreachable."""
     url = "ws" + address.url.removeprefix("http") + path
     headers = {"Authorization": f"Bearer {address.token}"}
-    opening = connect(url, additional_headers=headers, open_timeout=OPEN_S, max_size=1 << 20, compression=None)
+    opening = connect(
+        url,
+        additional_headers=headers,
+        open_timeout=OPEN_S,
+        max_size=1 << 20,
+        compression=None,
+        proxy=None if address.here else True,  # True: the environment's
+    )
     try:
         socket = await opening
     except InvalidStatus as error:
