@@ -33,7 +33,7 @@ from orchestrator.model.documents.views import (
 from orchestrator.sdk import inside
 from orchestrator.sdk import operations as op
 from orchestrator.sdk.address import find
-from orchestrator.sdk.client import PATIENCE_S, TIMEOUT_S, WAITING_PATIENCE_S, new_key, quiet, request_of
+from orchestrator.sdk.client import PATIENCE_S, TIMEOUT_S, WAITING_PATIENCE_S, bear_silence, new_key, quiet, request_of
 from orchestrator.sdk.streams import SILENCE_S, Cursor, EventCursor, Lines, OutputCursor
 
 T = TypeVar("T")
@@ -228,6 +228,8 @@ class AsyncClient:
         response = await self._open(call)
         if not isinstance(response, httpx.Response):
             raise op.lost(response)
+        if call.params.get("follow"):
+            bear_silence(response)
         async with contextlib.aclosing(response):
             try:
                 async for chunk in response.aiter_bytes():

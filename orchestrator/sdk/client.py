@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,9 @@ PATIENCE_S = 10.0
 WAITING_PATIENCE_S = 120.0
 """The same for who waits for a job or follows it, and lives through a server's restart."""
 
+KEEPALIVE = {"TCP_KEEPIDLE": round(SILENCE_S), "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""A server that vanished is missed within two minutes; the system's own defaults are hours. As far as it has them."""
+
 
 def new_key(entropy: Callable[[int], bytes] = os.urandom) -> str:  # noqa: TID251 - a client has no clock port
     """An idempotency key for one submission."""
@@ -58,6 +62,20 @@ def request_of(http: httpx.Client | httpx.AsyncClient, call: op.Call, timeout: f
     return http.build_request(
         call.method, call.path, params=params, headers=dict(call.headers), content=call.content, timeout=timeout
     )
+
+
+def bear_silence(response: httpx.Response) -> None:
+    """Wait for the rest of a stream that nobody pings; TCP itself asks whether the other side is still there."""
+    response.request.extensions["timeout"]["read"] = None
+    stream = response.extensions.get("network_stream")  # none behind a transport that is no network
+    line = stream.get_extra_info("socket") if stream is not None else None
+    if line is None:
+        return
+    options = {getattr(socket, name): value for name, value in KEEPALIVE.items() if hasattr(socket, name)}
+    with contextlib.suppress(OSError):  # it broke already, as reading will tell
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in options.items():
+            line.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def quiet(_: str) -> None:
@@ -242,6 +260,8 @@ class Client:
         response = self._open(call)
         if not isinstance(response, httpx.Response):
             raise op.lost(response)
+        if call.params.get("follow"):
+            bear_silence(response)
         with contextlib.closing(response):
             try:
                 yield from response.iter_bytes()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -23,6 +26,7 @@ from orchestrator.sdk.errors import (
     Unauthenticated,
     Unreachable,
 )
+from orchestrator.testing.access import FakeAccess
 from tests.served import TOKEN, Served
 
 
@@ -103,6 +107,47 @@ def test_a_stream_goes_on_where_it_broke(server: Served) -> None:
         job = client.submit(least())
         server.tell(lambda desk: desk.play(job.id))
         assert list(job.logs(follow=True)) == ["step 1 loss 0.5"] and len(broken) == 2
+
+
+class Quiet(FakeAccess):
+    """A rank that prints less often than an event stream is pinged."""
+
+    async def output(self, key: str, rank: int, follow: bool) -> AsyncIterator[bytes]:
+        await asyncio.sleep(1.5)
+        yield b"at last\n"
+
+
+@pytest.fixture
+def quiet(client: Client, server: Served, monkeypatch: pytest.MonkeyPatch) -> str:
+    for module in ("client", "aio"):
+        monkeypatch.setattr(f"orchestrator.sdk.{module}.SILENCE_S", 1.0)
+    job = client.submit(least()).id
+    server.tell(lambda desk: desk.play_on(job))
+    server.tell(lambda desk: setattr(desk, "inside", Quiet()))
+    return job
+
+
+def test_a_rank_that_is_followed_may_be_silent_for_long(client: Client, quiet: str) -> None:
+    assert list(client.job(quiet).output_of(0, follow=True)) == [b"at last\n"]
+
+
+async def test_so_it_may_for_the_async_client(quiet: str) -> None:
+    async with AsyncClient() as client:
+        job = await client.job(quiet)
+        assert [chunk async for chunk in job.output_of(0, follow=True)] == [b"at last\n"]
+
+
+def test_meanwhile_tcp_asks_whether_the_server_is_still_there(quiet: str) -> None:
+    class Looks(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            self.last = super().handle_request(request)
+            return self.last
+
+    with Client(transport=(way := Looks())) as client:
+        output = client.job(quiet).output_of(0, follow=True)
+        assert next(output)
+        line = way.last.extensions["network_stream"].get_extra_info("socket")
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_events_are_followed_to_the_end(client: Client, server: Served) -> None:
