@@ -137,7 +137,8 @@ def verify_command(
     """Judge every sentence that must always hold, say how often each was judged, and list every violation.
 
     With --world, also what was written down where things ran: files *.jsonl (witness files of user code, journals of
-    providers) and run logs (folders <project>/<job>/log) anywhere below DIR.
+    providers) and run logs (folders <project>/<job>/log) anywhere below DIR. Nothing is judged, and the exit code is 2,
+    where some of it cannot be read: a line that others follow, a gap in a run log, two copies of one that differ.
     """
     exported = _load(file)
     try:

@@ -123,14 +123,23 @@ def test_machines_that_outlive_their_job(seconds: int | None) -> None:
     assert [f.sentence for f in findings(World((), [*JOURNALS[:3], last]))] == [19]
 
 
+def lay(folder: Path, *slots: int) -> Path:
+    """The run log of the job below this folder, with these of its slots."""
+    log = folder / "default" / JOB / "log"
+    log.mkdir(parents=True)
+    for slot in slots:
+        (log / f"{slot:08}").write_bytes(encode(LOG[slot - 1]))
+    return log
+
+
+CREATED = '{"at":1,"boottime":1,"cloud":"azure","kind":"created","key":"k","gpus":8}\n'
+
+
 def test_witnesses_are_gathered_from_a_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "store" / "default" / JOB / "log"
-    folder.mkdir(parents=True)
-    for slot, entry in enumerate(LOG, start=1):
-        (folder / f"{slot:08}").write_bytes(encode(entry))
+    lay(tmp_path / "store", 1, 2, 3, 4, 5)
     line = {"boot_ns": 1, "job": JOB, "epoch": 1, "rank": 0, "pid": 7, "step": 1}
     (tmp_path / "w.jsonl").write_text(json.dumps(line) + "\n" + '{"boot_ns": 2, "jo')
-    (tmp_path / "azure.jsonl").write_text('{"at":1,"boottime":1,"cloud":"azure","kind":"created","key":"k","gpus":8}\n')
+    (tmp_path / "azure.jsonl").write_text(CREATED)
     world = gather(tmp_path)
     assert [w.pid for w in world.witnessed] == [7]
     assert [(j.kind, j.key) for j in world.journals] == [("created", "k")]
@@ -140,4 +149,31 @@ def test_witnesses_are_gathered_from_a_folder(tmp_path: Path) -> None:
 def test_a_witness_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.jsonl").write_text('{"boot_ns": "soon"}\n')
     with pytest.raises(NoWitness, match="no witnessed line"):
+        gather(tmp_path)
+
+
+@pytest.mark.parametrize("torn", ['{"at":2,"kind":"cre' + CREATED, '{"at":2,"kind":"cre\n'])
+def test_a_line_that_cannot_be_read_is_named_where_others_follow_it(tmp_path: Path, torn: str) -> None:
+    """A later life of a cloud goes on writing behind what the end of the one before cut off."""
+    (tmp_path / "azure.jsonl").write_text(CREATED + "\n" + torn + CREATED)
+    with pytest.raises(NoWitness, match="azure.jsonl, line 3, is no JSON"):
+        gather(tmp_path)
+
+
+def test_an_empty_line_hides_nothing_that_follows_it(tmp_path: Path) -> None:
+    (tmp_path / "azure.jsonl").write_text(CREATED + "\n" + CREATED)
+    assert [line.key for line in gather(tmp_path).journals] == ["k", "k"]
+
+
+def test_a_run_log_without_one_of_its_slots_is_no_witness(tmp_path: Path) -> None:
+    lay(tmp_path, 1, 2, 3, 5)
+    with pytest.raises(NoWitness, match="has no slot 00000004, and later ones"):
+        gather(tmp_path)
+
+
+def test_two_copies_of_a_run_log_are_one_witness_only_where_they_say_the_same(tmp_path: Path) -> None:
+    lay(tmp_path / "a", 1, 2, 3, 4, 5), lay(tmp_path / "b", 1, 2, 3, 4, 5)
+    assert gather(tmp_path).logs == {JOB: tuple(LOG)}
+    lay(tmp_path / "c", 1, 2)
+    with pytest.raises(NoWitness, match="another run log of the same job"):
         gather(tmp_path)
