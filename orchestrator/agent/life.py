@@ -105,8 +105,11 @@ class Life:
         try:
             self._fetch()
         except package.BadPackage as error:
-            self._say(str(error))
+            self._say_last(str(error))
             return self._finish(endings.IsDone(EXIT_BAD_PACKAGE, str(error)), gone=True)
+        except OSError as error:  # its disk is full, or fails: another machine may do
+            self._say_last(f"the code package cannot be kept on this machine: {error}")
+            return self._finish(endings.IsReleased("lost_node"), gone=True)
         waited = self._wait()
         if self._terminated.is_set():
             return self._finish(endings.IsReleased("stopped"), gone=True)
@@ -282,6 +285,11 @@ class Life:
                     raise
                 self._say(str(error))
             time.sleep(self.env.isolation.check_ms / 1000)
+
+    def _say_last(self, text: str) -> None:
+        """Said, and for who reads the job's output too."""
+        self._say(text)
+        self._output.end(f"orchestrator agent: {text}")
 
     def _say(self, text: str) -> None:
         key = launch_key(self.env.job, self.env.epoch)

@@ -21,7 +21,13 @@ class Output:
     def __init__(self, path: Path, chunks: Chunks) -> None:
         """`path` need not exist yet."""
         self._path, self._chunks, self._shipped = path, chunks, 0
+        self._word = b""
         self._lock = threading.Lock()
+
+    def end(self, word: str) -> None:
+        """The agent's own last word, behind what the file holds: kept in memory, the disk may be what is wrong."""
+        with self._lock:
+            self._word = f"{word}\n".encode(errors="replace")
 
     def ship(self, most: int = 4) -> bool:
         """Ship up to `most` chunks; True: nothing is left.
@@ -32,11 +38,17 @@ class Output:
             for _ in range(most):
                 data = self._read(self._shipped, CHUNK_BYTES)
                 if not data:
-                    return True
+                    return self._ship_word()
                 self._chunks.ship(data)
                 self._shipped += len(data)
                 put_out(data)
         return False
+
+    def _ship_word(self) -> bool:
+        if self._word:
+            self._chunks.ship(self._word)
+        self._word = b""
+        return True
 
     def tail(self) -> str:
         """The end of the output, for people and for telling a lost worker from a bug."""

@@ -6,9 +6,11 @@ its folder, be a link, or grow beyond the cap. It is unpacked whole or not at al
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from orchestrator.runlog import paths
@@ -17,6 +19,9 @@ from orchestrator.runlog.store import Store
 UNPACKED_BYTES = 2 << 30  # more than code ever needs; a zip bomb stops here
 MEMBERS = 100_000
 _BLOCK = 1 << 20
+_ITS_ERRORS = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, None)
+"""What names that no folder can hold lead to, and places that are not in the zip. Others, like a full disk, are the
+machine's."""
 
 
 class BadPackage(Exception):
@@ -36,7 +41,7 @@ def fetch(store: Store, project: str, sha256: str, archive: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path, cap_bytes: int = UNPACKED_BYTES) -> None:
-    """Unpack into the (new) folder. Raises BadPackage."""
+    """Unpack into the (new) folder. Raises BadPackage, and OSError where this machine has no room, or fails."""
     try:
         with zipfile.ZipFile(archive) as package:
             members = package.infolist()
@@ -47,13 +52,17 @@ def unpack(archive: Path, folder: Path, cap_bytes: int = UNPACKED_BYTES) -> None
             folder.mkdir(parents=True)
             for member in members:
                 cap_bytes -= _extract(package, member, folder, cap_bytes)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except OSError as error:
+        if error.errno not in _ITS_ERRORS:
+            raise
+        raise BadPackage(f"the package cannot be unpacked: {str(error)[:300]}; pack it again") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise BadPackage(f"the package is not a readable zip: {error}") from error
 
 
 def _check(member: zipfile.ZipInfo) -> None:
     name = PurePosixPath(member.filename)
-    if name.is_absolute() or ".." in name.parts or "\\" in member.filename:
+    if not member.filename or name.is_absolute() or ".." in name.parts or "\\" in member.filename:
         raise BadPackage(f"the package's member {member.filename!r} would leave its folder")
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -1,20 +1,26 @@
 """May this zip be unpacked beside somebody's training job? Called by the package route, before anything is kept.
 
-Refused: paths that leave the folder, links and devices, duplicates, control characters, encryption, and more
-bytes than the limit however they are packed (sizes are counted while unpacking, never believed). Pure but for
-reading the file that it is given; never writes what it unpacks.
+Refused: paths that leave the folder, links and devices, duplicates, files below files, names that no file system takes,
+control characters, encryption, and more bytes than the limit however they are packed (sizes are counted while
+unpacking, never believed). Pure but for reading the file that it is given; never writes what it unpacks.
 """
 
 from __future__ import annotations
 
+import errno
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 MAX_FILES = 20_000
+MAX_PART, MAX_NAME = 255, 3_000
+"""Bytes, of one part of a path and of it all: Linux takes 255 and 4,096, and the folder to unpack into has some."""
 _CHUNK = 1 << 20
+_UNREADABLE = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -25,13 +31,23 @@ def complaints(path: Path, unpacked_limit: int) -> list[tuple[str, str]]:
             entries = archive.infolist()
             if len(entries) > MAX_FILES:
                 return [("", f"{len(entries)} entries; at most {MAX_FILES} are taken")]
-            bad = list(_names(entries))
+            bad = [*_names(entries), *_below_files(entries)]
             return bad or _contents(archive, entries, unpacked_limit)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, NotImplementedError) as error:
+    except (*_UNREADABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: it names places before its begin
+            raise
         return [("", f"not a zip file that can be read: {error}")]
 
 
-def _names(entries: Iterable[zipfile.ZipInfo]) -> Iterable[tuple[str, str]]:
+def _below_files(entries: Iterable[zipfile.ZipInfo]) -> Iterator[tuple[str, str]]:
+    """Sorted with NUL for the slash, which no name that is taken has, what is below a file comes right behind it."""
+    flat = sorted((entry.filename.rstrip("/").replace("/", "\0"), entry.filename) for entry in entries)
+    for (above, file), (name, entry) in pairwise(flat):
+        if name.startswith(f"{above}\0") and not file.endswith("/"):
+            yield shown(entry), "is below a file, not a folder"
+
+
+def _names(entries: Iterable[zipfile.ZipInfo]) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for entry in entries:
         name = entry.filename
@@ -49,6 +65,8 @@ def _bad_name(name: str) -> str:
         return "leaves its folder or has empty parts"
     if any(unicodedata.category(char).startswith("C") for char in name):
         return "has control characters"
+    if len(name.encode()) > MAX_NAME or any(len(part.encode()) > MAX_PART for part in name.split("/")):
+        return f"is longer than file systems take: {MAX_PART} bytes a part, {MAX_NAME} in all"
     return ""
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import signal
 import time
+import zipfile
 
 import pytest
 
@@ -12,7 +15,7 @@ from orchestrator.agent.processes import snapshot
 from orchestrator.model.wire import Done, Isolation, Release
 from orchestrator.runlog.clock import boottime_ms
 from orchestrator.runlog.log import read_beat
-from orchestrator.runlog.paths import out, progress
+from orchestrator.runlog.paths import out, package, progress
 from orchestrator.runlog.shipping import read_chunks
 
 from .conftest import FAST, JOB, LOOP, SLACK_MS, Agent, World, until
@@ -67,6 +70,30 @@ def test_an_agent_that_cannot_say_what_is_wrong_writes_it_into_the_log(world: Wo
     with open("/dev/full", "wb") as full:
         assert world.launch(package="0" * 64, printed=full).wait() == 78
     assert isinstance(world.last, Done) and "is not in the store" in (world.last.result or "")
+
+
+def packed(world: World, *names: str, size: int = 1) -> str:
+    """A package at the store, deflated; its digest."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, "x" * size)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    world.log.store.put(package("default", digest), buffer.getvalue())
+    return digest
+
+
+def test_a_package_that_cannot_be_unpacked_ends_the_job_and_says_why_in_its_output(world: World) -> None:
+    assert world.launch(package=packed(world, "a", "a/b")).wait() == 78
+    assert world.kinds == ["Claim", "Done"]
+    assert b"cannot be unpacked" in read_chunks(world.log.store, out("default", JOB, 1))[0]
+
+
+def test_a_machine_without_room_for_the_package_is_given_up_and_the_job_is_not(world: World) -> None:
+    small = ("sh", "-c", 'ulimit -f 32; exec "$@"', "sh")  # 16 KiB a file
+    assert world.launch(package=packed(world, "a", size=1 << 20), by=small).wait() == 75
+    assert isinstance(world.last, Release) and (world.last.why, world.last.gone) == ("lost_node", True)
+    assert b"File too large" in read_chunks(world.log.store, out("default", JOB, 1))[0]
 
 
 def test_killed_by_somebody_else_is_a_release(world: World) -> None:

@@ -105,6 +105,26 @@ def test_a_package_that_grows_too_much_is_refused(tmp_path: Path) -> None:
         package.unpack(packed(tmp_path, "a", "b", size=600), tmp_path / "code", cap_bytes=1000)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("a", "a/b"), ("a/b", "a"), ("a", "a/b/"), ("a/", "a"), ("x" * 256,), ("abc/" * 1500,), ("",)],
+    ids=lambda names: " ".join(names)[:10],
+)
+def test_names_that_no_folder_can_hold_are_the_packages_fault(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(package.BadPackage):
+        package.unpack(packed(tmp_path, *names), tmp_path / "code")
+
+
+def test_a_damaged_package_is_the_packages_fault(tmp_path: Path) -> None:
+    archive = tmp_path / "p.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("a", "print(1)\n" * 100)
+    data = archive.read_bytes()
+    archive.write_bytes(data[:31] + b"\xff" * 8 + data[39:])
+    with pytest.raises(package.BadPackage, match="not a readable zip"):
+        package.unpack(archive, tmp_path / "code")
+
+
 def test_a_package_is_what_its_name_says(tmp_path: Path) -> None:
     store, archive = MemoryStore(), tmp_path / "got.zip"
     digest = hashlib.sha256(b"good").hexdigest()

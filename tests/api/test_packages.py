@@ -87,6 +87,22 @@ def lying_size(data: bytes) -> bytes:
     return data[:at] + (10).to_bytes(4, "little") + data[at + 4 :]
 
 
+def damaged(data: bytes) -> bytes:
+    """The first bytes of the first file's deflate stream are no such stream."""
+    at = data.index(b"PK\x03\x04") + 30 + len("train.py")
+    return data[:at] + b"\xff" * 8 + data[at + 8 :]
+
+
+def pointing_before_its_begin(data: bytes) -> bytes:
+    """The directory is said to lie behind where it does, and so each file before the zip's first byte."""
+    at = data.rindex(b"PK\x05\x06") + 16
+    return data[:at] + (int.from_bytes(data[at : at + 4], "little") + 10).to_bytes(4, "little") + data[at + 4 :]
+
+
+def within_a_file(*names: str) -> bytes:
+    return made(lambda archive: [archive.writestr(name, "") for name in names] and None)
+
+
 BOMB = made(lambda archive: archive.writestr("big", b"\0" * 10_000_000))
 HOSTILE = {
     "absolute": made(lambda archive: archive.writestr("/etc/passwd", "")),
@@ -97,6 +113,13 @@ HOSTILE = {
     "dot": made(lambda archive: archive.writestr("./a", "")),
     "link": made(link),
     "twice": made(twice),
+    "within-a-file": within_a_file("a", "a!", "a/b"),
+    "within-a-file-that-comes-later": within_a_file("a/b/c", "a!", "a"),
+    "folder-within-a-file": within_a_file("a", "a/b/"),
+    "long-part": made(lambda archive: archive.writestr("ä" * 128, "")),
+    "long-path": made(lambda archive: archive.writestr("abc/" * 1000, "")),
+    "damaged": damaged(made(lambda archive: archive.writestr("train.py", "print(1)\n" * 100))),
+    "elsewhere": pointing_before_its_begin(made(lambda archive: archive.writestr("a", ""))),
     "bomb": BOMB,
     "liar": lying_size(BOMB),
     "not-a-zip": b"PK\x03\x04 or so",
