@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
@@ -75,6 +75,7 @@ def run(
     `orchestrator run --workers 2:8 --gpus 1 -- python sweep.py` takes as many of 2 to 8 workers as somebody has;
     with `--workers 8 --divisible` what one leaves goes to others, as a job of its own, which is followed afterwards
     (`--json`: one document of each).
+    With `--json` stdout holds the job as it ended, and what it prints goes to stderr.
     Ctrl-C stops following; the job goes on (`orchestrator cancel` ends it).
     """
     size: dict[str, Any] = {"count": size_of(workers), "gpus": gpus, "cpus": cpus}
@@ -122,7 +123,8 @@ def submit(
 ) -> None:
     """Submit a job from a file; a folder of code (`package: {dir: .}`) is packed and uploaded, relative to the file.
 
-    Example: `orchestrator submit -f job.yaml --follow`
+    Example: `orchestrator submit -f job.yaml --follow`; with `--json` stdout then holds the job as it ended, and what
+    it prints goes to stderr.
     """
     job = _load(file)
     package = job.spec.run.package
@@ -215,7 +217,7 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
             print_json(made.view) if as_json else typer.echo(made.id)
             return
         say(f"job [bold]{made.id}[/] submitted")
-        views = _followed(client, made)
+        views = _followed(client, made, sys.stderr.buffer if as_json else sys.stdout.buffer)
     if as_json:
         for view in views:
             print_json(view)
@@ -225,12 +227,12 @@ def _submit(job: TrainingJob, key: str | None, detach: bool, as_json: bool) -> N
     raise typer.Exit(outcome(bad[0]) if bad else Exit.OK)
 
 
-def _followed(client: Client, job: Job) -> list[JobView]:
-    """To its end, and then what was left of it when it was split, and of that."""
+def _followed(client: Client, job: Job, output: BinaryIO) -> list[JobView]:
+    """To its end, and then what was left of it when it was split, and of that; what they print goes to `output`."""
     views: list[JobView] = []
     while True:
         try:
-            views.append(_follow(job))
+            views.append(_follow(job, output))
         except KeyboardInterrupt:
             _detached(client, job)
             raise
@@ -261,13 +263,13 @@ def _made(client: Client, job: TrainingJob, key: str | None) -> Job:
         raise
 
 
-def _follow(job: Job) -> JobView:
-    """Output to stdout, what happens to stderr, until the end."""
+def _follow(job: Job, output: BinaryIO) -> JobView:
+    """What it prints to `output`, what happens to stderr, until the end."""
     teller = threading.Thread(target=_tell, args=(job.id,), daemon=True)
     teller.start()
     for chunk in job.output(follow=True):
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        output.write(chunk)
+        output.flush()
     view = job.wait(parts=False)
     teller.join(timeout=2)
     return view

@@ -43,6 +43,14 @@ def test_run_follows_a_command_to_its_end(cli: Run, lively: Served) -> None:
     assert shown["spec"]["run"]["command"] == ["python", "train.py", "--epochs", "3"]
 
 
+def test_for_a_program_the_answer_is_one_document_and_the_output_is_beside_it(cli: Run, lively: Served) -> None:
+    Path("job.yaml").write_text(FILE)
+    for asked in (("run", "--json", "--", "python", "train.py"), ("submit", "--follow", "--json", "-f", "job.yaml")):
+        ran = cli(*asked)
+        assert json.loads(ran.stdout)["state"] == "succeeded"
+        assert "step 1 loss 0.5\n" in ran.stderr
+
+
 def test_run_fails_when_the_job_fails(cli: Run, server: Served) -> None:
     job = submitted(cli)
     server.tell(lambda desk: desk.play(job, exit_code=3))
