@@ -87,10 +87,10 @@ class Verifier:
         self.checked, self.unchecked, self.hidden, self._open, self._last = (Counter[str]() for _ in range(5))
         self.kinds: dict[tuple[str, str], list[Event]] = defaultdict(list)
 
-    def judge(self, check: str, holds: object, where: str, words: str) -> bool:
-        """Count one thing; `words` say what is wrong where it does not hold."""
-        self.checked[check] += 1
-        self.findings += [] if holds else [(check, where, words)]
+    def judge(self, check: str, holds: object, where: str, words: str, maybe: object = False) -> bool:
+        """Count one thing; `words` say what is wrong where it does not hold; `maybe`: what is hidden may mend that."""
+        (self.checked if holds or not maybe else self.unchecked)[check] += 1
+        self.findings += [] if holds or maybe else [(check, where, words)]
         return bool(holds)
 
     def attempt(self, check: str, where: str, judged: Callable[..., None], *given: Any) -> None:
@@ -127,9 +127,8 @@ class Verifier:
         self.judge("chain", end.get("head") == self.head.hex(), last, "the head is not the chain of the last event")
         for e in self.events:
             for digest in (one for name in CITED if len(one := str((e.body or {}).get(name) or "")) == 64):
-                there = digest in self.documents
-                self.unchecked["digests"] += bool(self.hidden) and not there
-                self.judge("digests", there or self.hidden, e.where, f"the document {digest[:12]} is missing")
+                words = f"the document {digest[:12]} is missing"
+                self.judge("digests", digest in self.documents, e.where, words, self.hidden.total())
 
     def _line(self, where: str, raw: bytes) -> Body | None:
         whole = raw[-26:] == b',"sum":"' + _sha(raw[:-26] + b"}")[:16].encode() + b'"}'
@@ -144,12 +143,9 @@ class Verifier:
         where += f", event {line['seq']} ({line['kind']}{' of job ' + line['job'] if line['job'] else ''})"
         e = Event(line["seq"], line["at"], line["kind"], line["job"], body, where)
         self.judge("chain", e.seq == last.seq + 1 and e.at >= last.at, where, f"it does not follow event {last.seq}")
-        if text is None:
-            self.hidden[e.job] += 1
-            self.unchecked["chain"] += 1
-        else:
-            good = body is not None and _sha(_raw(line["salt"]) + _utf8(text)) == line["body_hash"]
-            self.judge("chain", good, where, "its body is not the one that was hashed")
+        self.hidden[e.job] += text is None
+        good = body is not None and _sha(_raw(line["salt"]) + _utf8(text or "")) == line["body_hash"]
+        self.judge("chain", good, where, "its body is not the one that was hashed", text is None)
         numbers = struct.pack(">QQ", e.seq, e.at) if min(e.seq, e.at) >= 0 and max(e.seq, e.at) < 1 << 64 else b""
         names = b"".join(struct.pack(">H", len(raw)) + raw for raw in (_utf8(line[x])[:65535] for x in CHAINED[:3]))
         made = hashlib.sha256(self.head + numbers + names + _raw(line["body_hash"])).hexdigest()
@@ -184,9 +180,9 @@ class Verifier:
         last = self._last[offer["provider"]]
         ordinal = self._last[offer["provider"]] = offer.get("ordinal", 0) if self._proven else last + 1
         maybe = ordinal > last + 1 and any(x.kind == e.kind and x.body is None for x in self.events)
-        self.unchecked["offers"] += maybe or not self._proven
+        self.unchecked["offers"] += not self._proven
         words = f"it is number {ordinal} to {offer['provider']}, after number {last}"
-        self.judge("offers", maybe or ordinal == last + 1, e.where, words)
+        self.judge("offers", ordinal == last + 1, e.where, words, maybe)
 
     def _delivered(self, e: Event, receipt: Body) -> None:
         n, opened = receipt["n"], next(self.of(e.job, "OfferOpened", e.seq, n=receipt["n"]), None)
@@ -231,12 +227,15 @@ class Verifier:
         n, silent = lapse["n"], lapse["how"] == "silence"
         if (offer := self._close(e, n)) is None:
             return
-        begun = [x.at for x, _ in self.of(e.job, "OfferDelivered" if silent else "DeliveryFailed", e.seq, n=n)]
-        since = (begun[0] if silent else begun[-1]) if begun else e.at
-        until, needed = (lapse["deadline"], offer["window"]) if silent else (e.at, offer.get("undeliverable"))
-        present = until - since - self._absent(e.seq, since, until)
-        words = f"offer {n} to {offer['provider']} lapsed ({lapse['how']}) after {present} of {needed} µs"
-        self.judge("windows", needed is not None and present >= needed, e.where, words)
+        told = [x for x, _ in self.of(e.job, "OfferDelivered", e.seq, n=n)]
+        begins = [0, *(x.seq for x in told), *(x.seq for x, _ in self.of(e.job, "DeliveryFailed", n=n, unheard=True))]
+        failed = [x for x, _ in self.of(e.job, "DeliveryFailed", e.seq, n=n) if max(begins) < x.seq]
+        limits = [(e.seq, failed, e.at, offer.get("undeliverable")), (e.seq, told, lapse["deadline"], offer["window"])]
+        polls = failed[:1] if told and not silent else []  # a closing poll, which is sent when the window is over
+        for before, begun, until, needed in [limits[silent], *((x.seq, told, x.at, offer["window"]) for x in polls)]:
+            present = until - (since := begun[0].at if begun else until) - self._absent(before, since, until)
+            words = f"offer {n} to {offer['provider']} lapsed ({lapse['how']}) after {present} of {needed} µs"
+            self.judge("windows", needed is not None and present >= needed, e.where, words)
         self.judge("windows", not silent or until <= lapse["polled_at"] <= e.at, e.where, "not after its closing poll")
 
     def _close(self, e: Event, n: int, told: bool = True) -> Body | None:

@@ -67,6 +67,7 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (2, "a deadline before the window's end", lambda: edited(export_of(told.silence), "OfferLapsed", deadline=1)),
     (2, "undeliverable too early", lambda: at_other_time(export_of(told.away), "OfferLapsed", -2)),
     (2, "undeliverable while nobody answered", lambda: edited(export_of(told.away), "DeliveryFailed", unheard=True)),
+    (2, "undeliverable inside its window", lambda: at_other_time(export_of(told.unheard), "DeliveryFailed", -300)),
     (3, "a second offer beside the first", lambda: without(export_of(told.lost), "OfferAnswered")),
     (4, "an offer after the end", lambda: again(export_of(told.lost), "OfferOpened")),
     (4, "a second answer", lambda: again(export_of(told.lost), "OfferAnswered")),

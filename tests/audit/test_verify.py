@@ -206,6 +206,8 @@ FORGED: list[tuple[str, str, Callable[[], Export]]] = [
     ("order", "taken is another part", lambda: edited(export_of(told.divided), "Split", workers=2)),
     ("windows", "silence too early", lambda: edited(export_of(told.silence), "OfferLapsed", deadline=1)),
     ("windows", "undeliverable too early", lambda: edited(export_of(told.away), "OfferOpened", undeliverable=10**12)),
+    ("windows", "undeliverable inside its window", lambda: told.at_other_time(
+        export_of(told.unheard), "DeliveryFailed", -300)),
     ("terms", "a yes to other terms", lambda: edited(export_of(told.priced), "OfferAnswered", 1, terms="0" * 64)),
     ("terms", "over the ceiling", lambda: edited(export_of(told.priced), "OfferAnswered", 1, price=9_000_000)),
     ("terms", "more workers than offered", lambda: edited(export_of(told.elastic), "OfferAnswered", 1, workers=5)),

@@ -67,6 +67,14 @@ async def away() -> World:
     return world
 
 
+async def unheard() -> World:
+    """The holder has its offer, and cannot be reached when its window ends: its yes, in time, is heard too late."""
+    azure = Script(offers=[do.Accepts(after_s=600)], scenes=[do.Unreachable(when=do.At(60), for_s=1200)])
+    world = World({"azure": azure, "oracle": YES}, first_right("azure", undeliverableAfter="1m"), Work(steps=600))
+    await life(world)
+    return world
+
+
 async def priced() -> World:
     """A job with a ceiling, accepted below it and billed."""
     world = World({"azure": NO, "oracle": CHEAP}, first_right("azure"))
@@ -339,8 +347,8 @@ async def classified() -> World:
 
 STORIES = (
     amended, restored, classified, overridden, owned, renewed, elastic, divided, declined, too_large, strangers,
-    reclassified, scaled, shrunk, lost, silence, away, priced, cancelled, waiting, rounds, held, released, out_of_reach,
-    ended, exempted,
+    reclassified, scaled, shrunk, lost, silence, away, unheard, priced, cancelled, waiting, rounds, held, released,
+    out_of_reach, ended, exempted,
 )  # fmt: skip
 
 

@@ -52,12 +52,16 @@ def _undeliverable(life: Life, history: History, seen: Seen, lapse: ev.OfferLaps
     limit = found[1].undeliverable if found else None
     if limit is None:
         return "its clause lets no undeliverable offer lapse"
+    told = [s for s, _ in life.of_offer(lapse.n, ev.OfferDelivered) if s.seq < seen.seq]
     failures = [(s, e) for s, e in life.of_offer(lapse.n, ev.DeliveryFailed) if s.seq < seen.seq]
-    begins = [s.seq for s, _ in life.of_offer(lapse.n, ev.OfferDelivered) if s.seq < seen.seq]
-    begin = max([0, *begins, *(s.seq for s, e in failures if e.unheard)])
+    begin = max([0, *(s.seq for s in told), *(s.seq for s, e in failures if e.unheard)])
     failed = next((s for s, _ in failures if s.seq > begin), None)
-    if failed is None:
+    if found is None or failed is None:
         return "no delivery of it had failed"
+    for delivered in told[-1:]:  # then what failed is a closing poll, which is sent when the window is over
+        present = failed.at - delivered.at - history.absent(failed.seq, delivered.at, failed.at)
+        if present < found[1].window:
+            return f"it was delivered, and called undeliverable after {present} µs of a window of {found[1].window} µs"
     tried = seen.at - failed.at - history.absent(seen.seq, failed.at, seen.at)
     return None if tried >= limit else f"undeliverable for {tried} µs of {limit} µs"
 
