@@ -63,7 +63,8 @@ Without any file it offers this machine alone. Examples: `orchestrator serve`,
 
 Jobs on this machine run as the server's user. Of its environment they inherit only what is commonly needed: PATH, HOME,
 LANG, LC_*, TZ, TMPDIR, proxies and certificates, CUDA_*, NVIDIA_*, NCCL_*, ROCm's, and the keys of their own store;
-never ORCHESTRATOR_*, and no other secret. What else a job needs stands in its `environment`.
+never ORCHESTRATOR_*, and no other secret. Where CUDA_VISIBLE_DEVICES is set, the GPUs that it names are those that jobs
+get; the others are not offered. What else a job needs stands in its `environment`.
 
 Settings come from the environment; options win over them.
 

@@ -45,8 +45,9 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def local(folder: Path) -> AsyncIterator[Make]:
+async def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     """Makes providers over the same state: the second one is a server that was started again."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     runtime = RayJobs()
     tools = Tools(runtime=runtime, clock=FakeClock(), ledger="ledger-1")
 

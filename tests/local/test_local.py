@@ -69,6 +69,16 @@ async def test_of_an_elastic_job_it_takes_what_there_is_room_for(local: Make) ->
     assert (second.answer.accepted, second.answer.reason) == (False, Reason.CAPACITY)
 
 
+async def test_a_job_gets_the_gpus_that_the_server_is_shown_and_no_others(
+    local: Make, attempt: Callable[..., AttemptEnv], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    p, orders = local(gpus=2), [small_order(attempt(fresh_job())) for _ in range(3)]
+    assert [type(reply) for reply in await p.launch(orders)] == [Confirmed, Confirmed, Rejected]
+    launches = [files.read(folder / "state" / order.key / files.LAUNCH) for order in orders[:2]]
+    assert [launch["environment"]["CUDA_VISIBLE_DEVICES"] for launch in launches] == ["4", "5"]
+
+
 async def test_what_the_machine_has_not_is_declined_as_spec(local: Make) -> None:
     [receipt] = await local(gpus=0).place_offers([an_offer()])
     assert receipt.answer.reason is Reason.SPEC and "has 8 CPUs and 0 GPUs" in receipt.answer.detail

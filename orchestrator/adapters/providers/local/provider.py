@@ -52,8 +52,9 @@ STOP_SLACK_S = 5
 class LocalProvider(LocalAccess):
     """`ports.provider.Provider` on this machine, and `ports.access.Access`.
 
-    `connection`: `folder` (state; default: below $XDG_STATE_HOME), `cpus`, `gpus` (default: what is found), `python`
-    (the head's and jobs' interpreter; default: ours), `head` (`ray`, or `stand_in` for tests).
+    `connection`: `folder` (state; default: below $XDG_STATE_HOME), `cpus`, `gpus` (default: what is found, and of GPUs
+    what CUDA_VISIBLE_DEVICES names, where it is set), `python` (the head's and jobs' interpreter; default: ours),
+    `head` (`ray`, or `stand_in` for tests).
     """
 
     def __init__(self, name: str, connection: Mapping[str, Any], tools: Tools) -> None:
@@ -61,7 +62,8 @@ class LocalProvider(LocalAccess):
         self._tools = tools
         self._python = str(connection.get("python") or sys.executable)
         self._ray = connection.get("head", "ray") == "ray"
-        self._room = Room(machine(connection))
+        size, self._devices = machine(connection, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        self._room = Room(size)
         self._launches = Launches(Path(connection.get("folder") or _state_folder() / name).expanduser().absolute())
         self._feed = Feed(tools.clock.entropy(6).hex())
         self._told: dict[str, SightingState] = {}
@@ -163,7 +165,7 @@ class LocalProvider(LocalAccess):
             "delete_after_ms": order.delete_after_ms,
             "cpus": cpus,
             "devices": devices,
-            "environment": {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))} if devices else {},
+            "environment": {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {},
             "head": {
                 "python": self._python,
                 "cpus": max(cpus, self._room.size.cpus),
@@ -174,10 +176,10 @@ class LocalProvider(LocalAccess):
             },
         }
 
-    def _free_devices(self, count: int) -> list[int]:
-        """Numbers of GPUs that no other launch was given."""
-        taken = {n for held in self._launches.all() if held.gone is None for n in held.launch["devices"]}
-        return [n for n in range(self._room.size.gpus) if n not in taken][:count]
+    def _free_devices(self, count: int) -> list[str]:
+        """Names of GPUs that no other launch was given (launches of earlier versions hold numbers)."""
+        taken = {str(name) for held in self._launches.all() if held.gone is None for name in held.launch["devices"]}
+        return [name for name in self._devices if name not in taken][:count]
 
     def _used(self) -> Size:
         alive = [held for held in self._launches.all() if held.gone is None]

@@ -7,8 +7,10 @@ its launch comes, when it is withdrawn, or after `EARMARK_US`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ EARMARK_US = 600_000_000
 """An accepted offer is launched in the engine's next turn; ten minutes outlast any restart of ours."""
 HERE = "local"
 """The region of a machine that has none."""
+NAME = re.compile(r"[0-9]{1,4}|(GPU|MIG)-.+")
+"""What CUDA_VISIBLE_DEVICES calls a GPU."""
 FIELDS = frozenset({"folder", "cpus", "gpus", "python", "head"})
 
 
@@ -39,17 +43,41 @@ class Size:
         return Size(self.cpus - other.cpus, self.gpus - other.gpus)
 
 
-def machine(connection: Mapping[str, Any]) -> Size:
-    """What this machine offers: as the connection says, else what is found. Raises `Misconfigured`."""
+def machine(connection: Mapping[str, Any], shown: str | None) -> tuple[Size, list[str]]:
+    """What this machine offers, and its GPUs by name: as the connection says, else what is found.
+
+    `shown`: CUDA_VISIBLE_DEVICES of this server; what it does not name was kept from us. Raises `Misconfigured`.
+    """
     unknown = sorted(set(connection) - FIELDS)
     if unknown:
         raise Misconfigured(
             f"local: unknown connection field {', '.join(unknown)}; there are {', '.join(sorted(FIELDS))}"
         )
-    size = Size(connection.get("cpus", os.cpu_count() or 1), connection.get("gpus", _found_gpus()))
+    size = Size(connection.get("cpus", os.cpu_count() or 1), connection.get("gpus", 0))
     if not all(isinstance(n, int) and n >= 0 for n in (size.cpus, size.gpus)):
         raise Misconfigured(f"local: cpus and gpus are whole numbers, not {size.cpus!r} and {size.gpus!r}")
-    return size
+    if "gpus" not in connection:
+        names = visible(shown, _found_gpus())
+        return Size(size.cpus, len(names)), names
+    names = [str(n) for n in range(size.gpus)] if shown is None else _named(shown)
+    if size.gpus > len(names):
+        raise Misconfigured(
+            f"local: gpus is {size.gpus}, and CUDA_VISIBLE_DEVICES shows this server {len(names)} ({shown!r}); "
+            "lower the one, or let the other name more"
+        )
+    return size, names[: size.gpus]
+
+
+def visible(shown: str | None, found: int) -> list[str]:
+    """Of so many GPUs those that CUDA_VISIBLE_DEVICES shows, as it names them; None: it is not set, which shows all."""
+    if shown is None:
+        return [str(n) for n in range(found)]
+    return [name for name in _named(shown) if found and (not name.isdecimal() or int(name) < found)]
+
+
+def _named(shown: str) -> list[str]:
+    """Numbers and UUIDs, each once; as for CUDA, the first that is neither ends the list."""
+    return [*dict.fromkeys(takewhile(NAME.fullmatch, shown.replace(" ", "").split(",")))]
 
 
 def _found_gpus() -> int:
