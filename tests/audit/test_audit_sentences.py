@@ -63,6 +63,8 @@ FORGED: list[tuple[int, str, Callable[[], Export]]] = [
     (1, "the holder was never asked", lambda: earlier_gate(export_of(told.lost))),
     (1, "the tail is over", lambda: at_other_time(export_of(told.lost), "Intended", 24 * 3600 + 1)),
     (1, "the refusal is of the last episode", lambda: edited(export_of(told.lost), "OfferOpened", 2, episode=1)),
+    (1, "intended too late, and called a no", lambda: edited(export_of(told.failed), "OfferAnswered", ttl=-1)),
+    (1, "fenced too late, and called a no", lambda: at_other_time(export_of(told.failed), "Fenced", 601)),
     (2, "silence for a second too little", lambda: at_other_time(export_of(told.silence), "OfferLapsed", -2)),
     (2, "a deadline before the window's end", lambda: edited(export_of(told.silence), "OfferLapsed", deadline=1)),
     (2, "undeliverable too early", lambda: at_other_time(export_of(told.away), "OfferLapsed", -2)),

@@ -31,6 +31,7 @@ from orchestrator.testing.agents import Work
 from orchestrator.testing.ledgers import MemoryLedger
 from orchestrator.testing.scripts import Script
 from tests.audit.told_owned import owned, renewed
+from tests.stories.agreements import rights
 from tests.virtual import virtual_loop
 
 YES, NO = Script(), Script(offers=[do.Declines(for_s=300)] * 3)
@@ -71,6 +72,14 @@ async def unheard() -> World:
     """The holder has its offer, and cannot be reached when its window ends: its yes, in time, is heard too late."""
     azure = Script(offers=[do.Accepts(after_s=600)], scenes=[do.Unreachable(when=do.At(60), for_s=1200)])
     world = World({"azure": azure, "oracle": YES}, first_right("azure", undeliverableAfter="1m"), Work(steps=600))
+    await life(world)
+    return world
+
+
+async def failed() -> World:
+    """Two holders say yes, one after the other, and reject what they are to launch: both are a no, for the market."""
+    fails = Script(launches=[do.Rejects()])
+    world = World({"azure": fails, "oracle": YES, "zeus": fails}, rights("azure", "zeus"))
     await life(world)
     return world
 
@@ -347,8 +356,8 @@ async def classified() -> World:
 
 STORIES = (
     amended, restored, classified, overridden, owned, renewed, elastic, divided, declined, too_large, strangers,
-    reclassified, scaled, shrunk, lost, silence, away, unheard, priced, cancelled, waiting, rounds, held, released,
-    out_of_reach, ended, exempted,
+    reclassified, scaled, shrunk, lost, silence, away, unheard, failed, priced, cancelled, waiting, rounds, held,
+    released, out_of_reach, ended, exempted,
 )  # fmt: skip
 
 

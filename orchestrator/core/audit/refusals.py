@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec import Struct
 
 from orchestrator.core.audit.lives import Life, Past, Seen
+from orchestrator.core.windows import NEVER
 from orchestrator.model import event as ev
 from orchestrator.model.contract import DAY_US, NO_TOLERANCE, Contracts, Release
 from orchestrator.model.placement import Gate, Rules, Terms
@@ -69,7 +70,7 @@ def _no_of(life: Life, seen: Seen, younger: ev.Submitted | None) -> _Found | Non
             return _Found(n, "split", "capacity", taken)
         case ev.OfferLapsed(n=n, how=how):
             return _Found(n, "lapsed" if how == "silence" else how)
-        case ev.Ended(epoch=epoch, how="rejected", late=False):
+        case ev.Ended(epoch=epoch, how="rejected", late=False) if not sent_late(life, epoch):
             intended = life.intended(epoch)
             return _Found(intended[1].offer if intended else 0, "accept_failed")
         case ev.Ended(epoch=epoch, refused=True) if held_in_time(life, epoch):
@@ -88,8 +89,24 @@ def held_in_time(life: Life, epoch: int) -> bool:
     held = next((s.at for s, e in life.of(ev.LaunchConfirmed) if e.epoch == epoch), None)
     if intended is None or held is None or any(e.epoch == epoch for _, e in life.of(ev.Started)):
         return False
-    yes = next(((s.at, e.ttl) for s, e in life.of_offer(intended[1].offer, ev.OfferAnswered) if e.accepted), None)
-    return yes is not None and (yes[1] is None or held <= yes[0] + yes[1])
+    until = _earmarked(life, intended[1].offer)
+    return until is not None and held <= until
+
+
+def sent_late(life: Life, epoch: int) -> bool:
+    """Whether the launch left for sure after its earmark's TTL, whatever its end says: it never leaves before it was
+    intended and every lower epoch fenced off."""
+    intended = life.intended(epoch)
+    until = _earmarked(life, intended[1].offer) if intended is not None else None
+    if intended is None or until is None:
+        return False
+    return any(at > until for at in (intended[0].at, *(s.at for s, e in life.of(ev.Fenced) if e.epoch == epoch)))
+
+
+def _earmarked(life: Life, n: int) -> int | None:
+    """Until when capacity is kept for an offer that was accepted; None: no acceptance can be seen."""
+    yes = ((s.at, e.ttl) for s, e in life.of_offer(n, ev.OfferAnswered) if e.accepted)
+    return next((NEVER if ttl is None else at + ttl for at, ttl in yes), None)
 
 
 def spoken(
