@@ -158,6 +158,9 @@ def answer(
     A price above the ceiling or a region that was not offered is refused, and nothing is kept: correct it. Exit code
     1: the answer did not count. `closed`: the window was over, or another answer was given before; that one stands.
 
+    With `--receipts FILE` it is kept with its outcome: after another's answer, `orchestrator-verify` counts a `closed`
+    one as not checked.
+
     Examples: `orchestrator offers answer 01K9Z3M5W2T8Q4N6R7VXYBCD0E-o1 accept --price 2.60`,
     `orchestrator offers answer 01K9Z3M5W2T8Q4N6R7VXYBCD0E-o1 decline --reason capacity`
     """
@@ -171,7 +174,8 @@ def answer(
             workers=workers, detail=detail,
         ))  # fmt: skip
     if receipts is not None:
-        _keep(receipts, [{"line": "answer", "offer": offer, "accepted": said is Answers.ACCEPT}])
+        answered = {"offer": offer, "accepted": said is Answers.ACCEPT, "outcome": told.outcome}
+        _keep(receipts, [{"line": "answer", **answered}])
     if as_json:
         print_json(told)
     else:

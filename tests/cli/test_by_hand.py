@@ -88,3 +88,23 @@ def test_declined_by_hand_exported_and_verified(
         exported = str(tmp_path / "ledger.jsonl")
         assert cli("audit", "export", "-o", exported, *options).exit_code == 0
         assert verify.main([exported, "--receipts", kept]) == 0
+
+
+def test_a_yes_after_a_colleagues_no_accuses_nobody(
+    url: str, home: Path, cli: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who declined kept no receipts; the other one did, and was told that the offer was closed."""
+    bind_sales(home)
+    with Client() as client:
+        client.submit(command_job(["true"]))
+    kept, exported = tmp_path / "receipts.jsonl", str(tmp_path / "ledger.jsonl")
+    monkeypatch.setenv("ORCHESTRATOR_TOKEN", SALES)
+    [offer] = eventually(lambda: json.loads(cli("offers", "list", "--receipts", str(kept), "--json").stdout))
+    said = ("offers", "answer", offer["offer"])
+    assert cli(*said, "decline", "--reason", "capacity").exit_code == 0
+    assert cli(*said, "accept", "--receipts", str(kept)).exit_code == 1
+    assert json.loads(kept.read_text().splitlines()[-1])["outcome"] == "closed"
+    monkeypatch.delenv("ORCHESTRATOR_TOKEN")
+    assert cli("audit", "export", "-o", exported).exit_code == 0
+    assert verify.main([exported, "--receipts", str(kept)]) == 0
+    assert verify.main([exported, "--receipts", str(kept), "--strict"]) == 3
