@@ -52,6 +52,14 @@ class Packed:
 
 def pack(folder: Path | str, limit: int = LIMIT) -> Packed:
     """The code in `folder` as a zip of at most `limit` bytes. Raises PackageError."""
+    try:
+        return _packed(folder, limit)
+    except OSError as error:
+        why = f"{error.filename or folder} cannot be read: {error.strerror or error}"
+        raise PackageError(f"{why}; make it readable or ignore it") from error
+
+
+def _packed(folder: Path | str, limit: int) -> Packed:
     root = Path(folder).resolve()
     if not root.is_dir():
         raise PackageError(f"{folder} is not a folder; name the one that holds the code")
@@ -62,7 +70,7 @@ def pack(folder: Path | str, limit: int = LIMIT) -> Packed:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, path in sorted(_few(_walk(root, notices), folder)):
             _check_name(name)
-            if buffer.tell() + _size(path) > limit:
+            if buffer.tell() + path.stat().st_size > limit:
                 raise PackageError(f"the code in {folder} packs to more than {limit} bytes (at {name}); {KEEP_OUT}")
             _add(archive, name, path)
             count += 1
@@ -86,26 +94,12 @@ def _check_name(name: str) -> None:
         raise PackageError(f"{name!r} is no name that every machine can unpack; rename it, or ignore it")
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: OSError) -> PackageError:
-    return PackageError(f"{error.filename} cannot be read: {error.strerror}; make it readable or ignore it")
-
-
 def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
     info = zipfile.ZipInfo(name, _DATE)
     info.create_system = 3
     info.compress_type = zipfile.ZIP_STORED  # compressed bytes, hence digests, differ between builds of zlib
     info.external_attr = (0o100755 if os.access(path, os.X_OK) else 0o100644) << 16
-    try:
-        archive.writestr(info, path.read_bytes())
-    except OSError as error:
-        raise _unreadable(error) from error
+    archive.writestr(info, path.read_bytes())
 
 
 def _walk(root: Path, notices: list[str]) -> Iterator[tuple[str, Path]]:
@@ -113,7 +107,7 @@ def _walk(root: Path, notices: list[str]) -> Iterator[tuple[str, Path]]:
     rules: list[tuple[str, GitIgnoreSpec]] = []
 
     def fail(error: OSError) -> None:
-        raise _unreadable(error)
+        raise error
 
     for here, folders, files in os.walk(root, onerror=fail):
         inside = PurePosixPath(Path(here).relative_to(root).as_posix())
@@ -159,7 +153,10 @@ def _kept(
 
 
 def _is_home(folder: Path) -> bool:
-    known = any(all((folder / name).exists() for name in names) for names in HOMES)
+    try:
+        known = any(all((folder / name).exists() for name in names) for names in HOMES)
+    except PermissionError:
+        known = False  # of nobody's who packs; that it cannot be read, the walk says in its own name
     return known or folder.resolve() == home_folder().resolve()
 
 

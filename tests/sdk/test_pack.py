@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,6 +100,44 @@ def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "code" / "same.py").symlink_to("train.py")
     packed = pack(tmp_path / "code")
     assert names(packed) == ["same.py", "train.py"] and len(packed.notices) == 2
+
+
+@pytest.mark.parametrize(("closed", "mode"), [(".", 0), ("locked", 0), ("locked", 0o444), ("locked/.gitignore", 0)])
+def test_what_may_not_be_read_is_named(anyones: Path, closed: str, mode: int) -> None:
+    pack(write(anyones, **{"train.py": "", "locked/.gitignore": ""}))
+    (anyones / closed).chmod(mode)
+    with mortal(), pytest.raises(PackageError, match=f"{anyones / closed}.* cannot be read: .*; make it readable or"):
+        pack(anyones)
+
+
+def test_what_may_not_be_read_and_is_ignored_is_no_trouble(anyones: Path) -> None:
+    pack(write(anyones, **{"train.py": "", ".orchestratorignore": "locked/", "locked/x": ""}))
+    (anyones / "locked").chmod(0)
+    with mortal():
+        assert names(pack(anyones)) == [".orchestratorignore", "train.py"]
+
+
+@pytest.fixture
+def anyones() -> Iterator[Path]:
+    """A folder that everybody may read; pytest's own are their owner's alone."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def mortal() -> Iterator[None]:
+    """Root may read everything: be somebody else."""
+    before = os.geteuid()
+    os.seteuid(before or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def test_pipes_and_broken_links_are_left_out(tmp_path: Path) -> None:
