@@ -3,7 +3,7 @@
 Called by clients before they submit a directory. The zip is deterministic: the same files give the same bytes, hence
 the same digest, whatever their dates, order or owner. Ignore rules (.gitignore and .orchestratorignore, in every
 folder) are respected; .git, .env, key files and a server's home never leave the machine, links are never followed out
-of the folder.
+of the folder, nor to what is left out of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from pathspec import GitIgnoreSpec
@@ -143,11 +144,8 @@ def _kept(
     if end and _is_home(path):
         notices.append(f"left out {shown}: it is a server's own folder, with its tokens")
         return False
-    if path.is_symlink() and not _leads_inside(path, root):
-        notices.append(f"left out {shown}: it is a link to outside of the folder, or to nowhere")
-        return False
-    if path.is_symlink() and end:
-        notices.append(f"left out {shown}: it is a link to a folder; name the folder itself")
+    if path.is_symlink() and (why := _astray(path, root, end)):
+        notices.append(f"left out {shown}: it is a link to {why}")
         return False
     return bool(end) or path.is_file()
 
@@ -160,11 +158,28 @@ def _is_home(folder: Path) -> bool:
     return known or folder.resolve() == home_folder().resolve()
 
 
-def _leads_inside(link: Path, root: Path) -> bool:
+def _astray(link: Path, root: Path, end: str) -> str:
+    """Where it leads to, if that is nowhere that a link may lead to."""
     try:
-        return link.resolve(strict=True).is_relative_to(root)
+        target = link.resolve(strict=True)
     except (OSError, RuntimeError):  # to nowhere, to itself, to where we may not look
-        return False
+        target = None
+    if target is None or not target.is_relative_to(root):
+        return "outside of the folder, or to nowhere"
+    if end:
+        return "a folder; name the folder itself"
+    name = PurePosixPath(target.relative_to(root).as_posix())
+    return "" if _found(root, name) else f"{name}, which is left out"
+
+
+def _found(root: Path, name: PurePosixPath) -> bool:
+    """Whether the walk comes to this file, by its own name."""
+    rules: list[tuple[str, GitIgnoreSpec]] = []
+    for above, one in pairwise((*reversed(name.parents), name)):
+        rules += _rules(root / above, str(above))
+        if not _kept(root, one, rules, [], "" if one == name else "/"):
+            return False
+    return True
 
 
 def _ignored(name: PurePosixPath, end: str, rules: list[tuple[str, GitIgnoreSpec]]) -> bool:

@@ -102,6 +102,20 @@ def test_links_are_not_followed_out_of_the_folder(tmp_path: Path) -> None:
     assert names(packed) == ["same.py", "train.py"] and len(packed.notices) == 2
 
 
+def test_a_link_brings_nothing_that_is_left_out_itself(tmp_path: Path) -> None:
+    left_out = {"conf": ".env", "key": ".ssh/config", "head": ".git/HEAD", "tokens": "home/tokens.json",
+                "sample": "data/x", "own": "sub/local.py"}  # fmt: skip
+    files = dict.fromkeys([*left_out.values(), "train.py", "home/ledger.db"], "")
+    write(tmp_path, **{**files, ".gitignore": "data/\n", "sub/.gitignore": "local.py\n"})
+    for name, target in left_out.items():
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "sub" / "good.py").symlink_to("../train.py")
+    packed = pack(tmp_path)
+    assert [name for name in names(packed) if "ignore" not in name] == ["sub/good.py", "train.py"]
+    told = {f"left out {name}: it is a link to {target}, which is left out" for name, target in left_out.items()}
+    assert told <= {*packed.notices}
+
+
 @pytest.mark.parametrize(("closed", "mode"), [(".", 0), ("locked", 0), ("locked", 0o444), ("locked/.gitignore", 0)])
 def test_what_may_not_be_read_is_named(anyones: Path, closed: str, mode: int) -> None:
     pack(write(anyones, **{"train.py": "", "locked/.gitignore": ""}))
