@@ -90,7 +90,9 @@ def export_command(
 
     With --for or --redact, bodies are left out and their salted hashes stay, so that the rest still verifies; so are
     the contract and provider documents, rows and counters. What remains of a hidden event is number, time, kind,
-    project and job id. An offer's body, shown to its provider, also names who was passed over before it, and why.
+    project and job id. An offer's body, shown to its provider, also names who was passed over before it, and why, what
+    had freed the job from which clauses, and the block of owned capacity that it was meant for: another supplier's too,
+    where a right of the provider names what is owned.
 
     Example: `orchestrator audit export --for azure -o ledger.jsonl && orchestrator-verify ledger.jsonl`
     """

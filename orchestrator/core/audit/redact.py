@@ -40,6 +40,10 @@ class ForProvider:
     """What concerns one provider: offers to it, what became of them, its attempts; when nobody led, and when the ledger
     was put back.
 
+    An offer to it is shown, or it could not be compared with its receipt, and whole, as it was hashed: with who was
+    passed over, what had freed the job, and the block that it was meant for, also another supplier's behind a right of
+    this one.
+
     Not what is ours alone: why an attempt was intended there, how a job was split of which it took a part, and what
     size one that runs there is to have, which is nobody's business before it is offered. *That* it is to have another
     is no secret: kinds stay, the chain is made of them. So the end of its attempt says `scaled`, which is fair to the
