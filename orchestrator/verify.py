@@ -46,15 +46,14 @@ CITED, CHAINED = ("spec", "shape", "terms", "digest", "next"), ("kind", "project
 FIELDS: dict[str, dict[str, Any]] = {
     "header": {"ledger": str, "format": str}, "end": {"events": int, "head": str}, "row": {}, "counter": {},
     "event": {"seq": int, "at": int, "body": (str, type(None)), **dict.fromkeys(CHAINED, str)},
-    "spec": {"digest": str, "text": str}, "answer": {"offer": str, "at": int}, "withdrawn": {"offer": str},
-    "offer": {**dict.fromkeys(("offer", "ledgerHead", "workload", "terms", "termsHash"), str),
-              **dict.fromkeys(("ordinal", "windowUs", "at"), int)},
-}
+    "spec": {"digest": str, "text": str}, "answer": {"offer": str, "at": int, "accepted": bool},
+    "withdrawn": {"offer": str}, "offer": {
+        **dict.fromkeys(("offer", "ledgerHead", "workload", "terms", "termsHash"), str),
+        **dict.fromkeys(("ordinal", "windowUs", "at"), int)}}
 SAME = {"ordinal": ("ordinal", 0), "ledgerHead": ("head", ""), "contractVersion": ("contract", 0),
         "clause": ("clause", ""), "termsHash": ("terms", ""), "windowUs": ("window", 0), "version": ("version", 1),
         "trigger": ("trigger", "new")}  # fields of a receipt → of the offer in the ledger, and what it is if not said
-ENDS: dict[str, tuple[str, str, Any]] = {
-    **dict.fromkeys(("accepted", "accept_failed"), ("OfferAnswered", "accepted", True)),
+ENDS: dict[str, Any] = {**dict.fromkeys(("accepted", "accept_failed"), ("OfferAnswered", "accepted", True)),
     "lapsed": ("OfferLapsed", "how", "silence"), "undeliverable": ("OfferLapsed", "how", "undeliverable"),
     "declined": ("OfferAnswered", "accepted", False), "split": ("Split", "kind", "Split"),
 }  # by what a gate was passed → the event that says so; by anything else: not checked here
@@ -159,11 +158,11 @@ class Verifier:
         judged = {"OfferOpened": self._opened, "OfferDelivered": self._delivered, "OfferAnswered": self._answered,
                   "OfferLapsed": self._lapsed, "Intended": self._intended}  # fmt: skip
         for e in self.events:
-            if e.kind == "OfferWithdrawn":
-                self._open[e.job] = 0
-            elif e.kind in judged and e.body is not None:
+            if e.kind in judged and e.body is not None:
                 self.attempt("order", e.where, judged[e.kind], e, e.body)
             self.unchecked["order"] += e.kind in judged and e.body is None
+            if e.kind in ("OfferOpened", *CLOSING):
+                self._open[e.job] = 0 if e.kind in CLOSING else (e.body or {"n": -1}).get("n", 0)
 
     def _opened(self, e: Event, offer: Body) -> None:
         for kind, cited in (("ContractInForce", offer["contract"]), ("ProvidersInForce", offer["providers"])):
@@ -174,7 +173,7 @@ class Verifier:
         dense = offer["n"] == last + 1 + offer.get("unused", 0) <= last + 1 + lost and not self._open[e.job]
         words = f"offer {offer['n']} follows offer {last}, and offer {self._open[e.job] or 'none'} is open"
         self.judge("order", dense or self.hidden[e.job], e.where, words)
-        self._open[e.job], self._proven = offer["n"], self._proven or bool(offer.get("head"))
+        self._proven = self._proven or bool(offer.get("head"))
         earlier = not self._proven or self.heads.get(offer.get("head", ""), e.seq) < e.seq
         self.judge("offers", earlier, e.where, "it took a head along that this ledger never had")
         last = self._last[offer["provider"]]
@@ -192,10 +191,8 @@ class Verifier:
             return
         name, offer = f"{e.job}-o{n}", opened[1]
         job_class, terms = self._class(e.job, name, opened[0].seq), self.documents.get(offer["terms"])
-        if job_class is None or terms is None:
-            self.unchecked["offers"] += 1
-            return
-        self.judge("offers", _sent(name, job_class, terms, offer) == receipt["sent"], e.where, "other bytes left us")
+        sent = None if job_class is None or terms is None else _sent(name, job_class, terms, offer)
+        self.judge("offers", sent == receipt["sent"], e.where, "other bytes left us", sent is None)
 
     def _class(self, job: str, offer: str, before: int) -> str | None:
         """As submitted, or as an attester had recorded; else as a receipt tells. None: nobody does."""
@@ -242,7 +239,6 @@ class Verifier:
         """The offer that ends here, where that can be judged."""
         ends = self.hidden[e.job] or (self._open[e.job] == n and told)
         self.judge("order", ends, e.where, f"offer {n} ends, and was not open or not delivered")
-        self._open[e.job] = 0
         return next((body for _, body in self.of(e.job, "OfferOpened", e.seq, n=n)), None)
 
     def _intended(self, e: Event, made: Body) -> None:
@@ -287,15 +283,14 @@ class Verifier:
 
     def compare(self, receipts: dict[str, Body], ends: dict[str, Body], provider: str | None) -> None:
         """Last the receipts: what only one of the two sides holds, and what they hold differently."""
-        offers = [(e, e.body) for e in self.events if e.kind == "OfferOpened" and e.body is not None]
-        opened = {f"{e.job}-o{offer.get('n')}": (e, offer) for e, offer in offers}
+        opened = {f"{e.job}-o{e.body.get('n')}": (e, e.body) for e in self.events if e.kind == "OfferOpened" and e.body}
         theirs = {str(opened[name][1].get("provider")) for name in receipts if name in opened}
         names = {provider} if provider else theirs
         self.judge("receipts", len(theirs | names) <= 1, "receipts", f"they are of several providers: {sorted(theirs)}")
         for name, receipt in receipts.items():
             self.attempt("receipts", f"offer {name}", self._receipt, receipt, opened.get(name), ends.get(name, {}))
         numbers = Counter(receipt["ordinal"] for receipt in receipts.values())
-        ours = {int(offer.get("ordinal", 0)): (e, offer) for e, offer in offers if offer.get("provider") in names}
+        ours = {int(o.get("ordinal", 0)): (e, o) for e, o in opened.values() if o.get("provider") in names}
         for n in range(1, max([*numbers, *ours], default=0) + 1):
             if n not in numbers and n in ours:
                 e, offer = ours[n]  # what is only laid out waits to be fetched
@@ -322,15 +317,17 @@ class Verifier:
             self.judge("receipts", body["sent"] in ("", made), at, f"other bytes left by the word of {told.where}")
         ends = [(x.body or {}).get("n") for kind in CLOSING for x in self.kinds[job, kind] if x.seq > e.seq]
         self.judge("receipts", None not in ends or n in ends, at, "its end is hidden from whom it was made to")
-        said = [body for kind in ("OfferAnswered", "LateAnswer") for _, body in self.of(job, kind, n=n)]
-        if end.get("line") == "answer" and (said or any(self.of(job, "OfferLapsed", n=n))):
-            words = "it was answered inside its window by the provider's clock, and the ledger holds no answer"
-            self.judge("receipts", said or end.get("at", 0) - receipt["at"] >= receipt["windowUs"], at, words)
-            lies = [x for x in said if x["accepted"] != end.get("accepted") and x.get("reason") not in NO_YES]
-            self.unchecked["receipts"] += (
-                after := bool(lies) and end.get("outcome") == "closed"
-            )  # another's was first
-            self.judge("receipts", after or not lies, at, "one side holds a yes, and the other a no")
+        kinds = ("OfferAnswered", "LateAnswer", "OfferLapsed")
+        answers, late, lapses = ([body for _, body in self.of(job, kind, n=n)] for kind in kinds)
+        kept = end.get("line") == "answer"
+        self.unchecked["receipts"] += 0 if kept else len(answers)  # whoever answers by hand need not keep that
+        if kept and lapses and not answers:  # whoever is asked by hand has its own time from when it first looks
+            heard, by_hand = late and lapses[0]["how"] == "undeliverable", any(x.get("by") for x in late)
+            words = "it was answered inside its window by the provider's clock, and the ledger holds no answer in time"
+            self.judge("receipts", heard or end["at"] - receipt["at"] >= receipt["windowUs"], at, words, by_hand)
+        for yes, why in ((x["accepted"], x.get("reason")) for x in answers + late if kept):
+            maybe = end.get("outcome") == "closed" or (why in NO_YES and not yes)  # another's was first, or to what?
+            self.judge("receipts", yes == end["accepted"], at, "one side holds a yes, and the other a no", maybe)
 
 
 def _sha(data: bytes | str) -> str:
