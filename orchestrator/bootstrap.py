@@ -87,7 +87,7 @@ class App:
     settings: Settings
     serving: Serving
     files: Store
-    """Where packages are kept."""
+    """Where packages are kept that are sent for no policy."""
     notices: tuple[str, ...] = ()
     """What the operator should know although it refuses nothing."""
     watch: StoreWatch | None = None

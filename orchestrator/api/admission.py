@@ -1,7 +1,8 @@
 """Is this a job that we can take in? From a request's body to canonical bytes, or a refusal that says everything.
 
 Called by `POST /v1/jobs` before the desk hears of it, so that nothing half-done remains of a refused job. Checks the
-document, what this version honours, and that the code package is here; the desk decides about contracts and keys.
+document, what this version honours, and that the code package is here, and copied to the store where the job looks for
+it; the desk decides about contracts and keys.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Admission:
         package = job.spec.run.package
         if package is None or package.digest is None:
             return
-        if not await self._packages.has(job.metadata.project, package.digest.removeprefix("sha256:")):
+        digest = package.digest.removeprefix("sha256:")
+        if not await self._packages.bring(job.metadata.project, digest, job.spec.policy):
             path, remedy = "spec.run.package.digest", "upload it first with PUT /v1/packages/{sha256}?project=…"
             error = FieldError(field=path, reason="the server has no such package in this project", remedy=remedy)
             raise refused_job([error])

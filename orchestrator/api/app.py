@@ -6,8 +6,8 @@ and no page that loads anything from elsewhere: browsers of other sites have no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -39,6 +39,8 @@ class Front:
     """Whose token this is."""
     files: packages.Files
     """Where packages are kept."""
+    by_policy: Mapping[str, packages.Files] = field(default_factory=dict)
+    """Where instead, for jobs of each policy that there is; empty: nobody has told which there are."""
     metrics: operator.Metrics
     hosts: Sequence[str] = ()
     """Names besides loopback under which the server is addressed."""
@@ -51,7 +53,7 @@ class Front:
 
 def create_app(desk: Desk, front: Front) -> FastAPI:
     """The application over a desk."""
-    kept = packages.Packages(front.files, front.package_limit, front.unpacked_limit)
+    kept = packages.Packages(front.files, front.by_policy, front.package_limit, front.unpacked_limit)
     parts = (
         operator.router(desk, front.metrics),
         jobs.router(desk, Admission(kept, front.job_limit)),

@@ -161,6 +161,8 @@ def pack(
 ) -> None:
     """Upload a folder of code and print its digest, or a job with its digest in it, for `kubectl apply`.
 
+    With --file it goes to the store of the job's policy alone, of a folder first to the operator's first store.
+
     Examples: `orchestrator pack . --project team-a`, `orchestrator pack -f job.yaml | kubectl apply -f -`
     """
     if (folder is None) == (file is None):
@@ -176,15 +178,15 @@ def _packed(file: Path, project: str | None) -> None:
     package = job.spec.run.package
     if package is None or package.dir is None:
         raise typer.BadParameter("it names no folder (spec.run.package.dir)", param_hint="--file")
-    digest = _uploaded(file.parent / package.dir, project or job.metadata.project)
+    digest = _uploaded(file.parent / package.dir, project or job.metadata.project, job.spec.policy)
     document, _ = plain(file.read_bytes())
     document["spec"]["run"]["package"] = {"digest": f"sha256:{digest}"}
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=float))
 
 
-def _uploaded(folder: Path, project: str) -> str:
+def _uploaded(folder: Path, project: str, policy: str = "") -> str:
     with Client(patience_s=PATIENCE_S, notify=_notice) as client:
-        return client.upload(folder, project)
+        return client.upload(folder, project, policy)
 
 
 def _load(file: Path) -> TrainingJob:

@@ -126,10 +126,12 @@ async def until_first(http: Any, engine: Any, stop: asyncio.Event) -> None:
 
 def front(settings: Settings, tokens: TokensFile, app: Any) -> Front:
     """What the HTTP front is told."""
+    wiring = app.serving.wiring
     own = () if settings.host in (*LOOPBACK, "0.0.0.0", "::") else (settings.host,)
     return Front(
         find=tokens.find,
         files=app.files,
+        by_policy={policy.name: wiring.stores[policy.store].store for policy in wiring.provider_set.policies},
         metrics=app.metrics,
         hosts=(*own, *settings.allowed_hosts),
         job_limit=settings.job_limit,

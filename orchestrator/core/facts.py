@@ -188,6 +188,8 @@ class DoneSeen(Struct, frozen=True, gc=False):
     """(micro-dollars, GPU-seconds) as the provider counts them, if it has said."""
     workers: int | None = None
     """Of a divisible job: so many of its pieces are done; None: all."""
+    began: bool = True
+    """Whether user code was started; otherwise its agent could not."""
 
 
 class ReleaseSeen(Struct, frozen=True, kw_only=True, gc=False):

@@ -113,7 +113,7 @@ def on_done(turn: Turn, row: JobRow, fact: f.DoneSeen) -> None:
     if attempt is None or attempt.epoch != fact.epoch:
         return
     in_part = fact.workers is not None and attempt.workers is not None and fact.workers < attempt.workers
-    failed = "done_in_part" if in_part else "" if fact.exit == 0 else "user_failure"
+    failed = "done_in_part" if in_part else "" if fact.exit == 0 else "user_failure" if fact.began else "bad_package"
     charge, gpu_seconds = fact.billed if fact.billed else (None, None)
     turn.emit(row.job, ev.Ended(
         epoch=fact.epoch, how="done", exit=fact.exit, charge=charge, gpu_seconds=gpu_seconds, ran_ms=fact.ran_ms,

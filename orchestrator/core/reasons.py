@@ -50,6 +50,7 @@ REASONS: Mapping[str, str] = {
     "scale_lost": "its run log asked it to stop for another size, and the backup that the ledger was put back from is "
     "older than that wish; scale it again, if it is still to have another size",
     "user_failure": "user code failed",
+    "bad_package": "its code package was not at its store, or cannot be unpacked; its output says which",
     "max_attempts": "every attempt it may have was used",
     "gate_revived": "the holder's refusal is no longer good",
     "exclusive_revived": "what had freed it from an exclusive is over",

@@ -16,7 +16,8 @@ def facts_of(job: str, attempt: AttemptRow, state: RunLog, bill: tuple[int, int]
     if start is not None and attempt.started_at is None:
         found.append(_start(job, epoch, state, start.waited))
     if state.done is not None and state.done.epoch <= epoch:  # whoever did it, the job is complete
-        return [*found, DoneSeen(job, epoch, state.done.exit, state.done.ran_ms, bill, state.done.workers)]
+        done, began = state.done, state.done.epoch in state.starts
+        return [*found, DoneSeen(job, epoch, done.exit, done.ran_ms, bill, done.workers, began)]
     release = state.releases.get(epoch)
     if release is not None:
         found.append(ReleaseSeen(

@@ -129,9 +129,12 @@ class Client:
         """
         return Job(self, self._do(op.submit(job, new_key() if key is None else key, self._notify, self._patience())))
 
-    def upload(self, folder: Path, project: str = "default") -> str:
-        """Pack a folder of code and upload it, unless it is there; its sha256. Raises PackageError."""
-        return self._do(op.upload(folder, project, self._notify, self._patience()))
+    def upload(self, folder: Path, project: str = "default", policy: str = "") -> str:
+        """Pack a folder of code and upload it, unless it is there; its sha256. Raises PackageError.
+
+        `policy` of the job that it is for: where its store is not the operator's first, the code goes there alone.
+        """
+        return self._do(op.upload(folder, project, self._notify, self._patience(), policy))
 
     def job(self, job: str) -> Job:
         """A job by its id. Raises NotFound."""

@@ -191,17 +191,20 @@ def submit(job: TrainingJob, key: str, notify: Notify, patience: Patience) -> St
     headers = {"Content-Type": JOB_TYPE, "Idempotency-Key": _checked(key)}
     package = job.spec.run.package
     if package is not None and package.dir is not None:
-        digest = yield from upload(Path(package.dir), job.metadata.project, notify, patience)
+        digest = yield from upload(Path(package.dir), job.metadata.project, notify, patience, job.spec.policy)
         job = with_package(job, f"sha256:{digest}")
     return (yield from _ask(JobView, Call("POST", "/v1/jobs", {}, headers, job_bytes(job)), patience))
 
 
-def upload(folder: Path, project: str, notify: Notify, patience: Patience) -> Steps[str]:
-    """Pack a folder and make sure that the server has it; its digest, hexadecimal. Raises PackageError."""
+def upload(folder: Path, project: str, notify: Notify, patience: Patience, policy: str = "") -> Steps[str]:
+    """Pack a folder and make sure that the server has it, at the store of jobs of this policy; its digest, hexadecimal.
+
+    Raises PackageError.
+    """
     packed = pack(folder)
     for notice in packed.notices:
         notify(notice)
-    path, params = f"/v1/packages/{packed.digest}", {"project": project}
+    path, params = f"/v1/packages/{packed.digest}", {"project": project} | ({"policy": policy} if policy else {})
     try:
         here = (yield from exchange(Call("HEAD", path, params, takes=(403, 404)), patience)).status == 200
     except Busy:  # why, an answer to HEAD cannot say; the answer to the upload does

@@ -6,13 +6,16 @@ import hashlib
 import io
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
+from orchestrator.api.app import Front, create_app
+from orchestrator.testing.desk import FakeDesk
 from orchestrator.testing.stores import MemoryStore
-from tests.api.conftest import zip_of
+from tests.api.conftest import LEAST, YAML, token_of, write_tokens, zip_of
 
 
 def digest_of(data: bytes) -> str:
@@ -60,6 +63,50 @@ async def test_a_project_cannot_leave_its_folder(owner: httpx.AsyncClient, proje
 @pytest.mark.parametrize("digest", ["0" * 63, "A" * 64, "..%2f..%2fetc%2fpasswd", "0" * 64 + ".zip"])
 async def test_a_digest_is_a_digest(owner: httpx.AsyncClient, digest: str) -> None:
     assert (await owner.put(f"/v1/packages/{digest}", content=b"")).status_code in (404, 422)
+
+
+@pytest.fixture
+async def of_two(tmp_path: Path, store: MemoryStore, european: MemoryStore) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server with two policies, each with a store of its own."""
+    tokens, by_policy = write_tokens(tmp_path / "tokens.json"), {"default": store, "european": european}
+    app = create_app(FakeDesk(), Front(find=tokens.find, files=store, by_policy=by_policy, metrics=lambda: b""))
+    headers = {"Authorization": f"Bearer {token_of('owner')}"}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+def european() -> MemoryStore:
+    return MemoryStore()
+
+
+async def test_a_package_for_a_policy_is_kept_at_its_store_and_read_from_there(
+    of_two: httpx.AsyncClient, store: MemoryStore, european: MemoryStore
+) -> None:
+    data, digest = zip_of(**{"train.py": ""})
+    assert (await of_two.put(f"/v1/packages/{digest}?policy=european", content=data)).status_code == 201
+    assert (list(store.objects), list(european.objects)) == ([], [f"default/packages/{digest}.zip"])
+    assert (await of_two.get(f"/v1/packages/{digest}")).content == data
+    asked = [(await of_two.head(f"/v1/packages/{digest}{of}")).status_code for of in ("", "?policy=default")]
+    assert asked == [200, 404]
+
+
+async def test_a_package_for_a_policy_that_is_not_there_goes_to_nobodys_store(
+    of_two: httpx.AsyncClient, store: MemoryStore
+) -> None:
+    data, digest = zip_of(**{"train.py": ""})
+    reply = await of_two.put(f"/v1/packages/{digest}?policy=europaen", content=data)
+    assert (reply.status_code, reply.json()["errors"][0]["field"]) == (422, "spec.policy")
+    assert not store.objects
+
+
+async def test_the_store_of_another_policy_may_be_away(of_two: httpx.AsyncClient, european: MemoryStore) -> None:
+    european.faults.down = True
+    data, digest = zip_of(**{"train.py": ""})
+    assert (await of_two.put(f"/v1/packages/{digest}", content=data)).status_code == 201
+    body = LEAST.replace("command:", f"package: {{digest: 'sha256:{digest}'}}, command:")
+    assert (await of_two.post("/v1/jobs", content=body, headers=YAML)).status_code == 201
 
 
 def made(change: Callable[[zipfile.ZipFile], None]) -> bytes:
