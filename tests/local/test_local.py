@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.adapters.providers.local import factory, files
+from orchestrator.adapters.providers.local import factory, files, launches
 from orchestrator.adapters.providers.local.provider import LocalProvider
 from orchestrator.model.offer import Charge, Confirmed, LaunchOrder, Reason, Rejected, SightingState
 from orchestrator.model.wire import AttemptEnv
@@ -75,8 +77,8 @@ async def test_a_job_gets_the_gpus_that_the_server_is_shown_and_no_others(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     p, orders = local(gpus=2), [small_order(attempt(fresh_job())) for _ in range(3)]
     assert [type(reply) for reply in await p.launch(orders)] == [Confirmed, Confirmed, Rejected]
-    launches = [files.read(folder / "state" / order.key / files.LAUNCH) for order in orders[:2]]
-    assert [launch["environment"]["CUDA_VISIBLE_DEVICES"] for launch in launches] == ["4", "5"]
+    made = [files.read(folder / "state" / order.key / files.LAUNCH) for order in orders[:2]]
+    assert [launch["environment"]["CUDA_VISIBLE_DEVICES"] for launch in made] == ["4", "5"]
 
 
 async def test_what_the_machine_has_not_is_declined_as_spec(local: Make) -> None:
@@ -162,6 +164,42 @@ async def test_what_a_killed_agent_leaves_goes_with_its_launch_and_not_before(
 def named(pid: int, pattern: str) -> bool:
     """Whether a process's command line holds this; arguments end with a NUL."""
     return pattern.replace(" ", "\0") in Path(f"/proc/{pid}/cmdline").read_text()
+
+
+@pytest.fixture
+async def over(local: Make, attempt: Callable[..., AttemptEnv], folder: Path) -> tuple[LocalProvider, Path]:
+    """A launch that was told to be gone, and its folder."""
+    order, p = small_order(attempt(fresh_job())), local()
+    launch = folder / "state" / order.key
+    launch.mkdir(parents=True)
+    files.write(launch / files.LAUNCH, p._document(order))
+    files.write(launch / files.GONE, {"at": time.time_ns() // 1000, "why": "stopped"})
+    await state(p, order.key, SightingState.GONE)
+    return p, launch
+
+
+async def test_a_launch_that_is_gone_is_not_read_again(over: tuple[LocalProvider, Path]) -> None:
+    p, launch = over
+    (launch / files.LAUNCH).write_text("nobody reads this")
+    assert not (await p.list_ours()).sightings and launch.exists()
+
+
+async def test_after_a_week_it_is_forgotten_while_the_server_runs(
+    over: tuple[LocalProvider, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p, launch = over
+    monkeypatch.setattr(launches, "KEPT_S", 0)
+    assert not (await p.list_ours()).sightings and not launch.exists()
+
+
+async def test_a_launch_that_was_forgotten_halfway_is_not_started_again(
+    over: tuple[LocalProvider, Path], local: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p, launch = over
+    monkeypatch.setattr(launches, "KEPT_S", 0)
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: (path / files.GONE).unlink())
+    await p.list_ours()
+    assert not (await local().list_ours()).sightings and not (launch / "keeper.log").exists()
 
 
 async def test_requirements_that_are_not_installed_reject_the_launch(

@@ -63,6 +63,11 @@ class Held:
         return SightingState.RUNNING if self.head is not None and self.submitted else SightingState.PROVISIONING
 
     @property
+    def outlived(self) -> bool:
+        """Whether it has been gone for so long that its key may be forgotten."""
+        return self.gone is not None and self.gone["at"] < (time.time() - KEPT_S) * 1_000_000
+
+    @property
     def listens(self) -> Head | None:
         """Where its head listens, while there is one."""
         return None if self.head is None or self.gone else Head(self.head["address"], self.head["token"])
@@ -74,13 +79,16 @@ class Launches:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._keepers: list[subprocess.Popen[bytes]] = []
+        self._gone: dict[str, Held] = {}
 
     def all(self) -> list[Held]:
-        """Every launch, also those that are gone."""
+        """Every launch, also those that are gone: these change no more, and are read once."""
         if not self.folder.is_dir():
             return []
-        found = (self.get(path.name) for path in sorted(self.folder.iterdir()))
-        return [held for held in found if held is not None]
+        found = [self._gone.get(name) or self.get(name) for name in sorted(os.listdir(self.folder))]
+        held = [one for one in found if one is not None]
+        self._gone = {one.key: one for one in held if one.gone is not None}
+        return held
 
     def get(self, key: str) -> Held | None:
         """One launch, or None: that key was never launched here (or its making was cut off)."""
@@ -97,6 +105,7 @@ class Launches:
         folder = self.folder / key
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.write(folder / files.LAUNCH, launch)
+        self._gone.pop(key, None)
         self._keep(folder)
 
     def submitted(self, key: str) -> None:
@@ -112,7 +121,8 @@ class Launches:
         """Make good what was cut off: a launch without a keeper is started, or ended if it was up or is unwanted."""
         self._keepers = [keeper for keeper in self._keepers if keeper.poll() is None]
         if held.gone is not None:
-            if held.gone["at"] < (time.time() - KEPT_S) * 1_000_000:
+            if held.outlived:
+                (held.folder / files.LAUNCH).unlink(missing_ok=True)  # first: without it nothing is started again
                 shutil.rmtree(held.folder, ignore_errors=True)
             return
         if held.head is None and not held.stopping:

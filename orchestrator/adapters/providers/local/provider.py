@@ -200,10 +200,10 @@ class LocalProvider(LocalAccess):
     # ---- looking ---------------------------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        """Bring every launch on its way, and tell what has become of it."""
+        """Bring every launch on its way, tell what has become of it, and in the end forget it."""
         async with self._looking:
             for held in self._launches.all():
-                if held.gone is None or self._told.get(held.key) is not SightingState.GONE:
+                if held.gone is None or held.outlived or self._told.get(held.key) is not SightingState.GONE:
                     await self._advance(held)
 
     async def _advance(self, held: Held) -> None:
@@ -212,6 +212,8 @@ class LocalProvider(LocalAccess):
             await self._run(held)
         now = self._launches.get(held.key)
         if now is None:
+            self._told.pop(held.key, None)
+            self._over.pop(held.key, None)
             return
         sighting = self._sighting(now, self._now())
         if self._told.get(held.key) is not sighting.state:
