@@ -71,7 +71,7 @@ def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
             raise ValueError(f"{min(odd)!r} is not known, and would limit nothing")
         if twice := [name for name, count in Counter(caller.name for _, caller in pairs).items() if count > 1]:
             raise ValueError(f"two tokens are named {twice[0]!r}; the ledger could not tell them apart")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         shape = (
             '{"tokens": [{"name": …, "token": …, "scopes": […]}]}, with "projects": […], or "provider": …, or without'
         )
@@ -82,6 +82,10 @@ def parse_tokens(text: str, where: str) -> dict[bytes, Caller]:
 
 
 def _caller(row: Any) -> Caller:
+    for field in ("name", "token"):
+        if not isinstance(row[field], str):
+            raise ValueError(f"a {field} is no text; put it in quotes")
+        row[field].encode()  # a lone surrogate is half a character, and raises
     projects = row.get("projects")
     if "projects" in row:
         if not isinstance(projects, list) or not projects:
@@ -136,6 +140,8 @@ class TokensFile:
             if too_open(now.st_mode, ours=now.st_uid == os.geteuid()):
                 raise TokensError(f"{self._path} may be read by others; `chmod 600 {self._path}`")
             self._callers = parse_tokens(self._path.read_text(), str(self._path))
+        except UnicodeDecodeError as error:
+            raise TokensError(f"{self._path} is no UTF-8; save it as that") from error
         except OSError as error:
             raise TokensError(f"{self._path} cannot be read: {error}; `orchestrator serve` writes it") from error
         self._seen = (now.st_ino, now.st_mtime_ns, now.st_size)

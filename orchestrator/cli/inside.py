@@ -179,9 +179,13 @@ def forward(
     `orchestrator exec JOB -- printenv RAY_AUTH_TOKEN` prints.
     """
     local, _, there = port.rpartition(":")
-    if not there.isdecimal() or not 1 <= int(there) <= 65535 or (local and not local.isdecimal()):
+    if not _is_port(there, 1) or (local and not _is_port(local, 0)):
         raise typer.BadParameter(f"{port!r} is not PORT or LOCAL:PORT", param_hint="PORT")
     asyncio.run(_forward(job, int(there), rank, int(local or there)))
+
+
+def _is_port(text: str, least: int) -> bool:
+    return text.isdecimal() and len(text) <= 5 and least <= int(text) <= 65535
 
 
 async def _forward(job: str, port: int, rank: int, local: int) -> None:

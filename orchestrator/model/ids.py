@@ -11,8 +11,8 @@ import re
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _JOB = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_OFFER = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})-o([1-9][0-9]*)")
-_LAUNCH = re.compile(r"([0-7][0-9a-hjkmnp-tv-z]{25})-e([1-9][0-9]*)")
+_OFFER = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})-o([1-9][0-9]{0,17})")  # as a ledger's integers can be
+_LAUNCH = re.compile(r"([0-7][0-9a-hjkmnp-tv-z]{25})-e([1-9][0-9]{0,17})")
 ENTROPY_BYTES = 10  # a ULID: 48 bits of milliseconds, 80 bits of randomness
 
 

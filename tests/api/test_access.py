@@ -60,11 +60,22 @@ def test_a_mounted_secret_may_be_read_by_our_group(mode: int, ours: bool, open_:
     assert too_open(mode, ours=ours) is open_
 
 
+def test_a_tokens_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokens.json").write_bytes(b'{"tokens": [{"name": "M\xfcller"}]}')
+    (tmp_path / "tokens.json").chmod(0o600)
+    with pytest.raises(TokensError, match="UTF-8"):
+        TokensFile(tmp_path / "tokens.json")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"tokens": [{"name": "a"}]}', '{"tokens": [{"name": "a", "token": "short", "scopes": []}]}',
      '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": ["root"]}]}',
-     '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": [], "cost": 1}]}'],
+     '{"tokens": [{"name": "a", "token": "' + "x" * 40 + '", "scopes": [], "cost": 1}]}',
+     '{"tokens": [{"name": "a", "token": 12345678901234567890123456789012, "scopes": []}]}',
+     '{"tokens": [{"name": "a", "token": "\\ud800' + "x" * 40 + '", "scopes": []}]}',
+     '{"tokens": [{"name": "\\ud800", "token": "' + "x" * 40 + '", "scopes": []}]}',
+     '{"tokens": [{"name": 7, "token": "' + "x" * 40 + '", "scopes": []}]}', "[" * 100_000],
 )  # fmt: skip
 def test_a_tokens_file_that_makes_no_sense_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokens.json").write_text(text)

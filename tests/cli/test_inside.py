@@ -129,6 +129,8 @@ def test_a_cloud_without_a_shell_has_an_exit_code_of_its_own(cli: Run, job: str,
     (("exec", "JOB", "--rank", "9", "--", "bash"), 2, "there is no rank 9; the ranks are: 0, 1"),
     (("forward", "JOB", "99"), 2, "nothing of this job listens on port 99"),
     (("forward", "JOB", "http"), 2, "is not PORT or LOCAL:PORT"),
+    (("forward", "JOB", "99999:6006"), 2, "is not PORT or LOCAL:PORT"),
+    (("forward", "JOB", "9" * 5000), 2, "is not PORT or LOCAL:PORT"),
     (("logs", "JOB", "--rank", "9"), 2, "there is no rank 9"),
     (("exec", "JOB"), 2, "Missing argument"),
 ])  # fmt: skip

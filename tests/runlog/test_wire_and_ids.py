@@ -97,6 +97,12 @@ def test_offers_and_launches_are_named_after_their_job() -> None:
     assert ids.launch_key(job, 3) == f"{job.lower()}-e3"
 
 
+def test_a_number_that_no_computer_counts_to_makes_no_id() -> None:
+    job, endless = ids.new_job_id(1_700_000_000_000_000, b"0123456789"), int("9" * 4000)
+    assert not ids.is_offer_id(ids.offer_id(job, endless)) and not ids.is_launch_key(ids.launch_key(job, endless))
+    assert ids.is_offer_id(ids.offer_id(job, 10**17)) and ids.is_launch_key(ids.launch_key(job, 10**17))
+
+
 @pytest.mark.parametrize("text", ["", "x-e1", "01aryz6s410000000000000000-e0", "01ARYZ6S410000000000000000-e1"])
 def test_what_is_no_launch_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a launch key"):
