@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMAT, CLOSING_POLL = "orchestrator.dev/audit/v1", 60_000_000  # µs that a closing poll may be on its way
+FORMAT, CLOSING_POLL, HIDDEN = "orchestrator.dev/audit/v1", 60_000_000, -1  # µs of a closing poll; an offer redacted
 # fmt: off
 CHECKS = {
     "lines": "every line is as it was written, and none is missing",
@@ -47,9 +47,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "header": {"ledger": str, "format": str}, "end": {"events": int, "head": str}, "row": {}, "counter": {},
     "event": {"seq": int, "at": int, "body": (str, type(None)), **dict.fromkeys(CHAINED, str)},
     "spec": {"digest": str, "text": str}, "answer": {"offer": str, "at": int, "accepted": bool},
-    "withdrawn": {"offer": str}, "offer": {
-        **dict.fromkeys(("offer", "ledgerHead", "workload", "terms", "termsHash"), str),
-        **dict.fromkeys(("ordinal", "windowUs", "at"), int)}}
+    "withdrawn": {"offer": str}, "offer": {**dict.fromkeys(("ordinal", "windowUs", "at"), int),
+        **dict.fromkeys(("offer", "ledgerHead", "workload", "terms", "termsHash"), str)}}
 SAME = {"ordinal": ("ordinal", 0), "ledgerHead": ("head", ""), "contractVersion": ("contract", 0),
         "clause": ("clause", ""), "termsHash": ("terms", ""), "windowUs": ("window", 0), "version": ("version", 1),
         "trigger": ("trigger", "new")}  # fields of a receipt → of the offer in the ledger, and what it is if not said
@@ -126,8 +125,7 @@ class Verifier:
         self.judge("chain", end.get("head") == self.head.hex(), last, "the head is not the chain of the last event")
         for e in self.events:
             for digest in (one for name in CITED if len(one := str((e.body or {}).get(name) or "")) == 64):
-                words = f"the document {digest[:12]} is missing"
-                self.judge("digests", digest in self.documents, e.where, words, self.hidden.total())
+                self.judge("digests", digest in self.documents, e.where, f"document {digest} is missing", self.hidden)
 
     def _line(self, where: str, raw: bytes) -> Body | None:
         whole = raw[-26:] == b',"sum":"' + _sha(raw[:-26] + b"}")[:16].encode() + b'"}'
@@ -138,11 +136,11 @@ class Verifier:
     def _event(self, where: str, line: Body) -> None:
         """One event after the one before it; the chain goes on as it states it, so that one change is one finding."""
         text, last = line["body"], self.events[-1] if self.events else Event(0, 0, "", "", None, "")
-        body = told if (told := _object(_utf8(text or ""))) and told.get("kind") == line["kind"] else None
+        body = told if (told := _object(text or "")) and told.get("kind") == line["kind"] else None
         where += f", event {line['seq']} ({line['kind']}{' of job ' + line['job'] if line['job'] else ''})"
         e = Event(line["seq"], line["at"], line["kind"], line["job"], body, where)
         self.judge("chain", e.seq == last.seq + 1 and e.at >= last.at, where, f"it does not follow event {last.seq}")
-        self.hidden[e.job] += text is None
+        self.hidden.update([e.job] * (text is None))
         good = body is not None and _sha(_raw(line["salt"]) + _utf8(text or "")) == line["body_hash"]
         self.judge("chain", good, where, "its body is not the one that was hashed", text is None)
         numbers = struct.pack(">QQ", e.seq, e.at) if min(e.seq, e.at) >= 0 and max(e.seq, e.at) < 1 << 64 else b""
@@ -162,17 +160,19 @@ class Verifier:
                 self.attempt("order", e.where, judged[e.kind], e, e.body)
             self.unchecked["order"] += e.kind in judged and e.body is None
             if e.kind in ("OfferOpened", *CLOSING):
-                self._open[e.job] = 0 if e.kind in CLOSING else (e.body or {"n": -1}).get("n", 0)
+                self._open[e.job] = 0 if e.kind in CLOSING else (e.body or {"n": HIDDEN}).get("n", 0)
 
     def _opened(self, e: Event, offer: Body) -> None:
         for kind, cited in (("ContractInForce", offer["contract"]), ("ProvidersInForce", offer["providers"])):
             newest = max((body["n"] for _, body in self.of("", kind, e.seq)), default=0)
             self.judge("terms", cited == newest, e.where, f"it cites {kind} {cited}, but {newest} was in force")
-        last, since = max(((body["n"], x.at) for x, body in self.of(e.job, "OfferOpened", e.seq)), default=(0, 0))
-        lost = sum(body.get("lost", 0) for x, body in self.of("", "Restored", e.seq) if since < x.at)  # of a backup
-        dense = offer["n"] == last + 1 + offer.get("unused", 0) <= last + 1 + lost and not self._open[e.job]
-        words = f"offer {offer['n']} follows offer {last}, and offer {self._open[e.job] or 'none'} is open"
-        self.judge("order", dense or self.hidden[e.job], e.where, words)
+        last, at, since = max(((o["n"], x.at, x.seq) for x, o in self.of(e.job, e.kind, e.seq)), default=(0, 0, 0))
+        lost = sum(body.get("lost", 0) for x, body in self.of("", "Restored", e.seq) if at < x.at)  # of a backup
+        between = sum(x.body is None and since < x.seq < e.seq for x in self.kinds[e.job, e.kind])
+        left, unused = offer["n"] - last - 1 - between, offer.get("unused", 0)
+        dense = unused <= left <= lost and (between or left == unused) and not self._open[e.job]
+        words = f"offer {offer['n']} follows offer {last}, and {'one' if self._open[e.job] else 'none'} is open"
+        self.judge("order", dense, e.where, words)
         self._proven = self._proven or bool(offer.get("head"))
         earlier = not self._proven or self.heads.get(offer.get("head", ""), e.seq) < e.seq
         self.judge("offers", earlier, e.where, "it took a head along that this ledger never had")
@@ -185,7 +185,7 @@ class Verifier:
 
     def _delivered(self, e: Event, receipt: Body) -> None:
         n, opened = receipt["n"], next(self.of(e.job, "OfferOpened", e.seq, n=receipt["n"]), None)
-        self.judge("order", opened or self.hidden[e.job], e.where, f"offer {n} was never opened")
+        self.judge("order", opened, e.where, f"offer {n} was never opened", self._open[e.job] == HIDDEN)
         self.judge("offers", receipt.get("echo") is None, e.where, "its receipt echoes another offer")
         if opened is None or not receipt["sent"] or not opened[1].get("head"):
             return
@@ -237,15 +237,16 @@ class Verifier:
 
     def _close(self, e: Event, n: int, told: bool = True) -> Body | None:
         """The offer that ends here, where that can be judged."""
-        ends = self.hidden[e.job] or (self._open[e.job] == n and told)
-        self.judge("order", ends, e.where, f"offer {n} ends, and was not open or not delivered")
+        ends, words = self._open[e.job] == n and told, f"offer {n} ends, and was not open or not delivered"
+        maybe = not told and any(x.body is None for x in self.kinds[e.job, "OfferDelivered"])
+        self.judge("order", ends, e.where, words, maybe or self._open[e.job] == HIDDEN)
         return next((body for _, body in self.of(e.job, "OfferOpened", e.seq, n=n)), None)
 
     def _intended(self, e: Event, made: Body) -> None:
         past = self._past(e.job, e.seq)
         for clause, holder, by, offer in ((None, made["provider"], "accepted", made["offer"]), *made.get("gates", ())):
             job, _, n = offer.rpartition("-o") if isinstance(offer, str) else (e.job, "", offer)
-            if by not in ENDS or self.hidden[e.job] or (job != e.job and self.hidden.total()):
+            if by not in ENDS or self.hidden[e.job] or (job != e.job and self.hidden):
                 self.unchecked["order"] += 1
                 continue
             needed, before = (("OfferOpened", "provider", holder), ENDS[by]), past.get(job, 0)
@@ -286,7 +287,8 @@ class Verifier:
         opened = {f"{e.job}-o{e.body.get('n')}": (e, e.body) for e in self.events if e.kind == "OfferOpened" and e.body}
         theirs = {str(opened[name][1].get("provider")) for name in receipts if name in opened}
         names = {provider} if provider else theirs
-        self.judge("receipts", len(theirs | names) <= 1, "receipts", f"they are of several providers: {sorted(theirs)}")
+        words = f"they are of several providers: {sorted(theirs)}"
+        self.judge("receipts", len(theirs | names) == 1 and theirs, "receipts", words, not theirs)
         for name, receipt in receipts.items():
             self.attempt("receipts", f"offer {name}", self._receipt, receipt, opened.get(name), ends.get(name, {}))
         numbers = Counter(receipt["ordinal"] for receipt in receipts.values())
@@ -297,11 +299,9 @@ class Verifier:
                 left = [body["ref"] for _, body in self.of(e.job, "OfferDelivered", n=offer["n"]) if body["sent"]]
                 words = f"offer {n} was delivered by the ledger's word, and there is no receipt of it"
                 self.judge("receipts", all(ref.startswith("laid out:") for ref in left), e.where, words)
-            elif n not in numbers and any(self.hidden.values()):
-                self.unchecked["receipts"] += 1
             else:
                 words = f"{numbers[n]} receipts have it, and {'an' if n in ours else 'no'} offer of the ledger"
-                self.judge("receipts", numbers[n] == 1, f"ordinal {n}", words)
+                self.judge("receipts", numbers[n] == 1, f"ordinal {n}", words, n not in numbers and self.hidden)
 
     def _receipt(self, receipt: Body, found: tuple[Event, Body] | None, end: Body) -> None:
         job, at = receipt["offer"].rpartition("-o")[0], f"receipt {receipt['ordinal']} (offer {receipt['offer']})"
@@ -317,8 +317,7 @@ class Verifier:
             self.judge("receipts", body["sent"] in ("", made), at, f"other bytes left by the word of {told.where}")
         ends = [(x.body or {}).get("n") for kind in CLOSING for x in self.kinds[job, kind] if x.seq > e.seq]
         self.judge("receipts", None not in ends or n in ends, at, "its end is hidden from whom it was made to")
-        kinds = ("OfferAnswered", "LateAnswer", "OfferLapsed")
-        answers, late, lapses = ([body for _, body in self.of(job, kind, n=n)] for kind in kinds)
+        answers, lapses, _, late = ([x for _, x in self.of(job, kind, n=n)] for kind in (*CLOSING, "LateAnswer"))
         kept = end.get("line") == "answer"
         self.unchecked["receipts"] += 0 if kept else len(answers)  # whoever answers by hand need not keep that
         if kept and lapses and not answers:  # whoever is asked by hand has its own time from when it first looks
@@ -342,7 +341,7 @@ def _raw(text: str) -> bytes:
     return bytes.fromhex(text) if re.fullmatch("([0-9a-f]{2})*", text) else b""
 
 
-def _object(raw: bytes, known: dict[str, dict[str, Any]] | None = None) -> Body | None:
+def _object(raw: bytes | str, known: dict[str, dict[str, Any]] | None = None) -> Body | None:
     """A JSON object, of one of the `known` kinds of lines with all its fields; None for anything else."""
     try:
         found = json.loads(raw)
@@ -382,7 +381,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as e:  # exit code 1 is for findings; and what standard output still holds is not tried again
         sys.stdout = sys.stderr
         parser.error(f"{e.filename or 'standard output'} cannot be {'read' if e.filename else 'written'}: {e.strerror}")
-    return 1 if found else 3 if given.strict and v.unchecked.total() else 0
+    return 1 if found else 3 if given.strict and (v.unchecked.total() or not all(map(v.checked.get, CHECKS))) else 0
 
 
 def _told(v: Verifier) -> str:
