@@ -95,7 +95,7 @@ class Verifier:
         """Judge what may lack something: whoever wrote this file may be no friend of whoever reads it."""
         try:
             judged(*given)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             self.judge(check, False, where, f"something is missing in it, or of another kind ({error!r})")
 
     def of(self, job: str, kind: str, before: int = 1 << 64, /, **named: Any) -> Iterator[tuple[Event, Body]]:
@@ -124,7 +124,7 @@ class Verifier:
         self.judge("lines", whole, last, f"it does not say that there are {len(self.events)} events: the file is cut")
         self.judge("chain", end.get("head") == self.head.hex(), last, "the head is not the chain of the last event")
         for e in self.events:
-            for digest in (one for name in CITED if len(one := str((e.body or {}).get(name) or "")) == 64):
+            for digest in (x for name in CITED if isinstance(x := (e.body or {}).get(name), str) and len(x) == 64):
                 self.judge("digests", digest in self.documents, e.where, f"document {digest} is missing", self.hidden)
 
     def _line(self, where: str, raw: bytes) -> Body | None:
@@ -273,12 +273,12 @@ class Verifier:
         return total
 
     def take(self, data: bytes) -> tuple[dict[str, Body], dict[str, Body]]:
-        """A provider's receipts: (offer → receipt, offer → its answer or withdrawal)."""
+        """A provider's receipts: (offer → receipt, offer → its answer)."""
         offers, ends = dict[str, Body](), dict[str, Body]()
         for n, raw in enumerate(data.splitlines(), 1):
             line = _object(raw, FIELDS) or {"line": ""}
             if self.judge("receipts", line["line"] in RECEIPTS, f"receipts line {n}", "it is no receipt"):
-                (offers if line["line"] == "offer" else ends).setdefault(line["offer"], line)
+                {"offer": offers, "answer": ends}.get(line["line"], {}).setdefault(line["offer"], line)
         self.classes = {offer: line["workload"] for offer, line in offers.items()}
         return offers, ends
 
@@ -293,15 +293,18 @@ class Verifier:
             self.attempt("receipts", f"offer {name}", self._receipt, receipt, opened.get(name), ends.get(name, {}))
         numbers = Counter(receipt["ordinal"] for receipt in receipts.values())
         ours = {int(o.get("ordinal", 0)): (e, o) for e, o in opened.values() if o.get("provider") in names}
-        for n in range(1, max([*numbers, *ours], default=0) + 1):
-            if n not in numbers and n in ours:
+        last = 0
+        for n in sorted(one for one in {*numbers, *ours} if one > 0):
+            if n > last + 1:
+                self.judge("receipts", False, f"ordinals {last + 1} to {n - 1}", "nobody has them", self.hidden)
+            if n not in numbers:
                 e, offer = ours[n]  # what is only laid out waits to be fetched
                 left = [body["ref"] for _, body in self.of(e.job, "OfferDelivered", n=offer["n"]) if body["sent"]]
                 words = f"offer {n} was delivered by the ledger's word, and there is no receipt of it"
                 self.judge("receipts", all(ref.startswith("laid out:") for ref in left), e.where, words)
             else:
-                words = f"{numbers[n]} receipts have it, and {'an' if n in ours else 'no'} offer of the ledger"
-                self.judge("receipts", numbers[n] == 1, f"ordinal {n}", words, n not in numbers and self.hidden)
+                self.judge("receipts", numbers[n] == 1, f"ordinal {n}", f"{numbers[n]} receipts have it")
+            last = n
 
     def _receipt(self, receipt: Body, found: tuple[Event, Body] | None, end: Body) -> None:
         job, at = receipt["offer"].rpartition("-o")[0], f"receipt {receipt['ordinal']} (offer {receipt['offer']})"
@@ -318,13 +321,12 @@ class Verifier:
         ends = [(x.body or {}).get("n") for kind in CLOSING for x in self.kinds[job, kind] if x.seq > e.seq]
         self.judge("receipts", None not in ends or n in ends, at, "its end is hidden from whom it was made to")
         answers, lapses, _, late = ([x for _, x in self.of(job, kind, n=n)] for kind in (*CLOSING, "LateAnswer"))
-        kept = end.get("line") == "answer"
-        self.unchecked["receipts"] += 0 if kept else len(answers)  # whoever answers by hand need not keep that
-        if kept and lapses and not answers:  # whoever is asked by hand has its own time from when it first looks
+        self.unchecked["receipts"] += 0 if end else len(answers)  # whoever answers by hand need not keep that
+        if end and lapses and not answers:  # whoever is asked by hand has its own time from when it first looks
             heard, by_hand = late and lapses[0]["how"] == "undeliverable", any(x.get("by") for x in late)
             words = "it was answered inside its window by the provider's clock, and the ledger holds no answer in time"
             self.judge("receipts", heard or end["at"] - receipt["at"] >= receipt["windowUs"], at, words, by_hand)
-        for yes, why in ((x["accepted"], x.get("reason")) for x in answers + late if kept):
+        for yes, why in ((x["accepted"], x.get("reason")) for x in answers + late if end):
             maybe = end.get("outcome") == "closed" or (why in NO_YES and not yes)  # another's was first, or to what?
             self.judge("receipts", yes == end["accepted"], at, "one side holds a yes, and the other a no", maybe)
 
@@ -337,8 +339,8 @@ def _utf8(text: bytes | str) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
 
 
-def _raw(text: str) -> bytes:
-    return bytes.fromhex(text) if re.fullmatch("([0-9a-f]{2})*", text) else b""
+def _raw(text: object) -> bytes:
+    return bytes.fromhex(text) if isinstance(text, str) and re.fullmatch("([0-9a-f]{2})*", text) else b""
 
 
 def _object(raw: bytes | str, known: dict[str, dict[str, Any]] | None = None) -> Body | None:

@@ -142,11 +142,12 @@ def verify_command(
     providers) and run logs (folders <project>/<job>/log) anywhere below DIR. Nothing is judged, and the exit code is 2,
     where some of it cannot be read: a line that others follow, a gap in a run log, two copies of one that differ.
     """
-    exported = _load(file)
     try:
-        report = verify(exported, StoredDocuments(), gather(world) if world else None)
+        report = verify(_load(file), StoredDocuments(), gather(world) if world else None)
     except NoWitness as wrong:
         _refuse(str(wrong))
+    except RecursionError as deep:
+        _refuse(f"{file} holds a value that is nested too deep to be read ({deep}). Export the ledger again.")
     if as_json:
         print_json(report.plain())
     else:

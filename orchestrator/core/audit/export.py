@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,8 @@ from orchestrator.core.chain import genesis
 FORMAT = "orchestrator.dev/audit/v1"
 _CITES = ("spec", "shape", "terms", "digest", "next")
 """Fields of bodies that name a document."""
+Hex: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2})*\Z")]
+LedgerId: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
 
 class NotAnExport(ValueError):
@@ -29,7 +31,7 @@ class NotAnExport(ValueError):
 class Header(Struct, frozen=True, tag="header", tag_field="line"):
     """First line."""
 
-    ledger: str
+    ledger: LedgerId
     format: str = FORMAT
 
 
@@ -41,10 +43,10 @@ class EventLine(Struct, frozen=True, tag="event", tag_field="line"):
     kind: str
     project: str
     job: str
-    salt: str
+    salt: Hex
     body: str | None
-    body_hash: str
-    chain: str
+    body_hash: Hex
+    chain: Hex
 
 
 class SpecLine(Struct, frozen=True, tag="spec", tag_field="line"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,12 @@ from orchestrator.core.lifecycle import fold_job
 from orchestrator.core.moves import IllegalMove
 from orchestrator.core.standing import active, open_offer
 from orchestrator.model.job import TERMINAL, JobRow, JobState, LedgerRow, job_row, row_bytes
+
+
+class _Kind(msgspec.Struct):
+    """What every body says of itself."""
+
+    kind: str
 
 
 @of_ledger(17, "The sequence is dense, the time monotone, the chain whole.")
@@ -42,12 +49,14 @@ def _wrong(line: EventLine, number: int, at: int, chain: bytes) -> str | None:
         return f"its time is {at - line.at} µs before the event before it"
     if line.body is not None and hash_body(bytes.fromhex(line.salt), line.body.encode()).hex() != line.body_hash:
         return "its body is not the one that was hashed"
-    if line.body is not None and msgspec.json.decode(line.body).get("kind") != line.kind:
-        return "its body is of another kind"
     try:
+        if line.body is not None and msgspec.json.decode(line.body, type=_Kind).kind != line.kind:
+            return "its body is of another kind"
         made = link(chain, line.seq, line.at, (line.kind, line.project, line.job), bytes.fromhex(line.body_hash))
     except struct.error as impossible:
         return f"it cannot be chained: {impossible}"
+    except msgspec.DecodeError as wrong:
+        return f"its body is none of an event: {wrong}"
     return None if made.hex() == line.chain else "the chain breaks here"
 
 
@@ -117,11 +126,14 @@ def _difference(life: Life, line: RowLine | None) -> str | None:
         return f"its row says {line.state}, its events {row.state.value}"
     if line.body.encode() == row_bytes(row):
         return None
-    return f"its row differs from its events in {', '.join(_fields(line.body.encode(), row))}"
+    try:
+        return f"its row differs from its events in {', '.join(_fields(line.body.encode(), row))}"
+    except msgspec.DecodeError as wrong:
+        return f"its row cannot be read: {wrong}"
 
 
 def _fields(stored: bytes, row: JobRow) -> Iterator[str]:
-    theirs, ours = msgspec.json.decode(stored), msgspec.json.decode(row_bytes(row))
+    theirs, ours = (msgspec.json.decode(body, type=dict[str, Any]) for body in (stored, row_bytes(row)))
     return (name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name))
 
 
