@@ -14,9 +14,9 @@ from orchestrator.cli.audit import app
 from orchestrator.core.audit.export import Export, assemble, parse
 from orchestrator.verify import Verifier
 from tests.audit import told
+from tests.audit.forged import edited, export_of, place
 from tests.audit.ledgers import written
 from tests.audit.test_verify import as_file
-from tests.audit.told import edited, export_of, place
 
 RUN = CliRunner()
 

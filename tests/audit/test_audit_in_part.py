@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.cli.audit import StoredDocuments
 from orchestrator.core.audit.export import Export
+from orchestrator.core.audit.forger import rehash
 from orchestrator.core.audit.verify import verify
 from orchestrator.model.capacity import Block
 from orchestrator.simulate.world import World, first_right
@@ -17,9 +18,10 @@ from orchestrator.testing import scripts as do
 from orchestrator.testing.agents import Work
 from orchestrator.testing.clock import STORY_BEGINS_US
 from orchestrator.testing.scripts import Script
+from tests.audit.forged import edited, export_of, place, without
 from tests.audit.test_audit_sentences import of_other_terms, violated
 from tests.audit.test_verify import as_file, verified
-from tests.audit.told import YES, divide, edited, export_of, place, rehash, without
+from tests.audit.told import YES, divide
 
 OWNED = {"name": "b", "provider": "yves", "accelerator": "H100", "gpus": 6, "region": "eu-1",
          "from_us": STORY_BEGINS_US, "until_us": STORY_BEGINS_US + 86_400_000_000}  # fmt: skip

@@ -9,7 +9,8 @@ from orchestrator.core.audit.forger import rehash
 from orchestrator.core.audit.mutate import FORGERIES, mutate
 from orchestrator.model.event import KINDS
 from tests.audit import told
-from tests.audit.told import STORIES, export_of
+from tests.audit.forged import export_of
+from tests.audit.told import STORIES
 
 UNHEARD = {"ReclaimNoticed", "Reshaped", "Charged", "Swept"}
 """Kinds that none of the stories holds."""

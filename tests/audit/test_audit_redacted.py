@@ -16,8 +16,9 @@ from orchestrator.core.audit.export import EventLine, Export
 from orchestrator.core.audit.redact import ButJobs, Disclosure, ForProvider
 from orchestrator.core.audit.verify import verify
 from tests.audit import told
+from tests.audit.forged import again, at_other_time, edited, export_of, without
 from tests.audit.test_verify import as_file
-from tests.audit.told import STORIES, at_other_time, edited, export_of, without
+from tests.audit.told import STORIES
 
 DOCUMENTS = StoredDocuments()
 EVERY = pytest.mark.parametrize("story", [*STORIES, told.behind], ids=lambda story: story.__name__)
@@ -64,7 +65,7 @@ def test_nor_has_one_without_any_one_of_its_jobs(story: Callable[..., object]) -
 VISIBLE: list[tuple[int, str, str, Callable[[], Export]]] = [
     (2, "azure", "silence too early", lambda: at_other_time(export_of(told.silence), "OfferLapsed", -2)),
     (2, "azure", "undeliverable too early", lambda: at_other_time(export_of(told.away), "OfferLapsed", -2)),
-    (4, "azure", "a second answer", lambda: told.again(export_of(told.lost), "OfferAnswered")),
+    (4, "azure", "a second answer", lambda: again(export_of(told.lost), "OfferAnswered")),
     (5, "oracle", "other terms", lambda: edited(export_of(told.priced), "OfferAnswered", 1, terms="0" * 64)),
     (5, "oracle", "too many workers", lambda: edited(export_of(told.elastic), "OfferAnswered", 1, workers=5)),
     (6, "oracle", "a yes after the window", lambda: at_other_time(
@@ -97,7 +98,7 @@ def test_what_another_job_breaks_of_itself_is_found() -> None:
     first = next(line.job for line in whole.events if line.job)
     last = sum(line.kind == "Intended" for line in whole.events) - 1
     assert not violated(shown(whole, ButJobs([first])))
-    assert {4, 18} & violated(shown(told.again(whole, "Ended", last), ButJobs([first])))
+    assert {4, 18} & violated(shown(again(whole, "Ended", last), ButJobs([first])))
     assert 5 in violated(shown(edited(whole, "Intended", last, provider="zeus"), ButJobs([first])))
     assert 12 in violated(shown(without(whole, "Intended", last), ButJobs([first])))
 

@@ -17,7 +17,8 @@ from orchestrator.core.audit.verify import verify
 from orchestrator.model.placement import parse_terms, terms_bytes
 from orchestrator.testing.clock import STORY_BEGINS_US
 from tests.audit import told
-from tests.audit.told import STORIES, again, at_other_time, edited, export_of, place, put, without
+from tests.audit.forged import again, at_other_time, edited, export_of, place, put, without
+from tests.audit.told import STORIES
 
 DOCUMENTS = StoredDocuments()
 LISTED = {*range(1, 10), 12, 14, 15, 17, 18, *range(20, 24), 25, 26, 27, 29, 30, 31, 32, 35, 36, *range(38, 45)}

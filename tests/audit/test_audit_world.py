@@ -17,7 +17,7 @@ from orchestrator.core.audit.world import Journalled, Witnessed, World
 from orchestrator.model.ids import launch_key
 from orchestrator.model.wire import Checkpoint, Claim, Done, Entry, Fence, Start, encode
 from tests.audit import told
-from tests.audit.told import export_of, place
+from tests.audit.forged import export_of, place
 
 LEDGER = export_of(told.lost)
 JOB = LEDGER.events[place(LEDGER, "Submitted")].job

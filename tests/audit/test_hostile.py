@@ -16,8 +16,8 @@ from orchestrator.cli.audit import app
 from orchestrator.core.audit.export import Export, sealed
 from orchestrator.core.chain import hash_body
 from tests.audit import told
+from tests.audit.forged import edited, export_of, place, put
 from tests.audit.test_verify import as_file, exported, found, receipts, verified
-from tests.audit.told import edited, export_of, place, put
 
 DEEP = "[" * 100_000 + "]" * 100_000
 

@@ -23,13 +23,15 @@ from orchestrator.cli.play import agrees
 from orchestrator.cli.stage import Stage
 from orchestrator.core.audit import export as exports
 from orchestrator.core.audit.export import Export, parse, sealed
+from orchestrator.core.audit.forger import rehash
 from orchestrator.core.audit.redact import ButJobs, Disclosure, ForProvider
 from orchestrator.core.audit.verify import verify as audit_verify
 from orchestrator.simulate.world import World
 from orchestrator.testing.ledgers import MemoryLedger, MemorySnapshot
 from orchestrator.verify import CHECKS, Verifier
 from tests.audit import told
-from tests.audit.told import STORIES, edited, export_of, put, without
+from tests.audit.forged import at_other_time, edited, export_of, put, without
+from tests.audit.told import STORIES
 from tests.virtual import virtual_loop
 
 VERIFY = Path(verifier.__file__)
@@ -206,7 +208,7 @@ FORGED: list[tuple[str, str, Callable[[], Export]]] = [
     ("order", "taken is another part", lambda: edited(export_of(told.divided), "Split", workers=2)),
     ("windows", "silence too early", lambda: edited(export_of(told.silence), "OfferLapsed", deadline=1)),
     ("windows", "undeliverable too early", lambda: edited(export_of(told.away), "OfferOpened", undeliverable=10**12)),
-    ("windows", "undeliverable inside its window", lambda: told.at_other_time(
+    ("windows", "undeliverable inside its window", lambda: at_other_time(
         export_of(told.unheard), "DeliveryFailed", -300)),
     ("terms", "a yes to other terms", lambda: edited(export_of(told.priced), "OfferAnswered", 1, terms="0" * 64)),
     ("terms", "over the ceiling", lambda: edited(export_of(told.priced), "OfferAnswered", 1, price=9_000_000)),
@@ -243,7 +245,7 @@ def test_an_offer_that_is_left_out_of_the_ledger_is_found() -> None:
     job = next(e.job for e in reversed(export.events) if e.kind == "OfferOpened")
     gone = exports.Export(**{f: getattr(export, f) for f in export.__struct_fields__})
     events = [e for e in gone.events if e.job != job]
-    forged = told.rehash(replace(gone, rows=tuple(r for r in gone.rows if r.job != job)), events)
+    forged = rehash(replace(gone, rows=tuple(r for r in gone.rows if r.job != job)), events)
     assert verified(as_file(forged)).findings == []
     v = verified(as_file(forged), receipts(told.waiting, "azure"))
     assert any("it was left out" in words and job in where for _, where, words in v.findings)

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.verify import Verifier
 from tests.audit import told
+from tests.audit.forged import edited, export_of, without
 from tests.audit.test_verify import as_file, exported, receipts, verified
-from tests.audit.told import edited, export_of, without
 
 Line = dict[str, Any]
 IN_TIME = "it was answered inside its window by the provider's clock, and the ledger holds no answer in time"

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from tests.audit import told
+from tests.audit.forged import export_of, without
 from tests.audit.test_verify import as_file, exported, receipts, verified
-from tests.audit.told import export_of, without
 
 
 def closed(kept: bytes, **changes: Any) -> bytes:

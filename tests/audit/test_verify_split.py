@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from orchestrator.core.audit.export import Export
+from orchestrator.core.audit.forger import rehash
 from orchestrator.core.audit.redact import ForProvider
 from tests.audit import told
+from tests.audit.forged import edited, export_of, place
 from tests.audit.test_verify import as_file, exported, receipts, verified
-from tests.audit.told import edited, export_of, place, rehash
 
 STRANGERS = export_of(told.strangers)
 

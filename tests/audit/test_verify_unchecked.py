@@ -12,9 +12,9 @@ import orchestrator.verify as verifier
 from orchestrator.core.audit.export import Export
 from orchestrator.core.audit.redact import ForProvider
 from tests.audit import told
+from tests.audit.forged import again, edited, export_of, without
 from tests.audit.test_audit_redacted import shown
 from tests.audit.test_verify import as_file, exported, receipts, verified
-from tests.audit.told import again, edited, export_of, without
 
 LOST = shown(export_of(told.lost), ForProvider("azure"))
 """Offers 1 and 3 are azure's, 2 is coreweave's and 4 is oracle's: hidden from azure, that they were made is not."""
