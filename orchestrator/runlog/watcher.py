@@ -8,7 +8,6 @@ owner's business.
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable
 
 from orchestrator.model.wire import WireError
@@ -35,7 +34,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._said = ""  # of a bug: what stays wrong is said once, not at each check
+        self._said = ""  # what stays wrong with the machine is said once, not at each check
 
     @property
     def state(self) -> RunLog:
@@ -57,7 +56,7 @@ class Watcher:
     def start(self, on_reading: OnReading, on_trouble: OnTrouble) -> None:
         """Read at each check in a thread of its own until `stop`; the two hooks are called in that thread.
 
-        One that fails is called again at the next check.
+        One that raises OSError is called again at the next check; any other error ends the thread.
         """
         self._thread = threading.Thread(target=self._run, args=(on_reading, on_trouble), name="run-log", daemon=True)
         self._thread.start()
@@ -69,13 +68,13 @@ class Watcher:
             self._thread.join(wait_s)
 
     def _run(self, on_reading: OnReading, on_trouble: OnTrouble) -> None:
-        """The last frame of its thread, and a loop that must survive: sound user code is ended where nobody reads."""
+        """A machine out of files, or with a full disk, ends no reading: sound user code is ended where nobody reads."""
         while not self._stop.is_set():
             begun = self._clock()
             try:
                 self._turn(on_reading, on_trouble)
-            except Exception as bug:  # noqa: BLE001 - whatever it is, the next reading may still be a good one
-                self._tell(bug)
+            except OSError as error:  # of a hook: what a store lacks is no OSError
+                self._tell(error)
             self._stop.wait(max(0, begun + self._check_ms - self._clock()) / 1000)
 
     def _turn(self, on_reading: OnReading, on_trouble: OnTrouble) -> None:
@@ -86,8 +85,7 @@ class Watcher:
         else:
             on_reading(reading)
 
-    def _tell(self, bug: Exception) -> None:
-        if self._said != repr(bug):
-            self._said = repr(bug)
-            said = "".join(traceback.format_exception(bug))
-            put_err(f"orchestrator: a bug at a check of the run log; the next one comes all the same\n{said}")
+    def _tell(self, error: OSError) -> None:
+        if self._said != str(error):
+            self._said = str(error)
+            put_err(f"orchestrator: this machine failed at a check of the run log; the next one comes: {error}")

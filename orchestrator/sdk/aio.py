@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar
 import httpx
 from httpx_sse import EventSource
 
-from orchestrator.certificates import Authorities
 from orchestrator.model.documents import TrainingJob
 from orchestrator.model.documents.inside import StacksView
 from orchestrator.model.documents.offers import OpenOfferView, OutcomeView, Said
@@ -33,7 +32,7 @@ from orchestrator.model.documents.views import (
 from orchestrator.sdk import inside
 from orchestrator.sdk import operations as op
 from orchestrator.sdk.address import find
-from orchestrator.sdk.client import PATIENCE_S, TIMEOUT_S, WAITING_PATIENCE_S, bear_silence, new_key, quiet, request_of
+from orchestrator.sdk.client import PATIENCE_S, WAITING_PATIENCE_S, bear_silence, new_key, quiet, request_of, ways
 from orchestrator.sdk.streams import SILENCE_S, Cursor, EventCursor, Lines, OutputCursor
 
 T = TypeVar("T")
@@ -59,15 +58,7 @@ class AsyncClient:
         self._address = address = find(url, token)
         self.url = address.url
         self._patience_s, self._waiting_s, self._notify = patience_s, waiting_patience_s, notify
-        headers = {"Authorization": f"Bearer {address.token}"}
-        self._http = httpx.AsyncClient(
-            base_url=address.url,
-            headers=headers,
-            timeout=TIMEOUT_S,
-            transport=transport,
-            verify=Authorities(),
-            trust_env=not address.here,  # of it only proxies are left: `verify` reads the rest by itself
-        )
+        self._http = httpx.AsyncClient(transport=transport, **ways(address))
 
     async def __aenter__(self) -> Self:
         return self

@@ -36,7 +36,7 @@ from orchestrator.model.documents.views import (
     StoreCheckView,
 )
 from orchestrator.sdk import operations as op
-from orchestrator.sdk.address import find
+from orchestrator.sdk.address import Address, find
 from orchestrator.sdk.streams import SILENCE_S, Cursor, EventCursor, Lines, OutputCursor
 
 T = TypeVar("T")
@@ -62,6 +62,17 @@ def request_of(http: httpx.Client | httpx.AsyncClient, call: op.Call, timeout: f
     return http.build_request(
         call.method, call.path, params=params, headers=dict(call.headers), content=call.content, timeout=timeout
     )
+
+
+def ways(address: Address) -> dict[str, Any]:
+    """How an HTTP client reaches this server: httpx' own arguments."""
+    return {
+        "base_url": address.url,
+        "headers": {"Authorization": f"Bearer {address.token}"},
+        "timeout": TIMEOUT_S,
+        "verify": Authorities(),
+        "trust_env": not address.here,  # of it only proxies are left: `verify` reads the rest by itself
+    }
 
 
 def bear_silence(response: httpx.Response) -> None:
@@ -102,15 +113,7 @@ class Client:
         address = find(url, token)
         self.url = address.url
         self._patience_s, self._waiting_s, self._notify = patience_s, waiting_patience_s, notify
-        headers = {"Authorization": f"Bearer {address.token}"}
-        self._http = httpx.Client(
-            base_url=address.url,
-            headers=headers,
-            timeout=TIMEOUT_S,
-            transport=transport,
-            verify=Authorities(),
-            trust_env=not address.here,  # of it only proxies are left: `verify` reads the rest by itself
-        )
+        self._http = httpx.Client(transport=transport, **ways(address))
 
     def __enter__(self) -> Self:
         return self
