@@ -72,3 +72,10 @@ def test_what_was_not_checked_is_no_success_where_that_is_asked_for(
         options = [*options, "--receipts", str(tmp_path / "mine.jsonl")]
     assert verifier.main([str(export), *options, "--strict"]) == code
     assert verifier.main([str(export), *options]) == (code if code == 1 else 0)
+
+
+def test_where_no_silence_was_taken_for_an_answer_nothing_is_left_unchecked(tmp_path: Path) -> None:
+    (export := tmp_path / "ledger.jsonl").write_bytes(exported(told.held))
+    (kept := tmp_path / "mine.jsonl").write_bytes(receipts(told.held, "azure"))
+    assert verified(export.read_bytes()).checked["windows"] == 0
+    assert verifier.main([str(export), "--receipts", str(kept), "--strict"]) == 0
